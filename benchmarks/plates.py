@@ -1,0 +1,197 @@
+"""Contact sheet of real photos: plate | the same objects under the plate's mean colour | ours.
+
+Scenes lie in ``benchmarks/plates/*.yaml`` (schema of ``scenes/README.md``, except that ``plate`` and ``asset`` are
+names below ``$DIPIR_DATA/plates`` and ``$DIPIR_DATA/meshes``). The cameras and placements were set by hand with the
+ground grid drawn over the photo: ``--check`` draws that grid in the second column and fits nothing.
+
+usage: python -m benchmarks.plates [--preset default] [--size 640] [--only NAME ...] [--out out/plates]
+                                   [--set key=value] [--check]
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.common import DATA, machine, markdown, write
+
+SCENES = Path(__file__).resolve().parent / "plates"
+ROOT = SCENES.parents[1]
+GAP = 6  # Pixels between the pictures of the sheet.
+
+
+# ------------------------------------------------------------------------------------------- one scene, own process
+def located(name: str):
+    """The SceneFile of a scene of this benchmark, its names joined to the data folder."""
+    from dataclasses import replace
+
+    from dipir.config import from_dict, load_yaml
+    from dipir.scene.description import SceneFile
+
+    path = SCENES / f"{name}.yaml"
+    scene = from_dict(SceneFile, {"name": name, **load_yaml(path)}, str(path))
+    objects = tuple(replace(o, asset=DATA / "meshes" / o.asset) for o in scene.objects)
+    return replace(scene, plate=DATA / "plates" / scene.plate, objects=objects)
+
+
+def run_scene(name: str, args: argparse.Namespace) -> dict:
+    """Insert, save into ``OUT/NAME`` and render the ambient baseline there; the record of this scene."""
+    from dipir.image.files import write_png
+    from dipir.methods.insert import insert, load_config
+    from dipir.methods.result import prepare_out, save
+    from dipir.scene.camera_estimate import resolve_camera
+    from dipir.scene.camera_grid import draw_grid
+    from dipir.scene.description import build_scene, write_scene_file
+    from dipir.scene.light import azimuth_elevation_deg, dominant_direction
+
+    scene_file, out = located(name), prepare_out(Path(args.out) / name)
+    config = load_config(args.preset, None, [f"final.size={args.size}", *args.set])
+    estimate = resolve_camera(_plate(scene_file), scene_file.camera)
+    scene = build_scene(scene_file, name, estimate)
+    write_png(out / "camera.png", draw_grid(scene.plate, scene.camera, estimate.heading_deg))
+    plate, baseline = ambient(scene, config)
+    write_png(out / "plate.png", plate)
+    write_png(out / "ambient.png", baseline)
+    record = {"plate": scene_file.plate.name, "assets": [o.asset.parent.name for o in scene_file.objects]}
+    if args.check:
+        return record
+    result = insert(scene, config, out=out)
+    save(result, out)
+    write_scene_file(scene_file, out / "scene.yaml")
+    light = result.light.envmap(64, 128)
+    azimuth, elevation = azimuth_elevation_deg(dominant_direction(light))
+    luminance = light @ light.new_tensor([0.2126, 0.7152, 0.0722])
+    return {**record, "azimuth_deg": azimuth, "elevation_deg": elevation, "mean_light": light.mean((0, 1)).tolist(),
+            "peak_to_mean": float(luminance.max() / luminance.mean()), **result.provenance["times"]}
+
+
+def _plate(scene_file):
+    from dipir.scene.plate import read_plate
+
+    return read_plate(scene_file.plate)
+
+
+def ambient(scene, config):
+    """(plate, composite) at final size under the plate's mean linear colour from everywhere."""
+    from dipir.image.tone import ToneCurve
+    from dipir.methods.insert import finish
+    from dipir.methods.insert_work import ambient_light
+    from dipir.render.path_traced import PathTracer
+    from dipir.render.renderer import RenderSettings
+
+    factor = config.final.size / max(scene.plate.size) if config.final.size else 1.0
+    camera = scene.camera.resized(*(max(1, round(n * factor)) for n in scene.plate.size))
+    settings = RenderSettings(config.final.spp, config.final.depth, config.seed)
+    tracer = PathTracer(scene, camera, settings, gbuffer_samples=16)
+    passes = tracer.passes(ambient_light(scene), seed=config.seed)
+    _, image, plate = finish(scene, passes, camera, ToneCurve.identity(), ToneCurve.identity())
+    return plate, image
+
+
+# ------------------------------------------------------------------------------------------------------ all scenes
+def run_apart(name: str, args: argparse.Namespace) -> dict:
+    """:func:`run_scene` in a process of its own: Mitsuba keeps the memory of scenes. With wall time and peak memory."""
+    command = [sys.executable, "-m", "benchmarks.plates", "--worker", name, "--preset", args.preset,
+               "--size", str(args.size), "--out", args.out, *(["--check"] if args.check else []),
+               *(word for s in args.set for word in ("--set", s))]
+    began = time.monotonic()
+    log = Path(args.out) / f"{name}.log"
+    with open(log, "w") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    record = {"wall_s": round(time.monotonic() - began, 1), "peak_gib": round(usage.ru_maxrss / 2**20, 2)}
+    if process.returncode:
+        lines = log.read_text().strip().splitlines() or [""]
+        return {"name": name, "error": f"exit code {process.returncode}: {lines[-1]}", **record}
+    return {"name": name, **record, **json.loads((Path(args.out) / name / "plates.json").read_text())}
+
+
+def sheet(records: list[dict], args: argparse.Namespace, columns: tuple[str, ...]) -> Path:
+    """``OUT/sheet.png``: a row for each scene, each picture fitted into the same cell, the scene's name above it."""
+    import cv2
+    import numpy as np
+
+    width, height = args.size, args.size * 3 // 4
+    rows = []
+    for record in records:
+        row = np.full((height + 28, len(columns) * (width + GAP), 3), 24, np.uint8)
+        for k, column in enumerate(columns):
+            image = cv2.imread(str(Path(args.out) / record["name"] / f"{column}.png"))
+            factor = min(width / image.shape[1], height / image.shape[0])
+            image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+            row[28:28 + image.shape[0], k * (width + GAP):k * (width + GAP) + image.shape[1]] = image[:height, :width]
+            label = f"{record['name']}: {column}" if k == 0 else column
+            where = (k * (width + GAP) + 4, 20)
+            cv2.putText(row, label, where, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)
+        rows.append(row)
+    path = Path(args.out) / "sheet.png"
+    cv2.imwrite(str(path), np.concatenate(rows))
+    return path
+
+
+def table(result: dict) -> str:
+    """Markdown."""
+    rows = [["scene", "plate", "asset", "main light: azimuth, elevation (deg)", "peak / mean", "time (s)",
+             "peak memory (GiB)"]]
+    for r in result["scenes"]:
+        found = ["-", "-"] if "error" in r else [f"{r['azimuth_deg']:.0f}, {r['elevation_deg']:.0f}",
+                                                 f"{r['peak_to_mean']:.1f}"]
+        rows.append([r["name"], r.get("plate", "-"), ", ".join(r.get("assets", [])) or r.get("error", "-"), *found,
+                     f"{r.get('total_s', r['wall_s']):.0f}", f"{r['peak_gib']:.1f}"])
+    return (f"Made by `{result['command']}`; {result['machine']}. Time: `insert` alone, median "
+            f"{result['median_s']:.0f} s; memory: the whole process, the baseline's render included. "
+            "Azimuth 0 = from the camera, +90 = from the picture's right, 180 = from behind the object."
+            "\n\n" + markdown(rows))
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--preset", default="default")
+    p.add_argument("--size", type=int, default=640, help="longer side of the final pictures")
+    p.add_argument("--only", nargs="+", default=[], metavar="NAME")
+    p.add_argument("--out", default=str(ROOT / "out" / "plates"))
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    p.add_argument("--check", action="store_true", help="placement only: ground grid and ambient light, no results")
+    p.add_argument("--worker", default="", help=argparse.SUPPRESS)
+    return p
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """See the module's text."""
+    args = parser().parse_args(arguments)
+    names = sorted(p.stem for p in SCENES.glob("*.yaml"))
+    unknown = set(args.only) - set(names)
+    if unknown:
+        sys.exit(f"benchmarks.plates: unknown {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    args.out = str(Path(args.out).resolve())
+    Path(args.out).mkdir(parents=True, exist_ok=True)
+    if args.worker:
+        record = run_scene(args.worker, args)
+        (Path(args.out) / args.worker / "plates.json").write_text(json.dumps(record))
+        return
+    records = []
+    for name in args.only or names:
+        records.append(run_apart(name, args))
+        print(f"{name}: {records[-1].get('error') or records[-1]['wall_s']}", flush=True)
+    done = [r for r in records if "error" not in r]
+    if done:
+        columns = ("plate", "camera", "ambient") if args.check else ("plate", "ambient", "composite")
+        print(sheet(done, args, columns))
+    if not args.check and done:
+        flags = [f"--preset {args.preset}", f"--size {args.size}",
+                 *(["--only " + " ".join(args.only)] if args.only else []), *(f"--set {s}" for s in args.set)]
+        result = {"command": f"python -m benchmarks.plates {' '.join(flags)}", "machine": machine(),
+                  "median_s": statistics.median(r["total_s"] for r in done), "scenes": records}
+        write("plates", result, table(result))
+    if len(done) < len(records):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""dipir: virtual objects in photos, by differentiable rendering guided by a diffusion prior.
+
+Heavy modules (torch, mitsuba, diffusers) are imported on first use of a name.
+"""
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Camera": "dipir.scene.camera",
+    "Plate": "dipir.scene.plate",
+    "Asset": "dipir.scene.asset",
+    "Scene": "dipir.scene.description",
+    "load_scene": "dipir.scene.description",
+    "load_asset": "dipir.scene.asset",
+    "read_plate": "dipir.scene.plate",
+    "SphericalGaussians": "dipir.scene.light",
+    "Transport": "dipir.render.transport",
+    "PathTracer": "dipir.render.path_traced",
+    "insert": "dipir.methods.insert",
+    "InsertConfig": "dipir.methods.insert",
+    "Result": "dipir.methods.result",
+    "DipirError": "dipir.errors",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dipir' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__ + ["__version__"]

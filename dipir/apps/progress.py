@@ -1,0 +1,117 @@
+"""Events -> progress bar, JSON lines, preview picture.
+
+``--log json`` writes one JSON object a line to stdout (text for people goes to stderr):
+
+* ``{"event": "progress", "stage", "step", "steps", "seconds_left", "scalars", "preview"}``; ``seconds_left`` and
+  ``preview`` (path of the newest preview picture) may be null; a number that is not finite is null
+* ``{"event": "done", "out": DIR}`` at the end;  ``{"event": "error", "message": TEXT}`` (by cli.py) before exit code 2
+"""
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+from dipir.fit.loop import Event
+
+_PREVIEW_SECONDS = 2.0
+
+
+class Progress:
+    """An ``on_event`` for people or programs; a context manager that clears up after itself.
+
+    out : folder for ``preview.png``, or None = no previews (it is removed when the block ends)
+    log : "text" or "json";  quiet : say nothing;  stream : for JSON, stdout by default;  terminal : for the bar, stderr
+    """
+
+    def __init__(self, out: Path | None = None, *, log: str = "text", quiet: bool = False,
+                 stream: TextIO | None = None, terminal: TextIO | None = None) -> None:
+        self._preview = None if out is None else Path(out) / "preview.png"
+        self._json, self._quiet = log == "json", quiet
+        self._stream, self._terminal = stream or sys.stdout, terminal or sys.stderr
+        self._bar = not quiet and not self._json and self._terminal.isatty()
+        self._shown, self._written = False, -math.inf
+
+    def __call__(self, event: Event) -> None:
+        self._save_preview(event)
+        if self._json:
+            self._line({"event": "progress", "stage": event.stage, "step": event.step, "steps": event.steps,
+                        "seconds_left": _finite(event.seconds_left), "preview": self._shown_path(),
+                        "scalars": {name: _finite(value) for name, value in event.scalars.items()}})
+        elif self._bar:
+            self._draw(event)
+        elif not self._quiet and event.step >= event.steps:
+            # Log files and farms: one line for each finished stage.
+            print(f"{event.stage}: {event.step} of {event.steps}", file=self._terminal, flush=True)
+
+    def done(self, out: Path) -> None:
+        """Say where the result is: the picture's path on stdout (text) or the folder (json)."""
+        self._clear()
+        if self._json:
+            self._line({"event": "done", "out": str(out)})
+        elif not self._quiet:
+            picture = out / "composite.png"
+            print(picture if picture.exists() else out, file=self._stream, flush=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> None:
+        self._clear()
+        if self._preview is not None and self._written > -math.inf:
+            self._preview.unlink(missing_ok=True)
+
+    def _line(self, data: dict) -> None:
+        print(json.dumps(data, allow_nan=False), file=self._stream, flush=True)
+
+    def _save_preview(self, event: Event) -> None:
+        if self._preview is None or not event.images or time.monotonic() - self._written < _PREVIEW_SECONDS:
+            return
+        from dipir.image.files import write_png
+
+        image = event.images.get("composite", next(iter(event.images.values())))
+        write_png(self._preview, image)
+        self._written = time.monotonic()
+
+    def _shown_path(self) -> str | None:
+        return str(self._preview) if self._written > -math.inf else None
+
+    def _draw(self, event: Event) -> None:
+        """``fit  [#####.....]  120/200  1:05 left  loss 0.123  out/preview.png``, cut to the terminal's width."""
+        columns = shutil.get_terminal_size((80, 24)).columns
+        share = event.step / max(event.steps, 1)
+        filled = round(20 * min(max(share, 0.0), 1.0))
+        text = f"{event.stage}  [{'#' * filled}{'.' * (20 - filled)}]  {event.step}/{event.steps}"
+        if event.seconds_left is not None and math.isfinite(event.seconds_left):
+            text += f"  {clock(event.seconds_left)} left"
+        if "loss" in event.scalars:
+            text += f"  loss {event.scalars['loss']:.4g}"
+        if self._shown_path():
+            text += f"  {self._shown_path()}"
+        self._terminal.write("\r\x1b[K" + text[:columns - 1])
+        if event.step >= event.steps:
+            self._terminal.write("\n")
+        self._terminal.flush()
+        self._shown = event.step < event.steps
+
+    def _clear(self) -> None:
+        if self._shown:
+            self._terminal.write("\r\x1b[K")
+            self._terminal.flush()
+            self._shown = False
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``0:07``, ``12:34`` or ``1:02:03``."""
+    whole = max(0, round(seconds))
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)

@@ -1,0 +1,122 @@
+"""The prior seam: a denoiser maps (noisy image, sigma, condition) to an estimate of the clean image."""
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from dipir.diffusion.schedule import sigma_to_t
+from dipir.errors import PriorError
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a prior may be told; each prior reads what it knows.
+
+    text : (B, T, D) token embeddings, or None
+    text_pooled : (B, P) pooled embedding (SD XL), or None
+    size : (B, 6) SD XL size conditioning, or None
+    planes : (B, C, h, w) image-shaped conditions of the embedded priors (plate, G-buffers), or None
+    control : (B, 3, H, W) ControlNet image, or None
+    """
+
+    text: Tensor | None = None
+    text_pooled: Tensor | None = None
+    size: Tensor | None = None
+    planes: Tensor | None = None
+    control: Tensor | None = None
+
+
+class AbstractDenoiser(ABC):
+    """x_sigma = x0 + sigma * noise; ``__call__`` returns the estimate of x0. Subclasses are final.
+
+    sigma_min, sigma_max : range of noise levels the model was trained on
+    """
+
+    sigma_min: float
+    sigma_max: float
+
+    @abstractmethod
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """x : (B, C, h, w) noisy, variance exploding;  sigma : (B,) > 0  ->  (B, C, h, w) estimate of x0."""
+
+    @abstractmethod
+    def encode(self, image_disp: Tensor) -> Tensor:
+        """(B, 3, H, W) display [0, 1] -> the space the prior works in; differentiable (VAE in float32, or 2x - 1)."""
+
+    @abstractmethod
+    def decode(self, latent: Tensor) -> Tensor:
+        """Inverse of :meth:`encode`, clamped to [0, 1]."""
+
+
+# ---------------------------------------------------------------------------------------------- batches of conditions
+def select(condition: Condition, rows: Tensor | Sequence[int]) -> Condition:
+    """The condition of some rows of the batch, in that order; a field with one row serves every row."""
+    rows = torch.as_tensor(list(rows) if isinstance(rows, range) else rows, dtype=torch.long)
+
+    def pick(value: Tensor) -> Tensor:
+        if len(value) == 1:
+            return value.expand(len(rows), *value.shape[1:])
+        if len(rows) and int(rows.max()) >= len(value):
+            raise PriorError(f"a condition of {len(value)} rows was asked for row {int(rows.max())}: "
+                             "give one row for all images, or one row for each.")
+        return value[rows.to(value.device)]
+
+    values = {f.name: getattr(condition, f.name) for f in fields(Condition)}
+    return replace(condition, **{name: pick(v) for name, v in values.items() if v is not None})
+
+
+def per_image(sigma: Tensor, like: Tensor) -> Tensor:
+    """(B,) -> (B, 1, 1, 1) in the type and on the device of ``like``."""
+    return sigma.to(like).reshape(-1, *[1] * (like.ndim - 1))
+
+
+# -------------------------------------------------------------- adapters: networks of a discrete DDPM -> x0 and sigma
+Network = Callable[[Tensor, Tensor], Tensor]  # (z_t variance preserving, fractional t (B,)) -> prediction like z_t
+
+
+def denoise_epsilon(network: Network, x: Tensor, sigma: Tensor, table: Tensor) -> Tensor:
+    """x0 from a network that predicts the noise.
+
+    z_t = sqrt(alphabar) x0 + sqrt(1 - alphabar) eps is x / sqrt(sigma^2 + 1), hence x0 = x - sigma eps.
+    """
+    s = per_image(sigma, x)
+    return x - s * network(x * (s**2 + 1).rsqrt(), sigma_to_t(sigma, table))
+
+
+def denoise_v(network: Network, x: Tensor, sigma: Tensor, table: Tensor) -> Tensor:
+    """x0 from a network that predicts v = sqrt(alphabar) eps - sqrt(1 - alphabar) x0 (Salimans and Ho 2022).
+
+    x0 = sqrt(alphabar) z - sqrt(1 - alphabar) v with sqrt(alphabar) = 1 / sqrt(sigma^2 + 1).
+    """
+    s = per_image(sigma, x)
+    root = (s**2 + 1).rsqrt()
+    return x * root**2 - s * root * network(x * root, sigma_to_t(sigma, table))
+
+
+class GuidedDenoiser(AbstractDenoiser):
+    """Classifier-free guidance: negative + scale * (positive - negative), in x0. Equal to guiding epsilon or v.
+
+    base : the prior;  scale : 1 = the prior itself (called once), larger = closer to the condition
+    negative : what the image should not look like, usually the empty or the negative prompt
+    """
+
+    def __init__(self, base: AbstractDenoiser, scale: float, negative: Condition) -> None:
+        self.base, self.scale, self.negative = base, float(scale), negative
+        self.sigma_min, self.sigma_max = base.sigma_min, base.sigma_max
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        positive = self.base(x, sigma, condition)
+        if self.scale == 1.0:
+            return positive
+        negative = self.base(x, sigma, select(self.negative, range(len(x))))
+        return negative + self.scale * (positive - negative)
+
+    def encode(self, image_disp: Tensor) -> Tensor:
+        return self.base.encode(image_disp)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.base.decode(latent)

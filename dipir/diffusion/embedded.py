@@ -1,0 +1,76 @@
+"""The small insertion prior that ships in ``assets/priors``: pixel space, told the plate and the exact G-buffers."""
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dipir.arrays import Image
+from dipir.diffusion.denoiser import AbstractDenoiser, Condition
+from dipir.diffusion.weights import PRIORS, read_weights, write_weights
+from dipir.errors import PriorError
+from dipir.nets.composite_unet import CompositeUNet, CompositeUNetConfig
+
+DEFAULT_PATH = PRIORS / "insert.safetensors"
+ARCHITECTURE = "dipir.composite_unet.1"
+SIZE = 64
+
+
+@final
+class EmbeddedPrior(AbstractDenoiser):
+    """Denoiser of 64 x 64 composites; ``hash`` names the weights in a result. Make one by :meth:`load`."""
+
+    sigma_min, sigma_max = 0.02, 40.0
+
+    def __init__(self, net: CompositeUNet, hash: str = "untrained") -> None:
+        self.net = net.eval().requires_grad_(False)
+        self.hash = hash
+
+    @staticmethod
+    def load(path: str | Path | None = None) -> EmbeddedPrior:
+        """Weights from a .safetensors file, by default the ones that ship. PriorError when they cannot be used."""
+        path = Path(path or DEFAULT_PATH)
+        state, meta = read_weights(path, ARCHITECTURE, "dipir prior train insert")
+        try:
+            settings = json.loads(meta["config"])
+            net = CompositeUNet(CompositeUNetConfig(
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}))
+            net.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise PriorError(f"{path}: weights and configuration do not fit together; "
+                             "use the unchanged file") from error
+        return EmbeddedPrior(net, meta["hash"])
+
+    @staticmethod
+    def untrained() -> EmbeddedPrior:
+        """A prior of the default architecture whose estimate is the hint itself (its last layer is zero)."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return EmbeddedPrior(CompositeUNet())
+
+    def save(self, path: str | Path, notes: Mapping[str, str] | None = None) -> str:
+        """Write the weights as float16; returns their hash."""
+        return write_weights(path, self.net.state_dict(), ARCHITECTURE, json.dumps(asdict(self.net.config)), notes)
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        if condition.planes is None:
+            raise ValueError("the embedded prior needs Condition.planes; make them with insertion_planes().")
+        planes = condition.planes
+        return self.net(x, sigma, planes.expand(len(x), -1, -1, -1) if len(planes) == 1 else planes)
+
+    def encode(self, image_disp: Tensor) -> Tensor:
+        return image_disp * 2 - 1
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return ((latent + 1) / 2).clamp(0, 1)
+
+
+def insertion_planes(plate: Image, hint: Image, wide: Image, gbuffers: Tensor) -> Tensor:
+    """(B, 21, 64, 64) condition: window of the plate, the composite under the mirrored plate's light, the whole plate
+    (all display [0, 1]) and the twelve G-buffer planes."""
+    return torch.cat([plate * 2 - 1, hint * 2 - 1, wide * 2 - 1, gbuffers], 1)

@@ -1,0 +1,151 @@
+"""The light prior: one plate -> the whole environment map that lit it, by a small directly trained network."""
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dipir.arrays import Directions, EnvMap, Image
+from dipir.diffusion.weights import PRIORS, read_weights, write_weights
+from dipir.errors import PriorError
+from dipir.image import latlong
+from dipir.image.color import srgb_to_linear
+from dipir.nets.light_unet import LightUNet, LightUNetConfig
+
+DEFAULT_PATH = PRIORS / "light.safetensors"
+ARCHITECTURE = "dipir.light_unet.1"
+SPHERE, PLATE, FLOOR = (32, 64), 80, 0.02
+"""Rows and columns of the sphere features, side of the plate features, radiance added before every logarithm."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the network reads. sphere : (B, 12, 32, 64);  plate : (B, 7, 80, 80);  base : (B, 3, 16, 32) radiance of
+    the extrapolated plate, plate white = 1 (the plate projected to the sphere, mirrored, the rest filled smoothly)."""
+
+    sphere: Tensor
+    plate: Tensor
+    base: Tensor
+
+
+def features(plate_disp: Image, directions: Directions) -> Features:
+    """plate_disp : (B, 3, H, W) display [0, 1];  directions : (B, H, W, 3) world, camera azimuth at +Z."""
+    clipped = (plate_disp.amax(1, keepdim=True) >= 0.98).to(plate_disp.dtype)
+    planes = torch.cat([plate_disp, clipped, directions.permute(0, 3, 1, 2)], 1)
+    planes = functional.interpolate(planes, (PLATE, PLATE), mode="bilinear", antialias=True)
+    rays = functional.normalize(planes[:, 4:], dim=1)
+    colour, visible = _project(torch.cat([srgb_to_linear(planes[:, :3].clamp(0, 1)), planes[:, 3:4]], 1), rays)
+    # Azimuth a becomes 180 degrees - a: what is in front is also thought to be behind.
+    mirror = [torch.roll(x.flip(-1), SPHERE[1] // 2, -1) for x in (colour, visible)]
+    weight = visible + 0.25 * mirror[1] * (1 - visible)
+    filled = fill((colour * visible + mirror[0] * mirror[1] * (1 - visible))[:, :3], weight)
+    compass = latlong.directions(*SPHERE).permute(2, 0, 1).expand(len(plate_disp), -1, -1, -1)
+    across = compass[:, 1:2].square().neg().add(1).clamp_min(1e-6).sqrt()
+    shown = (colour[:, :3].clamp_min(0) ** (1 / 2.2) - 0.5) * visible
+    sphere = torch.cat([shown, colour[:, 3:] * visible, visible, (filled + FLOOR).log() / 2, compass[:, 1:2], across,
+                        compass[:, 0:1] / across, compass[:, 2:3] / across], 1)
+    plate = torch.cat([(planes[:, :3] - 0.5) * 2, planes[:, 3:4], rays], 1)
+    return Features(sphere, plate, functional.avg_pool2d(filled, 2))
+
+
+def _project(values: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
+    """Means (B, C, 32, 64) over the pixels that fall into each texel, and 1 where there are any (B, 1, 32, 64)."""
+    batch, channels = values.shape[:2]
+    height, width = SPHERE
+    u, v = latlong.uv(rays.permute(0, 2, 3, 1))
+    column, row = (u * width).long().clamp(0, width - 1), (v * height).long().clamp(0, height - 1)
+    index = (torch.arange(batch)[:, None, None] * height + row) * width + column
+    flat = torch.cat([values, torch.ones_like(values[:, :1])], 1).permute(0, 2, 3, 1).reshape(-1, channels + 1)
+    total = flat.new_zeros(batch * height * width, channels + 1).index_add_(0, index.flatten(), flat)
+    total = total.reshape(batch, height, width, channels + 1).permute(0, 3, 1, 2)
+    return total[:, :-1] / total[:, -1:].clamp_min(1), (total[:, -1:] > 0).to(values.dtype)
+
+
+def fill(colour: Tensor, weight: Tensor) -> Tensor:
+    """Colours (B, C, H, W) with weights (B, 1, H, W) in [0, 1] -> colours everywhere: push-pull, wrapping around."""
+    if min(colour.shape[-2:]) == 1:
+        total = weight.mean((2, 3), keepdim=True).clamp_min(1e-6)
+        return ((colour * weight).mean((2, 3), keepdim=True) / total).expand_as(colour)
+    coarse_weight = functional.avg_pool2d(weight, 2)
+    coarse = functional.avg_pool2d(colour * weight, 2) / coarse_weight.clamp_min(1e-6)
+    below = functional.interpolate(fill(coarse, (4 * coarse_weight).clamp(0, 1)), scale_factor=2.0)
+    below = torch.cat([below[..., -1:], below, below[..., :1]], -1)
+    below = functional.avg_pool2d(functional.pad(below, (0, 0, 1, 1), mode="replicate"), 3, 1)
+    return colour * weight + below * (1 - weight)
+
+
+def facing(directions: Directions) -> tuple[float, Directions]:
+    """The azimuth of the plate's middle in degrees (0 = +Z, towards +X), and the directions (H, W, 3) turned by it so
+    that the middle faces +Z. A plate that looks straight up or down is left as it is."""
+    x, _, z = directions.reshape(-1, 3).mean(0).double()
+    if float(torch.hypot(x, z)) < 1e-3:
+        return 0.0, directions
+    yaw = torch.atan2(x, z)
+    c, s = float(yaw.cos()), float(yaw.sin())
+    turn = directions.new_tensor([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+    return float(torch.rad2deg(yaw)), directions @ turn
+
+
+class LightPrior:
+    """Estimates the light of a plate. Make one by :meth:`load`; ``hash`` names the weights in a result."""
+
+    def __init__(self, net: LightUNet, hash: str = "untrained") -> None:
+        self.net = net.eval().requires_grad_(False)
+        self.hash = hash
+
+    @staticmethod
+    def load(path: str | Path | None = None) -> LightPrior:
+        """Weights from a .safetensors file, by default the ones that ship. PriorError when missing, truncated,
+        damaged or of another architecture."""
+        path = Path(path or DEFAULT_PATH)
+        state, meta = read_weights(path, ARCHITECTURE, "dipir prior train light")
+        try:
+            net = LightUNet(_config(json.loads(meta["config"])))
+            net.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise PriorError(f"{path}: weights and configuration do not fit together; use the unchanged file "
+                             "or remake it with `dipir prior train light`.") from error
+        return LightPrior(net, meta["hash"])
+
+    def save(self, path: str | Path, notes: Mapping[str, str] | None = None) -> str:
+        """Writes the weights as float16 with configuration and checksum, atomically; returns the checksum."""
+        return write_weights(path, self.net.state_dict(), ARCHITECTURE, json.dumps(asdict(self.net.config)), notes)
+
+    def estimate(self, plate_disp: Image, directions: Directions) -> EnvMap:
+        """The surroundings of one plate.
+
+        plate_disp : (1, 3, H, W) sRGB display [0, 1];  directions : (H, W, 3) world direction of every pixel
+        (``Camera.directions()``), +Y up, any azimuth.
+        Returns (16, 32, 3) radiance, linear BT.709, plate white = 1, in the frame of ``directions``. The mean of the
+        plate's estimate and that of its mirror image. PriorError when the shapes do not agree.
+        """
+        if plate_disp.shape != (1, 3, *directions.shape[:2]) or directions.shape[-1] != 3:
+            raise PriorError(f"plate {tuple(plate_disp.shape)} with directions {tuple(directions.shape)}; accepted: "
+                             f"plate (1, 3, H, W) and directions (H, W, 3) of the same H and W")
+        yaw_deg, ahead = facing(directions.to(plate_disp.dtype))
+        env = self.estimate_ahead(plate_disp, ahead[None])[0]
+        return latlong.rotate_yaw(env, yaw_deg)
+
+    @torch.no_grad()
+    def estimate_ahead(self, plate_disp: Image, directions: Directions) -> Tensor:
+        """Batched :meth:`estimate` for plates whose middle already looks to +Z: (B, 3, H, W), (B, H, W, 3) ->
+        (B, 16, 32, 3). Mirroring plate and directions mirrors the result exactly."""
+        mirrored = directions.flip(2) * directions.new_tensor([-1.0, 1.0, 1.0])
+        both = torch.cat([plate_disp, plate_disp.flip(-1)]), torch.cat([directions, mirrored])
+        straight, turned = radiance(self.net, features(*both)).chunk(2)
+        return 0.5 * (straight + turned.flip(2))
+
+
+def radiance(net: LightUNet, inputs: Features) -> Tensor:
+    """(B, 16, 32, 3) radiance that ``net`` predicts; limited to e^9 (8,100) so that a stray texel cannot overflow."""
+    log = net(inputs.sphere, inputs.plate, (inputs.base + FLOOR).log()).float()
+    return log.clamp(-9.0, 9.0).exp().permute(0, 2, 3, 1)
+
+
+def _config(values: Mapping[str, object]) -> LightUNetConfig:
+    return LightUNetConfig(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})

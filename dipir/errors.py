@@ -1,0 +1,57 @@
+"""The error family. Text of every error: what was given, what is accepted, what to do.
+
+The command line prints the text of a :class:`DipirError` and exits with code 2; anything else is a bug.
+"""
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DipirError(Exception):
+    """Base of every error that a user can mend."""
+
+
+class ConfigError(DipirError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class ImageError(DipirError):
+    """An image cannot be read or written."""
+
+
+class SceneError(DipirError):
+    """A scene is not possible: object out of view, camera under the plane, bad scene file."""
+
+
+class AssetError(DipirError):
+    """A mesh or one of its textures cannot be used."""
+
+
+class RenderError(DipirError):
+    """The renderer cannot start or its result cannot be used (missing LLVM, NaN)."""
+
+
+class PriorError(DipirError):
+    """Weights of a prior are missing, truncated or of another architecture."""
+
+
+class FitError(DipirError):
+    """The optimisation cannot go on: NaN gradient, checkpoint of another run."""
+
+
+class MissingExtra(DipirError):
+    """An optional package is needed. Text names the extra to install."""
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """``" Did you mean 'x'?"`` for the nearest valid word, or the empty string."""
+    match = difflib.get_close_matches(str(word), list(valid), n=1, cutoff=0.5)
+    return f" Did you mean '{match[0]}'?" if match else ""
+
+
+def raise_all(kind: type[DipirError], where: str, problems: list[str]) -> None:
+    """Raise one ``kind`` that lists every problem found in ``where``; nothing when there is none."""
+    if problems:
+        head = f"{where}: {len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise kind("\n  - ".join([head + ":", *problems]))

@@ -1,0 +1,115 @@
+"""Layered EXR for compositing programs: single part, ZIP, channels ``layer.C``, top-level R, G, B, A = beauty.
+
+Single part because many programs read no multi-part files. Colour is premultiplied half float in linear BT.709; depth,
+position and ids are float32, because half cannot hold them. Conventions are stated in the attributes.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dipir.errors import ImageError
+from dipir.image.files import BT709_CHROMATICITIES, HALF_MAX, read_exr_layers, write_exr
+from dipir.scene.camera import Camera
+
+BEAUTY = "beauty"
+# Channel letters of layers that are no colour; the order is that of the tensor.
+_LETTERS = {"alpha": "A", "depth": "Z", "position": "XYZ", "normal": "XYZ", "id": "Y", "object_id": "Y"}
+_BY_COUNT = {1: "Y", 3: "RGB", 4: "RGBA"}
+_ORDERS = ("RGBA", "RGB", "XYZ", "Y", "Z", "A")
+_FLOAT32 = frozenset({"depth", "position", "id", "object_id"})
+_DEPTH = "depth.Z is metres along the camera's viewing axis (planar Z), not distance from the pinhole; 0 = nothing"
+_COMMENTS = ("Linear light, BT.709 primaries, 1.0 = plate white. Colour is premultiplied by alpha. worldToCamera is "
+             "for row vectors (p_camera = p_world * M); camera axes +X left, +Y up, +Z forward; world right-handed, +Y "
+             "up, metres. Ids: 0 = nothing, then 1 + index of the object. ")
+
+
+@dataclass(frozen=True, eq=False)
+class LayeredExr:
+    """layers : {name: (1, C, H, W) float32}, beauty among them with 4 channels;  camera : or None when the file has
+    none of ours;  attributes : all of the header."""
+
+    layers: dict[str, Tensor]
+    camera: Camera | None
+    attributes: dict[str, object]
+
+
+def write_layers(path: str | Path, layers: Mapping[str, Tensor], camera: Camera | None = None,
+                 comments: str = "") -> None:
+    """Write {name: (1, C, H, W)}; "beauty" (C 3 = opaque, or 4 with alpha) becomes the top-level R, G, B, A.
+
+    Layers named depth, position, id, object_id stay float32; all others are half. Values beyond half's range are
+    clamped to +-65504, with a note in the attribute ``clampedToHalf``. Raises ImageError.
+    """
+    _check(path, layers)
+    channels: dict[str, np.ndarray] = {}
+    clamped: list[str] = []
+    for name, tensor in layers.items():
+        pixels = tensor.detach().cpu().float()[0].numpy()
+        if name not in _FLOAT32:
+            over = int((np.abs(pixels) > HALF_MAX).sum())
+            clamped += [f"{name}: {over} values"] if over else []
+            pixels = np.clip(pixels, -HALF_MAX, HALF_MAX).astype(np.float16)
+        if name == BEAUTY and len(pixels) == 3:
+            pixels = np.concatenate([pixels, np.ones_like(pixels[:1])])
+        prefix = "" if name == BEAUTY else f"{name}."
+        channels |= {prefix + letter: pixels[i] for i, letter in enumerate(_letters(name, len(pixels)))}
+    attributes = {"chromaticities": BT709_CHROMATICITIES, "comments": _COMMENTS + comments, "depthConvention": _DEPTH}
+    if clamped:
+        attributes["clampedToHalf"] = f"clamped to +-{HALF_MAX:g}: " + "; ".join(clamped)
+    if camera is not None:
+        # Imath matrices multiply row vectors, hence the transpose; the OpenEXR package ignores strides, hence the copy.
+        attributes["worldToCamera"] = np.linalg.inv(camera.to_world).T.astype(np.float32, order="C")
+        attributes["dipirCamera"] = json.dumps({
+            "width": camera.width, "height": camera.height, "focal_px": camera.focal_px, "cx": camera.cx,
+            "cy": camera.cy, "to_world": camera.to_world.tolist()})
+    write_exr(path, channels, attributes)
+
+
+def read_layers(path: str | Path) -> LayeredExr:
+    """Read a layered EXR, ours or another program's. Raises ImageError."""
+    found, attributes = read_exr_layers(path)
+    layers = {}
+    for name, channels in found.items():
+        order = next((o for o in _ORDERS if set(o) == set(channels)), sorted(channels))
+        layers[name or BEAUTY] = torch.from_numpy(np.stack([channels[c].astype(np.float32) for c in order]))[None]
+    return LayeredExr(layers, _camera(path, attributes.get("dipirCamera")), attributes)
+
+
+def _letters(name: str, count: int) -> str:
+    letters = _LETTERS.get(name, "")
+    return letters if len(letters) == count else _BY_COUNT[count]
+
+
+def _check(path: str | Path, layers: Mapping[str, Tensor]) -> None:
+    sizes = {tuple(t.shape[2:]) for t in layers.values()}
+    wrong = [f"{name} {tuple(t.shape)}" for name, t in layers.items()
+             if t.ndim != 4 or t.shape[0] != 1 or t.shape[1] not in _BY_COUNT]
+    if BEAUTY not in layers or wrong or len(sizes) != 1 or layers[BEAUTY].shape[1] == 1:
+        raise ImageError(f"cannot write {path}: layers {sorted(layers)}, of wrong shape: {wrong}, sizes "
+                         f"{sorted(sizes)}. Accepted are (1, C, H, W) with C 1, 3 or 4, all of one size, "
+                         "'beauty' with 3 or 4 channels.")
+    bad = [name for name, t in layers.items() if bool(torch.isnan(t).any())]
+    if bad:
+        raise ImageError(f"cannot write {path}: NaN in {bad}; accepted are numbers. Look for the step that made them.")
+
+
+def _camera(path: str | Path, text: object) -> Camera | None:
+    if text is None:
+        return None
+    try:
+        data = json.loads(str(text))
+        pose = np.array(data["to_world"], dtype=np.float64)
+        if pose.shape != (4, 4):
+            raise ValueError(f"pose of shape {pose.shape}")
+        return Camera(int(data["width"]), int(data["height"]), float(data["focal_px"]), float(data["cx"]),
+                      float(data["cy"]), pose)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ImageError(f"{path}: its attribute dipirCamera cannot be read ({error}). Write the file again or remove "
+                         "the attribute.") from error

@@ -1,0 +1,131 @@
+"""Save and resume exactly: parameters, Adam moments, step and history in one safetensors file.
+
+Everything is in one file (the JSON part is the file's header) so that one rename makes a save atomic: a reader sees the
+old state or the new one, never a mixture.
+"""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from dipir.errors import FitError
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run is saved and what it must agree with.
+
+    path : file;  run_hash : see :func:`run_hash`;  every : steps between saves;  resume : continue from the file when
+    it is there (a missing file then means a run that was stopped before its first save, which starts anew)
+    """
+
+    path: Path
+    run_hash: str
+    every: int = 25
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class State:
+    """What an optimisation is between two steps.
+
+    step : number of finished steps;  raw : unconstrained parameters;  moments : Adam's state, ``name/key`` -> tensor;
+    history : one dict of scalars per step
+    """
+
+    step: int
+    raw: dict[str, Tensor]
+    moments: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def run_hash(*parts: object) -> str:
+    """Identity of a run: sha256 over everything that decides its numbers (resolved config, file hashes, seed)."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def save(path: Path, state: State, run_hash: str) -> None:
+    """Write ``state`` atomically. Raises FitError when the file cannot be written (disk full, no permission)."""
+    path = Path(path)
+    tensors = {f"raw/{name}": t.detach().contiguous().cpu() for name, t in state.raw.items()}
+    tensors |= {f"adam/{name}": t.detach().contiguous().cpu() for name, t in state.moments.items()}
+    header = {"format": _FORMAT, "step": state.step, "run_hash": run_hash, "history": state.history}
+    data = safetensors.torch.save(tensors, {"dipir_checkpoint": json.dumps(header)})
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as problem:
+        raise FitError(f"{path}: checkpoint cannot be written ({problem.strerror}). Free some space or choose another "
+                       "folder with --out.") from problem
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: Path, run_hash: str) -> State:
+    """Read what :func:`save` wrote. Raises FitError when the file is missing, damaged or of another run."""
+    path = Path(path)
+    remedy = "Run without --resume to start anew"
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            text = (file.metadata() or {}).get("dipir_checkpoint")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        header = json.loads(text) if text is not None else {}
+    except FileNotFoundError:
+        raise FitError(f"{path}: no checkpoint there. {remedy}.") from None
+    except (safetensors.SafetensorError, OSError, ValueError) as problem:
+        raise FitError(f"{path}: checkpoint is damaged or truncated ({problem}). {remedy}.") from problem
+    if header.get("format") != _FORMAT:
+        raise FitError(f"{path}: not a checkpoint of this version of dipir (format {_FORMAT}). {remedy}.")
+    if header["run_hash"] != run_hash:
+        raise FitError(f"{path}: checkpoint of another run (scene, settings, seed or inputs differ). Repeat the "
+                       f"settings of that run (config.yaml beside it), or choose another --out. {remedy}.")
+    return State(header["step"], _below("raw/", tensors), _below("adam/", tensors), header["history"])
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix):]: t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+@contextlib.contextmanager
+def graceful_stop() -> Iterator[list[int]]:
+    """Inside, the first SIGTERM or SIGINT is only noted in the yielded list (so that the step in progress can be
+    finished and saved); a second one acts at once. Handlers can be set in the main thread only; elsewhere this does
+    nothing."""
+    caught: list[int] = []
+    before = {}
+
+    def note(number: int, frame: object) -> None:
+        caught.append(number)
+        signal.signal(number, before[number])
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            handler = signal.getsignal(number)
+            # A handler that was not set from Python (None) could not be put back.
+            if handler is not None and handler != signal.SIG_IGN:
+                before[number] = handler
+                signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

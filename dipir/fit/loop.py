@@ -1,0 +1,177 @@
+"""minimise(): steps, events, stop, NaN guard.
+
+Resuming is exact because a step depends on nothing but the parameters, Adam's moments and the step number: an objective
+must draw all randomness from ``split_seed(seed, ..., step)``. As a second line of defence torch's global generator is
+seeded from the step as well.
+"""
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dipir.arrays import split_seed
+from dipir.errors import FitError
+from dipir.fit import checkpoint as files
+from dipir.fit.parameters import Parameters, describe
+from dipir.fit.schedule import Cosine, WarmUp
+
+
+@dataclass(frozen=True)
+class Event:
+    """One report during long work; the progress bar, the JSON log and the studio all read these.
+
+    stage : name of the station ("personalise", "fit", "render", ...)
+    step, steps : done and planned;  seconds_left : estimate or None
+    scalars : logged numbers;  images : preview images, (1, 3, H, W) display-referred [0, 1]
+    """
+
+    stage: str
+    step: int
+    steps: int
+    seconds_left: float | None = None
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    images: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """steps : planned in all;  warm_up : steps of rising rate;  final_rate : factor on every rate at the end (half a
+    cosine from 1);  beta1, beta2 : Adam's memory;  clip : largest gradient norm per parameter, 0 = no limit;
+    preview_every : steps between preview images, 0 = none;  seed : of this run"""
+
+    steps: int = 200
+    warm_up: int = 5
+    final_rate: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.99
+    clip: float = 0.0
+    preview_every: int = 10
+    seed: int = 0
+
+
+Images = Mapping[str, Tensor]
+Objective = Callable[[int], tuple[Tensor, Mapping[str, float], "Images | Callable[[], Images]"]]
+
+
+def minimise(objective: Objective, parameters: Parameters, config: FitConfig, *,
+             on_event: Callable[[Event], None] | None = None, stage: str = "fit",
+             checkpoint: files.Checkpoint | None = None, start_step: int = 0) -> list[dict[str, float]]:
+    """Adam on ``parameters`` in place; returns the history, per step one dict (step, loss, rate, logged scalars).
+
+    ``objective(step)`` gives the loss (scalar tensor), numbers to log and preview images (or a function that makes
+    them, called only when they are wanted). Steps ``start_step`` ... ``config.steps - 1`` are made; with a checkpoint
+    to resume, its step decides. With a checkpoint, SIGTERM and SIGINT finish the step, save and then leave
+    (SystemExit 143, KeyboardInterrupt).
+
+    Raises FitError when a loss or gradient is not finite (it names the parameter) and for a checkpoint of another run.
+    """
+    optimiser = _adam(parameters, config)
+    step, history = start_step, []
+    if checkpoint and checkpoint.resume and checkpoint.path.exists():
+        state = files.load(checkpoint.path, checkpoint.run_hash)
+        parameters.load_state_dict(state.raw)
+        _restore(optimiser, parameters, state.moments)
+        step, history = state.step, list(state.history)
+    clock = _Clock()
+    with files.graceful_stop() if checkpoint else contextlib.nullcontext([]) as caught:
+        while step < config.steps:
+            row, images = _step(objective, parameters, optimiser, config, stage, step)
+            history.append(row)
+            step += 1
+            if checkpoint and (caught or step % checkpoint.every == 0 or step == config.steps):
+                state = files.State(step, parameters.raw, _moments(optimiser, parameters), history)
+                files.save(checkpoint.path, state, checkpoint.run_hash)
+            if on_event:
+                on_event(Event(stage, step, config.steps, clock.left(config.steps - step), row, images))
+            if caught:
+                raise KeyboardInterrupt if caught[0] == signal.SIGINT else SystemExit(128 + caught[0])
+    return history
+
+
+def _step(objective: Objective, parameters: Parameters, optimiser: torch.optim.Adam, config: FitConfig, stage: str,
+          step: int) -> tuple[dict[str, float], Images]:
+    """One step; the row for the history and the preview images (mostly none)."""
+    factor = WarmUp(config.warm_up, Cosine(1.0, config.final_rate)).at(step, config.steps)
+    optimiser.zero_grad(set_to_none=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(split_seed(config.seed, stage, step))
+        loss, scalars, images = objective(step)
+        _check_loss(loss, parameters, stage, step)
+        loss.backward()
+    for group in optimiser.param_groups:
+        _check_gradient(group["name"], group["params"][0], stage, step)
+        if config.clip > 0:
+            torch.nn.utils.clip_grad_norm_(group["params"], config.clip)
+        group["lr"] = group["base"] * factor
+    optimiser.step()
+    parameters.retract()
+    row = {"step": step, "loss": float(loss.detach()), "rate": factor, **{k: float(v) for k, v in scalars.items()}}
+    wanted = config.preview_every > 0 and ((step + 1) % config.preview_every == 0 or step + 1 == config.steps)
+    with torch.no_grad():
+        return row, (images() if callable(images) else images) if wanted else {}
+
+
+def _check_loss(loss: Tensor, parameters: Parameters, stage: str, step: int) -> None:
+    if loss.numel() != 1 or not loss.requires_grad:
+        raise FitError(f"{stage}, step {step}: the loss must be one number that depends on a fitted parameter "
+                       f"({', '.join(parameters) or 'there are none'})")
+    if not math.isfinite(float(loss.detach())):
+        values = "; ".join(f"{name}: {describe(raw)}" for name, raw in parameters.raw.items())
+        raise FitError(f"{stage}, step {step}: the loss is {float(loss.detach())}. Raw parameters: {values}. "
+                       "Try a lower learning rate; if it is the first step, look for NaN in the plate or the asset.")
+
+
+def _check_gradient(name: str, raw: Tensor, stage: str, step: int) -> None:
+    if raw.grad is not None and not bool(torch.isfinite(raw.grad).all()):
+        raise FitError(f"{stage}, step {step}: gradient of '{name}' is not finite ({describe(raw.grad)}; the "
+                       f"parameter: {describe(raw)}). Try a lower learning rate for it; checkpoints stay valid.")
+
+
+def _adam(parameters: Parameters, config: FitConfig) -> torch.optim.Adam:
+    """Adam with one group per name; ``foreach`` off, so that the order of sums does not depend on the device."""
+    rates = parameters.rates
+    groups = [{"params": [raw], "name": name, "lr": rates[name], "base": rates[name]}
+              for name, raw in parameters.raw.items() if rates[name] > 0]
+    if not groups:
+        raise FitError("nothing to fit: every learning rate is 0 or no parameter was chosen")
+    return torch.optim.Adam(groups, betas=(config.beta1, config.beta2), foreach=False)
+
+
+def _moments(optimiser: torch.optim.Adam, parameters: Parameters) -> dict[str, Tensor]:
+    """Adam's state as ``name/key`` -> tensor."""
+    return {f"{name}/{key}": value for name, raw in parameters.raw.items() if raw in optimiser.state
+            for key, value in optimiser.state[raw].items()}
+
+
+def _restore(optimiser: torch.optim.Adam, parameters: Parameters, moments: dict[str, Tensor]) -> None:
+    raw = parameters.raw
+    for path, value in moments.items():
+        name, key = path.rsplit("/", 1)
+        # Adam counts its steps on the CPU; the moments live beside their parameter.
+        optimiser.state[raw[name]][key] = value if key == "step" else value.to(raw[name].device)
+
+
+class _Clock:
+    """Time left from a running mean of step times; the first step is left out (it compiles kernels)."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._mean: float | None = None
+        self._first = True
+
+    def left(self, steps: int) -> float | None:
+        """Seconds for ``steps`` more steps, or None after the first one."""
+        now = time.monotonic()
+        took, self._last = now - self._last, now
+        if self._first:
+            self._first = False
+            return None
+        self._mean = took if self._mean is None else 0.9 * self._mean + 0.1 * took
+        return self._mean * steps

@@ -1,0 +1,65 @@
+"""Priors on light: consistency of the two maps, sparsity, and a log-space band. Plain tensors in, scalars out.
+
+DiPIR's objective is L = L_LDS + 0.03 L_cons + 0.01 L_reg (``methods.md`` 1.10).
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dipir.arrays import EnvMap
+from dipir.errors import FitError
+from dipir.image.latlong import solid_angles
+
+BT709 = (0.2126, 0.7152, 0.0722)
+CONSISTENCY_WEIGHT, SPARSITY_WEIGHT = 0.03, 0.01
+
+
+def luminance(envmap: EnvMap) -> Tensor:
+    """(H, W, 3) linear radiance -> (H, W) BT.709 luminance."""
+    return envmap @ envmap.new_tensor(BT709)
+
+
+def consistency_loss(foreground: EnvMap, shadow: EnvMap, floor: float = 1e-6) -> Tensor:
+    """- sum_ij Lt_shadow log(Lt_fg) dOmega: cross entropy of the normalised luminances (``methods.md`` 1.5).
+
+    Lt is luminance divided by its integral over the sphere, so brightness and colour do not count, only where the light
+    is. The gradient reaches both maps. Its minimum over ``foreground`` is at Lt_fg = Lt_shadow.
+    floor : added to luminance relative to its mean, keeps log finite in black texels
+    """
+    if foreground.shape != shadow.shape or foreground.ndim != 3:
+        raise FitError(f"consistency of maps of shapes {tuple(foreground.shape)} and {tuple(shadow.shape)}: "
+                       "both must be (H, W, 3) of one size.")
+    omega = solid_angles(*foreground.shape[:2], foreground.dtype).to(foreground.device)
+    return -(_density(shadow, omega, floor) * _density(foreground, omega, floor).log() * omega).sum()
+
+
+def cauchy_sparsity(envmap: EnvMap) -> Tensor:
+    """Mean over texels of log(1 + 2 l^2), l = luminance: few bright lights, no even glow. For the shadow map."""
+    return torch.log1p(2 * luminance(envmap).square()).mean()
+
+
+def log_light_prior(envmap: EnvMap, mean_log: float = -1.0, std_log: float = 2.0, floor: float = 1e-4) -> Tensor:
+    """Solid-angle mean of 0.5 ((log(l + floor) - mean_log) / std_log)^2: a broad Gaussian on log luminance.
+
+    A factor of two too bright costs as much as a factor of two too dark, and a runaway lobe is pulled back gently.
+    Units: natural log of radiance relative to plate white.
+    """
+    values = luminance(envmap)
+    if not bool((values > -floor).all()):
+        raise FitError(f"the light has luminance {float(values.min()):.3g} (NaN or negative); radiance must be >= 0.")
+    omega = solid_angles(*envmap.shape[:2], envmap.dtype).to(envmap.device)
+    score = ((values + floor).log() - mean_log) / std_log
+    return (0.5 * score.square() * omega).sum() / (omega.sum() * envmap.shape[1])
+
+
+def _density(envmap: EnvMap, omega: Tensor, floor: float) -> Tensor:
+    """Luminance as a probability density over the sphere, 1/sr."""
+    values = luminance(envmap)
+    total = (values * omega).sum()
+    if not bool(torch.isfinite(total)) or bool(total <= 0) or bool((values < 0).any()):
+        raise FitError(f"the light's luminance integrates to {float(total):.3g} with a minimum of "
+                       f"{float(values.min()):.3g}; it must be finite, non-negative and not all black.")
+    sphere = omega.sum() * envmap.shape[1]
+    values = values + floor * total / sphere
+    return values / (values * omega).sum()

@@ -1,0 +1,134 @@
+"""Score distillation: SDS, LDS; weightings. (Posterior matching is in ``guidance/posterior.py``.)
+
+Written in variance exploding terms: x = z + sigma noise, eps_hat = (x - D(x, sigma)) / sigma. That eps_hat is the same
+number as in the variance preserving form of the papers, whose z_t is x / sqrt(sigma^2 + 1); the constant factor
+dz_t/dz = sqrt(alphabar) is absorbed in w, as it is in every published implementation.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from dipir.diffusion.denoiser import AbstractDenoiser, Condition, per_image
+from dipir.errors import FitError
+
+LATENT_STD_MAX = 10.0  # Latents of every prior here have a standard deviation near 1; 10 means a missing scale factor.
+
+
+@dataclass(frozen=True)
+class Score:
+    """A direction in which the image would look more real (to be descended).
+
+    gradient : like the latent;  sigma : (B,) noise levels used;  denoised : like the latent, the prior's preview
+    norms : diagnostics by name
+    """
+
+    gradient: Tensor
+    sigma: Tensor
+    denoised: Tensor
+    norms: Mapping[str, float] = field(default_factory=dict)
+
+
+# ------------------------------------------------------------------------------------------------ weightings w(sigma)
+Weight = Callable[[Tensor], Tensor]  # (B,) sigma -> (B,) weight
+
+
+def constant(sigma: Tensor) -> Tensor:
+    """w = 1."""
+    return torch.ones_like(sigma)
+
+
+def one_minus_alphabar(sigma: Tensor) -> Tensor:
+    """w = 1 - alphabar_t = sigma^2 / (1 + sigma^2): the usual one of SDS; used for Lasagna's guidance."""
+    return sigma**2 / (1 + sigma**2)
+
+
+def sigma_weight(sigma: Tensor) -> Tensor:
+    """w = sigma: the gradient becomes a difference of images, z - x0_hat, of equal size at every noise level."""
+    return sigma.clone()
+
+
+# ------------------------------------------------------------------------------------------------------------- scores
+@torch.no_grad()
+def sds(denoiser: AbstractDenoiser, latent: Tensor, condition: Condition, sigma: Tensor, noise: Tensor,
+        weight: Weight = one_minus_alphabar) -> Score:
+    """w (eps_hat(x, c) - eps) = w (z - D(x, c)) / sigma (Poole et al. 2023, Eq. 3).
+
+    latent, noise : (B, C, h, w);  sigma : (B,) > 0. Pass a :class:`GuidedDenoiser` for guidance and a negative prompt.
+    Raises FitError when the latent is off scale or the prior's answer is not finite.
+    """
+    x = _noised(latent, sigma, noise)
+    denoised = _checked(denoiser(x, sigma, condition), "the prior")
+    residual = (latent.detach() - denoised) / per_image(sigma, x)
+    return _score(residual, sigma, denoised, weight, {})
+
+
+@torch.no_grad()
+def lds(personalised: AbstractDenoiser, base: AbstractDenoiser, latent: Tensor, condition: Condition, empty: Condition,
+        sigma: Tensor, noise: Tensor, weight: Weight = one_minus_alphabar) -> Score:
+    """w (eps_personalised(x, c) - eps_base(x, empty)) (DiPIR; ``methods.md`` 1.8); the injected noise drops out.
+
+    Equal in x0: w (D_base(x, empty) - D_personalised(x, c)) / sigma. The eight parameters are the eight symbols of the
+    equation. ``base`` is the frozen model (``personalize.FrozenBase`` of the same weights).
+    """
+    x = _noised(latent, sigma, noise)
+    wanted = _checked(personalised(x, sigma, condition), "the personalised prior")
+    usual = _checked(base(x, sigma, empty), "the base prior")
+    norms = {"personalised": _rms(wanted - latent), "base": _rms(usual - latent)}
+    return _score((usual - wanted) / per_image(sigma, x), sigma, wanted, weight, norms)
+
+
+def apply_score(latent: Tensor, score: Score) -> Tensor:
+    """Scalar 0.5 ||z - sg(z - g)||^2 whose gradient with respect to the latent is g. Not a loss: do not log it.
+
+    Written as 0.5 ||(z - sg z) + g||^2, because z - (z - g) would lose a small g to rounding.
+    """
+    if score.gradient.shape != latent.shape:
+        raise FitError(f"score of shape {tuple(score.gradient.shape)} for a latent of shape {tuple(latent.shape)}: "
+                       "the score must have been taken at this very latent.")
+    return 0.5 * ((latent - latent.detach()) + score.gradient.detach()).square().sum()
+
+
+# ------------------------------------------------------------------------------------------------------------ details
+def check_latent(latent: Tensor) -> None:
+    """FitError for a latent that is not finite or whose scale no prior was trained on."""
+    if latent.ndim != 4 or latent.numel() == 0:
+        raise FitError(f"latent of shape {tuple(latent.shape)}; accepted is (B, C, h, w).")
+    if not bool(torch.isfinite(latent).all()):
+        raise FitError("the image given to the prior holds NaN or infinity. The render or the tone curve went wrong in "
+                       "the step before; lower the learning rate or resume from the last checkpoint.")
+    spread = float(latent.detach().float().std(unbiased=False))
+    if spread > LATENT_STD_MAX:
+        raise FitError(f"the latent has a standard deviation of {spread:.3g}; a prior is used to about 1 and more than "
+                       f"{LATENT_STD_MAX:g} is refused. Give display-referred images in [0, 1] to encode(), and use "
+                       "its output as it is (it is already scaled).")
+
+
+def _noised(latent: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+    check_latent(latent)
+    if sigma.shape != (len(latent),) or not bool(((sigma > 0) & torch.isfinite(sigma)).all()):
+        raise FitError(f"sigma of shape {tuple(sigma.shape)} and values {sigma.flatten()[:4].tolist()}: needs "
+                       f"{len(latent)} finite numbers above 0, one an image.")
+    if noise.shape != latent.shape:
+        raise FitError(f"noise of shape {tuple(noise.shape)} for a latent of shape {tuple(latent.shape)}: "
+                       "they must be equal.")
+    return latent.detach() + per_image(sigma, latent) * noise
+
+
+def _checked(denoised: Tensor, who: str) -> Tensor:
+    if not bool(torch.isfinite(denoised).all()):
+        raise FitError(f"{who} returned NaN or infinity. With float16 weights use bfloat16 or float32 instead; if the "
+                       "weights were trained here, train again with a lower rate.")
+    return denoised
+
+
+def _score(residual: Tensor, sigma: Tensor, denoised: Tensor, weight: Weight, norms: dict[str, float]) -> Score:
+    gradient = per_image(weight(sigma), residual) * residual
+    return Score(gradient, sigma, denoised, {**norms, "residual": _rms(residual), "gradient": _rms(gradient)})
+
+
+def _rms(x: Tensor) -> float:
+    return float(x.float().square().mean().sqrt())

@@ -1,0 +1,130 @@
+"""Layers, how they are flattened, and how an object enters a plate (methods 1.6). Linear light, all differentiable."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from dipir.arrays import Image, Mask
+from dipir.image.color import linear_to_srgb, srgb_to_linear
+
+
+class Blend(Enum):
+    """How a layer changes what is under it (``x``)."""
+
+    OVER = "over"  # image + (1 - alpha) x, image premultiplied by alpha
+    MULTIPLY = "multiply"  # x * image
+    DIVIDE = "divide"  # x / image
+    ADD = "add"  # x + image
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One layer, in linear light.
+
+    image : (B, 3 or 1, H, W); colour premultiplied by ``alpha`` for OVER, factor for MULTIPLY, divisor (> 0) for DIVIDE
+    alpha : (B, 1, H, W) in [0, 1] or None = 1; for the other blends it is how much of the layer acts
+    """
+
+    name: str
+    image: Tensor
+    alpha: Mask | None = None
+    blend: Blend = Blend.OVER
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 4 or self.image.shape[1] not in (1, 3):
+            raise ValueError(f"layer {self.name}: image is {tuple(self.image.shape)}, not (B, 1 or 3, H, W)")
+        if self.alpha is not None and (self.alpha.ndim != 4 or self.alpha.shape[1] != 1
+                                       or self.alpha.shape[2:] != self.image.shape[2:]):
+            raise ValueError(f"layer {self.name}: alpha is {tuple(self.alpha.shape)}, not (B, 1, H, W) of its size")
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """A base and the layers above it, lowest first.
+
+    base_lin : (B, 3, H, W) linear
+    base_disp : (B, 3, H, W) display sRGB in [0, 1], the encoding of ``base_lin`` clipped to [0, 1]; or None = derived.
+        With it, pixels that no layer changes are given back bit for bit.
+    """
+
+    base_lin: Image
+    base_disp: Image | None = None
+    layers: tuple[Layer, ...] = ()
+
+
+def flatten_lin(layers: Layers) -> Image:
+    """All layers on the base: (B, 3, H, W) linear, not clipped. Factors of one and alphas of zero change no bit."""
+    out = layers.base_lin
+    for layer in layers.layers:
+        out = _blend(out, layer)
+    return out
+
+
+def flatten_disp(layers: Layers) -> Image:
+    """All layers on the base: (B, 3, H, W) display sRGB, clipped to [0, 1] (light above 1 is white).
+
+    Equal to ``base_disp`` bit for bit where no layer changes the pixel. There the gradient is that of the encoded flat
+    image, so that layers which start neutral can still learn.
+    """
+    flat = linear_to_srgb(flatten_lin(layers)).clamp(0, 1)
+    if layers.base_disp is None:
+        return flat
+    # `flat - flat.detach()` is exactly 0 (NaN stays NaN) and carries the gradient.
+    return torch.where(_changed(layers), flat, layers.base_disp + (flat - flat.detach()))
+
+
+def insert_layers(plate_lin: Image, plate_disp: Image | None, object_rgb: Image, alpha: Mask, shadow_ratio: Tensor,
+                  tone_fg: Callable[[Tensor], Tensor] | None = None,
+                  tone_shadow: Callable[[Tensor], Tensor] | None = None) -> Layers:
+    """Object and shadow on a plate: I = V T_fg(I_fg) + (1 - V) T_shadow(beta) I_bg (methods 1.6), in linear light.
+
+    plate_lin, plate_disp : (1 or B, 3, H, W), both colour states of the plate
+    object_rgb : (B, 3, H, W) linear, premultiplied by ``alpha`` (1 or B, 1, H, W), which is V
+    shadow_ratio : (B, 3 or 1, H, W), beta in [0, 1], 1 = unshadowed
+    tone_fg : curve on display values of the object;  tone_shadow : curve on beta
+    Result: layers "shadow" (MULTIPLY) and "object" (OVER). A pixel with V = 0 and beta = 1 keeps the plate.
+    """
+    untouched = (alpha == 0) & (shadow_ratio == 1)
+    factor = shadow_ratio if tone_shadow is None else torch.where(untouched, shadow_ratio, tone_shadow(shadow_ratio))
+    covered = alpha > 0
+    if tone_fg is not None:
+        # A curve on premultiplied pixels would treat half-covered edges as dark paint: take the coverage out first.
+        straight = object_rgb * covered / torch.where(covered, alpha, 1.0)
+        object_rgb = srgb_to_linear(tone_fg(linear_to_srgb(straight))) * alpha
+    # Noise may leave light without coverage; it belongs to no object. A product, because `where` would hide a NaN.
+    premultiplied = object_rgb * covered
+    return Layers(plate_lin, plate_disp, (Layer("shadow", factor, None, Blend.MULTIPLY),
+                                          Layer("object", premultiplied, alpha, Blend.OVER)))
+
+
+def masked_fuse(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
+    """``a`` where ``mask`` is 1, ``b`` where it is 0 (both exactly), mixed between; mask in [0, 1], broadcasts."""
+    return a * mask + b * (1 - mask)
+
+
+def _blend(under: Image, layer: Layer) -> Image:
+    if layer.blend is Blend.OVER:
+        return layer.image + (0.0 if layer.alpha is None else (1 - layer.alpha) * under)
+    if layer.blend is Blend.ADD:
+        return under + (layer.image if layer.alpha is None else layer.alpha * layer.image)
+    # In the form 1 + alpha (f - 1), a factor of one or an alpha of zero is one exactly.
+    factor = layer.image if layer.alpha is None else 1 + layer.alpha * (layer.image - 1)
+    return under * factor if layer.blend is Blend.MULTIPLY else under / factor
+
+
+def _changed(layers: Layers) -> Tensor:
+    """(B, 1, H, W) bool: pixels at which some layer is not neutral. NaN counts as a change, so that it is seen."""
+    changed = torch.zeros_like(layers.base_lin[:, :1], dtype=torch.bool)
+    for layer in layers.layers:
+        neutral = 1.0 if layer.blend in (Blend.MULTIPLY, Blend.DIVIDE) else 0.0
+        acts = (layer.image != neutral).any(1, keepdim=True)
+        if layer.blend is Blend.OVER:
+            acts = acts | (torch.ones_like(acts) if layer.alpha is None else layer.alpha != 0)
+        elif layer.alpha is not None:
+            acts = acts & (layer.alpha != 0)
+        changed = changed | acts
+    return changed

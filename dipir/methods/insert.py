@@ -1,0 +1,259 @@
+"""insert(): an object into a photo (DiPIR, Liang et al. 2024): light and tone by guidance, then a path-traced
+composite."""
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dipir import config as files
+from dipir.arrays import split_seed
+from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
+from dipir.diffusion.embedded import SIZE, EmbeddedPrior
+from dipir.diffusion.light_prior import LightPrior
+from dipir.diffusion.personalize import Examples, FrozenBase, concept_images, personalise
+from dipir.diffusion.pretrained import PretrainedDenoiser, load_pretrained
+from dipir.diffusion.schedule import karras
+from dipir.errors import ConfigError
+from dipir.fit.checkpoint import Checkpoint, run_hash
+from dipir.fit.loop import Event, minimise
+from dipir.fit.parameters import Parameters
+from dipir.guidance.posterior import posterior_samples
+from dipir.image.composite import flatten_disp, insert_layers
+from dipir.image.tone import ToneCurve
+from dipir.methods.insert_config import InsertConfig, load_config
+from dipir.methods.insert_fit import Guide, Objective, final_light, make_parameters, material_values, tone_of
+from dipir.methods.insert_work import Work, composite, embedded_planes, prepare, random_lights
+from dipir.methods.result import Result, load_result
+from dipir.render.backend import mitsuba
+from dipir.render.path_traced import PathTracer
+from dipir.render.renderer import Passes, RenderSettings
+from dipir.scene.asset import asset_hash
+from dipir.scene.camera import Camera
+from dipir.scene.description import Scene, build_scene, load_scene_file
+from dipir.scene.light import SphericalGaussians, fit_gaussians
+
+__all__ = ["InsertConfig", "insert", "load_config", "ready", "render_result"]
+_PACKAGES = ("dipir", "torch", "mitsuba", "drjit", "diffusers", "peft", "trimesh", "numpy")
+OnEvent = Callable[[Event], None]
+
+
+def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractDenoiser | str | Path | None = None,
+           light_prior: LightPrior | None = None, on_event: OnEvent | None = None, out: Path | None = None,
+           resume: bool = False) -> Result:
+    """Fit light and tone so that the prior finds the composite likely, then render it at final quality.
+
+    prior : a denoiser, or the folder of a pretrained model; None = ``config.prior``
+    out : where checkpoints go (none without);  resume : go on from the checkpoint there
+    Raises the DipirError of whatever cannot be used, before long work starts where that can be known.
+    """
+    config = config or InsertConfig()
+    on_event = on_event or (lambda event: None)
+    began = time.monotonic()
+    denoiser = find_prior(prior or config.prior, config)
+    light_prior = light_prior or (LightPrior.load() if config.light.start == "prior" else None)
+    size = SIZE if isinstance(denoiser, EmbeddedPrior) else config.guidance.size
+    on_event(Event("prepare", 0, 1))
+    work = prepare(scene, config, size, light_prior)
+    on_event(Event("prepare", 1, 1))
+    parameters, tracer, history = fit(scene, work, config, denoiser, on_event, out, resume)
+    times = {"fit_s": round(time.monotonic() - began, 2)}
+    light = final_light(parameters, config)
+    tones = [_detached(tone_of(parameters, n)) for n in ("tone_fg", "tone_shadow")]
+    materials = _frozen_materials(parameters, tracer)
+    passes, camera = final_passes(scene, light, config, on_event, materials)
+    layers, image, plate = finish(scene, passes, camera, *tones)
+    times["total_s"] = round(time.monotonic() - began, 2)
+    provenance = _provenance(scene, config, denoiser, light_prior, times, materials)
+    return Result(image, plate, passes, layers, light, *tones, camera, files.to_dict(config), None, history, provenance)
+
+
+def ready(config: InsertConfig) -> tuple[AbstractDenoiser | None, LightPrior | None]:
+    """(prior, light prior) that ``config`` names, to be handed to :func:`insert`. Raises PriorError or RenderError when
+    weights or the renderer's LLVM cannot be used: known before anything is written."""
+    mitsuba()
+    return find_prior(config.prior, config), LightPrior.load() if config.light.start == "prior" else None
+
+
+def find_prior(prior: AbstractDenoiser | str | Path, config: InsertConfig) -> AbstractDenoiser | None:
+    """The denoiser to ask; None when nothing is to be asked. Raises PriorError when weights cannot be used."""
+    if isinstance(prior, AbstractDenoiser):
+        return prior
+    if config.guidance.kind == "none" and str(prior) == "embedded":
+        return EmbeddedPrior.untrained()
+    if str(prior) == "embedded" or str(prior).endswith(".safetensors"):
+        return EmbeddedPrior.load(None if str(prior) == "embedded" else prior)
+    denoiser = load_pretrained(prior)
+    if config.guidance.kind == "posterior":
+        raise ConfigError("guidance.kind: posterior matching needs a prior that is told the plate (the embedded one); "
+                          "with a text model choose lds or sds (--preset paper, or --set guidance.kind=lds).")
+    return denoiser
+
+
+# ------------------------------------------------------------------------------------------------------- fit
+def fit(scene: Scene, work: Work, config: InsertConfig, denoiser: AbstractDenoiser, on_event: OnEvent,
+        out: Path | None, resume: bool) -> tuple[Parameters, PathTracer | None, list[dict]]:
+    """Start, guide, minimise. Returns the unknowns, the path tracer of the materials if any, and the history."""
+    start = fit_gaussians(work.start, config.light.lobes)
+    tracer = None
+    if {"material", "emission"} & set(config.optimize):
+        settings = RenderSettings(config.material.spp, config.transport.depth, config.seed)
+        tracer = PathTracer(scene, work.window.camera(scene.camera, work.size), settings, gbuffer_samples=4)
+    parameters = make_parameters(config, start, tracer)
+    if config.guidance.kind == "none" or config.fit.steps == 0:
+        return parameters, tracer, []
+    guide = make_guide(scene, work, config, denoiser, on_event, out)
+    checkpoint = None
+    if out is not None:
+        key = run_hash(files.to_dict(config), [asset_hash(o.asset) for o in scene.objects], _plate_hash(scene),
+                       [o.to_world.tolist() for o in scene.objects])
+        checkpoint = Checkpoint(Path(out) / "checkpoint.safetensors", key, config.checkpoint_every, resume)
+    objective = Objective(work, config, parameters, guide, tracer)
+    fit_config = replace(config.fit, seed=split_seed(config.seed, "fit"))
+    history = minimise(objective, parameters, fit_config, on_event=on_event, checkpoint=checkpoint)
+    return parameters, tracer, history
+
+
+def make_guide(scene: Scene, work: Work, config: InsertConfig, denoiser: AbstractDenoiser, on_event: OnEvent,
+               out: Path | None) -> Guide:
+    """Conditions, personalised weights and posterior samples, as the kind of guidance needs them."""
+    settings = config.guidance
+    if isinstance(denoiser, PretrainedDenoiser):
+        condition, negative = denoiser.encode_pair(scene.prompt, settings.negative)
+        empty, _ = denoiser.encode_pair("", "")
+        module = denoiser.network
+    else:
+        planes = embedded_planes(work, scene, work.size) if isinstance(denoiser, EmbeddedPrior) else None
+        condition = empty = Condition(planes=planes)
+        negative, module = None, getattr(denoiser, "net", None)
+    base: AbstractDenoiser = denoiser
+    if settings.personalise and module is not None:
+        adapt(work, config, denoiser, module, condition, on_event, out)
+        base = FrozenBase(denoiser, module)
+    if settings.kind == "posterior":
+        on_event(Event("posterior", 0, 1))
+        sigmas = karras(settings.sampler_steps, 0.05, denoiser.sigma_max)
+        samples = posterior_samples(denoiser, condition, settings.samples, sigmas, split_seed(config.seed, "posterior"),
+                                    shape=(3, work.size, work.size))
+        previews = {"sample": denoiser.decode(samples.mean(0, keepdim=True))}
+        on_event(Event("posterior", 1, 1, images=previews))
+        return Guide(denoiser, condition, empty, base, samples.clamp(-1, 1))
+    classifier_free = negative is not None and settings.scale != 1
+    guided = GuidedDenoiser(denoiser, settings.scale, negative) if classifier_free else denoiser
+    return Guide(guided, condition, empty, base)
+
+
+def adapt(work: Work, config: InsertConfig, denoiser: AbstractDenoiser, module, condition: Condition, on_event: OnEvent,
+          out: Path | None) -> None:
+    """Put a LoRA on the prior: the plate's window, and renders of the very asset under random light. Kept beside the
+    result and reused when the inputs are the same."""
+    generator = torch.Generator().manual_seed(split_seed(config.seed, "concepts"))
+    with torch.no_grad():
+        images = [composite(work, work.transport.passes(env), None, None).clamp(0, 1)
+                  for env in random_lights(work, config.guidance.concepts, generator)]
+    sets = [Examples(work.plate_disp, condition), Examples(torch.cat(images), condition)]
+    if config.guidance.sampled_concepts:
+        sigmas = karras(config.guidance.sampler_steps, max(0.05, denoiser.sigma_min), denoiser.sigma_max)
+        start = torch.zeros_like(denoiser.encode(work.plate_disp))
+        drawn = concept_images(denoiser, condition, config.guidance.sampled_concepts, start, sigmas, seed=config.seed)
+        sets.append(Examples(drawn, condition))
+    with contextlib.ExitStack() as stack:
+        folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        personalise(denoiser, module, sets, config.personalise, folder, on_event)
+
+
+# ----------------------------------------------------------------------------------------------------- final
+def final_passes(scene: Scene, light: SphericalGaussians, config: InsertConfig, on_event: OnEvent,
+                 materials: dict[str, Tensor] | None = None) -> tuple[Passes, Camera]:
+    """Path-traced passes at final quality, one map for object and shadow."""
+    camera = scene.camera
+    if config.final.size and config.final.size != max(camera.width, camera.height):
+        factor = config.final.size / max(camera.width, camera.height)
+        camera = camera.resized(max(1, round(camera.width * factor)), max(1, round(camera.height * factor)))
+    on_event(Event("render", 0, 1))
+    settings = RenderSettings(config.final.spp, config.final.depth, config.seed)
+    tracer = PathTracer(scene, camera, settings, gbuffer_samples=16)
+    with torch.no_grad():
+        radiance = light.envmap(config.final.env_height, 2 * config.final.env_height)
+        passes = tracer.passes(radiance, seed=split_seed(config.seed, "final"), spp=config.final.spp,
+                               materials=materials)
+    on_event(Event("render", 1, 1))
+    return passes, camera
+
+
+def finish(scene: Scene, passes: Passes, camera: Camera, tone_fg: ToneCurve, tone_shadow: ToneCurve):
+    """(layers, composite display, plate display) at the camera's resolution."""
+    disp, lin = scene.plate.disp, scene.plate.lin
+    if disp.shape[-2:] != (camera.height, camera.width):
+        shrink = lambda x: torch.nn.functional.interpolate(x, (camera.height, camera.width), mode="bilinear",
+                                                           antialias=True)
+        disp, lin = shrink(disp), shrink(lin)
+    with torch.no_grad():
+        layers = insert_layers(lin, disp, passes.object_rgb, passes.alpha, passes.shadow_ratio, tone_fg, tone_shadow)
+        return layers, flatten_disp(layers), disp
+
+
+def render_result(result_dir: str | Path, asset: str | Path | None = None, size: tuple[int, int] | None = None,
+                  spp: int | None = None, on_event: OnEvent | None = None) -> Result:
+    """Render a saved result again with its light and tone, without fitting: another asset in the place of the first
+    object, another resolution, more samples. Raises DipirError when the folder is not a result."""
+    on_event = on_event or (lambda event: None)
+    saved = load_result(result_dir)
+    scene_path = Path(result_dir) / "scene.yaml"
+    scene_file = load_scene_file(scene_path)
+    if asset is not None:
+        first = replace(scene_file.objects[0], asset=Path(asset), name=None, material={})
+        scene_file = replace(scene_file, objects=(first, *scene_file.objects[1:]))
+    scene = build_scene(scene_file, str(scene_path))
+    config = files.from_dict(InsertConfig, saved.config, str(Path(result_dir) / "config.yaml"))
+    width, height = scene.plate.size
+    if size is not None and abs(size[0] / size[1] - width / height) > 0.01 * width / height:
+        raise ConfigError(f"--size {size[0]},{size[1]}: the plate is {width}x{height}; give the same aspect, "
+                          f"for example {size[0]},{round(size[0] * height / width)}.")
+    final = replace(config.final, spp=spp or config.final.spp, size=max(size) if size else config.final.size)
+    config = replace(config, final=final)
+    stored = saved.provenance.get("materials", {}) if asset is None else {}
+    materials = {k: torch.tensor(v) for k, v in stored.items()}
+    passes, camera = final_passes(scene, saved.light, config, on_event, materials)
+    layers, image, plate = finish(scene, passes, camera, saved.tone_fg, saved.tone_shadow)
+    return Result(image, plate, passes, layers, saved.light, saved.tone_fg, saved.tone_shadow, camera, saved.config,
+                  None, [], {**saved.provenance, "rendered_from": str(result_dir)})
+
+
+# ------------------------------------------------------------------------------------------------ provenance
+def _frozen_materials(parameters: Parameters, tracer: PathTracer | None) -> dict[str, Tensor]:
+    if tracer is None:
+        return {}
+    with torch.no_grad():
+        return {k: v.clone() for k, v in material_values(parameters, tracer).items()}
+
+
+def _detached(curve: ToneCurve) -> ToneCurve:
+    return curve.with_parameters({k: v.detach().clone() for k, v in curve.parameters().items()})
+
+
+def _plate_hash(scene: Scene) -> str:
+    return run_hash((scene.plate.disp * 65535).round().to(torch.int32).numpy().tobytes().hex()[:200000],
+                    float(scene.plate.lin.sum()), scene.plate.size)
+
+
+def _provenance(scene: Scene, config: InsertConfig, denoiser, light_prior, times: dict, materials: dict) -> dict:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "?"
+    small = {k: v.tolist() for k, v in materials.items() if v.numel() <= 16}
+    return {"seed": config.seed, "scene": scene.name, "prompt": scene.prompt, "versions": versions, "times": times,
+            "hashes": {"plate": _plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects],
+                       "prior": getattr(denoiser, "hash", type(denoiser).__name__),
+                       "light_prior": light_prior.hash if light_prior else "none"},
+            "materials": small, "notes": [*scene.plate.notes, *(n for o in scene.objects for n in o.asset.notes)]}

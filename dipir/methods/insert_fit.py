@@ -1,0 +1,201 @@
+"""The unknowns of an insertion and the objective that moves them: light, tone, materials, emission."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dipir.arrays import EnvMap, Image, split_seed
+from dipir.diffusion.denoiser import AbstractDenoiser, Condition
+from dipir.diffusion.schedule import annealed, scaled_linear_alphas, sigmas_from_alphas, uniform_t
+from dipir.errors import SceneError, nearest
+from dipir.fit.parameters import Bounded, Exponential, Parameters, UnitSphere
+from dipir.guidance import score as scores
+from dipir.guidance.posterior import posterior_loss
+from dipir.guidance.regularize import cauchy_sparsity, consistency_loss
+from dipir.image import latlong
+from dipir.image.tone import ToneCurve
+from dipir.methods.insert_config import InsertConfig
+from dipir.methods.insert_work import Work, composite
+from dipir.render.path_traced import PathTracer
+from dipir.render.renderer import Passes
+from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse
+
+WEIGHTS = {"constant": scores.constant, "one_minus_alphabar": scores.one_minus_alphabar, "sigma": scores.sigma_weight}
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What pulls the image. samples : (n, C, h, w) of posterior matching, or None
+    personalised, base : denoisers;  condition, empty : of the positive and the negative branch"""
+
+    prior: AbstractDenoiser
+    condition: Condition = Condition()
+    empty: Condition = Condition()
+    base: AbstractDenoiser | None = None
+    samples: Tensor | None = None
+
+
+def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: PathTracer | None) -> Parameters:
+    """All unknowns by name; what ``config.optimize`` leaves out has rate 0."""
+    p = Parameters()
+    wanted = set(config.optimize)
+    light = config.light if "light" in wanted else replace(config.light, rate=0.0, axis_rate=0.0)
+    for prefix in ("light", "shadow") if config.light.two_maps else ("light",):
+        p.add(f"{prefix}.axis", start.mu, rate=light.axis_rate, transform=UnitSphere())
+        p.add(f"{prefix}.log_amplitude", start.log_amplitude, rate=light.rate)
+        p.add(f"{prefix}.raw_width", start.raw_width, rate=light.rate)
+    rate = config.tone.rate if "tone" in wanted else 0.0
+    for curve in ("tone_fg", "tone_shadow"):
+        identity = ToneCurve.identity(config.tone.bins, 3 if config.tone.per_channel else 1)
+        for name, value in identity.parameters().items():
+            p.add(f"{curve}.{name}", value, rate=rate)
+    for name in material_parameters(config, tracer):
+        value = tracer.material(name)
+        if ".radiance." in name:
+            p.add(f"emission.{name}", torch.ones(1), rate=config.material.rate, transform=Exponential())
+        elif ".base_color." in name:
+            p.add(f"material.{name}", torch.ones(3), rate=config.material.rate, transform=Bounded(0.0, 2.0))
+        else:
+            # Additive, so that a texture keeps its pattern; the sum is clamped to what the BSDF accepts.
+            p.add(f"material.{name}", value.new_zeros(1), rate=config.material.rate, transform=Bounded(-1.0, 1.0))
+    return p
+
+
+def material_parameters(config: InsertConfig, tracer: PathTracer | None) -> list[str]:
+    """Names of the material values to fit. SceneError for a part that does not exist, or nothing that emits."""
+    if tracer is None:
+        return []
+    keys = tracer.part_keys()
+    if config.material.part and config.material.part not in keys:
+        raise SceneError(f"material.part '{config.material.part}': the scene's parts are {', '.join(keys)}."
+                         f"{nearest(config.material.part, keys)}")
+    prefix = keys[config.material.part] + "." if config.material.part else ""
+    names = [n for n in tracer.material_names() if n.startswith(prefix)]
+    emission = [n for n in names if ".radiance." in n]
+    if "emission" in config.optimize and not emission:
+        raise SceneError("optimize: emission was asked for, but no part emits; set a part's emission in the scene file "
+                         "(objects[..].material: {part: {emission: [r, g, b]}}) to start from.")
+    kept = [n for n in names if ".radiance." not in n] if "material" in config.optimize else []
+    return kept + (emission if "emission" in config.optimize else [])
+
+
+def material_values(p: Parameters, tracer: PathTracer) -> dict[str, Tensor]:
+    """Mitsuba parameter name -> tensor, from the fitted tints, offsets and gains."""
+    out = {}
+    for name in p:
+        kind, _, key = name.partition(".")
+        if kind == "emission":
+            out[key] = tracer.material_start(key) * p[name]
+        elif kind == "material":
+            base = tracer.material_start(key)
+            low = 0.05 if ".roughness." in key else 0.0
+            out[key] = (base * p[name]).clamp(0, 1) if ".base_color." in key else (base + p[name]).clamp(low, 1)
+    return out
+
+
+def light_of(p: Parameters, prefix: str = "light") -> SphericalGaussians:
+    """The current mixture."""
+    return SphericalGaussians.from_parameters({n: p[n] for n in p if n.startswith(prefix + ".")}, prefix)
+
+
+def tone_of(p: Parameters, curve: str) -> ToneCurve:
+    """The current curve ``tone_fg`` or ``tone_shadow``."""
+    return ToneCurve(**{n.partition(".")[2]: p[n] for n in p if n.startswith(curve + ".")})
+
+
+def maps_of(p: Parameters, config: InsertConfig, progress: float, height: int = 16) -> tuple[EnvMap, EnvMap]:
+    """(object's, shadow's) map; with two maps the object's is fused progressively (methods 1.5)."""
+    foreground = light_of(p).envmap(height, 2 * height)
+    if not config.light.two_maps:
+        return foreground, foreground
+    shadow = light_of(p, "shadow").envmap(height, 2 * height)
+    return fuse(foreground, shadow, progress), shadow
+
+
+def final_light(p: Parameters, config: InsertConfig) -> SphericalGaussians:
+    """One mixture for everything that comes after: the fitted one, or one fitted to the fused map."""
+    if not config.light.two_maps:
+        return light_of(p).detach()
+    with torch.no_grad():
+        fused = maps_of(p, config, 1.0, 32)[0]
+    return fit_gaussians(fused, config.light.lobes)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``objective(step)`` for fit.minimise: distance or score of the current composite, plus the regularisers."""
+
+    work: Work
+    config: InsertConfig
+    parameters: Parameters
+    guide: Guide
+    tracer: PathTracer | None = None
+
+    def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float], Callable[[], Mapping[str, Image]]]:
+        config, p = self.config, self.parameters
+        progress = step / max(config.fit.steps - 1, 1)
+        object_map, shadow_map = maps_of(p, config, progress, config.transport.env_height)
+        passes = self._passes(object_map, shadow_map, step)
+        image = composite(self.work, passes, tone_of(p, "tone_fg"), tone_of(p, "tone_shadow"))
+        guidance, numbers = self._guidance(image, progress, step)
+        terms = {"guidance": guidance, **self._regularisers(object_map, shadow_map)}
+        total = sum(terms.values())
+        logged = {**{k: float(v.detach()) for k, v in terms.items()}, **numbers}
+        return total, logged, lambda: {"composite": image.detach().clamp(0, 1)}
+
+    def _passes(self, object_map: EnvMap, shadow_map: EnvMap, step: int) -> Passes:
+        passes = self.work.transport.passes(object_map, shadow_map)
+        if self.tracer is None:
+            return passes
+        seed = split_seed(self.config.seed, "material", step)
+        rgb, alpha = self.tracer.object_pass(object_map, seed=seed, spp=self.config.material.spp,
+                                             materials=material_values(self.parameters, self.tracer))
+        return replace(passes, object_rgb=rgb, gbuffers=replace(passes.gbuffers, alpha=alpha))
+
+    def _guidance(self, image: Image, progress: float, step: int) -> tuple[Tensor, dict[str, float]]:
+        guide, settings = self.guide, self.config.guidance
+        latent = guide.prior.encode(image)
+        if guide.samples is not None:
+            return posterior_loss(latent, guide.samples, self._mask(latent)), {}
+        generator = torch.Generator().manual_seed(split_seed(self.config.seed, "noise", step))
+        table = sigmas_from_alphas(scaled_linear_alphas())
+        tau = annealed(progress, settings.noise_start, settings.noise_end)
+        sigma = uniform_t(1, table, settings.noise_min, tau, generator=generator).to(latent)
+        noise = torch.randn(latent.shape, generator=generator).to(latent)
+        weight = WEIGHTS[settings.weighting]
+        if settings.kind == "lds":
+            score = scores.lds(guide.prior, guide.base, latent, guide.condition, guide.empty, sigma, noise, weight)
+        else:
+            score = scores.sds(guide.prior, latent, guide.condition, sigma, noise, weight)
+        scale = self._mask(latent).sum().clamp_min(1.0) * latent.shape[1]
+        value = scores.apply_score(latent, replace(score, gradient=score.gradient * self._mask(latent))) / scale
+        return value, {"sigma": float(sigma), **score.norms}
+
+    def _mask(self, latent: Tensor) -> Tensor:
+        region = self.work.region()
+        return region if latent.shape[-1] == self.work.size else torch.nn.functional.interpolate(
+            region, latent.shape[-2:], mode="bilinear", antialias=True)
+
+    def _regularisers(self, object_map: EnvMap, shadow_map: EnvMap) -> dict[str, Tensor]:
+        config, p = self.config, self.parameters
+        terms = {}
+        if config.light.anchor > 0 and "light" in config.optimize:
+            terms["anchor"] = config.light.anchor * log_distance(object_map, self.work.start)
+        if config.light.two_maps:
+            terms["consistency"] = config.light.consistency * consistency_loss(object_map, shadow_map)
+            terms["sparsity"] = config.light.sparsity * cauchy_sparsity(shadow_map)
+        if "tone" in config.optimize and config.tone.stiffness > 0:
+            terms["tone"] = config.tone.stiffness * sum(p[n].square().sum() for n in p if n.startswith("tone_"))
+        return terms
+
+
+def log_distance(radiance: EnvMap, target: EnvMap) -> Tensor:
+    """Solid-angle mean of |log L - log L0|, with a floor of 2 % of the target's mean."""
+    if radiance.shape != target.shape:
+        target = latlong.resize(target, *radiance.shape[:2])
+    weight = latlong.solid_angles(*radiance.shape[:2])[..., None] / (4 * torch.pi * 3)
+    floor = 0.02 * (target * weight).sum()
+    return (((radiance + floor) / (target + floor)).log().abs() * weight).sum()

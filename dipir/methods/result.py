@@ -1,0 +1,235 @@
+"""Result: what a run leaves behind; saved, loaded and shown.
+
+Out folder: ``composite.png``, ``layers.exr``, ``light.exr`` + ``light.png`` (preview) + ``light.json``, ``tone.cube``
+(object) and ``tone_shadow.cube``, ``config.yaml`` (usable as ``--config`` again), ``result.json`` (camera, tone
+parameters, seeds, versions, hashes), ``history.csv``, ``report.html``.
+"""
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dipir.arrays import EnvMap, Image
+from dipir.config import dump_yaml, load_yaml
+from dipir.errors import ConfigError, DipirError, ImageError
+from dipir.exchange.cube import CurveRole, write_cube
+from dipir.exchange.layered_exr import write_layers
+from dipir.image.composite import Layers
+from dipir.image.files import HALF_MAX, write_exr, write_png
+from dipir.image.tone import ToneCurve
+from dipir.methods import report, report_figures
+from dipir.render.renderer import Passes
+from dipir.scene.camera import Camera
+from dipir.scene.light import SphericalGaussians
+
+LIGHT_SIZE = (256, 512)
+_FREE_BYTES = 64 * 2**20
+_FORMAT = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Everything a run found out.
+
+    composite_disp, plate_disp : (1, 3, H, W) display sRGB in [0, 1];  passes : linear light, without tone
+    layers : base and layers in linear light, tone applied ("shadow" MULTIPLY, "object" OVER)
+    light, shadow_light : radiance, plate white = 1; ``shadow_light`` None = the same light
+    tone_fg : display -> display;  tone_shadow : on the shadow ratio;  config : resolved, plain values
+    history : one dict of numbers per step;  provenance : seed, versions, hashes, notes (list of text), times
+    """
+
+    composite_disp: Image
+    plate_disp: Image
+    passes: Passes
+    layers: Layers
+    light: SphericalGaussians
+    tone_fg: ToneCurve
+    tone_shadow: ToneCurve
+    camera: Camera
+    config: dict
+    shadow_light: SphericalGaussians | None = None
+    history: list[dict] = field(default_factory=list)
+    provenance: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class SavedResult:
+    """The part of a saved result from which it can be rendered again. ``folder`` : where it was read."""
+
+    folder: Path
+    light: SphericalGaussians
+    shadow_light: SphericalGaussians | None
+    tone_fg: ToneCurve
+    tone_shadow: ToneCurve
+    camera: Camera
+    config: dict
+    provenance: dict
+
+
+def prepare_out(out_dir: str | Path) -> Path:
+    """Make the out folder and prove, before any work, that results can be written there.
+
+    Raises ConfigError when it is a file, cannot be made or written, or the disk has less than 64 MiB left.
+    """
+    out = Path(out_dir)
+    remedy = "Choose another folder with --out."
+    probe = out / f".dipir-probe-{os.getpid()}"
+    try:
+        if out.exists() and not out.is_dir():
+            raise ConfigError(f"{out}: is a file; results need a folder. {remedy}")
+        out.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"dipir" * 1000)
+        free = shutil.disk_usage(out).free
+    except OSError as problem:
+        raise ConfigError(f"{out}: results cannot be written there ({problem.strerror}). {remedy}") from problem
+    finally:
+        _remove_quietly(probe)
+    if free < _FREE_BYTES:
+        raise ConfigError(f"{out}: {free // 2**20} MiB left on the disk; results need {_FREE_BYTES // 2**20} MiB. "
+                          f"Free some space. {remedy}")
+    return out
+
+
+def save(result: Result, out_dir: str | Path) -> Path:
+    """Write all files of ``result`` into ``out_dir`` and return it. They are written aside and moved in together at the
+    end: a full disk leaves the folder as it was. Raises DipirError when something cannot be written."""
+    out = prepare_out(out_dir)
+    aside = out / f".dipir-save-{os.getpid()}"
+    try:
+        aside.mkdir(exist_ok=True)
+        _write_all(result, aside)
+        for file in sorted(aside.iterdir()):
+            os.replace(file, out / file.name)
+    except OSError as problem:
+        raise ImageError(f"{out}: results cannot be written ({problem.strerror or problem}). Free some space or choose "
+                         "another folder with --out.") from problem
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return out
+
+
+def _write_all(result: Result, out: Path) -> None:
+    write_png(out / "composite.png", result.composite_disp)
+    write_layers(out / "layers.exr", exr_layers(result), result.camera)
+    envmap = _write_envmap(out / "light.exr", result.light)
+    write_png(out / "light.png", report_figures.show_light(envmap))
+    light = result.light.to_dict()
+    if result.shadow_light is not None:
+        light["shadow"] = result.shadow_light.to_dict()
+        _write_envmap(out / "light_shadow.exr", result.shadow_light)
+    _write_json(out / "light.json", light)
+    write_cube(out / "tone.cube", result.tone_fg, CurveRole.FOREGROUND)
+    write_cube(out / "tone_shadow.cube", result.tone_shadow, CurveRole.SHADOW)
+    dump_yaml(result.config, out / "config.yaml")
+    _write_json(out / "result.json", {
+        "format": _FORMAT, "camera": camera_to_dict(result.camera), "tone_fg": result.tone_fg.to_dict(),
+        "tone_shadow": result.tone_shadow.to_dict(), "provenance": result.provenance})
+    (out / "history.csv").write_text(history_csv(result.history), encoding="utf-8")
+    (out / "report.html").write_text(report.report_html(result), encoding="utf-8")
+
+
+def exr_layers(result: Result) -> dict[str, Tensor]:
+    """Layers for compositing programs, each (1, C, H, W), linear: ``plate * shadow_full * (1 - alpha) + beauty`` is the
+    composite. ``shadow_full`` is also known under the object; ``shadow_ratio`` is 1 where the object covers it."""
+    g = result.passes.gbuffers
+    by_name = {layer.name: layer for layer in result.layers.layers}
+    full, alpha = by_name["shadow"].image, by_name["object"].alpha
+    return {"beauty": torch.cat([by_name["object"].image, alpha], 1), "alpha": alpha,
+            "shadow_ratio": 1 + (1 - alpha) * (full - 1), "shadow_full": full, "depth": g.depth, "normal": g.normal,
+            "albedo": g.albedo, "position": g.position, "id": g.object_id}
+
+
+def _write_envmap(path: Path, light: SphericalGaussians) -> EnvMap:
+    """Latlong float32 EXR; values stay within half's range so that no reader makes them infinite (NaN still fails)."""
+    envmap = light.envmap(*LIGHT_SIZE).detach().clamp(0, HALF_MAX)
+    write_exr(path, dict(zip("RGB", envmap.unbind(-1), strict=True)),
+              {"envmap": 0, "comments": "equirectangular, +Y up, row 0 = +Y; radiance, 1.0 = plate white"})
+    return envmap
+
+
+def history_csv(history: list[dict]) -> str:
+    """The history as CSV; columns in order of first appearance, empty where a step did not log a number."""
+    columns = list(dict.fromkeys(key for row in history for key in row)) or ["step"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()
+
+
+def load_light(result_dir: str | Path) -> SphericalGaussians:
+    """The recovered light of a saved result (a folder, or a ``light.json``). Raises ConfigError."""
+    path = Path(result_dir)
+    data = load_yaml(path if path.suffix == ".json" else _inside(path, "light.json"))
+    return SphericalGaussians.from_dict(data)
+
+
+def load_result(result_dir: str | Path) -> SavedResult:
+    """What :func:`save` wrote, as far as rendering again needs it. Raises ConfigError that names the damaged file."""
+    folder = Path(result_dir)
+    light = load_yaml(_inside(folder, "light.json"))
+    data = load_yaml(_inside(folder, "result.json"))
+    config = load_yaml(_inside(folder, "config.yaml"))
+    if data.get("format") != _FORMAT:
+        raise ConfigError(f"{folder / 'result.json'}: format {data.get('format')}, this version of dipir reads "
+                          f"{_FORMAT}. Run `dipir insert` again.")
+    try:
+        tones = ToneCurve.from_dict(data["tone_fg"]), ToneCurve.from_dict(data["tone_shadow"])
+        camera = camera_from_dict(data["camera"])
+        provenance = dict(data["provenance"])
+        lights = (SphericalGaussians.from_dict(light),
+                  SphericalGaussians.from_dict(light["shadow"]) if "shadow" in light else None)
+    except (KeyError, TypeError, ValueError, DipirError) as problem:
+        raise ConfigError(f"{folder}: not a complete result of `dipir insert` ({problem}). Run it again.") from problem
+    return SavedResult(folder, *lights, *tones, camera, config, provenance)
+
+
+def camera_to_dict(camera: Camera) -> dict:
+    """Plain values of a camera; :func:`camera_from_dict` is the inverse."""
+    return {"width": camera.width, "height": camera.height, "focal_px": float(camera.focal_px), "cx": float(camera.cx),
+            "cy": float(camera.cy), "to_world": [[float(v) for v in row] for row in camera.to_world]}
+
+
+def camera_from_dict(data: dict) -> Camera:
+    """Inverse of :func:`camera_to_dict`. Raises ValueError, KeyError or TypeError for anything else."""
+    pose = np.array(data["to_world"], dtype=np.float64)
+    numbers = [float(data[key]) for key in ("focal_px", "cx", "cy")]
+    if pose.shape != (4, 4) or not np.isfinite(pose).all() or not np.isfinite(numbers).all() or numbers[0] <= 0:
+        raise ValueError("the camera needs a finite 4x4 to_world and a focal_px > 0")
+    return Camera(int(data["width"]), int(data["height"]), *numbers, pose)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder. Give the --out folder of a finished `dipir insert`.")
+    if not (folder / name).is_file():
+        raise ConfigError(f"{folder}: there is no {name} in it. Give the --out folder of a finished `dipir insert`.")
+    return folder / name
+
+
+def _write_json(path: Path, data: dict) -> None:
+    path.write_text(json.dumps(data, indent=1, default=_plain, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _plain(value: object) -> object:
+    """JSON for what provenance may carry besides plain values."""
+    if isinstance(value, (np.generic, torch.Tensor)):
+        return value.tolist()
+    return str(value)
+
+
+def _remove_quietly(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        # The folder itself could not be used; that problem is already on its way to the user.
+        pass

@@ -1,0 +1,172 @@
+"""The path tracer: Mitsuba 3, multiple importance sampling of light and BSDF, path replay gradients.
+
+Object pass: path replay backpropagation with depth D (``object_integrator``); proxy passes: ``proxy_pass``.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import final
+
+import drjit as dr
+import torch
+from torch import Tensor
+
+from dipir.arrays import EnvMap, split_seed
+from dipir.errors import RenderError
+from dipir.render.backend import mitsuba
+from dipir.render.bridge import check_finite, padded_envmap, to_drjit
+from dipir.render.gbuffer import record_gbuffers
+from dipir.render.mitsuba_scene import build, sensor_dict
+from dipir.render.object_integrator import object_integrator
+from dipir.render.proxy_pass import Ground, proxy_passes
+from dipir.render.renderer import AbstractRenderer, Passes, RenderSettings
+from dipir.scene.camera import Camera
+from dipir.scene.description import Scene
+
+_WAVEFRONT = 2**25  # Samples in flight: about 2 GiB with the principled BSDF; larger renders go in passes.
+
+
+@final
+class PathTracer(AbstractRenderer):
+    """A scene seen by one camera. Load once, light often (Mitsuba leaks memory when scenes are loaded in a loop)."""
+
+    def __init__(self, scene: Scene, camera: Camera | None = None, settings: RenderSettings | None = None,
+                 gbuffer_samples: int = 16):
+        self.camera = camera or scene.camera
+        self.settings = settings or RenderSettings()
+        self.built = build(scene)
+        mi = mitsuba()
+        self._integrator = object_integrator(self.settings.depth, self.built.masked)
+        self._sensor = mi.load_dict(sensor_dict(self.camera, self.settings.spp))
+        self._params = self.built.params
+        self._starts: dict[str, Tensor] = {}
+        self._ground: Ground | None = None
+        self.gbuffers = record_gbuffers(self.built, self.camera, gbuffer_samples)
+
+    def material_names(self) -> list[str]:
+        """Differentiable material parameters, ``objectI_partJ....``: base colour, roughness, metallic and emission,
+        each a value (``.value``) or a texture (``.data``)."""
+        wanted = (".base_color.", ".roughness.", ".metallic.", ".radiance.")
+        return [k for k in self._params.keys() if k.endswith((".value", ".data")) and any(w in k for w in wanted)]
+
+    def part_keys(self) -> dict[str, str]:
+        """Part name -> the prefix of its parameters."""
+        return {part.name: key for key, (_, part) in zip(self.built.keys, self.built.parts, strict=True)}
+
+    def material_start(self, name: str) -> Tensor:
+        """Value of a material parameter as the asset had it."""
+        if name not in self._starts:
+            self._starts[name] = self.material(name)
+        return self._starts[name]
+
+    def material(self, name: str) -> Tensor:
+        """Current value of a material parameter, a copy."""
+        value = self._params[name]
+        return dr.ravel(value).torch().clone() if not dr.is_tensor_v(value) else value.torch().clone()
+
+    def passes(self, radiance: EnvMap, shadow_radiance: EnvMap | None = None, *, seed: int = 0, spp: int | None = None,
+               materials: Mapping[str, Tensor] | None = None) -> Passes:
+        """Light the scene; differentiable in both maps and in ``materials`` (name -> tensor, see
+        :meth:`material_names`). Raises RenderError when a pass has NaN or infinite values."""
+        spp = spp or self.settings.spp
+        rgb, alpha = self.object_pass(radiance, seed=seed, spp=spp, materials=materials)
+        lit, shadowed = self.proxy_passes(radiance if shadow_radiance is None else shadow_radiance, seed=seed, spp=spp)
+        return Passes(rgb, lit, shadowed, replace(self.gbuffers, alpha=alpha))
+
+    def object_pass(self, radiance: EnvMap, *, seed: int = 0, spp: int = 64,
+                    materials: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """Premultiplied object colour (1, 3, H, W) and the coverage (1, 1, H, W) of the very same camera samples (a
+        coverage from other samples would leave a fringe); the coverage carries no gradient."""
+        names = tuple(materials or {})
+        tensors = [padded_envmap(radiance), *(materials[n] for n in names)]
+        image = check_finite("object pass", _ObjectPass.apply(self, names, seed, spp, *tensors))
+        return image[:, :3], image[:, 3:].detach()
+
+    def proxy_passes(self, radiance: EnvMap, *, seed: int = 0, spp: int = 64) -> tuple[Tensor, Tensor]:
+        """(lit, shadowed), each (1, 3, H, W): white diffuse proxy without and with the objects, direct light."""
+        if self._ground is None:
+            self._ground = Ground.of(self.built, self.camera, self.gbuffers.ground)
+        return proxy_passes(self.built, self.camera, self._ground, radiance, seed=seed, spp=spp)
+
+    # -------------------------------------------------- Dr.Jit side --------------------------------------------------
+
+    def set_values(self, names: tuple[str, ...], arrays) -> None:
+        """Write Dr.Jit tensors into the scene's parameters (shape of a plain value kept)."""
+        for name, array in zip(names, arrays, strict=True):
+            if name not in self._params:
+                raise RenderError(f"no material parameter '{name}'; "
+                                  f"this scene has: {', '.join(self.material_names())}.")
+            old = self._params[name]
+            self._params[name] = array if dr.is_tensor_v(old) else dr.unravel(type(old), array.array)
+        self._params.update()
+
+    def render_object(self, seed: int, spp: int):
+        """Primal render, in passes of at most _WAVEFRONT samples; TensorXf (H, W, 4)."""
+        mi = mitsuba()
+        parts = _chunks(spp, self.camera.width * self.camera.height)
+        total = 0
+        for k, part in enumerate(parts):
+            image = mi.render(self.built.objects, integrator=self._integrator, sensor=self._sensor, spp=part,
+                              seed=split_seed(seed, "object", k))
+            dr.eval(image)
+            total = total + image * (part / spp)
+        return total
+
+    def object_gradient(self, names: tuple[str, ...], tensors, grad: Tensor, seed: int, spp: int) -> list[Tensor]:
+        """Path replay backpropagation of an image gradient (H, W, 3) to the named parameters; its random numbers
+        differ from the primal ones (equal ones would bias the gradient)."""
+        mi = mitsuba()
+        full = to_drjit(torch.cat([grad, torch.zeros_like(grad[..., :1])], -1))
+        total = [torch.zeros_like(t) for t in tensors]
+        for k, part in enumerate(_chunks(spp, self.camera.width * self.camera.height)):
+            leaves = self.attach(names, tensors)
+            image = mi.render(self.built.objects, self._params, integrator=self._integrator, sensor=self._sensor,
+                              spp=part, seed=split_seed(seed, "object", k),
+                              seed_grad=split_seed(seed, "object gradient", k))
+            dr.backward(dr.sum(image.array * full.array) * (part / spp))
+            for sum_, leaf in zip(total, leaves, strict=True):
+                sum_ += _flat(dr.grad(leaf)).reshape(sum_.shape)
+        self.set_values(names, [to_drjit(t) for t in tensors])
+        return total
+
+    def attach(self, names: tuple[str, ...], tensors) -> list:
+        """Leaves with gradients enabled, written into the scene (the environment derives its halo columns from
+        them)."""
+        arrays = [to_drjit(t) for t in tensors]
+        for array in arrays:
+            dr.enable_grad(array)
+        self.set_values(names, arrays)
+        return arrays
+
+
+def _chunks(spp: int, pixels: int) -> list[int]:
+    """Split spp so that each pass stays below the wavefront limit; equal powers of two share a kernel."""
+    most = max(1, _WAVEFRONT // max(pixels, 1))
+    if spp <= most:
+        return [spp]
+    size = 1 << (most.bit_length() - 1)
+    return [size] * (spp // size) + ([spp % size] if spp % size else [])
+
+
+def _flat(array) -> Tensor:
+    return array.torch() if dr.is_tensor_v(array) else dr.ravel(array).torch()
+
+
+class _ObjectPass(torch.autograd.Function):
+    """Environment and material tensors in, image out; gradients by path replay."""
+
+    @staticmethod
+    def forward(ctx, tracer: PathTracer, names, seed: int, spp: int, *tensors):
+        ctx.tracer, ctx.names, ctx.seed, ctx.spp = tracer, ("environment.data", *names), seed, spp
+        ctx.save_for_backward(*tensors)
+        tracer.set_values(ctx.names, [to_drjit(t) for t in tensors])
+        image = tracer.render_object(seed, spp).torch()
+        return image.permute(2, 0, 1)[None].contiguous().clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        tensors = ctx.saved_tensors
+        image_grad = grad[0, :3].permute(1, 2, 0).contiguous()
+        grads = ctx.tracer.object_gradient(ctx.names, tensors, image_grad, ctx.seed, ctx.spp)
+        return (None, None, None, None, *(g.reshape(t.shape) for g, t in zip(grads, tensors, strict=True)))

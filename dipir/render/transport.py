@@ -1,0 +1,132 @@
+"""Light transport recorded once: with geometry, camera and materials fixed the image is linear in the environment.
+
+object_rgb[p, c] = offset[p, c] + sum_j T[p, j, c] L[j, c]         every order of bounce up to the path depth
+lit[p]           = sum_j A[p, j] L[j],  shadowed[p] = lit[p] - sum_j B[p, j] L[j]      (B: what the objects block)
+
+over J = H W texels of a piecewise constant environment. Recording: each camera sample shoots one jittered ray into
+every texel (exactly one stratum a texel, so a light sharper than a texel keeps its energy) and ``bsdf_samples``
+paths that follow the BSDF; a balance heuristic joins the two, so rough and glossy materials are both smooth. The
+angular resolution is that of the texels: 180 / H degrees; sharper lights act as if spread over their texel.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dipir.arrays import EnvMap
+from dipir.image import latlong
+from dipir.render.bridge import check_finite
+from dipir.render.gbuffer import record_gbuffers
+from dipir.render.mitsuba_scene import build
+from dipir.render.renderer import AbstractRenderer, GBuffers, Passes
+from dipir.render.transport_record import Recorder, TransportSettings
+from dipir.scene.camera import Camera
+from dipir.scene.description import Scene
+
+
+@final
+@dataclass(frozen=True)
+class Transport(AbstractRenderer):
+    """The recorded map; lighting is one matrix product in torch, exact and free of noise in light and gradient.
+
+    object_map : (P, 3, J);  object_pixels : (P,) flat indices of pixels the assets touch;  offset : (P, 3) own emission
+    blocked : (G, J);  shadow_pixels : (G,) flat indices of pixels the shadow touches
+    lit_map : (J,) for the ground plane (all its points see the same sky), else (pixels, J)
+    """
+
+    object_map: Tensor
+    object_pixels: Tensor
+    offset: Tensor
+    blocked: Tensor
+    shadow_pixels: Tensor
+    lit_map: Tensor
+    gbuffers: GBuffers
+    env_height: int
+
+    @property
+    def resolution_deg(self) -> float:
+        """Angular size of a texel at the horizon, degrees."""
+        return 180.0 / self.env_height
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the maps."""
+        return sum(t.nbytes for t in (self.object_map, self.blocked, self.lit_map))
+
+    @staticmethod
+    def record(scene: Scene, camera: Camera | None = None, settings: TransportSettings | None = None) -> Transport:
+        """Trace the map. Raises RenderError when a value is NaN or infinite."""
+        settings = settings or TransportSettings()
+        camera = camera or scene.camera
+        built = build(scene)
+        gbuffers = record_gbuffers(built, camera, settings.samples, settings.seed)
+        recorder = Recorder(built, camera, settings)
+        object_map, object_pixels = recorder.object_map()
+        blocked, shadow_pixels, lit_map = recorder.proxy_map()
+        kept = torch.bfloat16 if settings.half else torch.float32
+        offset = (_emission(scene, camera, settings, object_pixels) if built.emissive
+                  else torch.zeros(len(object_pixels), 3))
+        return Transport(check_finite("object transport", object_map).to(kept), object_pixels, offset,
+                         check_finite("proxy transport", blocked).to(kept), shadow_pixels, lit_map, gbuffers,
+                         settings.env_height)
+
+    def passes(self, radiance: EnvMap, shadow_radiance: EnvMap | None = None, *, seed: int = 0,
+               spp: int | None = None) -> Passes:
+        """One matrix product; ``seed`` and ``spp`` have no effect. Maps of another size are reduced to the texel
+        grid."""
+        shadow = radiance if shadow_radiance is None else shadow_radiance
+        height, width = self.gbuffers.alpha.shape[-2:]
+        rgb = self.offset + _product(self.object_map, self._texels(radiance))
+        shade = self._texels(shadow)
+        lit = self._lit(shade, height * width)
+        loss = (self.blocked.to(shade.dtype) @ shade.T if self.blocked.dtype == torch.float32
+                else (self.blocked @ shade.T.to(self.blocked.dtype)).float())
+        image = lambda flat: flat.T.reshape(1, 3, height, width)
+        object_rgb = torch.zeros(height * width, 3).index_put((self.object_pixels,), rgb)
+        darkening = torch.zeros(height * width, 3).index_put((self.shadow_pixels,), loss)
+        return Passes(image(object_rgb), image(lit), image((lit - darkening).clamp_min(0)), self.gbuffers)
+
+    def object_colours(self, radiance: EnvMap) -> Tensor:
+        """(B, P, 3) premultiplied object colour of a batch of maps (B, H, W, 3): thousands a minute."""
+        flat = radiance.reshape(len(radiance), -1, 3).permute(2, 1, 0).to(self.object_map.dtype)
+        out = torch.stack([self.object_map[:, c] @ flat[c] for c in range(3)], -1)
+        return out.permute(1, 0, 2).float() + self.offset
+
+    def shadow_ratios(self, radiance: EnvMap) -> Tensor:
+        """(B, G, 3) shadow ratio at the shadow pixels for a batch of maps (B, H, W, 3)."""
+        flat = radiance.reshape(len(radiance), -1, 3)
+        lit = torch.einsum("j,bjc->bc", self.lit_map, flat)[:, None] if self.lit_map.ndim == 1 else torch.einsum(
+            "pj,bjc->bpc", self.lit_map[self.shadow_pixels], flat)
+        loss = torch.einsum("gj,bjc->bgc", self.blocked.float(), flat)
+        return (1 - loss / lit.clamp_min(1e-12)).clamp(0, 1)
+
+    def _texels(self, radiance: EnvMap) -> Tensor:
+        """(3, J) texel means on this map's grid."""
+        if radiance.shape[0] != self.env_height:
+            radiance = latlong.resize(radiance, self.env_height, 2 * self.env_height)
+        return radiance.reshape(-1, 3).T
+
+    def _lit(self, texels: Tensor, pixels: int) -> Tensor:
+        if self.lit_map.ndim == 1:
+            return (texels @ self.lit_map)[None].expand(pixels, 3) * self.gbuffers.ground.reshape(-1, 1)
+        return self.lit_map @ texels.T
+
+
+def _product(maps: Tensor, texels: Tensor) -> Tensor:
+    """(P, 3, J) x (3, J) -> (P, 3), accumulated in float32."""
+    if maps.dtype == torch.float32:
+        return torch.stack([maps[:, c] @ texels[c] for c in range(3)], -1)
+    return torch.stack([(maps[:, c] @ texels[c].to(maps.dtype)).float() for c in range(3)], -1)
+
+
+def _emission(scene: Scene, camera: Camera, settings: TransportSettings, pixels: Tensor) -> Tensor:
+    """(P, 3) what the object pass shows under a black environment."""
+    from dipir.render.path_traced import PathTracer
+    from dipir.render.renderer import RenderSettings
+
+    tracer = PathTracer(scene, camera, RenderSettings(spp=64, depth=settings.depth), gbuffer_samples=1)
+    dark = torch.full((settings.env_height, 2 * settings.env_height, 3), 1e-8)
+    return tracer.object_pass(dark, seed=settings.seed, spp=64)[0][0].reshape(3, -1).T[pixels].contiguous()

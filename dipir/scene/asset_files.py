@@ -1,0 +1,136 @@
+"""Reading what an asset's files refer to, without trusting them: only the asset's own folder, within size limits.
+
+Our own reading comes before trimesh: trimesh is then handed bytes in memory only, so it can reach no other file.
+"""
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import re
+import warnings
+from pathlib import Path
+from urllib.parse import unquote, unquote_to_bytes
+
+import numpy as np
+import PIL.Image
+
+from dipir.errors import AssetError
+
+EXTENSIONS = (".glb", ".gltf", ".obj", ".ply", ".stl")
+MAX_FILE_BYTES = 1 << 30
+MAX_TEXTURE_PIXELS = 100_000_000
+MAX_TEXTURE_SIDE = 4096
+# Decoders that are plain code on plain bytes; others (EPS and the like) start outside programs.
+_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF")
+_SRGB = np.arange(256) / 255.0
+SRGB_TO_LINEAR = np.where(_SRGB <= 0.04045, _SRGB / 12.92, ((_SRGB + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def read_asset_file(path: Path) -> bytes:
+    """Bytes of the asset file itself. AssetError when it is missing, empty, too large, or of an unknown extension."""
+    if path.suffix.lower() not in EXTENSIONS:
+        raise AssetError(f"{path}: extension '{path.suffix}' is not supported; accepted are {', '.join(EXTENSIONS)}. "
+                         "Export the asset as .glb, which keeps materials and textures together.")
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise AssetError(f"{path} {what}; give the path of a mesh file ({', '.join(EXTENSIONS)}).")
+    return _read(path, str(path))
+
+
+def read_reference(asset: Path, uri: str, what: str) -> bytes:
+    """Bytes of a file that ``asset`` refers to (``what`` = 'texture', 'buffer', ...), or of a ``data:`` URI.
+
+    AssetError as :func:`resolve_reference`, and when the file is empty or larger than 1 GiB.
+    """
+    target = resolve_reference(asset, uri, what)
+    return _data_uri(asset, uri, what) if target is None else _read(target, f"{asset}: {what} '{uri[:200]}'")
+
+
+def resolve_reference(asset: Path, uri: str, what: str) -> Path | None:
+    """The file that a reference means, or None for a ``data:`` URI.
+
+    AssetError when the reference is absolute, has a scheme, leads outside the asset's folder (also by a symbolic
+    link), or when the file is missing.
+    """
+    if not isinstance(uri, str) or not uri.strip():
+        raise AssetError(f"{asset}: a {what} has an empty file name; export the asset again.")
+    if uri.startswith("data:"):
+        return None
+    name, shown = unquote(uri).replace("\\", "/").strip(), uri[:200]
+    remedy = f"Put the {what} beside the asset and refer to it by a relative path."
+    if re.match(r"^[A-Za-z][A-Za-z0-9+.\-]*:", name) or name.startswith("/") or "\0" in name:
+        raise AssetError(f"{asset}: {what} '{shown}' is an absolute path or a web address, which is not read. {remedy}")
+    folder = asset.resolve().parent
+    try:
+        target = (folder / name).resolve()
+        inside, there = target.is_relative_to(folder), target.is_file()
+    except (OSError, RuntimeError) as error:
+        raise AssetError(f"{asset}: {what} '{shown}' is not a usable file name ({error}).") from None
+    if not inside:
+        raise AssetError(f"{asset}: {what} '{shown}' leads outside the asset's folder, which is not read. {remedy}")
+    if not there:
+        raise AssetError(f"{asset}: {what} '{shown}' is missing (looked for {target}). {remedy}")
+    return target
+
+
+def _data_uri(asset: Path, uri: str, what: str) -> bytes:
+    head, comma, body = uri.partition(",")
+    try:
+        if not comma:
+            raise ValueError("no comma")
+        return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
+    except (ValueError, binascii.Error) as error:
+        raise AssetError(f"{asset}: embedded {what} cannot be decoded ({error}); export the asset again.") from None
+
+
+def _read(path: Path, label: str) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise AssetError(f"{label} is empty (0 bytes); copy or export it again.")
+        if size > MAX_FILE_BYTES:
+            raise AssetError(f"{label} has {size / 2**30:.1f} GiB; {MAX_FILE_BYTES / 2**30:.0f} GiB is the limit. "
+                             "Decimate the mesh or shrink the textures.")
+        return path.read_bytes()
+    except OSError as error:
+        raise AssetError(f"{label} cannot be read: {error.strerror or error}.") from None
+
+
+def decode_image(data: bytes, label: str) -> tuple[np.ndarray, str | None]:
+    """(H, W, 4) uint8 RGBA of an image file, rows top down, and a note when it was scaled down.
+
+    The size is taken from the header before any pixel is decoded. Grey images fill all three channels. AssetError for
+    corrupt, truncated, unsupported or too large images.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            image = PIL.Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS)
+        width, height = image.size
+        if width * height > MAX_TEXTURE_PIXELS:
+            raise AssetError(f"{label} has {width} x {height} pixels; {MAX_TEXTURE_PIXELS / 1e6:.0f} megapixels are "
+                             "the limit. Scale it down.")
+        note = None
+        if image.mode.startswith("I"):
+            image = PIL.Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
+        rgba = image.convert("RGBA")
+        if max(width, height) > MAX_TEXTURE_SIDE:
+            scale = MAX_TEXTURE_SIDE / max(width, height)
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            rgba = _shrink(rgba, size)
+            note = f"{label} was scaled from {width} x {height} to {size[0]} x {size[1]} pixels."
+        return np.asarray(rgba), note
+    except PIL.UnidentifiedImageError:
+        raise AssetError(f"{label} is not an image of an accepted format ({', '.join(_IMAGE_FORMATS)}); "
+                         "it may be corrupt. Convert it to PNG or JPEG.") from None
+    except PIL.Image.DecompressionBombError:
+        raise AssetError(f"{label} has more than {MAX_TEXTURE_PIXELS / 1e6:.0f} megapixels. Scale it down.") from None
+    except (OSError, ValueError, SyntaxError, MemoryError, EOFError) as error:
+        raise AssetError(f"{label} is corrupt or truncated ({error}); copy or export it again.") from None
+
+
+def _shrink(rgba: PIL.Image.Image, size: tuple[int, int]) -> PIL.Image.Image:
+    """Box-filtered copy. Channels go one by one: Pillow would else weight the colours by alpha, and what lies under
+    transparent texels is data in some textures."""
+    return PIL.Image.merge("RGBA", [band.resize(size, PIL.Image.Resampling.BOX) for band in rgba.split()])

@@ -1,0 +1,104 @@
+"""Pinhole camera: intrinsics, pose, rays, projection, crop and resize.
+
+Camera axes +X left, +Y up, +Z forward; pixel origin at the image corner (see ``dipir/arrays.py``).
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Pinhole camera with square pixels.
+
+    width, height : pixels
+    focal_px : float, pixels, > 0
+    cx, cy : float, pixels from the left / top image edge (may lie outside after a crop)
+    to_world : (4, 4) float64, camera-to-world, rigid
+    """
+
+    width: int
+    height: int
+    focal_px: float
+    cx: float
+    cy: float
+    to_world: np.ndarray
+
+    @staticmethod
+    def looking(width: int, height: int, fov_x_deg: float, height_m: float = 1.6, pitch_deg: float = 0.0,
+                roll_deg: float = 0.0, yaw_deg: float = 0.0) -> Camera:
+        """Camera at (0, height_m, 0) looking along +Z; pitch > 0 looks down, roll > 0 turns the camera clockwise,
+        yaw > 0 turns to the left (towards +X)."""
+        focal = 0.5 * width / math.tan(math.radians(fov_x_deg) / 2)
+        p, r, y = (math.radians(a) for a in (pitch_deg, roll_deg, yaw_deg))
+        rx = np.array([[1, 0, 0], [0, math.cos(p), -math.sin(p)], [0, math.sin(p), math.cos(p)]])
+        rz = np.array([[math.cos(r), -math.sin(r), 0], [math.sin(r), math.cos(r), 0], [0, 0, 1]])
+        ry = np.array([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]])
+        pose = np.eye(4)
+        pose[:3, :3] = ry @ rx @ rz
+        pose[1, 3] = height_m
+        return Camera(width, height, focal, width / 2, height / 2, pose)
+
+    @property
+    def fov_x_deg(self) -> float:
+        """Horizontal field of view of a centred image of this width, degrees."""
+        return math.degrees(2 * math.atan(0.5 * self.width / self.focal_px))
+
+    @property
+    def position(self) -> np.ndarray:
+        """(3,) world position of the pinhole, metres."""
+        return self.to_world[:3, 3]
+
+    def crop(self, x0: float, y0: float, width: float, height: float, out_width: int, out_height: int) -> Camera:
+        """The camera that sees the window (x0, y0, width, height) of this one, in pixels, as an image of
+        ``out_width`` x ``out_height``; the window may lie partly outside. Both scales must agree (square pixels)."""
+        scale = out_width / width
+        if abs(out_height / height - scale) > 1e-3 * scale:
+            raise ValueError(f"crop of {width}x{height} to {out_width}x{out_height} would give oblong pixels")
+        return replace(self, width=out_width, height=out_height, focal_px=self.focal_px * scale,
+                       cx=(self.cx - x0) * scale, cy=(self.cy - y0) * scale)
+
+    def resized(self, width: int, height: int) -> Camera:
+        """The same view at another resolution with (nearly) the same aspect."""
+        scale = width / self.width
+        return replace(self, width=width, height=height, focal_px=self.focal_px * scale, cx=self.cx * scale,
+                       cy=self.cy * height / self.height)
+
+    def directions(self, pixels: np.ndarray | None = None) -> np.ndarray:
+        """World directions, unit length, through ``pixels`` (..., 2); of every pixel centre (H, W, 3) without."""
+        if pixels is None:
+            x, y = np.meshgrid(np.arange(self.width) + 0.5, np.arange(self.height) + 0.5)
+            pixels = np.stack([x, y], -1)
+        d = np.stack([-(pixels[..., 0] - self.cx) / self.focal_px, -(pixels[..., 1] - self.cy) / self.focal_px,
+                      np.ones(pixels.shape[:-1])], -1)
+        d = d / np.linalg.norm(d, axis=-1, keepdims=True)
+        return d @ self.to_world[:3, :3].T
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """World points (..., 3) -> pixels (..., 2) and depth along the view axis (...), metres (<= 0: behind)."""
+        local = (points - self.position) @ self.to_world[:3, :3]
+        z = local[..., 2]
+        safe = np.where(np.abs(z) < 1e-9, 1e-9, z)
+        uv = np.stack([self.cx - self.focal_px * local[..., 0] / safe,
+                       self.cy - self.focal_px * local[..., 1] / safe], -1)
+        return uv, z
+
+    @property
+    def angles_deg(self) -> tuple[float, float, float]:
+        """(pitch, roll, yaw) in the sense of :meth:`looking`, degrees; the inverse of it for |pitch| < 90."""
+        r = self.to_world[:3, :3]
+        # World up in camera axes is row 1 of the rotation: (sin roll cos pitch, cos roll cos pitch, -sin pitch).
+        pitch = math.asin(min(1.0, max(-1.0, -r[1, 2])))
+        roll, yaw = math.atan2(r[1, 0], r[1, 1]), math.atan2(r[0, 2], r[2, 2])
+        return math.degrees(pitch), math.degrees(roll), math.degrees(yaw)
+
+    def horizon_y(self, x: float) -> float:
+        """Image height of the horizon at column ``x``, pixels; may lie outside the image. Above it (for an upright
+        camera) no ray meets the ground. NaN when the horizon is vertical or the camera looks straight down."""
+        up = self.to_world[1, :3]
+        if abs(up[1]) < 1e-9:
+            return math.nan
+        return float(self.cy + ((self.cx - x) * up[0] + self.focal_px * up[2]) / up[1])

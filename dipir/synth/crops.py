@@ -1,0 +1,210 @@
+"""Photos cut out of HDR panoramas, each with the light that surrounded it: training pairs of the light prior."""
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from dipir.arrays import EnvMap, Image
+from dipir.errors import ImageError
+from dipir.image import latlong
+from dipir.image.color import linear_to_srgb
+from dipir.scene.camera import Camera
+
+_LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """Ranges of the random photos. Angles in degrees, exposure in stops.
+
+    fov_deg : low, mode, high of the horizontal field of view of a 4:3 plate (triangular)
+    pitch_deg : low, mode, high, positive looks down;  roll_deg : standard deviation
+    pixels : square root of the number of pixels of a plate
+    stops : half width of the random exposure;  balance : standard deviation of log white-balance gains
+    response : share of plates with a response curve other than sRGB;  noise : largest standard deviation, display
+    saturation : range of the random saturation of the surroundings, plate and light alike (few real environments have
+    to stand for many)
+    """
+
+    fov_deg: tuple[float, float, float] = (40.0, 60.0, 80.0)
+    pitch_deg: tuple[float, float, float] = (-5.0, 12.0, 30.0)
+    roll_deg: float = 1.0
+    pixels: int = 96
+    stops: float = 1.0
+    balance: float = 0.06
+    response: float = 0.3
+    noise: float = 0.01
+    saturation: float = 0.5
+
+
+@dataclass(frozen=True)
+class Panorama:
+    """A panorama made ready for cropping.
+
+    padded : (3, H, W + 2) radiance, one column repeated at each side;  env : (64, 128, 3) radiance
+    """
+
+    padded: Tensor
+    env: EnvMap
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A batch of plates with their light.
+
+    plate_disp : (B, 3, H, W) display [0, 1], 8-bit steps;  cameras : B cameras that look to +Z
+    directions : (B, H, W, 3) world directions of the pixels;  env : (B, 16, 32, 3) radiance, plate white = 1
+    """
+
+    plate_disp: Image
+    cameras: tuple[Camera, ...]
+    directions: Tensor
+    env: Tensor
+
+
+def load_panorama(path: Path) -> EnvMap:
+    """(H, W, 3) float32 radiance of an .hdr or .exr panorama, nothing clipped. ImageError when it cannot be read."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3 or image.shape[1] != 2 * image.shape[0]:
+        raise ImageError(f"{path}: not a panorama; an .hdr or .exr file with width = 2 x height is accepted")
+    return torch.from_numpy(np.ascontiguousarray(image[..., 2::-1], dtype=np.float32))
+
+
+def prepare(envmap: EnvMap, height: int = 512) -> Panorama:
+    """``envmap`` (H, W, 3), reduced to at most ``height`` rows for the crops and to 64 rows for the light."""
+    if envmap.shape[0] > height:
+        envmap = latlong.resize(envmap, height, 2 * height)
+    planes = envmap.permute(2, 0, 1)
+    return Panorama(torch.cat([planes[..., -1:], planes, planes[..., :1]], -1).contiguous(),
+                    latlong.resize(envmap, 64, 128))
+
+
+def perspective_crop(envmap: EnvMap, camera: Camera) -> Tensor:
+    """What ``camera`` sees of infinitely distant surroundings: (3, H, W), linear, the map's own radiance.
+
+    Several rays a pixel are averaged where a pixel is larger than a texel, so that detail does not alias.
+    """
+    texel = 2 * math.pi / envmap.shape[1]
+    rays = max(1, math.ceil(1 / camera.focal_px / texel))
+    fine = camera.resized(camera.width * rays, camera.height * rays)
+    directions = torch.from_numpy(fine.directions().astype(np.float32))
+    image = latlong.sample(envmap, directions).permute(2, 0, 1)
+    return torch.nn.functional.avg_pool2d(image[None], rays)[0]
+
+
+def auto_exposure(plate_lin: Tensor) -> float:
+    """The gain that a camera would choose for (3, H, W) linear: geometric mean of luminance to 0.16, but no more
+    than a tenth of the picture above white."""
+    luminance = torch.tensordot(_LUMINANCE, plate_lin, 1).clamp_min(1e-8)
+    middle = 0.16 / luminance.log().mean().exp()
+    return float(torch.minimum(middle, 1.0 / luminance.flatten().quantile(0.9)))
+
+
+def quantise(display: Tensor) -> Tensor:
+    """Rounded to the 256 steps of a photo."""
+    return (display.clamp(0, 1) * 255).round() / 255
+
+
+def random_pairs(rng: np.random.Generator, panoramas: Sequence[Panorama], count: int,
+                 config: CropConfig = CropConfig()) -> Pairs:
+    """``count`` random photos of random ``panoramas``; all of one batch share the aspect ratio.
+
+    The surroundings are turned (and mirrored half of the time) so that each camera looks to +Z. Exposure and white
+    balance act on plate and light alike: the light is what this camera would have measured without clipping.
+    """
+    aspect = math.exp(rng.choice([math.log(4 / 3), math.log(1.5), 0.0, -math.log(4 / 3)], p=[0.45, 0.15, 0.2, 0.2]))
+    width, height = round(config.pixels * math.sqrt(aspect)), round(config.pixels / math.sqrt(aspect))
+    made = [_random_pair(rng, panoramas[rng.integers(len(panoramas))], (width, height), config) for _ in range(count)]
+    plates, cameras, directions, envs = zip(*made, strict=True)
+    return Pairs(torch.stack(plates), cameras, torch.stack(directions), torch.stack(envs))
+
+
+def random_pair(rng: np.random.Generator, panorama: Panorama,
+                config: CropConfig = CropConfig()) -> tuple[Tensor, Camera, EnvMap]:
+    """One pair of ``panorama``: plate (3, H, W) display, camera looking to +Z, light (16, 32, 3), plate white = 1."""
+    pairs = random_pairs(rng, [panorama], 1, config)
+    return pairs.plate_disp[0], pairs.cameras[0], pairs.env[0]
+
+
+def _random_pair(rng: np.random.Generator, panorama: Panorama, size: tuple[int, int],
+                 config: CropConfig) -> tuple[Tensor, Camera, Tensor, EnvMap]:
+    width, height = size
+    # The field of view is that of the longer side, as a photographer turns one and the same lens.
+    fov = math.radians(rng.triangular(*config.fov_deg))
+    focal = 0.5 * max(width, height) / math.tan(fov / 2)
+    fov_x = math.degrees(2 * math.atan(0.5 * width / focal))
+    camera = Camera.looking(width, height, fov_x, pitch_deg=rng.triangular(*config.pitch_deg),
+                            roll_deg=rng.normal() * config.roll_deg)
+    turn, mirrored = int(rng.integers(128)), bool(rng.random() < 0.5)
+    plate, directions = turned_crop(panorama, camera, turn / 128, mirrored, rays=1 + int(rng.random() < 0.7))
+    env = torch.roll(panorama.env, turn, 1)
+    env = latlong.resize(env.flip(1) if mirrored else env, 16, 32)
+    if config.saturation:
+        amount = 1.0 + rng.uniform(-1.0, 0.6) * config.saturation
+        plate = _saturated(plate.permute(1, 2, 0), amount).permute(2, 0, 1)
+        env = _saturated(env, amount)
+    gains = random_gains(rng, plate, config)
+    return _develop(rng, plate * gains[:, None, None], config), camera, directions, env * gains
+
+
+def turned_crop(panorama: Panorama, camera: Camera, turn: float, mirrored: bool, rays: int) -> tuple[Tensor, Tensor]:
+    """Crop of the surroundings turned by ``turn`` revolutions, then mirrored; and the directions of its pixels."""
+    fine = camera.resized(camera.width * rays, camera.height * rays)
+    u, v = latlong.uv(_directions(fine))
+    u = ((1 - u if mirrored else u) - turn) % 1.0
+    columns = panorama.padded.shape[2]
+    grid = torch.stack([(u * (columns - 2) + 1) / columns * 2 - 1, v * 2 - 1], -1)[None]
+    plate = torch.nn.functional.grid_sample(panorama.padded[None], grid, padding_mode="border", align_corners=False)
+    return torch.nn.functional.avg_pool2d(plate, rays)[0], _directions(camera)
+
+
+def _directions(camera: Camera) -> Tensor:
+    """``Camera.directions`` in single precision, a few times faster, which counts when every batch is new."""
+    x = (torch.arange(camera.width) + (0.5 - camera.cx)) / -camera.focal_px
+    y = (torch.arange(camera.height) + (0.5 - camera.cy)) / -camera.focal_px
+    axes = torch.from_numpy(camera.to_world[:3, :3].astype(np.float32))
+    d = x[None, :, None] * axes[:, 0] + (y[:, None, None] * axes[:, 1] + axes[:, 2])
+    return d / d.square().sum(-1, keepdim=True).sqrt()
+
+
+def _saturated(radiance: Tensor, amount: float) -> Tensor:
+    """(..., 3) with its distance from grey scaled; luminance stays unless a channel would become negative."""
+    grey = (radiance @ _LUMINANCE)[..., None]
+    return (grey + (radiance - grey) * amount).clamp_min(0)
+
+
+def random_gains(rng: np.random.Generator, plate: Tensor, config: CropConfig) -> Tensor:
+    """(3,) exposure times white balance: one of several automatic exposures, partly grey-world balance, jitter."""
+    quantile, target = ((0.5, 0.18), (0.9, 0.75), (0.97, 1.0))[rng.integers(3)]
+    luminance = torch.tensordot(_LUMINANCE, plate, 1).flatten()
+    if rng.random() < 0.3:
+        gain = auto_exposure(plate)
+    else:
+        gain = target / float(luminance.kthvalue(max(1, int(quantile * luminance.numel()))).values.clamp_min(1e-8))
+    mean = plate.mean((1, 2)).clamp_min(1e-8)
+    balance = (mean.mean() / mean).clamp(0.25, 4.0) ** float(rng.choice([0.0, rng.uniform(0, 0.7)]))
+    jitter = torch.from_numpy(np.exp(rng.normal(size=3) * config.balance).astype(np.float32))
+    balance = balance * jitter
+    return balance / balance.mean() * gain * 2.0 ** rng.uniform(-config.stops, config.stops)
+
+
+def _develop(rng: np.random.Generator, plate_lin: Tensor, config: CropConfig) -> Image:
+    """Exposed linear plate -> photo: clipping, response curve, saturation, noise, 8 bits."""
+    x = linear_to_srgb(plate_lin.clamp(0, 1))
+    if rng.random() < config.response:
+        x = x ** float(np.exp(rng.normal() * 0.15))
+        contrast = float(rng.uniform(-0.2, 0.35))
+        x = x + contrast * (x * x * (3 - 2 * x) - x)
+        grey = torch.tensordot(_LUMINANCE, x, 1)
+        x = grey + (x - grey) * float(rng.uniform(0.8, 1.25))
+    if config.noise and rng.random() < 0.5:
+        noise = torch.from_numpy(rng.normal(size=tuple(x.shape)).astype(np.float32))
+        x = x + noise * float(rng.uniform(0, config.noise))
+    return quantise(x)

@@ -1,0 +1,189 @@
+"""Procedural HDR panoramas with unclipped suns: training environments for the light prior.
+
+Generation is deterministic per panorama (its own seed), resumable per shard, and runs in worker processes that live
+for one shard each, because Mitsuba does not give back the memory of the scenes it loaded.
+"""
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dipir.arrays import EnvMap, split_seed
+from dipir.errors import ConfigError, RenderError
+from dipir.fit.loop import Event
+
+VERSION = 1
+KINDS = ("outdoor", "indoor", "night")
+_SHARES = (0.55, 0.35, 0.10)
+_HALF_LIMIT = 60000.0
+
+
+@dataclass(frozen=True)
+class PanoramaSettings:
+    """height, width : texels;  spp : samples per texel;  depth : longest path;  shard : panoramas per file"""
+
+    height: int = 128
+    width: int = 256
+    spp: int = 32
+    depth: int = 4
+    shard: int = 25
+
+
+def default_dir() -> Path:
+    """``$DIPIR_CACHE/panoramas/v1``, by default under ~/.cache/dipir."""
+    cache = os.environ.get("DIPIR_CACHE") or Path.home() / ".cache" / "dipir"
+    return Path(cache) / "panoramas" / f"v{VERSION}"
+
+
+def expose(panorama: EnvMap, kind: str, rng: np.random.Generator) -> EnvMap:
+    """Scale so that the median luminance is in 0.08-0.5, at night 0.02-0.15 (log-uniform)."""
+    low, high = (0.02, 0.15) if kind == "night" else (0.08, 0.5)
+    luminance = panorama @ panorama.new_tensor([0.2126, 0.7152, 0.0722])
+    target = math.exp(rng.uniform(math.log(low), math.log(high)))
+    # A black studio has a median near zero: its mean without the brightest texels stands in.
+    anchor = max(float(luminance.median()), 0.15 * float(luminance.clamp_max(luminance.quantile(0.98)).mean()))
+    return panorama * (target / max(anchor, 1e-8))
+
+
+def one(index: int, seed: int, settings: PanoramaSettings = PanoramaSettings()) -> tuple[EnvMap, str]:
+    """Panorama ``index`` of the set ``seed``: radiance (H, W, 3) float32 and its kind, the same on every call."""
+    from dipir.render.panorama import splat_sun, trace_panorama
+    from dipir.synth.panorama_rooms import indoor
+    from dipir.synth.panorama_scenes import night, outdoor
+
+    rng = np.random.default_rng(split_seed(seed, "panorama", index))
+    kind = str(rng.choice(KINDS, p=_SHARES))
+    scene, position = {"outdoor": outdoor, "indoor": indoor, "night": night}[kind](rng)
+    panorama = trace_panorama(scene, position, settings.height, settings.width, settings.spp, settings.depth,
+                              split_seed(seed, "trace", index))
+    if scene.get("seen_sun"):
+        panorama = splat_sun(panorama, scene["seen_sun"]["direction"], scene["seen_sun"]["irradiance"])
+    return expose(panorama, kind, rng), kind
+
+
+def save_shard(path: Path, panoramas: Tensor, kinds: Iterable[str], metadata: dict[str, str]) -> None:
+    """Write (N, H, W, 3) as half floats times a scale per panorama (suns exceed 65504); atomic."""
+    scale = (panoramas.amax((1, 2, 3)) / _HALF_LIMIT).clamp_min(1.0)
+    tensors = {"radiance": (panoramas / scale[:, None, None, None]).half(), "scale": scale,
+               "kind": torch.tensor([KINDS.index(kind) for kind in kinds], dtype=torch.int64)}
+    temporary = path.with_suffix(f".tmp{os.getpid()}")
+    save_file(tensors, temporary, metadata=metadata)
+    os.replace(temporary, path)
+
+
+def _metadata(seed: int, settings: PanoramaSettings) -> dict[str, str]:
+    return {"format": "dipir panoramas", "version": str(VERSION), "seed": str(seed),
+            "settings": json.dumps(asdict(settings))}
+
+
+def _name(out_dir: Path, start: int) -> Path:
+    return out_dir / f"panoramas_{start:06d}.safetensors"
+
+
+def _stored(path: Path, metadata: dict[str, str]) -> int:
+    """Panoramas in a shard, 0 when it is missing or broken. Raises ConfigError when it belongs to another set."""
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, "pt") as shard:
+            found, rows = shard.metadata() or {}, shard.get_slice("kind").get_shape()[0]
+    except (SafetensorError, OSError):
+        return 0
+    if found != metadata:
+        raise ConfigError(f"{path}: holds panoramas of another set ({found}), wanted {metadata}; "
+                          "choose another folder or delete this one")
+    return rows
+
+
+def _make_shard(path: Path, indices: range, seed: int, settings: PanoramaSettings, threads: int) -> None:
+    """The work of one process. Threads are limited before the renderer is loaded."""
+    os.environ["DIPIR_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+    made = [one(index, seed, settings) for index in indices]
+    maps, kinds = torch.stack([panorama for panorama, _ in made]), [kind for _, kind in made]
+    save_shard(path, maps, kinds, _metadata(seed, settings))
+
+
+def _jobs(count: int, out_dir: Path, seed: int, settings: PanoramaSettings) -> list[tuple[Path, range]]:
+    """The shards that are missing or shorter than wanted."""
+    jobs = []
+    for start in range(0, count, settings.shard):
+        indices = range(start, min(start + settings.shard, count))
+        path = _name(out_dir, start)
+        if _stored(path, _metadata(seed, settings)) < len(indices):
+            jobs.append((path, indices))
+    return jobs
+
+
+def generate(count: int, out_dir: str | os.PathLike | None = None, seed: int = 0, workers: int = 1,
+             on_event: Callable[[Event], None] | None = None, settings: PanoramaSettings = PanoramaSettings()) -> Path:
+    """Make panoramas 0 ... count - 1 of the set ``seed`` in ``out_dir`` (default :func:`default_dir`); those there are
+    kept. One thread per worker process. Returns the folder. Raises ConfigError for a folder of another set or numbers
+    out of range, RenderError when a worker fails."""
+    if count < 1 or workers < 1:
+        raise ConfigError(f"panoramas: count {count} and workers {workers} were given; both must be at least 1")
+    folder = Path(out_dir) if out_dir is not None else default_dir()
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = _jobs(count, folder, seed, settings)
+    missing = sum(len(indices) for _, indices in jobs)
+    done, began = count - missing, time.monotonic()
+    for indices in _work(jobs, workers, seed, settings):
+        done += len(indices)
+        left = (time.monotonic() - began) / (done - count + missing) * (count - done)
+        if on_event is not None:
+            on_event(Event("panoramas", done, count, left))
+    return folder
+
+
+def _work(jobs: list[tuple[Path, range]], workers: int, seed: int, settings: PanoramaSettings) -> Iterator[range]:
+    """Run every job in a process of its own, ``workers`` at a time; yields the indices of each as it ends."""
+    context, waiting, running = multiprocessing.get_context("spawn"), list(reversed(jobs)), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                path, indices = waiting.pop()
+                process = context.Process(target=_make_shard, args=(path, indices, seed, settings, 1))
+                process.start()
+                running[process.sentinel] = (process, path, indices)
+            for sentinel in wait(list(running)):
+                process, path, indices = running.pop(sentinel)
+                process.join()
+                if process.exitcode != 0:
+                    raise RenderError(f"{path}: the worker that makes panoramas {indices.start}-{indices.stop - 1} "
+                                      f"ended with code {process.exitcode}; see its output above. "
+                                      "Finished shards are kept, run again to go on")
+                yield indices
+    finally:
+        for process, _, _ in running.values():
+            process.terminate()
+
+
+def load(out_dir: str | os.PathLike | None = None) -> tuple[Tensor, list[str]]:
+    """All panoramas of a folder: radiance (N, H, W, 3) float32 and the kind of each. Raises ConfigError when there are
+    none or a shard is broken."""
+    folder = Path(out_dir) if out_dir is not None else default_dir()
+    paths = sorted(folder.glob("panoramas_*.safetensors"))
+    if not paths:
+        raise ConfigError(f"{folder}: holds no panoramas; make them with dipir.synth.panoramas.generate(1200)")
+    maps, kinds = [], []
+    for path in paths:
+        try:
+            shard = load_file(path)
+        except (SafetensorError, OSError) as problem:
+            raise ConfigError(f"{path}: is not a readable shard ({problem}); delete it and generate again") from problem
+        maps.append(shard["radiance"].float() * shard["scale"][:, None, None, None])
+        kinds += [KINDS[i] for i in shard["kind"].tolist()]
+    return torch.cat(maps), kinds

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dipir.image.color import exposure, linear_to_srgb, luminance, srgb_to_linear
+
+
+def _oracle_decode(v: float) -> float:
+    s = abs(v)
+    return np.sign(v) * (s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4)
+
+
+def test_published_values():
+    """8-bit 119 is mid-grey of about 18.4 %; 50 % grey of light is 0.7353569830524495 (IEC 61966-2-1)."""
+    assert srgb_to_linear(torch.tensor(119 / 255, dtype=torch.float64)).item() == pytest.approx(0.18447499, abs=1e-8)
+    assert linear_to_srgb(torch.tensor(0.5, dtype=torch.float64)).item() == pytest.approx(0.7353569830524495, abs=1e-12)
+    ends = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(srgb_to_linear(ends), ends, rtol=0, atol=1e-15)
+    torch.testing.assert_close(linear_to_srgb(ends), ends, rtol=0, atol=1e-15)
+
+
+@given(st.floats(-8, 8))
+def test_oracle_and_symmetry(v):
+    x = torch.tensor([v, -v], dtype=torch.float64)
+    y = srgb_to_linear(x)
+    assert y[0].item() == pytest.approx(_oracle_decode(v), rel=1e-12, abs=1e-300)
+    assert y[0] == -y[1] and linear_to_srgb(x)[0] == -linear_to_srgb(x)[1]
+
+
+@given(st.floats(-8, 8))
+def test_round_trip(v):
+    x = torch.tensor(v, dtype=torch.float64)
+    # The published knees do not meet exactly; the jump is below 1e-7.
+    assert linear_to_srgb(srgb_to_linear(x)).item() == pytest.approx(v, abs=5e-7)
+
+
+def test_every_8_bit_value_survives():
+    x = torch.arange(256) / 255
+    assert torch.equal((linear_to_srgb(srgb_to_linear(x)) * 255).round(), torch.arange(256.0))
+
+
+@pytest.mark.parametrize("function, slope", [(srgb_to_linear, 1 / 12.92), (linear_to_srgb, 12.92)])
+def test_gradients(function, slope):
+    x = torch.tensor([0.0, 1e-9, -1e-9, 1.0, -2.0, 5.0], dtype=torch.float64, requires_grad=True)
+    (grad,) = torch.autograd.grad(function(x).sum(), x)
+    assert torch.isfinite(grad).all() and (grad > 0).all()
+    torch.testing.assert_close(grad[:3], torch.full((3,), slope, dtype=torch.float64))
+    points = torch.tensor([-2.0, -0.5, -0.01, -0.001, 0.001, 0.01, 0.2, 1.0, 3.0]).double().requires_grad_()
+    assert torch.autograd.gradcheck(function, points)
+
+
+def test_nan_stays_nan():
+    x = torch.tensor([float("nan")])
+    assert srgb_to_linear(x).isnan() and linear_to_srgb(x).isnan()
+
+
+def test_luminance_and_exposure():
+    x = torch.tensor([[[[1.0]], [[0.5]], [[2.0]]]])
+    assert luminance(x).shape == (1, 1, 1, 1)
+    assert luminance(x).item() == pytest.approx(0.2126 + 0.3576 + 0.1444)
+    assert luminance(torch.ones(2, 3, 4, 5)).sub(1).abs().max() < 1e-6
+    assert torch.equal(exposure(x, 2), x * 4) and torch.equal(exposure(x, -1.0), x / 2)
+    stops = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s: exposure(x.double(), s), stops)

@@ -1,0 +1,314 @@
+"""Saving, loading and the report, on a small analytic picture (a ball on a plane) that needs no renderer."""
+import csv
+import json
+import os
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dipir.config import load_yaml
+from dipir.errors import ConfigError, DipirError
+from dipir.exchange.layered_exr import read_layers
+from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.image.composite import flatten_disp, insert_layers
+from dipir.image.files import read_envmap, read_image
+from dipir.image.tone import ToneCurve
+from dipir.methods import report, report_figures
+from dipir.methods.result import (
+    Result,
+    SavedResult,
+    camera_from_dict,
+    camera_to_dict,
+    exr_layers,
+    load_light,
+    load_result,
+    prepare_out,
+    save,
+)
+from dipir.render.renderer import GBuffers, Passes
+from dipir.scene.camera import Camera
+from dipir.scene.light import SphericalGaussians
+
+FILES = {"composite.png", "layers.exr", "light.exr", "light.png", "light.json", "tone.cube", "tone_shadow.cube",
+         "config.yaml", "result.json", "history.csv", "report.html"}
+
+
+def small_result(width: int = 64, height: int = 48, **changes) -> Result:
+    """A lit ball with a soft shadow on a plate; every layer has something in it."""
+    camera = Camera.looking(width, height, 50, 1.2, 15)
+    y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / height, indexing="ij")
+    dx, dy = (x - 0.6 * width / height) / 0.25, (y - 0.5) / 0.25
+    inside = (1 - dx**2 - dy**2)[None, None]
+    alpha = (inside * height / 8).clamp(0, 1)
+    covered = (alpha > 0).float()
+    normal = torch.stack([-dx, -dy, -inside[0, 0].clamp_min(0).sqrt()])[None]
+    normal = normal / normal.norm(dim=1, keepdim=True) * covered
+    albedo = torch.tensor([0.7, 0.35, 0.2])[None, :, None, None] * covered
+    sun = torch.tensor([0.48, 0.72, -0.5])[None, :, None, None]
+    object_rgb = albedo * (0.15 + (normal * sun).sum(1, keepdim=True).clamp_min(0)) * alpha
+    beta = 1 - 0.6 * torch.exp(-((dx + 1.0) ** 2 * 0.5 + (dy - 1) ** 2 * 8))[None, None].expand(1, 3, -1, -1)
+    beta = torch.where(beta > 0.995, torch.ones(()), beta)
+    shape = (1, 1, height, width)
+    g = GBuffers(alpha, torch.ones(shape), 3.0 * covered + dy * covered, normal, albedo, 0.4 * covered, 0.1 * covered,
+                 normal * 0.25, covered.int())
+    lit = torch.ones(1, 3, height, width)
+    passes = Passes(object_rgb, lit, lit * beta, g)
+    plate = torch.stack([0.45 + 0.4 * y, 0.5 + 0.2 * x / 2, 0.75 - 0.4 * y])[None].clamp(0, 1)
+    tone = ToneCurve.identity().with_parameters({"slopes": torch.tensor([[0.5, 0.2, 0.0, -0.3, 0.1, 0.0]])})
+    layers = insert_layers(srgb_to_linear(plate), plate, object_rgb, alpha, passes.shadow_ratio, tone)
+    light = SphericalGaussians.of(torch.tensor([[0.48, 0.72, -0.5], [0.0, 1.0, 0.0]]),
+                                  torch.tensor([[20.0, 18, 15], [0.4, 0.6, 1.0]]), torch.tensor([0.15, 1.2]))
+    history = [{"step": i, "loss": 1.0 / (i + 1), "rate": 1 - i / 40} for i in range(40)]
+    values = dict(composite_disp=flatten_disp(layers), plate_disp=plate, passes=passes, layers=layers, light=light,
+                  tone_fg=tone, tone_shadow=ToneCurve.identity(), camera=camera,
+                  config={"fit": {"steps": 40}, "seed": 3}, history=history,
+                  provenance={"name": "ball", "prompt": "a ball", "seed": 3, "versions": {"dipir": "0.1.0"},
+                              "notes": ["the plate's alpha was ignored"]})
+    return Result(**{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> tuple[Result, Path]:
+    result = small_result(shadow_light=SphericalGaussians.uniform(torch.tensor([1.0, 0.5, 0.2]), 8))
+    return result, save(result, tmp_path_factory.mktemp("run") / "new" / "folder")
+
+
+def test_all_files_and_nothing_else(saved):
+    assert {f.name for f in saved[1].iterdir()} == FILES | {"light_shadow.exr"}
+
+
+def test_composite_comes_back_rounded_to_8_bits(saved):
+    result, out = saved
+    back = read_image(out / "composite.png").pixels
+    assert torch.equal(back, (result.composite_disp * 255).round() / 255)
+
+
+def test_layers_rebuild_the_composite_by_the_stated_formula(saved):
+    result, out = saved
+    layers = read_layers(out / "layers.exr").layers
+    assert set(layers) == {"beauty", "alpha", "shadow_ratio", "shadow_full", "depth", "normal", "albedo",
+                           "position", "id"}
+    alpha, plate = layers["alpha"], srgb_to_linear(result.plate_disp)
+    full = plate * layers["shadow_full"] * (1 - alpha) + layers["beauty"][:, :3]
+    torch.testing.assert_close(linear_to_srgb(full).clamp(0, 1), result.composite_disp, atol=2e-3, rtol=0)
+    torch.testing.assert_close(layers["beauty"][:, 3:], alpha)
+    covered = (result.passes.alpha == 1)[0, 0]
+    assert (layers["shadow_full"][0, :, covered] < 1).any() and (layers["shadow_ratio"][0, :, covered] == 1).all()
+    torch.testing.assert_close(layers["position"], result.passes.gbuffers.position)
+    assert torch.equal(layers["id"], result.passes.gbuffers.object_id.float())
+
+
+def test_light_round_trip(saved):
+    result, out = saved
+    again = load_light(out)
+    for name in ("mu", "amplitude", "sigma"):
+        torch.testing.assert_close(getattr(again, name), getattr(result.light, name), rtol=1e-4, atol=1e-5)
+    assert torch.equal(read_envmap(out / "light.exr"), result.light.envmap(256, 512))
+    loaded = load_result(out)
+    torch.testing.assert_close(loaded.shadow_light.amplitude, result.shadow_light.amplitude, rtol=1e-4, atol=1e-6)
+    assert json.loads((out / "light.json").read_text())["dominant"]["elevation_deg"] == pytest.approx(46, abs=2)
+
+
+def test_a_light_beyond_half_is_saved_finite(tmp_path):
+    sharp = SphericalGaussians.of(torch.tensor([[0.0, 1, 0.2]]), torch.full((1, 3), 3e6), torch.tensor([0.1]))
+    save(small_result(light=sharp), tmp_path)
+    envmap = read_envmap(tmp_path / "light.exr")
+    assert torch.isfinite(envmap.half()).all() and envmap.max() == 65504
+
+
+def test_load_result_gives_everything_for_rendering_again(saved):
+    result, out = saved
+    loaded = load_result(out)
+    assert isinstance(loaded, SavedResult) and loaded.config == result.config and loaded.provenance == result.provenance
+    assert np.array_equal(loaded.camera.to_world, result.camera.to_world)
+    assert camera_to_dict(loaded.camera) == camera_to_dict(result.camera)
+    for name in ("tone_fg", "tone_shadow"):
+        assert getattr(loaded, name).to_dict() == getattr(result, name).to_dict()
+    assert load_yaml(out / "config.yaml") == result.config
+
+
+def test_history_csv(tmp_path):
+    history = [{"step": 0, "loss": 0.5}, {"step": 1, "loss": 0.25, "shadow": 2.0}]
+    save(small_result(history=history), tmp_path)
+    rows = list(csv.DictReader(open(tmp_path / "history.csv")))
+    assert rows == [{"step": "0", "loss": "0.5", "shadow": ""}, {"step": "1", "loss": "0.25", "shadow": "2.0"}]
+
+
+def test_without_object_and_history_it_still_saves(tmp_path):
+    base = small_result()
+    g = base.passes.gbuffers
+    empty = GBuffers(*(torch.zeros_like(t) for t in (g.alpha, g.ground, g.depth, g.normal, g.albedo, g.roughness,
+                                                    g.metallic, g.position, g.object_id)))
+    zero = torch.zeros_like(base.plate_disp)
+    layers = insert_layers(srgb_to_linear(base.plate_disp), base.plate_disp, zero, empty.alpha, torch.ones_like(zero))
+    save(small_result(passes=Passes(zero, zero, zero, empty), layers=layers, composite_disp=flatten_disp(layers),
+                      history=[]), tmp_path)
+    assert torch.equal(exr_layers(small_result(layers=layers))["shadow_ratio"], torch.ones_like(zero))
+    assert (tmp_path / "history.csv").read_text() == "step\n"
+
+
+# ---- bad folders and files ----------------------------------------------------------------------------------------
+
+def test_out_is_a_file(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(ConfigError, match="out: is a file.*--out"):
+        prepare_out(tmp_path / "out")
+    with pytest.raises(ConfigError, match="cannot be written there"):
+        prepare_out(tmp_path / "out" / "deeper")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_out_is_read_only(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigError, match="cannot be written there"):
+        prepare_out(tmp_path / "a")
+
+
+def test_out_on_a_file_system_that_refuses():
+    with pytest.raises(ConfigError, match="/proc/dipir: results cannot be written there"):
+        prepare_out("/proc/dipir")
+
+
+def test_disk_almost_full_is_found_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda p: shutil._ntuple_diskusage(10, 9, 2**20))
+    with pytest.raises(ConfigError, match="1 MiB left.*64 MiB"):
+        prepare_out(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disk_full_while_saving_changes_nothing(tmp_path, monkeypatch):
+    save(small_result(), tmp_path)
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(report, "report_html", full)
+    with pytest.raises(DipirError, match="No space left"):
+        save(small_result(config={"other": 1}), tmp_path)
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == before
+
+
+def test_nan_is_not_saved(tmp_path):
+    broken = small_result()
+    broken.composite_disp[0, 0, 3, 3] = float("nan")
+    with pytest.raises(DipirError, match="composite.png"):
+        save(broken, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["light.json", "result.json", "config.yaml"])
+def test_missing_and_damaged_parts_are_named(saved, tmp_path, name):
+    out = tmp_path / "copy"
+    shutil.copytree(saved[1], out)
+    (out / name).write_bytes((out / name).read_bytes()[:-20] + b"\x00\xff{")
+    with pytest.raises(ConfigError, match=name):
+        load_result(out)
+    (out / name).unlink()
+    with pytest.raises(ConfigError, match=f"there is no {name}.*dipir insert"):
+        load_result(out)
+
+
+@pytest.mark.parametrize("change", [{"camera": {}}, {"tone_fg": {"widths": 1}}, {"camera": None}, {"provenance": None}])
+def test_incomplete_result_json(saved, tmp_path, change):
+    out = tmp_path / "copy"
+    shutil.copytree(saved[1], out)
+    data = json.loads((out / "result.json").read_text())
+    (out / "result.json").write_text(json.dumps({**data, **change}))
+    with pytest.raises(ConfigError, match="not a complete result"):
+        load_result(out)
+    (out / "result.json").write_text(json.dumps({**data, "format": 99}))
+    with pytest.raises(ConfigError, match="format 99"):
+        load_result(out)
+
+
+def test_no_such_result(tmp_path):
+    with pytest.raises(ConfigError, match="no such folder"):
+        load_light(tmp_path / "none")
+
+
+def test_camera_from_dict_refuses_nonsense():
+    data = camera_to_dict(Camera.looking(8, 6, 50))
+    for change in ({"focal_px": 0}, {"to_world": [[1, 2], [3, 4]]}, {"cx": float("nan")}):
+        with pytest.raises(ValueError, match="to_world"):
+            camera_from_dict({**data, **change})
+
+
+# ---- the report -----------------------------------------------------------------------------------------------------
+
+class _Page(HTMLParser):
+    """Collects addresses and checks that tags are closed in order."""
+
+    VOID = {"meta", "img", "input", "br", "line", "polyline", "path", "circle", "i"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack, self.addresses, self.texts = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [v for k, v in attrs if k in ("src", "href", "srcset", "action")]
+        if tag not in self.VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def _page(result: Result) -> tuple[str, _Page]:
+    text, page = report.report_html(result), _Page()
+    page.feed(text)
+    assert page.stack == []
+    return text, page
+
+
+def test_report_is_self_contained():
+    text, page = _page(small_result())
+    assert len(page.addresses) >= 12 and all(a.startswith("data:image/") for a in page.addresses)
+    assert "http:" not in text and "https:" not in text and "url(" not in text and "@import" not in text
+    words = " ".join(page.texts)
+    assert "ball" in words and "the plate's alpha was ignored" in words and "steps: 40" in words
+
+
+def test_report_escapes_every_text():
+    bad = "</script><script>alert(1)</script>\"'&"
+    text, _ = _page(small_result(config={"prompt": bad}, provenance={"name": bad, "prompt": bad, "notes": [bad],
+                                                                     "prior": bad}, history=[{bad: 1.0}, {bad: 2.0}]))
+    assert text.count("<script>") == 1 and "alert(1)&lt;/script&gt;" in text
+
+
+def test_report_marks_the_light_where_it_is():
+    text, _ = _page(small_result())
+    x, y = (float(v) for v in re.search(r'<circle cx="([\d.]+)" cy="([\d.]+)"', text).groups())
+    # u = atan2(x, -z) / 2 pi of (0.48, 0.72, -0.5), v = acos(y) / pi.
+    assert x == pytest.approx(512 * 0.1219, abs=3) and y == pytest.approx(256 * 0.2425, abs=3)
+
+
+def test_chart_leaves_out_what_is_not_finite_and_survives_constants():
+    nan = float("nan")
+    svg = report_figures.line_chart({"a": [(0, 1.0), (1, nan), (2, 3.0)]}, "a")
+    assert "nan" not in svg and re.search(r'points="([^"]*)"', svg)[1].count(",") == 2
+    assert "polyline" in report_figures.line_chart({"a": [(0, 0.0), (1, 0.0)]}, "flat")
+    assert report_figures.line_chart({"a": [(0, nan)]}, "none") == ""
+
+
+def test_balls_are_lit_from_the_side_of_the_light():
+    """A light on the picture's right (world -X) makes the right half bright on both balls."""
+    light = SphericalGaussians.of(torch.tensor([[-1.0, 0.3, -0.6]]), torch.ones(1, 3), torch.tensor([0.3]))
+    envmap = light.envmap(64, 128)
+    for ball in report_figures.light_balls(envmap, 60):
+        assert ball[..., 30:].mean() > ball[..., :30].mean() + 0.05
+
+
+def test_show_light_keeps_order_and_range():
+    ramp = torch.linspace(0, 50, 128)[None, :, None].expand(64, 128, 3)
+    shown = report_figures.show_light(ramp)
+    assert shown.min() >= 0 and shown.max() <= 1 and (shown[0, 0, 0].diff() > 0).all()

@@ -1,0 +1,188 @@
+"""The training loop and the judging of the light prior."""
+from __future__ import annotations
+
+import math
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dipir.arrays import split_seed
+from dipir.errors import FitError
+from dipir.image import latlong
+from dipir.methods.prior_light import functionals, light_loss, score
+from dipir.methods.training import TrainConfig, folder, learning_rate, train
+from dipir.scene.light import dominant_direction
+
+CONFIG = TrainConfig(steps=30, rate=0.02, warmup=5, validate_every=10, log_every=10, ema=0.9)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPIR_CACHE", str(tmp_path))
+
+
+def _model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Dropout(0.1), nn.Linear(16, 1))
+
+
+def _loss(model: nn.Module, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+    generator = torch.Generator().manual_seed(split_seed(0, step))
+    x = torch.randn(32, 4, generator=generator)
+    loss = (model(x)[:, 0] - x.sum(1)).square().mean()
+    return loss, {"mean": float(x.mean())}
+
+
+def _validate(model: nn.Module) -> dict[str, float]:
+    x = torch.eye(4)
+    return {"score": float((model(x)[:, 0] - x.sum(1)).square().mean().detach())}
+
+
+def _same(a: nn.Module, b: nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_resumed_run_equals_an_unbroken_one() -> None:
+    parts, whole = _model(), _model()
+    one = train(whole, _loss, CONFIG, validate=_validate, name="whole")
+
+    def interrupted(model: nn.Module, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        if step == 13:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return _loss(model, step)
+
+    torch.manual_seed(0)
+    _model()
+    first = train(parts, interrupted, CONFIG, validate=_validate, name="parts")
+    assert (first.step, first.finished) == (14, False)
+    again = _model()
+    torch.manual_seed(99)
+    second = train(again, _loss, CONFIG, validate=_validate, name="parts")
+    assert second.finished and one.finished and _same(whole, again)
+    assert second.best_score == one.best_score
+    assert all(torch.equal(one.best[k], second.best[k]) for k in one.best)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_it_learns_and_reports() -> None:
+    model, events = _model(), []
+    before = _validate(model)["score"]
+    trained = train(model, _loss, CONFIG, validate=_validate, on_event=events.append, name="a")
+    assert trained.best_score < 0.5 * before
+    best = _model().eval()
+    best.load_state_dict(trained.best)
+    assert _validate(best)["score"] == pytest.approx(trained.best_score)
+    assert [(e.stage, e.step) for e in events][:2] == [("a", 10), ("a/val", 10)] and len(events) == 6
+    assert len((folder("a") / "log.jsonl").read_text().splitlines()) == 6
+    assert sorted(p.name for p in folder("a").iterdir()) == ["checkpoint.pt", "log.jsonl"]
+
+
+def test_best_weights_are_those_of_the_lowest_score() -> None:
+    scores, seen = iter([3.0, 1.0, 2.0]), []
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        seen.append({k: v.clone() for k, v in model.state_dict().items()})
+        return {"score": next(scores)}
+
+    trained = train(_model(), _loss, CONFIG, validate=validate, name="a")
+    assert trained.best_score == 1.0
+    assert all(torch.equal(trained.best[k], seen[1][k]) for k in seen[1])
+
+
+def test_moving_average_lies_between() -> None:
+    """With two equal steps of known size the average follows the formula."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    config = TrainConfig(steps=2, rate=0.1, last=1.0, warmup=0, decay=0.0, ema=0.999)
+    trained = train(model, lambda m, step: (m.weight.sum(), {}), config, name="a")
+    # Adam under a constant gradient moves by its rate: -0.1, -0.2; keep is 2/11 and then 3/12.
+    first = -0.1 * (1 - 2 / 11)
+    expected = first + (-0.2 - first) * (1 - 3 / 12)
+    assert float(trained.best["weight"]) == pytest.approx(expected, rel=1e-4)
+
+
+def test_time_budget_and_schedule() -> None:
+    assert train(_model(), _loss, TrainConfig(steps=30, minutes=0.0), name="a").step == 1
+    config = TrainConfig(steps=100, rate=1.0, last=0.1, warmup=10)
+    assert learning_rate(config, 0) == pytest.approx(0.1, rel=0.01)
+    assert learning_rate(config, 50) == pytest.approx(0.55)
+    assert learning_rate(config, 100) == learning_rate(config, 500) == pytest.approx(0.1)
+
+
+def test_loss_that_is_not_finite_stops_the_run() -> None:
+    with pytest.raises(FitError, match="step 3"):
+        train(_model(), lambda m, s: (_loss(m, s)[0] * (math.nan if s == 3 else 1), {}), CONFIG, name="a")
+
+
+def test_foreign_or_broken_checkpoint() -> None:
+    train(_model(), _loss, CONFIG, name="a")
+    with pytest.raises(FitError, match="not a checkpoint of this network"):
+        train(nn.Linear(4, 1), _loss, CONFIG, name="a")
+    (folder("a") / "checkpoint.pt").write_bytes(b"half")
+    with pytest.raises(FitError, match="not a checkpoint"):
+        train(_model(), _loss, CONFIG, name="a")
+
+
+def test_functionals_of_a_known_map() -> None:
+    rows = functionals()
+    for matrix in (rows.diffuse, rows.glossy8, rows.glossy64):
+        torch.testing.assert_close(matrix.sum(1), torch.ones(len(matrix)))
+    # Irradiance under 1 + y is pi (1 + 2/3 n.y): divided by pi, the rows give 1 + 2/3 n_y.
+    y = latlong.directions(16, 32)[..., 1].reshape(-1)
+    k = torch.arange(64) + 0.5
+    torch.testing.assert_close(rows.diffuse @ (1 + y), 1 + 2 / 3 * (1 - 2 * k / 64), atol=0.01, rtol=0)
+
+
+def _sun(azimuth_deg: float, elevation_deg: float, peak: float = 500.0) -> torch.Tensor:
+    a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
+    axis = torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
+    lobe = (60 * (latlong.directions(16, 32) @ axis - 1)).exp()
+    return 0.5 + peak * lobe[..., None].expand(-1, -1, 3)
+
+
+@pytest.mark.parametrize("azimuth_deg", [0, 75, 180, -179])
+def test_dominant_direction(azimuth_deg: float) -> None:
+    a = math.radians(azimuth_deg)
+    expected = torch.tensor([math.sin(a), 1.0, math.cos(a)]) / math.sqrt(2)
+    assert math.degrees(math.acos(float(dominant_direction(_sun(azimuth_deg, 45)) @ expected))) < 4
+    assert dominant_direction(torch.ones(16, 32, 3)).tolist() == [0, 1, 0]
+
+
+def test_scores() -> None:
+    rows, true = functionals(), _sun(30, 40)
+    perfect = score(true, true, rows)
+    assert all(abs(v) < 0.03 for v in perfect.values())
+    double = score(true * 2, true, rows)
+    assert double["diffuse"] == pytest.approx(1, abs=1e-4) and double["si"] == pytest.approx(0, abs=1e-4)
+    assert double["exposure"] == pytest.approx(math.log(2), abs=1e-4)
+    assert math.isnan(score(true, _sun(30, 80), rows)["azimuth_deg"])
+    turned = score(_sun(100, 40), true, rows)
+    assert turned["azimuth_deg"] == pytest.approx(70, abs=4) and turned["si"] > 0.2 and turned["exposure"] < 0.02
+
+
+def test_every_loss_term_falls_on_the_way_to_the_truth() -> None:
+    rows, true = functionals(), _sun(30, 40)[None]
+    start = torch.full_like(true, 2.0)
+    previous = light_loss(start, true, rows)
+    for share in (0.25, 0.5, 0.75, 1.0):
+        mixed = (start.log() * (1 - share) + true.log() * share).exp().requires_grad_()
+        terms = light_loss(mixed, true, rows)
+        sum(terms.values()).backward()
+        assert torch.isfinite(mixed.grad).all()
+        for name, value in terms.items():
+            if name not in ("exposure", "absolute"):  # the mean of a mixture of logarithms need not be between
+                assert value < previous[name], name
+        previous = terms
+    assert all(float(v) == pytest.approx(0, abs=1e-5) for v in (p.detach() for p in previous.values()))
+
+
+def test_scale_invariant_terms_ignore_exposure_and_direction_ignores_colour() -> None:
+    rows, true = functionals(), _sun(30, 40)[None]
+    scaled = light_loss(true * 3, true, rows)
+    for name in ("diffuse", "glossy8", "glossy64", "direction"):
+        assert float(scaled[name]) == pytest.approx(0, abs=1e-4)
+    assert float(scaled["exposure"]) == pytest.approx(math.log(3), rel=0.02)

@@ -1,0 +1,171 @@
+"""The transport renderer against the path tracer, and the physics that both must obey."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from dipir.image import latlong
+from dipir.render.path_traced import PathTracer
+from dipir.render.renderer import RenderSettings
+from dipir.render.transport import Transport, TransportSettings
+from dipir.scene.asset import Material
+from dipir.scene.light import SphericalGaussians
+from dipir.synth.objects import simple_asset
+from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunny
+
+RUNS = 6
+
+
+def two_objects(material: str):
+    """A sphere beside a green box: interreflection and mutual shadows."""
+    box = simple_asset("box", Material(base_color=(0.15, 0.6, 0.2), roughness=0.6))
+    return scene_of(placed(simple_asset("sphere", MATERIALS[material]), x=-0.2, name="s"),
+                    placed(box, x=0.5, z=3.1, name="b"))
+
+
+def environments() -> dict[str, torch.Tensor]:
+    noise = torch.rand(16, 32, 3, generator=torch.Generator().manual_seed(3)) ** 4 * 3
+    return {"noise": noise, "sun": sunny((0.6, 0.5, -0.6))}
+
+
+@pytest.mark.parametrize("material", list(MATERIALS))
+def test_transport_agrees_with_path_tracer(material):
+    """Welch's test on every pixel over independent runs of both renderers: as many small p-values as chance allows."""
+    scene = two_objects(material)
+    tracer = PathTracer(scene, settings=RenderSettings(depth=4), gbuffer_samples=64)
+    maps = [Transport.record(scene, settings=TransportSettings(samples=8, seed=s)) for s in range(RUNS)]
+    # Coverage of the pixels that the horizon crosses depends on the camera samples; it is no matter of light.
+    whole = (tracer.gbuffers.ground == 1).flatten()
+    for name, env in environments().items():
+        ours = [m.passes(env) for m in maps]
+        theirs = [tracer.passes(env, seed=100 + s, spp=64) for s in range(RUNS)]
+        for field in ("object_rgb", "ground_shadowed"):
+            a, b = (torch.stack([getattr(p, field)[0] for p in runs]).mean(1).reshape(RUNS, -1)[:, whole].numpy()
+                    for runs in (ours, theirs))
+            seen = (a.std(0) > 1e-7) & (b.std(0) > 1e-7)
+            p = stats.ttest_ind(a[:, seen], b[:, seen], equal_var=False).pvalue
+            assert seen.sum() > 40
+            assert (p < 0.01).mean() < 0.05, f"{material}/{name}/{field}: {(p < 0.01).mean():.3f} of pixels differ"
+            total = stats.ttest_ind(a.sum(1), b.sum(1), equal_var=False).pvalue
+            gap = abs(a.sum() - b.sum()) / b.sum()
+            assert total > 1e-3 or gap < 0.004, f"{material}/{name}/{field}: sums differ by {gap:.4f}"
+
+
+def test_linear_in_light():
+    transport = Transport.record(sphere_scene("glossy"), settings=TransportSettings(samples=4))
+    a, b = environments().values()
+    both, one, two = (transport.passes(e) for e in (a + 2 * b, a, b))
+    for field in ("object_rgb", "ground_lit", "ground_shadowed"):
+        torch.testing.assert_close(getattr(both, field), getattr(one, field) + 2 * getattr(two, field),
+                                   rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("renderer", ["transport", "path"])
+def test_white_furnace(renderer):
+    """A white diffuse object under a constant sky of 1 reflects nearly 1 (Burley's diffuse term is a
+    few percent off at other roughnesses)."""
+    scene = scene_of(placed(simple_asset("sphere", Material(base_color=(1, 1, 1), roughness=0.5, specular=0.01))))
+    env = torch.ones(16, 32, 3)
+    passes = (Transport.record(scene, settings=TransportSettings(samples=8)).passes(env) if renderer == "transport"
+              else PathTracer(scene).passes(env, spp=256))
+    inside = passes.alpha[0, 0] > 0.999
+    colour = passes.object_rgb[0][:, inside]
+    assert 0.9 < colour.mean() < 1.03
+
+
+def test_shadow_ratio_bounds_and_identity():
+    scene = sphere_scene(size=32)
+    transport = Transport.record(scene)
+    passes = transport.passes(sunny((0.5, 0.6, -0.5)))
+    ratio = passes.shadow_ratio
+    assert ratio.min() >= 0 and ratio.max() <= 1 and ratio.min() < 0.35
+    touched = torch.zeros(32 * 32, dtype=torch.bool)
+    touched[transport.shadow_pixels] = True
+    assert (ratio[0].reshape(3, -1)[:, ~touched] == 1).all()
+    assert 0 < len(transport.shadow_pixels) < 32 * 32
+
+
+def test_shadow_lies_opposite_to_the_sun():
+    transport = Transport.record(sphere_scene(size=32))
+    for x, side in ((0.8, "right"), (-0.8, "left")):
+        dark = 1 - transport.passes(sunny((x, 0.5, 0.0))).shadow_ratio[0].mean(0)
+        # +X is the picture's left: a sun there throws the shadow to the right.
+        centre = float((dark.sum(0) * torch.arange(32)).sum() / dark.sum())
+        assert (centre > 17) == (side == "right")
+
+
+def test_turning_light_equals_turning_everything():
+    """Light turned by a quarter lights a sphere in front of the camera as a camera turned the other way would see
+    it."""
+    transport = Transport.record(sphere_scene(size=24), settings=TransportSettings(samples=16))
+    env = sunny((0.0, 0.7, -0.7))
+    left, right = (transport.passes(latlong.rotate_yaw(env, a)).object_rgb for a in (60.0, -60.0))
+    assert (left - right.flip(-1)).abs().mean() < 0.04 * left.mean()
+
+
+@pytest.mark.parametrize("sigma", [0.011, 0.05, 0.2, 0.8])
+def test_no_energy_lost_at_any_sharpness(sigma):
+    """The irradiance on the ground of a lobe from above equals the closed form within the texels' angle."""
+    transport = Transport.record(sphere_scene(size=16))
+    light = SphericalGaussians.of(torch.tensor([[0.0, 1.0, 0.0]]), torch.ones(1, 3), torch.tensor([sigma]))
+    lit = float(transport.passes(light.envmap(16, 32)).ground_lit.amax())
+    cos = np.linspace(0, 1, 200001)
+    density = np.exp((cos - 1) / sigma**2) * cos
+    assert abs(lit / (2 * np.trapezoid(density, cos)) - 1) < 0.03
+
+
+def test_gradient_is_exact():
+    """float64-free check: the product is linear, so a directional difference is the derivative up to rounding."""
+    transport = Transport.record(sphere_scene("metal"), settings=TransportSettings(samples=2))
+    env = torch.rand(16, 32, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    weight = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(1))
+    loss = lambda e: ((transport.passes(e).object_rgb * weight).sum()
+                      + (transport.passes(e).ground_shadowed * weight).sum())
+    (gradient,) = torch.autograd.grad(loss(env), env)
+    direction = torch.rand(16, 32, 3, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        difference = loss(env + direction) - loss(env)
+    assert abs(float((gradient * direction).sum() / difference) - 1) < 1e-4
+
+
+def test_half_precision_is_close():
+    scene, env = sphere_scene("metal"), sunny((0.3, 0.8, -0.4))
+    full = Transport.record(scene, settings=TransportSettings(samples=2))
+    half = Transport.record(scene, settings=TransportSettings(samples=2, half=True))
+    assert half.nbytes < 0.6 * full.nbytes
+    torch.testing.assert_close(half.passes(env).object_rgb, full.passes(env).object_rgb, rtol=0.03, atol=0.02)
+
+
+def test_batched_relighting_equals_single():
+    transport = Transport.record(sphere_scene("glossy"), settings=TransportSettings(samples=2))
+    envs = torch.stack(list(environments().values()))
+    colours, ratios = transport.object_colours(envs), transport.shadow_ratios(envs)
+    for k, env in enumerate(envs):
+        passes = transport.passes(env)
+        torch.testing.assert_close(colours[k], passes.object_rgb[0].reshape(3, -1).T[transport.object_pixels],
+                                   rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ratios[k], passes.shadow_ratio[0].reshape(3, -1).T[transport.shadow_pixels],
+                                   rtol=1e-4, atol=1e-5)
+
+
+def test_emission_is_added_and_survives_darkness():
+    asset = simple_asset("sphere", Material(base_color=(0.5, 0.5, 0.5), emission=(0.3, 0.6, 0.9)))
+    passes = Transport.record(scene_of(placed(asset))).passes(torch.full((16, 32, 3), 1e-6))
+    inside = passes.alpha[0, 0] > 0.999
+    torch.testing.assert_close(passes.object_rgb[0][:, inside].mean(1), torch.tensor([0.3, 0.6, 0.9]),
+                               rtol=0.02, atol=0.01)
+
+
+def test_cut_outs_let_light_through():
+    """A card whose opacity texture is half open casts about half of the shadow of a closed one."""
+    hole = np.zeros((64, 64), np.float32)
+    hole[:, :32] = 1
+    env = sunny((0.0, 0.6, -0.8))
+    dark = []
+    for texture in (None, hole):
+        card = simple_asset("plane_card", Material(opacity_texture=texture))
+        passes = Transport.record(scene_of(placed(card, yaw_rad=0.0), size=32)).passes(env)
+        dark.append((float((1 - passes.shadow_ratio).sum()), float(passes.alpha.sum())))
+    assert 0.35 < dark[1][0] / dark[0][0] < 0.65 and 0.4 < dark[1][1] / dark[0][1] < 0.6

@@ -1,0 +1,133 @@
+"""Spherical Gaussians, maps, fusion, dominant direction, export."""
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from dipir.errors import ConfigError
+from dipir.image import latlong
+from dipir.scene.light import (
+    EnvironmentMap,
+    SphericalGaussians,
+    azimuth_elevation_deg,
+    dominant_direction,
+    fibonacci_sphere,
+    fit_gaussians,
+    fuse,
+)
+
+
+def random_light(sigma: float, count: int = 5, seed: int = 0) -> SphericalGaussians:
+    g = torch.Generator().manual_seed(seed)
+    axes, colours = torch.randn(count, 3, generator=g), torch.rand(count, 3, generator=g) + 0.1
+    return SphericalGaussians.of(axes, colours, torch.full((count,), sigma))
+
+
+def energy(envmap: torch.Tensor) -> torch.Tensor:
+    return (envmap * latlong.solid_angles(*envmap.shape[:2])[..., None]).sum((0, 1))
+
+
+@pytest.mark.parametrize("sigma", [0.0101, 0.03, 0.1, 0.4, 1.0, 1.9])
+@pytest.mark.parametrize("height", [8, 16, 64, 128])
+def test_no_energy_is_lost(sigma, height):
+    light = random_light(sigma)
+    torch.testing.assert_close(energy(light.envmap(height, 2 * height)), light.energy.sum(0), rtol=1e-4, atol=0)
+
+
+def test_energy_formula_against_quadrature():
+    light = random_light(0.3, count=1)
+    cos = torch.linspace(-1, 1, 400001, dtype=torch.float64)
+    integral = 2 * math.pi * torch.trapezoid(torch.exp((cos - 1) / 0.3**2), cos)
+    torch.testing.assert_close(light.energy[0].double(), integral * light.amplitude[0].double(), rtol=1e-5, atol=0)
+
+
+def test_wide_lobes_equal_pointwise_radiance():
+    light = random_light(0.6)
+    exact = light.radiance(latlong.directions(64, 128))
+    torch.testing.assert_close(light.envmap(64, 128), exact, rtol=0.03, atol=0.01)
+
+
+def test_parameters_are_bounded_and_round_trip():
+    raw = SphericalGaussians(torch.randn(4, 3), torch.randn(4, 3) * 50, torch.tensor([-1e4, -3.0, 3.0, 1e4]))
+    assert (raw.sigma >= 0.0099).all() and (raw.sigma <= 2.01).all() and (raw.amplitude >= 0).all()
+    assert torch.equal(SphericalGaussians.from_parameters(raw.parameters("x"), "x").axis, raw.axis)
+
+
+def test_gradient_against_finite_differences():
+    light = random_light(0.3, count=3)
+    values = [t.double().requires_grad_() for t in (light.axis, light.log_amplitude, light.raw_width)]
+    weight = torch.rand(8, 16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    loss = lambda *v: (SphericalGaussians(*v).envmap(8, 16) * weight).sum()
+    assert torch.autograd.gradcheck(loss, values, eps=1e-6, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("log_amplitude", [-30.0, 0.0, 30.0])
+@pytest.mark.parametrize("raw_width", [-20.0, 0.0, 20.0])
+def test_gradients_stay_finite_over_decades(log_amplitude, raw_width):
+    light = SphericalGaussians(*(t.requires_grad_() for t in (
+        torch.randn(2, 3), torch.full((2, 3), log_amplitude), torch.full((2,), raw_width))))
+    light.envmap(16, 32).sum().backward()
+    assert all(t.grad.isfinite().all() for t in (light.axis, light.log_amplitude, light.raw_width))
+
+
+def test_uniform_light_is_nearly_constant():
+    envmap = SphericalGaussians.uniform(torch.tensor([1.0, 2.0, 3.0])).envmap(16, 32)
+    torch.testing.assert_close(envmap, torch.tensor([1.0, 2.0, 3.0]).expand(16, 32, 3), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("size", [(8, 16), (16, 32), (24, 48), (40, 80)])
+def test_environment_map_keeps_energy_at_any_size(size):
+    data = torch.rand(16, 32, 3, generator=torch.Generator().manual_seed(2)) + 0.5
+    torch.testing.assert_close(energy(EnvironmentMap(data).envmap(*size)), energy(data), rtol=0.01, atol=0)
+
+
+@pytest.mark.parametrize("direction, azimuth, elevation", [((0, 0, -1), 0, 0), ((-1, 0, 0), 90, 0), ((0, 0, 1), 180, 0),
+                                                           ((1, 0, 0), -90, 0), ((0, 1, 0), None, 90)])
+def test_azimuth_convention(direction, azimuth, elevation):
+    a, e = azimuth_elevation_deg(torch.tensor(direction, dtype=torch.float32))
+    assert e == pytest.approx(elevation, abs=1e-3)
+    assert azimuth is None or abs(a) == pytest.approx(abs(azimuth), abs=1e-3)
+    if azimuth is not None and abs(azimuth) == 90:
+        assert a == pytest.approx(azimuth, abs=1e-3)
+
+
+@pytest.mark.parametrize("axis", [(0.3, 0.5, -0.8), (0.02, 0.3, -1.0), (-0.02, 0.3, -1.0), (0.0, 1.0, 0.05)])
+def test_dominant_direction_across_seam_and_pole(axis):
+    axis = torch.tensor(axis)
+    axes = torch.stack([axis, torch.tensor([0.0, -1.0, 0.0])])
+    light = SphericalGaussians.of(axes, torch.tensor([[9.0] * 3, [0.5] * 3]), torch.tensor([0.15, 1.0]))
+    assert float(dominant_direction(light.envmap(64, 128)) @ (axis / axis.norm())) > math.cos(math.radians(1.5))
+
+
+def test_fuse_ends():
+    a, b = (random_light(0.4, seed=s).envmap(16, 32) for s in (1, 2))
+    torch.testing.assert_close(fuse(a, b, 0.0), a)
+    torch.testing.assert_close(fuse(a, a, 1.0), a)
+    # A peak of both survives; a foreground peak that the shadow map denies is weakened towards it.
+    peak = int(a.sum(-1).argmax())
+    denied = fuse(a, a * 0.01, 1.0).reshape(-1, 3)[peak]
+    assert (denied < 0.995 * a.reshape(-1, 3)[peak]).all()
+
+
+def test_fit_gaussians_keeps_irradiance():
+    """A sky with one small window: the irradiance of every normal within a few percent."""
+    target = torch.full((16, 32, 3), 0.2)
+    target[4:6, 10:12] = 20.0
+    found = fit_gaussians(target).envmap(16, 32)
+    weight = latlong.solid_angles(16, 32)[..., None].expand(16, 32, 1).reshape(-1)
+    cosine = (fibonacci_sphere(100) @ latlong.directions(16, 32).reshape(-1, 3).T).clamp_min(0) * weight
+    torch.testing.assert_close(cosine @ found.reshape(-1, 3), cosine @ target.reshape(-1, 3), rtol=0.08, atol=0.02)
+    assert float(dominant_direction(found) @ dominant_direction(target)) > math.cos(math.radians(4))
+
+
+def test_json_round_trip_and_foreign_files():
+    light = random_light(0.3)
+    again = SphericalGaussians.from_dict(json.loads(json.dumps(light.to_dict())))
+    torch.testing.assert_close(again.envmap(16, 32), light.envmap(16, 32), rtol=1e-3, atol=1e-4)
+    for bad in ({}, {"lobes": []}, {"lobes": [{"axis": [0, 1], "colour": [1, 1, 1], "sharpness": 3}]},
+                {"lobes": [{"axis": [0, 1, 0], "colour": [float("nan"), 1, 1], "sharpness": 3}]}):
+        with pytest.raises(ConfigError, match="lobes"):
+            SphericalGaussians.from_dict(bad)
