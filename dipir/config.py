@@ -24,6 +24,7 @@ from dipir.errors import ConfigError, DipirError, nearest, raise_all
 
 T = TypeVar("T")
 MAX_BYTES = 16 * 2**20   # A settings file larger than this is a mistake, and could only exhaust the memory.
+LAST_LINE = "# end of file"   # Written last, so that a reader can tell a file that was cut short.
 
 
 class _Bad:
@@ -289,10 +290,11 @@ def _parse(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)  # noqa: S506 (a subclass of SafeLoader)
 
 
-def load_yaml(path: str | Path) -> dict[str, Any]:
+def load_yaml(path: str | Path, whole: bool = False) -> dict[str, Any]:
     """The mapping in a YAML (or, by its extension, JSON) file; an empty file is an empty mapping.
 
-    Raises :class:`ConfigError` that names the file when it is missing, unreadable, not text, not YAML or no mapping.
+    Raises :class:`ConfigError` that names the file when it is missing, unreadable, not text, not YAML or no mapping;
+    with ``whole`` also when it lacks the last line of :func:`dump_yaml`: YAML cut short may still be valid YAML.
     """
     path = Path(path)
     try:
@@ -307,6 +309,9 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     except (UnicodeDecodeError, yaml.YAMLError, json.JSONDecodeError, RecursionError, ValueError) as error:
         raise ConfigError(f"{path}: not a valid {'JSON' if path.suffix.lower() == '.json' else 'YAML'} file "
                           f"({_reason(error)}).") from None
+    if whole and LAST_LINE not in text.splitlines():
+        raise ConfigError(f"{path}: cut short, its last line '{LAST_LINE}' is missing. Restore the file, or add that "
+                          "line if the rest is complete.")
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -324,7 +329,8 @@ def _reason(error: Exception) -> str:
 
 def dump_yaml(obj: Any, path: str | Path) -> None:
     """Write a config dataclass or mapping as YAML, atomically. Raises :class:`ConfigError` when that fails."""
-    write_text(path, yaml.safe_dump(to_dict(obj), sort_keys=False, allow_unicode=True, width=120))
+    text = yaml.safe_dump(to_dict(obj), sort_keys=False, allow_unicode=True, width=120)
+    write_text(path, f"{text}{LAST_LINE}\n")
 
 
 def write_text(path: str | Path, text: str) -> None:

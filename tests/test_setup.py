@@ -12,9 +12,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="the set-up script needs bash")
 
-# apt knows libllvm18 only, and only after its lists were refreshed; installing it is what the finder then sees.
+# apt knows libllvm18 only, and only after its lists were refreshed; installing it is what the finder then sees. What it
+# prints after the pause kills it when its reader has left by then.
 APT_CACHE = '''[ "$2" = "$OFFERED" ] && [ -e "$MARKS/updated" ] && echo "  Candidate: 1:18" ||
-    echo "  Candidate: (none)"'''
+    echo "  Candidate: (none)"
+sleep 0.05; echo "  Version table:"'''
 APT_GET = '''echo "$*" >>"$MARKS/apt"
 case "$*" in update*) touch "$MARKS/updated";; *install*) touch "$MARKS/llvm";; esac'''
 FINDER = '[ -e "$MARKS/llvm" ] && echo "/usr/lib/libLLVM.so 18"; true'

@@ -207,7 +207,7 @@ def render_result(result_dir: str | Path, asset: str | Path | None = None, size:
     on_event = on_event or (lambda event: None)
     saved = load_result(result_dir)
     scene_path = Path(result_dir) / "scene.yaml"
-    scene_file = load_scene_file(scene_path)
+    scene_file = load_scene_file(scene_path, whole=True)
     if asset is not None:
         first = replace(scene_file.objects[0], asset=Path(asset), name=None, material={})
         scene_file = replace(scene_file, objects=(first, *scene_file.objects[1:]))

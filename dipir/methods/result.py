@@ -178,7 +178,7 @@ def load_result(result_dir: str | Path) -> SavedResult:
     folder = Path(result_dir)
     light = load_yaml(_inside(folder, "light.json"))
     data = load_yaml(_inside(folder, "result.json"))
-    config = load_yaml(_inside(folder, "config.yaml"))
+    config = load_yaml(_inside(folder, "config.yaml"), whole=True)
     if data.get("format") != _FORMAT:
         raise ConfigError(f"{folder / 'result.json'}: format {data.get('format')}, this version of dipir reads "
                           f"{_FORMAT}. Run `dipir insert` again.")

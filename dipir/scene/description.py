@@ -101,11 +101,12 @@ class SceneFile:
 
 # ---- reading and writing ---------------------------------------------------------------------------------------------
 
-def load_scene_file(path: str | Path) -> SceneFile:
+def load_scene_file(path: str | Path, whole: bool = False) -> SceneFile:
     """Read a scene file; relative paths become relative to its folder. Raises :class:`SceneError` with every unknown
-    key, wrong value and missing file, and ``ConfigError`` when the file is no YAML mapping."""
+    key, wrong value and missing file, and ``ConfigError`` when the file is no YAML mapping or, with ``whole``, was
+    cut short (:func:`dipir.config.load_yaml`)."""
     path = Path(path)
-    data = _located({"name": path.stem, **config.load_yaml(path)}, path.parent)
+    data = _located({"name": path.stem, **config.load_yaml(path, whole)}, path.parent)
     scene_file, problems = config.check(SceneFile, data)
     problems += [f"{key}: no such file: {file}." for key, file in _files(data)
                  if isinstance(file, Path) and not file.is_file()]
