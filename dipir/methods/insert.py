@@ -29,7 +29,7 @@ from dipir.guidance.posterior import posterior_samples
 from dipir.image.composite import flatten_disp, insert_layers
 from dipir.image.tone import ToneCurve
 from dipir.methods.insert_config import InsertConfig, load_config
-from dipir.methods.insert_fit import Guide, Objective, final_light, make_parameters, material_values, tone_of
+from dipir.methods.insert_fit import DATASET, Guide, Objective, final_light, make_parameters, material_values, tone_of
 from dipir.methods.insert_work import Work, composite, embedded_planes, prepare, random_lights
 from dipir.methods.result import Result, load_result
 from dipir.render.backend import mitsuba
@@ -110,6 +110,9 @@ def fit(scene: Scene, work: Work, config: InsertConfig, denoiser: AbstractDenois
     if config.guidance.kind == "none" or config.fit.steps == 0:
         return parameters, tracer, []
     guide = make_guide(scene, work, config, denoiser, on_event, out)
+    if config.guidance.kind == "dataset_update":
+        with torch.no_grad():
+            parameters.add(DATASET, guide.prior.encode(work.plate_disp), rate=0.0)
     checkpoint = None
     if out is not None:
         key = run_hash(files.to_dict(config), [asset_hash(o.asset) for o in scene.objects], _plate_hash(scene),
@@ -152,13 +155,15 @@ def make_guide(scene: Scene, work: Work, config: InsertConfig, denoiser: Abstrac
 
 def adapt(work: Work, config: InsertConfig, denoiser: AbstractDenoiser, module, condition: Condition, on_event: OnEvent,
           out: Path | None) -> None:
-    """Put a LoRA on the prior: the plate's window, and renders of the very asset under random light. Kept beside the
-    result and reused when the inputs are the same."""
+    """Put a LoRA on the prior: the plate's window, and renders of the very asset under random light, if any are wanted.
+    Kept beside the result and reused when the inputs are the same."""
     generator = torch.Generator().manual_seed(split_seed(config.seed, "concepts"))
-    with torch.no_grad():
-        images = [composite(work, work.transport.passes(env), None, None).clamp(0, 1)
-                  for env in random_lights(work, config.guidance.concepts, generator)]
-    sets = [Examples(work.plate_disp, condition), Examples(torch.cat(images), condition)]
+    sets = [Examples(work.plate_disp, condition)]
+    if config.guidance.concepts:
+        with torch.no_grad():
+            images = [composite(work, work.transport.passes(env), None, None).clamp(0, 1)
+                      for env in random_lights(work, config.guidance.concepts, generator)]
+        sets.append(Examples(torch.cat(images), condition))
     if config.guidance.sampled_concepts:
         sigmas = karras(config.guidance.sampler_steps, max(0.05, denoiser.sigma_min), denoiser.sigma_max)
         start = torch.zeros_like(denoiser.encode(work.plate_disp))

@@ -17,9 +17,10 @@ PRESETS = Path(__file__).resolve().parents[2] / "configs" / "insert"
 FITTED = ("light", "tone", "material", "emission")
 # Counts that must be something; less would fail deep inside, far from the setting that is to blame.
 _LEAST = {"checkpoint_every": 1, "light.lobes": 1, "tone.bins": 1, "material.spp": 1, "guidance.samples": 1,
-          "guidance.sampler_steps": 1, "guidance.concepts": 1, "guidance.size": 8, "transport.env_height": 2,
-          "transport.samples": 1, "transport.bsdf_samples": 0, "transport.light_samples": 1, "transport.depth": 1,
-          "fit.steps": 0, "final.spp": 1, "final.depth": 1, "final.size": 0, "final.env_height": 2}
+          "guidance.sampler_steps": 1, "guidance.update_every": 1, "guidance.concepts": 0, "guidance.size": 8,
+          "transport.env_height": 2, "transport.samples": 1, "transport.bsdf_samples": 0, "transport.light_samples": 1,
+          "transport.depth": 1, "fit.steps": 0, "final.spp": 1, "final.depth": 1, "final.size": 0,
+          "final.env_height": 2}
 
 
 @dataclass(frozen=True)
@@ -61,16 +62,20 @@ class MaterialSettings:
 
 @dataclass(frozen=True)
 class GuidanceSettings:
-    """kind : posterior matching, lora distillation (methods 1.8), score distillation, or none (keep the start)
-    samples, sampler_steps : of posterior matching;  scale : classifier-free guidance of a text model
-    noise_start, noise_end : largest noise time, annealed linearly;  noise_min : smallest
+    """kind : posterior matching, lora distillation (methods 1.8), score distillation, dataset update (methods 1.11),
+    or none (keep the start)
+    samples, sampler_steps : of posterior matching; the steps also of dataset update;  update_every : fit steps between
+    two edits of dataset update;  scale : classifier-free guidance of a text model
+    noise_start, noise_end : largest noise time, annealed linearly (of dataset update the noise time itself)
+    noise_min : smallest noise time
     weighting : w(sigma);  negative : negative prompt;  personalise : train a LoRA first;  concepts : renders of the
-    asset under random light for it;  size : working resolution of a pretrained prior
+    asset under random light for it, 0 = the plate alone;  size : working resolution of a pretrained prior
     sampled_concepts : images of the concept drawn by the prior itself, as published (methods 1.9)"""
 
-    kind: Literal["posterior", "lds", "sds", "none"] = "posterior"
+    kind: Literal["posterior", "lds", "sds", "dataset_update", "none"] = "posterior"
     samples: int = 8
     sampler_steps: int = 12
+    update_every: int = 10
     scale: float = 1.0
     noise_start: float = 0.6
     noise_end: float = 0.3

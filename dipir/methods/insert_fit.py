@@ -13,6 +13,7 @@ from dipir.diffusion.schedule import annealed, scaled_linear_alphas, sigmas_from
 from dipir.errors import SceneError, nearest
 from dipir.fit.parameters import Bounded, Exponential, Parameters, UnitSphere
 from dipir.guidance import score as scores
+from dipir.guidance.dataset_update import edited
 from dipir.guidance.posterior import posterior_loss
 from dipir.guidance.regularize import cauchy_sparsity, consistency_loss
 from dipir.image import latlong
@@ -24,6 +25,8 @@ from dipir.render.renderer import Passes
 from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse
 
 WEIGHTS = {"constant": scores.constant, "one_minus_alphabar": scores.one_minus_alphabar, "sigma": scores.sigma_weight}
+DATASET = "dataset.image"
+"""Name of the last edit of dataset update among the parameters: never fitted, but kept by checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,8 @@ class Objective:
         generator = torch.Generator().manual_seed(split_seed(self.config.seed, "noise", step))
         table = sigmas_from_alphas(scaled_linear_alphas())
         tau = annealed(progress, settings.noise_start, settings.noise_end)
+        if settings.kind == "dataset_update":
+            return self._dataset_update(latent, float(uniform_t(1, table, tau, tau)), generator, step)
         sigma = uniform_t(1, table, settings.noise_min, tau, generator=generator).to(latent)
         noise = torch.randn(latent.shape, generator=generator).to(latent)
         weight = WEIGHTS[settings.weighting]
@@ -173,6 +178,16 @@ class Objective:
         scale = self._mask(latent).sum().clamp_min(1.0) * latent.shape[1]
         value = scores.apply_score(latent, replace(score, gradient=score.gradient * self._mask(latent))) / scale
         return value, {"sigma": float(sigma), **score.norms}
+
+    def _dataset_update(self, latent: Tensor, sigma: float, generator: torch.Generator,
+                        step: int) -> tuple[Tensor, dict[str, float]]:
+        """Distance to the last edit, which is made anew every ``guidance.update_every`` steps."""
+        guide, settings = self.guide, self.config.guidance
+        kept = self.parameters.raw[DATASET]
+        if step % settings.update_every == 0:
+            noise = torch.randn(latent.shape, generator=generator).to(latent)
+            kept.copy_(edited(guide.prior, latent, guide.condition, sigma, noise, settings.sampler_steps))
+        return posterior_loss(latent, kept, self._mask(latent)), {"sigma": sigma}
 
     def _mask(self, latent: Tensor) -> Tensor:
         region = self.work.region()
