@@ -1,10 +1,12 @@
-"""Training of the embedded insertion prior on composites made by ``synth/``; resumable, chosen on ``val``."""
+"""Training of the embedded insertion prior on composites made while it trains; resumable, chosen on ``val``."""
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,24 +21,33 @@ from dipir.fit.loop import Event
 from dipir.methods import training
 from dipir.methods.prior_light import DATA, real_panoramas
 from dipir.nets.composite_unet import CompositeUNet, CompositeUNetConfig
-from dipir.synth import composites, panoramas
+from dipir.synth import composites, crops, panoramas, views
+from dipir.synth.composites import CompositeConfig, Composites, Sources
+from dipir.synth.photo import PhotoConfig
+from dipir.synth.stage_pool import PoolConfig, StagePool
+from dipir.synth.stages import StageSettings
+from dipir.synth.surroundings import AbstractSurroundings, Panoramas, Views
 
 
 @dataclass(frozen=True)
 class InsertPriorConfig:
     """batch : composites a step;  sigma_mean, sigma_std : log-normal noise levels of the training;  background : weight
-    of pixels without object against 1 on the object;  stages : of the training set, val_stages : of the validation
-    set"""
+    of pixels without object against 1 on the object;  real : share of composites under photographed panoramas, where
+    there are procedural surroundings too;  pool, stages, composites : of the training composites;  val_stages : of the
+    validation set, half of them with ``val`` meshes, each under ``composites.lights`` ``val`` environments"""
 
     batch: int = 24
     sigma_mean: float = 0.0
     sigma_std: float = 1.8
     background: float = 0.15
-    stages: int = 800
+    real: float = 0.5
     val_stages: int = 24
     seed: int = 0
+    pool: PoolConfig = PoolConfig()
+    stages: StageSettings = StageSettings()
+    composites: CompositeConfig = CompositeConfig()
     net: CompositeUNetConfig = CompositeUNetConfig()
-    train: training.TrainConfig = training.TrainConfig(steps=6000, rate=6e-4, bf16=True, ema=0.9985, validate_every=400)
+    train: training.TrainConfig = training.TrainConfig(steps=6000, rate=6e-4, ema=0.9985, validate_every=400)
 
 
 def training_meshes(split: str, data: Path = DATA) -> list[Path]:
@@ -49,47 +60,75 @@ def training_meshes(split: str, data: Path = DATA) -> list[Path]:
             for f in sorted((data / "meshes" / n).glob(pattern))]
 
 
-def make_data(config: InsertPriorConfig, workers: int = 1, on_event: Callable[[Event], None] | None = None) -> None:
-    """Generate the training and validation composites that are still missing."""
-    procedural = list(panoramas.load()[0])
-    root = composites.cache_folder()
-    composites.generate(config.stages, root / "train", real_panoramas("train"), procedural, training_meshes("train"),
-                        seed=config.seed + 1, workers=workers, on_event=on_event)
-    settings = composites.CompositeSettings(relights=8, real=1.0, meshes=0.5, stages_per_shard=6)
-    composites.generate(config.val_stages, root / "val", real_panoramas("val"), [], training_meshes("val"), settings,
-                        seed=config.seed + 2, workers=workers, on_event=on_event)
+def training_sources(config: InsertPriorConfig) -> Sources:
+    """``train`` environments, and what the cache has of procedural views and panoramas, in equal shares."""
+    prepared = lambda maps: Panoramas([crops.prepare(m) for m in maps])
+    made: list[AbstractSurroundings] = []
+    for source in (_views, lambda: prepared(panoramas.load()[0])):
+        with suppress(ConfigError):
+            made.append(source())
+    real = prepared(real_panoramas("train"))
+    return [(config.real if made else 1.0, real), *(((1 - config.real) / len(made), source) for source in made)]
 
 
-def train_insert_prior(config: InsertPriorConfig, data: Mapping[str, Tensor], held_out: Mapping[str, Tensor], *,
-                       name: str = "insert", on_event: Callable[[Event], None] | None = None) -> training.Trained:
-    """Train on ``data``, keep the weights that are best on ``held_out`` (both as from ``composites.load``)."""
+def _views() -> Views:
+    stored = views.load()
+    return Views(stored["plate"], stored["camera"], stored["env"])
+
+
+def training_pool(config: InsertPriorConfig, workers: int = 1,
+                  on_event: Callable[[Event], None] | None = None) -> StagePool:
+    """Stages with procedural objects and ``train`` meshes."""
+    return StagePool("train", training_meshes("train"), config.stages, config.pool, config.seed + 1, workers, on_event)
+
+
+def validation_composites(config: InsertPriorConfig = InsertPriorConfig(), workers: int = 1,
+                          on_event: Callable[[Event], None] | None = None) -> Composites:
+    """The fixed composites that choose the weights: ``val`` environments, procedural objects and ``val`` meshes. Half
+    of them are plain photos (sRGB, neither noise nor JPEG), as in the benchmarks."""
+    pool = PoolConfig(first=4, size=4, steps=0, shard=config.val_stages // 4)
+    sources = [(1.0, Panoramas([crops.prepare(p) for p in real_panoramas("val")]))]
+    plain = replace(config.composites, photo=PhotoConfig(response=0, noise=0, jpeg=0, saturation=0))
+    parts = []
+    with StagePool("val", training_meshes("val"), replace(config.stages, meshes=0.5), pool, config.seed + 2, workers,
+                   on_event) as held_out:
+        for k, stage in enumerate(held_out.at(0)):
+            rng = np.random.default_rng(split_seed(config.seed, "val", k))
+            how = plain if k % 2 else config.composites
+            parts.append(composites.of_stage(rng, stage, sources, how.lights, how))
+    return Composites.join(parts)
+
+
+def train_insert_prior(config: InsertPriorConfig, pool: StagePool, sources: Sources, held_out: Composites, *,
+                       name: str = "insert", start: CompositeUNet | None = None,
+                       on_event: Callable[[Event], None] | None = None) -> training.Trained:
+    """Train on composites of ``pool`` under ``sources``; keep the weights that are best on ``held_out``. A new run
+    begins with the weights of ``start`` if given. The log has the rate at which composites are made."""
     torch.manual_seed(split_seed(config.seed, "weights"))
     model = CompositeUNet(config.net)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    model = model.to(memory_format=torch.channels_last)
+    spent, made = 0.0, 0
 
     def batch_loss(net, step):
+        nonlocal spent, made
+        stages = pool.at(step)
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))
-        return denoising_loss(net, draw(data, rng, config.batch), rng, config)
+        began = time.perf_counter()
+        batch = composites.draw(rng, stages, sources, config.batch, config.composites)
+        spent, made = spent + time.perf_counter() - began, made + len(batch)
+        loss, scalars = denoising_loss(net, assemble(batch), rng, config)
+        return loss, {**scalars, "composites_per_s": made / spent}
 
     return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out, config),
                           on_event=on_event, name=name)
 
 
-def draw(data: Mapping[str, Tensor], rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-    """(x0, planes) of random stages and lights; half of them mirrored left to right."""
-    stage = torch.from_numpy(rng.integers(len(data["plate"]), size=count))
-    light = torch.from_numpy(rng.integers(data["plate"].shape[1], size=count))
-    x0, planes = assemble(data, stage, light)
-    flip = torch.from_numpy(rng.random(count) < 0.5)
-    mirrored = planes.flip(-1)
-    mirrored[:, 11] *= -1  # The world x of the normal.
-    return (torch.where(flip[:, None, None, None], x0.flip(-1), x0),
-            torch.where(flip[:, None, None, None], mirrored, planes))
-
-
-def assemble(data: Mapping[str, Tensor], stage: Tensor, light: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, 3, 64, 64) target in [-1, 1] and (B, 21, 64, 64) planes of chosen samples."""
-    plate, hint, wide, target = (data[k][stage, light].float() / 255 for k in ("plate", "hint", "wide", "target"))
-    return target * 2 - 1, insertion_planes(plate, hint, wide, data["gbuffers"][stage].float())
+def assemble(batch: Composites) -> tuple[Tensor, Tensor]:
+    """(B, 3, 64, 64) targets in [-1, 1] and (B, 21, 64, 64) planes, laid out channels last."""
+    planes = insertion_planes(batch.plate, batch.hint, batch.wide, batch.gbuffers)
+    return tuple(x.contiguous(memory_format=torch.channels_last) for x in (batch.target * 2 - 1, planes))
 
 
 def denoising_loss(net, batch: tuple[Tensor, Tensor], rng: np.random.Generator, config: InsertPriorConfig):
@@ -112,28 +151,31 @@ def _weighted_error(net, x0, planes, sigma, noise, config: InsertPriorConfig) ->
 
 
 @torch.no_grad()
-def validation(net, held_out: Mapping[str, Tensor], config: InsertPriorConfig) -> dict[str, float]:
+def validation(net, held_out: Composites, config: InsertPriorConfig) -> dict[str, float]:
     """Weighted error at four noise levels, and the object's error when everything is noise, against the hint's own."""
-    stages, lights = held_out["plate"].shape[:2]
-    index = torch.arange(stages * lights)[:: max(1, stages * lights // 96)]
-    x0, planes = assemble(held_out, index // lights, index % lights)
+    x0, planes = assemble(held_out)
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(5))
-    error = lambda level: _weighted_error(net, x0, planes, torch.full((len(x0),), level), noise, config)
+    parts = lambda *tensors: zip(*(t.split(config.batch) for t in tensors), strict=True)
+    error = lambda level: torch.cat([_weighted_error(net, x, p, torch.full((len(x),), level), n, config)
+                                     for x, p, n in parts(x0, planes, noise)])
     out = {f"sigma_{level:g}": float(error(level).mean()) for level in (0.1, 0.5, 2.0, 10.0)}
     alpha = planes[:, 9:10]
     rmse = lambda x: float((((x - x0) ** 2 * alpha).sum((1, 2, 3)) / (3 * alpha.sum((1, 2, 3)))).sqrt().mean()) / 2
-    blind = net(x0 * 0 + 40 * noise, torch.full((len(x0),), 40.0), planes).float()
+    blind = torch.cat([net(40 * n, torch.full((len(n),), 40.0), p).float() for p, n in parts(planes, noise)])
     return {**out, "object_rmse": rmse(blind), "hint_rmse": rmse(planes[:, 3:6]), "score": sum(out.values()) / len(out)}
 
 
 def run(minutes: float, config: InsertPriorConfig = InsertPriorConfig(), out: Path | None = None, name: str = "insert",
-        on_event: Callable[[Event], None] | None = None) -> Path:
-    """Data, training (resumed if begun) for at most ``minutes``, weights written to ``out``."""
-    make_data(config, on_event=on_event)
-    root = composites.cache_folder()
+        on_event: Callable[[Event], None] | None = None, start: Path | None = None, workers: int = 1) -> Path:
+    """Stages, training (resumed if begun) for at most ``minutes``, weights written to ``out``."""
     config = replace(config, train=replace(config.train, minutes=minutes))
-    trained = train_insert_prior(config, composites.load(root / "train"), composites.load(root / "val"), name=name,
-                                 on_event=on_event)
+    first = EmbeddedPrior.load(start).net if start else None
+    if first is not None:
+        config = replace(config, net=first.config)
+    held_out = validation_composites(config, workers, on_event)
+    with training_pool(config, workers, on_event) as pool:
+        trained = train_insert_prior(config, pool, training_sources(config), held_out, name=name, start=first,
+                                     on_event=on_event)
     net = CompositeUNet(config.net)
     net.load_state_dict(trained.best)
     prior = EmbeddedPrior(net)
@@ -144,19 +186,37 @@ def run(minutes: float, config: InsertPriorConfig = InsertPriorConfig(), out: Pa
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """``dipir prior train insert``: data, training, weights; log lines on stdout."""
+    """``dipir prior train insert``: stages, training, weights; log lines on stdout. With --evaluate, only judges."""
     parser = argparse.ArgumentParser(prog="dipir prior train insert", description=main.__doc__)
+    default = InsertPriorConfig()
     parser.add_argument("--minutes", type=float, default=60, help="wall time of training (resumes next time)")
-    parser.add_argument("--stages", type=int, default=InsertPriorConfig.stages, help="objects in the training set")
-    parser.add_argument("--steps", type=int, default=InsertPriorConfig.train.steps)
-    parser.add_argument("--batch", type=int, default=InsertPriorConfig.batch)
+    parser.add_argument("--steps", type=int, default=default.train.steps)
+    parser.add_argument("--batch", type=int, default=default.batch)
+    parser.add_argument("--rate", type=float, default=default.train.rate, help="learning rate at the start")
+    parser.add_argument("--validate-every", type=int, default=default.train.validate_every, help="steps")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast, for processors that have it")
+    parser.add_argument("--start", type=Path, help="weights that a new run begins with")
     parser.add_argument("--name", default="insert", help="checkpoint folder below $DIPIR_CACHE/training")
+    parser.add_argument("--workers", type=int, default=1, help="processes that record stages; 0 = none beside training")
+    parser.add_argument("--pool", type=int, default=default.pool.size, help="shards of 16 stages to draw from")
+    parser.add_argument("--renew", type=int, default=default.pool.steps, help="steps after which a new shard joins")
     parser.add_argument("--out", type=Path, default=None, help="weights file (default: the one that ships)")
+    parser.add_argument("--evaluate", type=Path, nargs="?", const=DEFAULT_PATH, help="only judge these weights on val")
     a = parser.parse_args(arguments)
-    config = InsertPriorConfig(stages=a.stages, batch=a.batch, train=replace(InsertPriorConfig.train, steps=a.steps))
-    report = lambda e: sys.stdout.write(
-        f"{e.stage} {e.step}/{e.steps} " + " ".join(f"{k}={v:.4f}" for k, v in e.scalars.items()) + "\n")
-    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, report)}\n")
+    if a.evaluate:
+        figures = validation(EmbeddedPrior.load(a.evaluate).net, validation_composites(default, a.workers), default)
+        sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
+        return
+    pool = replace(default.pool, size=a.pool, first=min(default.pool.first, a.pool), steps=a.renew)
+    config = replace(default, batch=a.batch, pool=pool, train=replace(
+        default.train, steps=a.steps, rate=a.rate, bf16=a.bf16, validate_every=a.validate_every))
+
+    def report(e: Event) -> None:
+        scalars = " ".join(f"{k}={v:.4g}" for k, v in e.scalars.items())
+        sys.stdout.write(f"{e.stage} {e.step}/{e.steps} {scalars}\n")
+        sys.stdout.flush()
+
+    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, report, a.start, a.workers)}\n")
 
 
 if __name__ == "__main__":

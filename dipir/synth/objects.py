@@ -4,7 +4,6 @@ Everything follows from the seed: the same seed gives the same bytes.
 """
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +13,7 @@ from dipir.errors import AssetError, nearest
 from dipir.scene.asset import Asset, Material, Part
 from dipir.scene.asset_mesh import box_uvs, rested, split_normals
 from dipir.synth import shapes
+from dipir.synth.materials import random_material
 from dipir.synth.shapes import Shape
 
 Builder = Callable[[np.random.Generator, float], list[Shape]]
@@ -57,71 +57,6 @@ def simple_asset(kind: str, material: Material | None = None) -> Asset:
         raise AssetError(f"simple object '{kind}' is unknown; choose one of {', '.join(valid)}.{nearest(kind, valid)}")
     vertices, faces, uvs = plain[kind]()
     return Asset(rested([_part(kind, (vertices / np.ptp(vertices[:, 1]), faces, uvs), material)]))
-
-
-# --- materials -------------------------------------------------------------------------------------------------
-
-def random_color(rng: np.random.Generator) -> np.ndarray:
-    """(3,) linear BT.709 colour: near-white, near-black or grey in 12 % each, else random in hue, saturation, value."""
-    kind = rng.random()
-    if kind < 0.36:
-        low, high = ((0.85, 0.95), (0.01, 0.12), (0.15, 0.8))[int(kind / 0.12)]
-        display = rng.uniform(low, high) + rng.uniform(-0.03, 0.03, 3)
-    else:
-        display = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 1.0), rng.uniform(0.15, 1.0)))
-    return np.clip(_linear(np.clip(display, 0, 1)), 0.003, 0.95)
-
-
-def random_material(rng: np.random.Generator, name: str = "random") -> Material:
-    """Material over the whole principled range; metal in 25 %, mixed in 5 %, textured base colour in 40 %."""
-    kind = rng.random()
-    metallic = 0.0 if kind < 0.7 else 1.0 if kind < 0.95 else float(rng.uniform(0.05, 0.95))
-    color = random_color(rng)
-    texture = None
-    if rng.random() < 0.4:
-        texture = random_texture(rng, color, random_color(rng))
-        color = texture.reshape(-1, 3).mean(0)
-    return Material(name, tuple(float(c) for c in color), roughness=float(rng.uniform(0.08, 1.0)), metallic=metallic,
-                    specular=float(rng.uniform(0.2, 0.8)), base_color_texture=texture)
-
-
-def random_texture(rng: np.random.Generator, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(N, N, 3) float32 linear, N in 64..128: checker, stripes, soft noise or spots of two colours; seamless."""
-    size, kind = int(rng.choice([64, 96, 128])), int(rng.integers(4))
-    y, x = np.meshgrid(*[(np.arange(size) + 0.5) / size] * 2, indexing="ij")
-    if kind == 0:
-        count = 2 * int(rng.integers(1, 5))
-        mix = (np.floor(x * count) + np.floor(y * count)) % 2
-    elif kind == 1:
-        a, b = ((1, 0), (0, 1), (1, 1), (1, -1))[int(rng.integers(4))]
-        wave = np.sin(2 * np.pi * int(rng.integers(2, 10)) * (a * x + b * y))
-        mix = np.clip(0.5 + wave * rng.choice([0.5, 8.0]), 0, 1)
-    elif kind == 2:
-        mix = _tile_noise(rng, size)
-    else:
-        mix = _spots(rng, x, y)
-    return (first + mix[..., None] * (second - first)).astype(np.float32)
-
-
-def _tile_noise(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Noise with a falling spectrum, periodic because it is filtered by the Fourier transform; stretched to [0, 1]."""
-    frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(size) * size] * 2)) + 1.0
-    spectrum = np.fft.fft2(rng.normal(size=(size, size))) / frequency ** rng.uniform(1.0, 2.2)
-    noise = np.fft.ifft2(spectrum).real
-    return np.clip(0.5 + (noise - noise.mean()) / (4 * noise.std()), 0, 1)
-
-
-def _spots(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    mix = np.zeros_like(x)
-    for cx, cy, radius in zip(rng.random(24), rng.random(24), rng.uniform(0.03, 0.12, 24), strict=True):
-        dx, dy = (np.abs(d - c) for d, c in ((x, cx), (y, cy)))
-        distance = np.hypot(np.minimum(dx, 1 - dx), np.minimum(dy, 1 - dy))
-        mix = np.maximum(mix, np.clip((radius - distance) * 40 + 0.5, 0, 1))
-    return mix
-
-
-def _linear(display: np.ndarray) -> np.ndarray:
-    return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
 
 
 # --- geometry --------------------------------------------------------------------------------------------------
@@ -218,6 +153,51 @@ def _spring(rng: np.random.Generator, detail: float) -> list[Shape]:
     return [shapes.tube(path, rng.uniform(0.04, 0.1), _segments(12, detail))]
 
 
+def _rock(rng: np.random.Generator, detail: float) -> list[Shape]:
+    """Boulder: a sphere cut by random planes, its faces flat or a little rounded."""
+    vertices, faces, uvs = shapes.sphere(_segments(56, detail))
+    direction = vertices / np.linalg.norm(vertices, axis=1, keepdims=True)
+    normals = rng.normal(size=(int(rng.integers(9, 26)), 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    reach = rng.uniform(0.55, 1.0, len(normals)) / np.maximum(direction @ normals.T, 1e-3)
+    sharp = rng.uniform(8, 60)
+    radius = (np.minimum(reach, 4.0) ** -sharp).sum(1) ** (-1 / sharp)
+    return [(direction * np.minimum(radius, 1.2)[:, None], faces, uvs)]
+
+
+def _ridged(rng: np.random.Generator, detail: float) -> list[Shape]:
+    """Fluted column, pumpkin or screw: a turned profile with waves around and along it."""
+    vertices, faces, uvs = shapes.cylinder(_segments(64, detail)) if rng.random() < 0.5 else shapes.sphere(
+        _segments(60, detail))
+    low, extent = vertices[:, 1].min(), np.ptp(vertices[:, 1])
+    angle, height = np.arctan2(vertices[:, 2], vertices[:, 0]), (vertices[:, 1] - low) / extent
+    turns = int(rng.integers(0, 13))
+    phase = turns * angle + 2 * np.pi * rng.uniform(-1.5, 1.5) * height
+    wave = rng.uniform(0.03, 0.15) * np.cos(phase)
+    wave += rng.uniform(0, 0.1) * np.cos(2 * np.pi * rng.uniform(1, 4) * height)
+    return [(vertices * np.stack([1 + wave, np.ones_like(wave), 1 + wave], -1), faces, uvs)]
+
+
+def _group(rng: np.random.Generator, detail: float) -> list[Shape]:
+    """Two to four simple things of different size that stand beside each other and shade each other."""
+    n, pieces, x = _segments(20, detail), [], 0.0
+    makers = [shapes.box, lambda: shapes.sphere(n), lambda: shapes.cylinder(n), lambda: shapes.cylinder(n, 0.4),
+              lambda: shapes.vase(rng, n), lambda: shapes.bumpy(rng, n), lambda: shapes.prism(shapes.star(rng))]
+    for _ in range(int(rng.integers(2, 5))):
+        piece = makers[int(rng.integers(len(makers)))]()
+        size = rng.uniform(0.25, 0.7) * np.array([1.0, rng.uniform(0.5, 2.0), 1.0])
+        low, extent = piece[0].min(0), np.ptp(piece[0], axis=0)
+        turn = rng.uniform(0, 2 * np.pi)
+        upright = (piece[0] - low) / extent - [0.5, 0, 0.5]
+        c, s = np.cos(turn), np.sin(turn)
+        turned = np.stack([c * upright[:, 0] + s * upright[:, 2], upright[:, 1], c * upright[:, 2] - s * upright[:, 0]],
+                          -1) * size
+        x += 0.75 * size[0]
+        pieces.append((turned + [x, 0, rng.uniform(-0.3, 0.3)], *piece[1:]))
+        x += 0.75 * size[0]
+    return pieces
+
+
 def _joined(pieces: list[Shape]) -> Shape:
     offsets = np.cumsum([0, *[len(p[0]) for p in pieces[:-1]]])
     return (np.concatenate([p[0] for p in pieces]),
@@ -243,6 +223,10 @@ KINDS: dict[str, Builder] = {
                                             _segments(20, d))],
     "mug": _mug,
     "spring": _spring,
+    "rock": _rock,
+    "ridged": _ridged,
+    "group": _group,
 }
-STRETCHED = {"box", "rounded_box", "ellipsoid", "cylinder", "cone", "vase", "lathe", "bumpy", "extrusion", "twisted"}
-TURNED = {"cylinder", "cone", "torus", "capsule", "extrusion", "rounded_box"}
+STRETCHED = {"box", "rounded_box", "ellipsoid", "cylinder", "cone", "vase", "lathe", "bumpy", "extrusion", "twisted",
+             "rock", "ridged"}
+TURNED = {"cylinder", "cone", "torus", "capsule", "extrusion", "rounded_box", "ridged"}

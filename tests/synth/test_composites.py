@@ -1,0 +1,150 @@
+"""Composites: geometry of plate and window, identity where nothing was inserted, light by hand, determinism."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dipir.diffusion.light_prior import features
+from dipir.image import latlong
+from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.scene.camera import Camera
+from dipir.synth import composites, crops
+from dipir.synth.composites import CompositeConfig, Composites, draw, of_stage
+from dipir.synth.photo import PhotoConfig
+from dipir.synth.surroundings import Panoramas, Sight, Views
+from tests.support.stages import card_stage
+
+PLAIN = CompositeConfig(photo=PhotoConfig(stops=0, balance=0, saturation=0, response=0, noise=0, jpeg=0))
+WORN = CompositeConfig(photo=PhotoConfig(response=1, noise=1, jpeg=1, quality=(30, 50)))
+
+
+def _smooth(directions: torch.Tensor) -> torch.Tensor:
+    return 0.5 + 0.3 * directions
+
+
+def _panoramas(height: int = 128) -> Panoramas:
+    return Panoramas([crops.prepare(_smooth(latlong.directions(height, 2 * height)))])
+
+
+def _patchwork(seed: int = 0) -> Panoramas:
+    coarse = torch.rand(1, 3, 8, 16, generator=torch.Generator().manual_seed(seed)) ** 3 * 4
+    envmap = torch.nn.functional.interpolate(coarse, (64, 128), mode="bilinear")[0].permute(1, 2, 0)
+    return Panoramas([crops.prepare(envmap)])
+
+
+@pytest.mark.parametrize("rays", [1, 2])
+def test_plate_and_window_look_where_their_cameras_look(rays: int) -> None:
+    sight = Sight(card_stage(pitch_deg=12))
+    wide, close = sight.images(_smooth(sight.points(rays)).T, rays)
+    near = sight.window.camera(sight.camera, 64)
+    for image, camera in ((wide, sight.camera), (close, near)):
+        expected = _smooth(torch.from_numpy(camera.directions().astype(np.float32))).permute(2, 0, 1)
+        torch.testing.assert_close(image, expected, atol=4e-4, rtol=0)
+
+
+def test_window_outside_the_plate_repeats_its_edge_as_insertion_does() -> None:
+    sight = Sight(card_stage(window=(80, -40, 80)))
+    wide, close = sight.images(_smooth(sight.points(1)).T, 1)
+    torch.testing.assert_close(close[None], sight.window.cut(wide[None], 64), atol=3e-3, rtol=0)
+    assert torch.equal(close[:, 0], close[:, 20]) and torch.equal(close[:, 40, -1], close[:, 40, -8])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_panorama_shots_show_what_lights(seed: int) -> None:
+    """With turn and mirroring: the plate's colours are those of the light in the same directions."""
+    sight = Sight(card_stage())
+    shot = _panoramas().shots(np.random.default_rng(seed), sight, 1)[0]
+    expected = latlong.sample(shot.env, sight.directions).permute(2, 0, 1)
+    torch.testing.assert_close(shot.wide, expected, atol=0.01, rtol=0)
+
+
+def test_views_are_turned_into_the_cameras_frame() -> None:
+    lenses = torch.tensor([[80.0, 5.0, 2.0], [40.0, 10.0, 0.0]])
+    cameras = [Camera.looking(256, 192, fov, 0.0, pitch, roll) for fov, pitch, roll in lenses.tolist()]
+    plates = torch.stack([_smooth(torch.from_numpy(c.directions().astype(np.float32))).permute(2, 0, 1)
+                          for c in cameras])
+    envs = torch.arange(2).float().reshape(2, 1, 1, 1).expand(2, 16, 32, 3)
+    sight = Sight(card_stage(pitch_deg=8))
+    shots = Views(plates, lenses, envs).shots(np.random.default_rng(0), sight, 5)
+    # The second camera sees 40 degrees, less than the 55 of the stage.
+    assert len(shots) == 1 and shots[0].env.max() == 0
+    torch.testing.assert_close(shots[0].wide, _smooth(sight.directions).permute(2, 0, 1), atol=2e-3, rtol=0)
+
+
+def test_too_few_views_are_filled_up_with_panoramas() -> None:
+    views = Views(torch.ones(1, 3, 96, 128), torch.tensor([[90.0, 10.0, 0.0]]), torch.ones(1, 16, 32, 3))
+    batch = of_stage(np.random.default_rng(0), card_stage(), [(0.01, _panoramas()), (0.99, views)], 5, PLAIN)
+    flat = batch.plate.flatten(1).std(1) < 1e-3
+    assert len(batch) == 5 and int(flat.sum()) == 1
+
+
+def test_mirrored_light_is_that_of_insertion() -> None:
+    sight = Sight(card_stage(pitch_deg=20))
+    plates = torch.rand(3, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+    expected = features(plates, sight.directions.expand(3, -1, -1, -1)).base.permute(0, 2, 3, 1)
+    torch.testing.assert_close(sight.mirrored_light(plates), expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", [PLAIN, WORN], ids=["plain", "worn"])
+def test_pixels_without_object_and_shadow_are_the_plates(config: CompositeConfig) -> None:
+    batch = of_stage(np.random.default_rng(1), card_stage(), [(1.0, _patchwork())], 4, config)
+    touched = (batch.gbuffers[:, :1] > 0) | (batch.ratio < 1).any(1, keepdim=True)
+    apart = (batch.target - batch.plate).abs() * ~touched
+    assert apart.max() < 1e-5 and (batch.hint - batch.plate).abs().mul(~touched).max() < 1e-4
+    assert (batch.target - batch.plate).abs().amax((1, 2, 3)).min() > 0.02
+    steps = batch.plate * 255
+    torch.testing.assert_close(steps, steps.round(), atol=1e-3, rtol=0)
+
+
+def test_object_and_shadow_by_hand() -> None:
+    """In even surroundings the card shows albedo times the plate, and its shadow is three quarters as bright."""
+    even = Panoramas([crops.prepare(torch.full((64, 128, 3), 7.0))])
+    batch = of_stage(np.random.default_rng(2), card_stage(), [(1.0, even)], 6, PLAIN)
+    level = srgb_to_linear(batch.plate[:, :, 0, 0])
+    kept = level[:, 0] < 0.99
+    assert kept.sum() >= 2
+    expected = linear_to_srgb(level * torch.tensor([0.8, 0.4, 0.2]))
+    torch.testing.assert_close(batch.target[kept, :, 32, 32], expected[kept], atol=6e-3, rtol=0)
+    torch.testing.assert_close(batch.target[kept, :, 45, 32], linear_to_srgb(0.75 * level)[kept], atol=6e-3, rtol=0)
+    torch.testing.assert_close(batch.env[kept].mean((1, 2)), level[kept], atol=6e-3, rtol=0)
+
+
+def test_draw_follows_from_its_generator_even_under_autocast() -> None:
+    stages, sources = [card_stage(), card_stage((0.1, 0.6, 0.9))], [(0.7, _patchwork()), (0.3, _panoramas())]
+    config = CompositeConfig(lights=3)
+    a = draw(np.random.default_rng(3), stages, sources, 7, config)
+    with torch.autocast("cpu", torch.bfloat16):
+        b = draw(np.random.default_rng(3), stages, sources, 7, config)
+    c = draw(np.random.default_rng(4), stages, sources, 7, config)
+    assert len(a) == 7 and a.target.dtype == torch.float32
+    assert all(torch.equal(getattr(a, f), getattr(b, f)) for f in Composites.__dataclass_fields__)
+    assert not torch.equal(a.target, c.target)
+    assert not torch.equal(a.target[0], a.target[1])
+
+
+def test_mirroring_turns_pictures_light_and_normals() -> None:
+    batch = of_stage(np.random.default_rng(5), card_stage(), [(1.0, _patchwork())], 2, PLAIN)
+    turned = batch.mirrored(torch.tensor([True, False]))
+    assert torch.equal(turned.target[0], batch.target[0].flip(-1)) and torch.equal(turned.target[1], batch.target[1])
+    assert torch.equal(turned.env[0], batch.env[0].flip(1))
+    assert torch.equal(turned.gbuffers[0, 2], -batch.gbuffers[0, 2].flip(-1))
+    assert torch.equal(turned.gbuffers[0, 3], batch.gbuffers[0, 3].flip(-1))
+    both = turned.mirrored(torch.tensor([True, False]))
+    assert all(torch.equal(getattr(both, f), getattr(batch, f)) for f in Composites.__dataclass_fields__)
+
+
+def test_a_mirrored_stage_is_lit_by_the_mirrored_light() -> None:
+    """The convention of the flip: light from the left becomes light from the right (u -> 1 - u is x -> -x)."""
+    env = torch.rand(16, 32, 3, generator=torch.Generator().manual_seed(0))
+    flipped = latlong.sample(env.flip(1), latlong.directions(16, 32) * torch.tensor([-1.0, 1.0, 1.0]))
+    torch.testing.assert_close(flipped, env, atol=1e-4, rtol=0)
+
+
+def test_photo_settings_change_the_plate_only_as_told() -> None:
+    stage, sources = card_stage(), [(1.0, _patchwork())]
+    noisy = replace(PLAIN, photo=replace(PLAIN.photo, noise=1.0))
+    a, b = (composites.of_stage(np.random.default_rng(6), stage, sources, 1, c) for c in (PLAIN, noisy))
+    assert 1e-4 < float((a.plate - b.plate).abs().mean()) < 0.03
