@@ -50,14 +50,13 @@ PUBLISHED = {"StyleLight": {"si_rmse": (.138, .336, .620), "angular_deg": (3.034
 
 def judge(cases: Sequence[Case], methods: Sequence[str], sphere: Sphere) -> None:
     """Fills ``rows`` and ``balls`` of ``cases`` and empties their ``maps``, which are no longer needed."""
+    names = ["truth", *(m for m in methods if m != "truth")]
     for material in MATERIALS:
-        images = render([m for c in cases for m in (c.maps["truth"], *(c.maps[k] for k in methods))], material, sphere)
+        images = render([case.maps[name] for case in cases for name in names], material, sphere)
         for case in cases:
-            true = next(images)
-            shown = {"truth": true}
+            shown = {name: next(images) for name in names}
             for method in methods:
-                shown[method] = next(images)
-                case.rows.setdefault(method, {})[material] = figures(shown[method], true, sphere.alpha)
+                case.rows.setdefault(method, {})[material] = figures(shown[method], shown["truth"], sphere.alpha)
             case.balls.update({(m, material): _ball(image, sphere) for m, image in shown.items()})
     for case in cases:
         case.maps.clear()

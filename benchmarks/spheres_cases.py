@@ -75,31 +75,40 @@ def make_scene(panorama: EnvMap, yaw_deg: float):
     return Scene(Plate(disp, srgb_to_linear(disp)), view, ()), turned * gain
 
 
-def estimates(scene, true: EnvMap, methods: Sequence[str]) -> dict[str, EnvMap]:
-    """Method -> what it believes to be the light, radiance, any size. ``oracle-sg`` and ``truth`` see the true map."""
-    from dipir.image import latlong
-    from dipir.methods.insert_config import load_config
+def estimates(scene, methods: Sequence[str]) -> dict[str, EnvMap]:
+    """Method -> what it believes to be the light, radiance, any size; those of ``methods`` that see the plate alone."""
     from dipir.methods.insert_work import ambient_light, mirrored_light, starting_light
-    from dipir.scene.light import fit_gaussians
 
     of = {"ambient": lambda: ambient_light(scene), "projected": lambda: mirrored_light(scene),
-          "light-prior": lambda: starting_light(scene, "prior", None, mirrored_light(scene)), "truth": lambda: true,
-          "oracle-sg": lambda: fit_gaussians(latlong.resize(true, 32, 64), load_config().light.lobes).envmap(128, 256)}
-    return {m: of[m]() for m in methods}
+          "light-prior": lambda: starting_light(scene, "prior", None, mirrored_light(scene))}
+    return {m: of[m]() for m in methods if m in of}
+
+
+def fitted_lobes(panorama: EnvMap) -> EnvMap:
+    """(256, 512, 3): spherical Gaussians, as many as `dipir insert` has by default, fitted to a panorama."""
+    from dipir.methods.insert_config import load_config
+    from dipir.scene.light import EnvironmentMap, fit_gaussians
+
+    return fit_gaussians(EnvironmentMap(panorama).envmap(32, 64), load_config().light.lobes).envmap(256, 512)
 
 
 def view_cases(files: Sequence[Path], views: int, methods: Sequence[str], seed: int) -> Iterator[Case]:
-    """Every view of every environment; the yaws depend on seed, file name and number of the view alone."""
+    """Every view of every environment; the yaws depend on seed, file name and number of the view alone. The lobes of
+    ``oracle-sg`` are fitted once to an environment and turned with it."""
+    from dipir.image import latlong
     from dipir.image.files import read_envmap
 
     for path in files:
         panorama = read_envmap(path)
+        lobes = fitted_lobes(panorama) if "oracle-sg" in methods else None
         for view in range(views):
-            yaw_deg = np.random.default_rng(split_seed(seed, "spheres", path.name, view)).uniform(0, 360)
-            scene, true = make_scene(panorama, float(yaw_deg))
-            maps = estimates(scene, true, methods) | {"truth": true}
+            yaw_deg = float(np.random.default_rng(split_seed(seed, "spheres", path.name, view)).uniform(0, 360))
+            scene, true = make_scene(panorama, yaw_deg)
+            maps = estimates(scene, methods) | {"truth": true}
+            if lobes is not None:
+                maps["oracle-sg"] = latlong.rotate_yaw(lobes, yaw_deg)
             toned = {m: protocol_map(e) for m, e in maps.items()}
-            yield Case(path.stem, view, float(yaw_deg), toned, _small(scene.plate.disp))
+            yield Case(path.stem, view, yaw_deg, toned, _small(scene.plate.disp))
 
 
 def _small(disp: Image) -> Tensor:

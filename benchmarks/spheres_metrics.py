@@ -44,9 +44,11 @@ def figures(predicted: Image, true: Image, alpha: Mask) -> dict[str, float]:
     Squares are summed over the channels and divided by the number of pixels.
     """
     mask = (alpha > 0).to(predicted.dtype)
+    rows, columns = (mask[0, 0].amax(axis).nonzero()[[0, -1], 0].tolist() for axis in (1, 0))
+    box = ..., slice(rows[0], rows[1] + 1), slice(columns[0], columns[1] + 1)  # Nothing outside it counts.
+    near = predicted[box], true[box], mask[box]
     values: dict[str, Tensor] = {
-        "rmse": metrics.rmse(predicted, true, mask, channel_sum=True),
-        "si_rmse": metrics.si_rmse(predicted, true, mask, channel_sum=True),
-        "angular_deg": metrics.angular_error_deg(predicted, true, mask),
+        "rmse": metrics.rmse(*near, channel_sum=True), "si_rmse": metrics.si_rmse(*near, channel_sum=True),
+        "angular_deg": metrics.angular_error_deg(*near),
         "normalized_rmse": metrics.normalized_rmse(predicted, true, mask)}
     return {name: float(value) for name, value in values.items()}
