@@ -40,7 +40,8 @@ class Builder:
             if pieces:
                 material = dict(self.materials[name])
                 vertices, faces, uv = merge(pieces)
-                out.append({"vertices": vertices, "faces": faces, "uv": uv / material.pop("tile_m"), **material})
+                out.append({"name": name, "vertices": vertices, "faces": faces, "uv": uv / material.pop("tile_m"),
+                            **material})
         return out
 
 

@@ -292,8 +292,8 @@ def _empty_room(rng: Rng, low: float, high: float, height: tuple[float, float]) 
 
 
 def indoor(rng: Rng) -> Described:
-    """A furnished room by daylight, lamp light or both; sometimes a hall or a studio. The dictionary's
-    ``seen_sun`` (direction, irradiance) is set when the camera itself sees the sun through a window."""
+    """A furnished room by daylight, lamp light or both; sometimes a hall or a studio. In the dictionary, ``window_sun``
+    (direction, irradiance) shines through the windows; ``seen_sun``, the same, is set when the camera sees it."""
     if rng.random() < 0.12:
         return studio(rng)
     hall = rng.random() < 0.2
@@ -306,6 +306,7 @@ def indoor(rng: Rng) -> Described:
         _add_windows(rng, room)
         if rng.random() < 0.45:
             sun, irradiance = _sun_patches(rng, room)
+            out["window_sun"] = {"direction": sun, "irradiance": irradiance}
             if meshes.sunlit(room.eye[None], sun, room.panes, room.solids)[0]:
                 out["seen_sun"] = {"direction": sun, "irradiance": irradiance}
     if not windows or rng.random() < 0.45:

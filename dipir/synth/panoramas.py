@@ -1,29 +1,25 @@
-"""Procedural HDR panoramas with unclipped suns: training environments for the light prior.
-
-Generation is deterministic per panorama (its own seed), resumable per shard, and runs in worker processes that live
-for one shard each, because Mitsuba does not give back the memory of the scenes it loaded.
-"""
+"""Procedural HDR panoramas with unclipped suns: environments for training composites. Deterministic per panorama (its
+own seed), resumable per shard."""
 from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dipir.arrays import EnvMap, split_seed
-from dipir.errors import ConfigError, RenderError
+from dipir.errors import ConfigError
 from dipir.fit.loop import Event
+from dipir.synth import shards
 
 VERSION = 1
 KINDS = ("outdoor", "indoor", "night")
@@ -44,8 +40,7 @@ class PanoramaSettings:
 
 def default_dir() -> Path:
     """``$DIPIR_CACHE/panoramas/v1``, by default under ~/.cache/dipir."""
-    cache = os.environ.get("DIPIR_CACHE") or Path.home() / ".cache" / "dipir"
-    return Path(cache) / "panoramas" / f"v{VERSION}"
+    return shards.cache_dir() / "panoramas" / f"v{VERSION}"
 
 
 def expose(panorama: EnvMap, kind: str, rng: np.random.Generator) -> EnvMap:
@@ -79,9 +74,7 @@ def save_shard(path: Path, panoramas: Tensor, kinds: Iterable[str], metadata: di
     scale = (panoramas.amax((1, 2, 3)) / _HALF_LIMIT).clamp_min(1.0)
     tensors = {"radiance": (panoramas / scale[:, None, None, None]).half(), "scale": scale,
                "kind": torch.tensor([KINDS.index(kind) for kind in kinds], dtype=torch.int64)}
-    temporary = path.with_suffix(f".tmp{os.getpid()}")
-    save_file(tensors, temporary, metadata=metadata)
-    os.replace(temporary, path)
+    shards.save(path, tensors, metadata)
 
 
 def _metadata(seed: int, settings: PanoramaSettings) -> dict[str, str]:
@@ -93,25 +86,8 @@ def _name(out_dir: Path, start: int) -> Path:
     return out_dir / f"panoramas_{start:06d}.safetensors"
 
 
-def _stored(path: Path, metadata: dict[str, str]) -> int:
-    """Panoramas in a shard, 0 when it is missing or broken. Raises ConfigError when it belongs to another set."""
-    if not path.exists():
-        return 0
-    try:
-        with safe_open(path, "pt") as shard:
-            found, rows = shard.metadata() or {}, shard.get_slice("kind").get_shape()[0]
-    except (SafetensorError, OSError):
-        return 0
-    if found != metadata:
-        raise ConfigError(f"{path}: holds panoramas of another set ({found}), wanted {metadata}; "
-                          "choose another folder or delete this one")
-    return rows
-
-
-def _make_shard(path: Path, indices: range, seed: int, settings: PanoramaSettings, threads: int) -> None:
-    """The work of one process. Threads are limited before the renderer is loaded."""
-    os.environ["DIPIR_THREADS"] = str(threads)
-    torch.set_num_threads(threads)
+def _make_shard(path: Path, indices: range, seed: int, settings: PanoramaSettings) -> None:
+    """The work of one process."""
     made = [one(index, seed, settings) for index in indices]
     maps, kinds = torch.stack([panorama for panorama, _ in made]), [kind for _, kind in made]
     save_shard(path, maps, kinds, _metadata(seed, settings))
@@ -123,7 +99,7 @@ def _jobs(count: int, out_dir: Path, seed: int, settings: PanoramaSettings) -> l
     for start in range(0, count, settings.shard):
         indices = range(start, min(start + settings.shard, count))
         path = _name(out_dir, start)
-        if _stored(path, _metadata(seed, settings)) < len(indices):
+        if shards.stored(path, _metadata(seed, settings), "kind") < len(indices):
             jobs.append((path, indices))
     return jobs
 
@@ -140,35 +116,12 @@ def generate(count: int, out_dir: str | os.PathLike | None = None, seed: int = 0
     jobs = _jobs(count, folder, seed, settings)
     missing = sum(len(indices) for _, indices in jobs)
     done, began = count - missing, time.monotonic()
-    for indices in _work(jobs, workers, seed, settings):
+    for indices in shards.work(jobs, workers, _make_shard, (seed, settings)):
         done += len(indices)
         left = (time.monotonic() - began) / (done - count + missing) * (count - done)
         if on_event is not None:
             on_event(Event("panoramas", done, count, left))
     return folder
-
-
-def _work(jobs: list[tuple[Path, range]], workers: int, seed: int, settings: PanoramaSettings) -> Iterator[range]:
-    """Run every job in a process of its own, ``workers`` at a time; yields the indices of each as it ends."""
-    context, waiting, running = multiprocessing.get_context("spawn"), list(reversed(jobs)), {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                path, indices = waiting.pop()
-                process = context.Process(target=_make_shard, args=(path, indices, seed, settings, 1))
-                process.start()
-                running[process.sentinel] = (process, path, indices)
-            for sentinel in wait(list(running)):
-                process, path, indices = running.pop(sentinel)
-                process.join()
-                if process.exitcode != 0:
-                    raise RenderError(f"{path}: the worker that makes panoramas {indices.start}-{indices.stop - 1} "
-                                      f"ended with code {process.exitcode}; see its output above. "
-                                      "Finished shards are kept, run again to go on")
-                yield indices
-    finally:
-        for process, _, _ in running.values():
-            process.terminate()
 
 
 def load(out_dir: str | os.PathLike | None = None) -> tuple[Tensor, list[str]]:

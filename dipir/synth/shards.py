@@ -1,0 +1,80 @@
+"""Sets of generated data in shards: made by worker processes that live for one shard each, because Mitsuba does not
+give back the memory of the scenes it loaded; resumable, because a finished shard is never made again."""
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dipir.errors import ConfigError, RenderError
+
+Job = tuple[Path, range]
+
+
+def cache_dir() -> Path:
+    """``$DIPIR_CACHE``, by default ~/.cache/dipir."""
+    return Path(os.environ.get("DIPIR_CACHE") or Path.home() / ".cache" / "dipir")
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a shard, atomically."""
+    temporary = path.with_suffix(f".tmp{os.getpid()}")
+    try:
+        save_file(dict(tensors), temporary, metadata=dict(metadata))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def stored(path: Path, metadata: Mapping[str, str], key: str) -> int:
+    """Items in a shard (rows of the tensor ``key``), 0 when it is missing or broken. Raises ConfigError when it belongs
+    to another set."""
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, "pt") as shard:
+            found, rows = shard.metadata() or {}, shard.get_slice(key).get_shape()[0]
+    except (SafetensorError, OSError):
+        return 0
+    if found != dict(metadata):
+        raise ConfigError(f"{path}: holds data of another set ({found}), wanted {dict(metadata)}; "
+                          "choose another folder or delete this one")
+    return rows
+
+
+def _process(make: Callable[..., None], path: Path, indices: range, arguments: tuple) -> None:
+    """The work of one process, on one thread, which is set before the renderer is loaded."""
+    os.environ["DIPIR_THREADS"] = "1"
+    torch.set_num_threads(1)
+    make(path, indices, *arguments)
+
+
+def work(jobs: list[Job], workers: int, make: Callable[..., None], arguments: tuple = ()) -> Iterator[range]:
+    """Run ``make(path, indices, *arguments)`` for every job in a process of its own, ``workers`` at a time; yields the
+    indices of each as it ends. RenderError when one fails."""
+    context, waiting, running = multiprocessing.get_context("spawn"), list(reversed(jobs)), {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                path, indices = waiting.pop()
+                process = context.Process(target=_process, args=(make, path, indices, arguments))
+                process.start()
+                running[process.sentinel] = (process, path, indices)
+            for sentinel in wait(list(running)):
+                process, path, indices = running.pop(sentinel)
+                process.join()
+                if process.exitcode != 0:
+                    raise RenderError(f"{path}: the worker that makes items {indices.start}-{indices.stop - 1} "
+                                      f"ended with code {process.exitcode}; see its output above. "
+                                      "Finished shards are kept, run again to go on")
+                yield indices
+    finally:
+        for process, _, _ in running.values():
+            process.terminate()
