@@ -12,7 +12,8 @@ from torch import Tensor
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.render.transport import Transport
 from dipir.scene.framing import wide_view
-from dipir.synth.photo import PhotoConfig, random_gains, random_shooting, saturated
+from dipir.synth.crops import quantise
+from dipir.synth.photo import PhotoConfig, graded, random_gains, random_shooting
 from dipir.synth.stages import SIZE, Stage
 from dipir.synth.stages import gbuffer_planes as gbuffer_planes  # Part of what callers of light_stage need.
 from dipir.synth.surroundings import AbstractSurroundings, Shot, Sight
@@ -105,20 +106,20 @@ def photograph(rng: np.random.Generator, stage: Stage, sight: Sight, shots: Sequ
     """Expose, light and develop one stage under each of ``shots``.
 
     Exposure and white balance act on plate and light alike. Shadows fall on what the sensor kept of the plate, as they
-    do in any composite. Plate and composite share response curve, noise and JPEG artefacts; the object has no noise.
+    do in any composite. Plate and composite share response curve, noise and JPEG artefacts; the object has no noise,
+    and neither has the whole plate, whose pixels stand for many.
     """
     cameras, wides, closes, plates, envs = [], [], [], [], []
     for shot in shots:
         amount = 1.0 + rng.uniform(-1.0, 0.6) * config.saturation
-        wide, close = saturated(shot.wide, amount), saturated(shot.close, amount)
-        gains = random_gains(rng, wide, config)
+        gains = random_gains(rng, graded(shot.wide, amount), config)
         camera = random_shooting(rng, config)
-        close = (close * gains[:, None, None]).clamp_max(camera.response.white)
+        close = graded(shot.close, amount, gains).clamp_max(camera.response.white)
         cameras.append(camera)
-        wides.append(camera.photo(wide * gains[:, None, None], rng))
+        wides.append(quantise(camera.response(graded(shot.wide, amount, gains))))
         closes.append(close)
         plates.append(camera.photo(close, rng))
-        envs.append((saturated(shot.env.permute(2, 0, 1), amount).permute(1, 2, 0) * gains).clamp_max(_BRIGHTEST))
+        envs.append(graded(shot.env.permute(2, 0, 1), amount, gains).permute(1, 2, 0).clamp_max(_BRIGHTEST))
     wide, plate, env = torch.stack(wides), torch.stack(plates), torch.stack(envs)
     (shown, guessed), (ratio, faded) = (
         x.chunk(2) for x in stage.light(torch.cat([env, sight.mirrored_light(wide)])))

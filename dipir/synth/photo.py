@@ -22,8 +22,8 @@ class PhotoConfig:
     """stops : half width of the random exposure;  balance : standard deviation of log white-balance gains
     saturation : of the surroundings, plate and light alike (few real environments have to stand for many)
     response : share of photos with a curve other than sRGB with hard clipping
-    noise : share of noisy photos;  read, shot : largest read noise, linear, and variance per linear light
-    jpeg : share of photos with JPEG artefacts;  quality : range of it
+    noise : share of noisy photos;  read, shot : largest read noise, linear, and variance per linear light, at the size
+    of the window's pixels;  jpeg : share of photos with JPEG artefacts;  quality : range of it
     """
 
     stops: float = 1.0
@@ -106,14 +106,16 @@ def random_shooting(rng: np.random.Generator, config: PhotoConfig = PhotoConfig(
 
 def random_gains(rng: np.random.Generator, plate: Tensor, config: PhotoConfig = PhotoConfig()) -> Tensor:
     """(3,) exposure times white balance for a plate (3, H, W), linear: one of several automatic exposures, see
-    ``crops.random_gains``."""
-    return crops.random_gains(rng, plate, crops.CropConfig(stops=config.stops, balance=config.balance))
+    ``crops.random_gains``. A quarter of the pixels is enough for it."""
+    return crops.random_gains(rng, plate[:, ::2, ::2], crops.CropConfig(stops=config.stops, balance=config.balance))
 
 
-def saturated(radiance: Tensor, amount: float) -> Tensor:
-    """(..., 3, H, W) with its distance from grey scaled; luminance stays unless a channel would become negative."""
-    grey = torch.einsum("c,...chw->...hw", _LUMINANCE, radiance)[..., None, :, :]
-    return (grey + (radiance - grey) * amount).clamp_min(0)
+def graded(radiance: Tensor, saturation: float, gains: Tensor | None = None) -> Tensor:
+    """(3, H, W) with its distance from grey scaled, which keeps luminance unless a channel would become negative, and
+    then each channel by ``gains`` (3,)."""
+    matrix = saturation * torch.eye(3) + (1 - saturation) * _LUMINANCE
+    matrix = matrix if gains is None else gains[:, None] * matrix
+    return (matrix @ radiance.flatten(1)).clamp_min(0).reshape(radiance.shape)
 
 
 def jpeg(display: Tensor, quality: int) -> Tensor:

@@ -82,9 +82,10 @@ class Sight:
         """(6400,) sphere texel of each pixel of the reduced plate, and (1, 1, 32, 64) how many fall into each."""
         rays = functional.interpolate(self.directions.permute(2, 0, 1)[None], (PLATE, PLATE), mode="bilinear",
                                       antialias=True)
-        u, v = latlong.uv(rays[0].permute(1, 2, 0))
+        rays = rays[0].permute(1, 2, 0).reshape(-1, 3)
+        u, v = _uv(rays / rays.square().sum(1, keepdim=True).sqrt())
         column, row = (u * SPHERE[1]).long().clamp(0, SPHERE[1] - 1), (v * SPHERE[0]).long().clamp(0, SPHERE[0] - 1)
-        index = (row * SPHERE[1] + column).flatten()
+        index = row * SPHERE[1] + column
         return index, torch.bincount(index, minlength=SPHERE[0] * SPHERE[1]).float().reshape(1, 1, *SPHERE)
 
     def pitch_rad(self, rays: int = 1) -> float:
