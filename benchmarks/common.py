@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -20,12 +21,34 @@ def machine() -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, no GPU used"
 
 
-def write(name: str, data: dict, table: str) -> None:
-    """``results/NAME.json`` and ``results/NAME.md``."""
+def write(name: str, data: dict, table: str, quiet: bool = False) -> None:
+    """``results/NAME.json`` and ``results/NAME.md``; shows the table."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(compact(data))
     (RESULTS / f"{name}.md").write_text(table)
-    print(table)
+    if not quiet:
+        print(table)
+
+
+def compact(data: object) -> str:
+    """JSON with numbers of five digits, innermost mappings and lists on one line: small, and readable in a diff."""
+    return _json(data, 0) + "\n"
+
+
+def _json(value: object, depth: int) -> str:
+    if isinstance(value, float):
+        return json.dumps(float(f"{value:.5g}")) if math.isfinite(value) else "null"
+    items = value.items() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else None
+    if items is None:
+        return json.dumps(value)
+    left, right = "{}" if isinstance(value, dict) else "[]"
+    lines = [f"{json.dumps(str(i[0]))}: {_json(i[1], depth + 1)}" if left == "{" else _json(i, depth + 1)
+             for i in items]
+    inner = value.values() if isinstance(value, dict) else value
+    if not any(isinstance(v, (dict, list, tuple)) and v for v in inner):
+        return f"{left}{', '.join(lines)}{right}"
+    pad = " " * (depth + 1)
+    return f"{left}\n" + ",\n".join(pad + line for line in lines) + f"\n{' ' * depth}{right}"
 
 
 def markdown(rows: list[list[str]]) -> str:

@@ -1,4 +1,4 @@
-"""The command line: ``dipir insert|render|init|prior|bench|doctor``.
+"""The command line: ``dipir insert|render|init|synth|prior|bench|doctor``.
 
 This module imports nothing heavy, so that ``dipir --help`` is quick; each verb imports what it needs.
 
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dipir
-from dipir.apps import verbs
+from dipir.apps import synth, verbs
 from dipir.errors import DipirError, nearest
 
 FITTED = ("light", "tone", "material", "emission")
@@ -92,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     _insert(commands)
     _render(commands)
     _init(commands)
+    synth.add_parser(commands)
     _prior(commands)
     _bench(commands)
     doctor = commands.add_parser("doctor", help="say what is installed, what is wrong and what to do about it")
@@ -161,8 +162,11 @@ def _prior(commands: argparse._SubParsersAction) -> None:
 
 
 def _bench(commands: argparse._SubParsersAction) -> None:
-    p = commands.add_parser("bench", help="run the benchmark tables (needs a source checkout)")
-    p.add_argument("options", nargs=argparse.REMAINDER, metavar="SUITE ...", help="e.g. insert_val")
+    p = commands.add_parser("bench", help="run the benchmark tables (needs a source checkout)",
+                            description="Run the benchmark tables, all of them without a name. Options after a name "
+                                        "are those of that benchmark; `dipir bench NAME --help` lists them.")
+    p.add_argument("options", nargs=argparse.REMAINDER, metavar="NAME ...",
+                   help="e.g. insert --environments DIR --meshes DIR --out DIR")
     p.set_defaults(verb=verbs.bench)
 
 

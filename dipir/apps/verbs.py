@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,8 +89,6 @@ def init(args: argparse.Namespace) -> int:
 
 def prior(args: argparse.Namespace) -> int:
     """``dipir prior train KIND``."""
-    import importlib
-
     importlib.import_module(PRIORS[args.kind]).main(args.options)
     return 0
 
@@ -103,7 +101,10 @@ def bench(args: argparse.Namespace) -> int:
     if not (root / "benchmarks").is_dir():
         raise MissingExtra(f"benchmarks are in the source checkout only; there are none beside {root / 'dipir'}. "
                            "Clone the repository and run `pip install -e .` there.")
-    return subprocess.run([sys.executable, "-m", "benchmarks", *args.options], cwd=root).returncode
+    # In this process, so that relative paths mean what they mean where the user stands; ours goes before any other
+    # folder of that name.
+    sys.path.insert(0, str(root))
+    return importlib.import_module("benchmarks.__main__").main(args.options)
 
 
 def doctor(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
@@ -33,6 +34,8 @@ LOSS_SCALE = 1024.0  # Keeps the gradient of a mean above the underflow of float
 class PersonalizeConfig:
     """How the adapter is trained. Rank, rate and steps are not in the published text; these are customary.
 
+    layers : "attention" as published, or "all" plain linear layers and convolutions; in the embedded prior these scale
+    and shift every block, while its one small attention layer has hardly a say
     rank : of the update B A, its scale is 1;  learning_rate : AdamW;  steps : optimiser steps
     batch : images of each set a step;  seed : of everything;  prior_weight : weight of the concept images' loss
     """
@@ -43,6 +46,7 @@ class PersonalizeConfig:
     batch: int = 1
     seed: int = 0
     prior_weight: float = 1.0
+    layers: Literal["attention", "all"] = "attention"
 
     def __post_init__(self) -> None:
         if min(self.rank, self.steps, self.batch) < 1 or not 0 < self.learning_rate < 1 or not self.prior_weight >= 0:
@@ -86,17 +90,17 @@ class FrozenBase(AbstractDenoiser):
 
 # -------------------------------------------------------------------------------------------------------- the adapter
 def add_lora(module: nn.Module, config: PersonalizeConfig) -> list[str]:
-    """Put a fresh adapter (h = W0 x + B A x, B = 0) on every attention projection of ``module``, in place.
+    """Put a fresh adapter (h = W0 x + B A x, B = 0) on every attention projection of ``module``, in place; with
+    ``config.layers`` = "all" on every ``nn.Linear`` and ``nn.Conv2d`` (not on subclasses, which peft cannot copy).
 
-    Freezes all other weights. Layers are found by name: linear or convolution to_q, to_k, to_v, to_out or to_out.0.
+    Freezes all other weights. Attention is found by name: to_q, to_k, to_v, to_out or to_out.0.
     Returns their names; raises PriorError when there is none, or an adapter already.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     if _layers(module):
         raise PriorError("the network has an adapter already; call remove_lora first or load the weights again.")
-    names = [name for name, layer in module.named_modules() if isinstance(layer, (nn.Linear, nn.Conv2d))
-             and name.removesuffix(".0").rpartition(".")[2] in ATTENTION]
+    names = [name for name, layer in module.named_modules() if _adapted(name, layer, config.layers)]
     if not names:
         raise PriorError(f"{type(module).__name__} has no attention layer named {', '.join(ATTENTION)}; it cannot be "
                          "personalised. Use a prior with attention.")
@@ -106,6 +110,12 @@ def add_lora(module: nn.Module, config: PersonalizeConfig) -> list[str]:
     for name, parameter in module.named_parameters():
         parameter.requires_grad_("lora_" in name)
     return names
+
+
+def _adapted(name: str, layer: nn.Module, layers: str) -> bool:
+    if layers == "all":
+        return type(layer) in (nn.Linear, nn.Conv2d)
+    return isinstance(layer, (nn.Linear, nn.Conv2d)) and name.removesuffix(".0").rpartition(".")[2] in ATTENTION
 
 
 def remove_lora(module: nn.Module) -> None:

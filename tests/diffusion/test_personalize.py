@@ -139,6 +139,23 @@ def test_layers_of_both_naming_styles_are_found(sd):
     assert all(min(t.shape) == 2 for t in lora_state(sd.network).values())
 
 
+def test_all_layers_can_be_adapted():
+    """Convolutions and linear layers outside the attention too, for a prior in which attention has little say."""
+    body = Body()
+    x = torch.rand(1, 3, 4, 4)
+    before = body(x)
+    names = add_lora(body, PersonalizeConfig(rank=2, layers="all"))
+    assert set(names) == {"inner", "outer", *(f"attention.{n}" for n in ("to_q", "to_k", "to_v", "to_out"))}
+    assert torch.equal(body(x), before)
+    with torch.no_grad():
+        for name, weight in lora_state(body).items():
+            if name.startswith("outer") and "lora_B" in name:
+                weight.fill_(0.1)
+    assert not torch.allclose(body(x), before)
+    with disable_lora(body):
+        assert torch.equal(body(x), before)
+
+
 def test_adapter_start_depends_on_its_seed_and_leaves_the_global_generator_alone():
     def weights(seed):
         module = PixelPrior().network

@@ -1,0 +1,137 @@
+"""Running the cases of the insertion benchmark: what a row depends on, one process a case, resuming."""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.insert_case import finished
+from benchmarks.insert_cases import Case
+from benchmarks.insert_methods import settings_of, weights_digest
+from dipir.config import to_dict, write_text
+from dipir.fit.loop import Event
+
+ROOT = Path(__file__).resolve().parents[1]
+PROTOCOL = 1  # Raise it when a figure's meaning changes without a change of the code hashed below.
+CODE = ("arrays.py", "nets", "image", "fit", "scene", "diffusion", "render", "guidance", "synth/crops.py",
+        "synth/composites.py", "methods/insert*.py")
+CHILD = (sys.executable, "-m", "benchmarks.insert_case")
+LIMIT_S = 3600.0  # A case that takes longer hangs.
+POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """size : plate rows;  spp : samples a pixel (``insert_case`` says what of)
+    overrides : ``key=value`` for our methods;  lpips : folder of weights or None"""
+
+    size: int = 256
+    spp: int = 64
+    seed: int = 0
+    overrides: tuple[str, ...] = ()
+    lpips: Path | None = None
+
+
+def job_of(case: Case, methods: Sequence[str], settings: RunSettings, code: str) -> dict:
+    """What the process of a case reads. A method's key is a hash of all that its row depends on: files, settings,
+    weights, the program's code and the packages that compute."""
+    base = {"name": case.name, "yaw_deg": case.yaw_deg, "size": settings.size, "spp": settings.spp,
+            "seed": settings.seed, "lpips": str(settings.lpips.resolve()) if settings.lpips else None}
+    facts = {**base, "environment": case.environment.digest, "mesh": case.mesh.digest, "protocol": PROTOCOL,
+             "code": code, "packages": {p: importlib.metadata.version(p) for p in ("torch", "mitsuba", "drjit")}}
+    entries = {}
+    for m in methods:
+        config = settings_of(m, settings.seed, settings.overrides)
+        own = {"method": m, "settings": None if config is None else to_dict(config),
+               "weights": None if config is None else weights_digest(config)}
+        key = hashlib.sha256(json.dumps({**facts, **own}, sort_keys=True).encode()).hexdigest()
+        entries[m] = {"key": key, "settings": own["settings"]}
+    return {**base, "environment": str(case.environment.path), "mesh": str(case.mesh.path), "methods": entries}
+
+
+def code_digest() -> str:
+    """Hex hash of the code that makes a row."""
+    digest = hashlib.sha256()
+    files = [f for entry in CODE for p in sorted((ROOT / "dipir").glob(entry))
+             for f in (sorted(p.rglob("*.py")) if p.is_dir() else [p])]
+    for f in [*files, *(ROOT / "benchmarks" / f"insert_{n}.py" for n in ("case", "cases", "figures", "methods"))]:
+        digest.update(str(f.relative_to(ROOT)).encode() + f.read_bytes())
+    return digest.hexdigest()
+
+
+def run_all(jobs: Mapping[str, dict], out: Path, workers: int, on_event: Callable[[Event], None]) -> dict[str, dict]:
+    """Case name -> method -> row ("figures" or "error"). Rows that ``out`` holds already are not computed again.
+
+    Raises SystemExit(143) on SIGTERM and KeyboardInterrupt on SIGINT, after ending the processes it started.
+    """
+    folders = {name: out / "cases" / name for name in jobs}
+    waiting = []
+    for name, job in jobs.items():
+        folders[name].mkdir(parents=True, exist_ok=True)
+        if set(finished(folders[name], job)) < set(job["methods"]):
+            write_text(folders[name] / "job.json", json.dumps(job, indent=1) + "\n")
+            waiting.append(name)
+    ends: dict[str, str] = {}
+    done, began, total = len(jobs) - len(waiting), time.monotonic(), len(waiting)
+    on_event(Event("insert", done, len(jobs)))
+    for name, end in _processes(waiting, folders, workers):
+        ends[name] = end
+        left = (time.monotonic() - began) / len(ends) * (total - len(ends))
+        failed = sum(bool(e) for e in ends.values())
+        on_event(Event("insert", done + len(ends), len(jobs), left, {"failed": float(failed)}))
+    return {name: _rows(folders[name], job, ends.get(name, "")) for name, job in jobs.items()}
+
+
+def _rows(folder: Path, job: dict, end: str) -> dict[str, dict]:
+    """The rows of a case; methods that are missing get the reason why."""
+    rows = finished(folder, job)
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        recorded = json.loads((folder / "case.json").read_text())["rows"]
+        rows |= {m: r for m, r in recorded.items() if m not in rows and m in job["methods"] and "error" in r
+                 and r["key"] == job["methods"][m]["key"]}
+    return {m: rows.get(m, {"error": end or "the process ended without a result"}) for m in job["methods"]}
+
+
+def _processes(waiting: Sequence[str], folders: Mapping[str, Path], workers: int) -> Iterator[tuple[str, str]]:
+    """(case, "" or what went wrong) as each process ends; each computes with one thread, so that the figures do not
+    depend on the number of workers."""
+    environment = {**os.environ, "DIPIR_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    queue, running = list(waiting), {}
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        while queue or running:
+            while queue and len(running) < workers:
+                name = queue.pop(0)
+                with open(folders[name] / "log.txt", "w") as log:
+                    process = subprocess.Popen([*CHILD, str(folders[name].resolve())], cwd=ROOT, env=environment,
+                                               stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+                running[name] = process, time.monotonic()
+            time.sleep(POLL_S)
+            for name, (process, start) in list(running.items()):
+                if process.poll() is None and time.monotonic() - start > LIMIT_S:
+                    process.kill()
+                    process.wait()
+                if process.poll() is not None:
+                    del running[name]
+                    yield name, _end(folders[name], process.returncode)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for process, _ in running.values():
+            process.kill()
+            process.wait()
+
+
+def _end(folder: Path, code: int) -> str:
+    if code == 0:
+        return ""
+    lines = (folder / "log.txt").read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    return f"the process ended with code {code}: {lines[-1][:300]}"

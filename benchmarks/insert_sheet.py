@@ -1,0 +1,84 @@
+"""Pictures of the insertion benchmark: the tile of one method, and the contact sheet of all cases."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch.nn.functional import interpolate, pad
+
+from dipir.arrays import EnvMap, Image
+from dipir.image.color import linear_to_srgb
+from dipir.image.files import atomic_write_bytes
+from dipir.scene.light import dominant_direction
+
+WIDTH, GAP, HEAD, PAGE = 216, 6, 18, 24
+"""Width of a tile, space between tiles, height of a line of text (pixels), cases on a sheet."""
+BACKGROUND = 0.1
+
+
+def tile(disp: Image, light: EnvMap | None) -> Image:
+    """(1, 3, H, :data:`WIDTH`) display: the picture above its light map, or above nothing.
+
+    The map is shown as sRGB of x / (1 + x), the same for every method: plate white is in the middle of the linear
+    range. Its middle is where the camera looks. A ring marks the dominant direction.
+    """
+    height, width = disp.shape[-2:]
+    rows = round(WIDTH * height / width)
+    picture = interpolate(disp, (rows, WIDTH), mode="bilinear", antialias=True)
+    below = torch.full((1, 3, WIDTH // 2, WIDTH), BACKGROUND) if light is None else light_picture(light)
+    return torch.cat([picture, pad(below, (0, 0, 2, 0), value=BACKGROUND)], 2)
+
+
+def light_picture(light: EnvMap) -> Image:
+    """(1, 3, WIDTH / 2, WIDTH) display of a map (H, W, 3), as in :func:`tile`."""
+    radiance = interpolate(light.permute(2, 0, 1)[None], (WIDTH // 2, WIDTH), mode="area")
+    image = linear_to_srgb(radiance / (1 + radiance))
+    x, y, z = dominant_direction(light).tolist()
+    u = (np.arctan2(x, -z) / (2 * np.pi)) % 1.0 * WIDTH
+    v = np.arccos(np.clip(y, -1, 1)) / np.pi * (WIDTH // 2)
+    pixels = np.ascontiguousarray(image[0].permute(1, 2, 0).numpy())
+    cv2.circle(pixels, (int(u), int(v)), 6, (1.0, 0.15, 0.1), 1, cv2.LINE_AA)
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+
+
+def contact_sheets(out: Path, rows: Sequence[Mapping], methods: Sequence[str]) -> list[Path]:
+    """``sheet.png`` (and ``sheet-2.png`` ... beyond :data:`PAGE` cases) in ``out``: a row for each case, columns plate,
+    methods, truth. rows : {"name", "folder", "notes": method -> text}. Missing tiles stay empty."""
+    columns = ["plate-tile", *(m for m in methods if m != "truth"), "truth-tile"]
+    paths = []
+    for page in range(0, max(len(rows), 1), PAGE):
+        strips = [_row(row, columns) for row in rows[page:page + PAGE]]
+        width = max(s.shape[1] for s in strips) if strips else 1
+        image = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=24)
+                                for s in strips]) if strips else np.zeros((1, 1, 3), np.uint8)
+        paths.append(out / ("sheet.png" if page == 0 else f"sheet-{page // PAGE + 1}.png"))
+        atomic_write_bytes(paths[-1], cv2.imencode(".png", image)[1].tobytes())
+    return paths
+
+
+def _row(row: Mapping, columns: Sequence[str]) -> np.ndarray:
+    """(H, W, 3) uint8 BGR: the case's name, then its tiles with their names and notes above."""
+    tiles = {c: _read(Path(row["folder"]) / f"{c}.png") for c in columns}
+    height = max((t.shape[0] for t in tiles.values() if t is not None), default=WIDTH)
+    strip = np.full((2 * HEAD + height + GAP, len(columns) * (WIDTH + GAP) + GAP, 3), 24, np.uint8)
+    _write(strip, row["name"], GAP, HEAD - 5)
+    for k, c in enumerate(columns):
+        left = GAP + k * (WIDTH + GAP)
+        _write(strip, f"{c.removesuffix('-tile')} {row['notes'].get(c, '')}".strip(), left, 2 * HEAD - 5)
+        if tiles[c] is not None:
+            strip[2 * HEAD:2 * HEAD + tiles[c].shape[0], left:left + WIDTH] = tiles[c][:, :WIDTH]
+    return strip
+
+
+def _write(image: np.ndarray, text: str, x: int, y: int) -> None:
+    cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (235, 235, 235), 1, cv2.LINE_AA)
+
+
+def _read(path: Path) -> np.ndarray | None:
+    image = cv2.imread(str(path)) if path.is_file() else None
+    return image if image is not None and image.shape[1] >= WIDTH else None
+
+
