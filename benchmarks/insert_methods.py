@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from dipir.arrays import EnvMap
 from dipir.diffusion.embedded import SIZE, EmbeddedPrior
 from dipir.diffusion.light_prior import LightPrior
@@ -129,11 +127,10 @@ class Estimator:
                 self._adapters[key] = trained[0]
             else:
                 adapter = self._adapters.get(key, adapter)
-        with torch.no_grad():
-            curves = tuple(tone_of(parameters, n) for n in ("tone_fg", "tone_shadow"))
-            tones = tuple(c.with_parameters({k: v.detach() for k, v in c.parameters().items()}) for c in curves)
-            return final_light(parameters, config).envmap(LIGHT_ROWS, 2 * LIGHT_ROWS), tones, (
-                recording[0] + adapter[0], recording[1] + adapter[1])
+        light = final_light(parameters, config).detach().envmap(LIGHT_ROWS, 2 * LIGHT_ROWS)
+        curves = tuple(tone_of(parameters, n) for n in ("tone_fg", "tone_shadow"))
+        tones = tuple(c.with_parameters({k: v.detach() for k, v in c.parameters().items()}) for c in curves)
+        return light, tones, (recording[0] + adapter[0], recording[1] + adapter[1])
 
     def _work(self, config: InsertConfig, size: int) -> tuple[Work, tuple[float, float]]:
         key = size, config.transport

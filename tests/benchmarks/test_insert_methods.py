@@ -13,6 +13,8 @@ from benchmarks.insert_lpips import BACKBONE, perceptual
 from dipir.config import load_yaml
 from dipir.errors import ConfigError
 from dipir.methods.insert_config import load_config
+from dipir.scene.light import fit_gaussians
+from tests.support.scenes import sphere_scene, sunny
 
 FILES = sorted(methods.ABLATION.glob("*.yaml"), key=lambda p: p.stem)
 
@@ -80,6 +82,52 @@ def test_weights_are_part_of_the_digest(tmp_path):
     second = methods.weights_digest(other)
     own.write_bytes(b"2")
     assert len({first, second, methods.weights_digest(other)}) == 3 and first == methods.weights_digest(config)
+
+
+# ----------------------------------------------------------------------------------------------------------- estimates
+QUICK = ["light.start=mirrored", "light.lobes=4", "transport.samples=1", "fit.steps=2", "guidance.sampler_steps=1",
+         "guidance.samples=1", "guidance.concepts=2", "personalise.steps=2", "personalise.batch=1"]
+
+
+@pytest.fixture
+def estimator(tmp_path, monkeypatch) -> methods.Estimator:
+    """On a small scene, with quick fits of Gaussians and an untrained prior."""
+    from dipir.diffusion.embedded import EmbeddedPrior
+    from dipir.methods import insert, insert_fit
+
+    quick = lambda target, count: fit_gaussians(target, count, steps=3)
+    monkeypatch.setattr(insert, "fit_gaussians", quick)
+    monkeypatch.setattr(insert_fit, "fit_gaussians", quick)
+    monkeypatch.setattr(insert, "find_prior", lambda *_: EmbeddedPrior.untrained())
+    return methods.Estimator(sphere_scene("diffuse", size=48), sunny((0.3, 0.8, 0.2), 64), tmp_path)
+
+
+def test_baselines_are_what_they_say(estimator):
+    plate = estimator.scene.plate.lin
+    ambient = estimator("ambient", None).light
+    torch.testing.assert_close(ambient, plate.mean((0, 2, 3)).expand_as(ambient))
+    assert torch.equal(estimator("truth", None).light, estimator.true)
+    assert estimator("projected", None).light.shape == (16, 32, 3)
+
+
+@pytest.mark.parametrize("name", ["posterior", "dataset-update"])
+def test_ours_give_a_light_and_tones(estimator, name):
+    got = estimator(name, methods.settings_of(name, 0, QUICK))
+    assert got.light.shape == (256, 512, 3) and torch.isfinite(got.light).all() and not got.light.requires_grad
+    assert len(got.tones) == 2 and got.cpu_seconds > 0
+
+
+def test_shared_work_counts_for_each(estimator):
+    """The second method uses recording and adapter of the first; both are in its time, and in no light."""
+    one, two = (methods.settings_of(n, 0, QUICK) for n in ("lds", "sds-lora"))
+    first, second = estimator("lds", one), estimator("sds-lora", two)
+    assert len(estimator._works) == len(estimator._adapters) == 1
+    assert len(list(estimator.folder.glob("lora*.safetensors"))) == 1
+    (_, recording, _), (training, _) = *estimator._works.values(), *estimator._adapters.values()
+    assert second.seconds > recording + training > 0 and first.seconds > recording + training
+    alone = methods.Estimator(estimator.scene, estimator.true, estimator.folder / "alone")
+    alone.folder.mkdir()
+    assert torch.equal(alone("sds-lora", two).light, second.light)
 
 
 # --------------------------------------------------------------------------------------------------------------- LPIPS
