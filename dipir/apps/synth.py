@@ -6,8 +6,6 @@ import os
 import time
 from pathlib import Path
 
-from dipir.apps.progress import Progress
-
 KINDS = ("views", "panoramas")
 _DEFAULTS = {"views": 800, "panoramas": 1200}
 
@@ -33,6 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the set, print the rate, draw the sheet."""
+    from dipir.apps.progress import Progress
     from dipir.synth import panoramas, views
 
     module = views if args.kind == "views" else panoramas

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,17 +16,17 @@ from dipir.diffusion.weights import PRIORS, read_weights, write_weights
 from dipir.errors import PriorError
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
-from dipir.nets.light_unet import LightUNet, LightUNetConfig
+from dipir.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 
 DEFAULT_PATH = PRIORS / "light.safetensors"
-ARCHITECTURE = "dipir.light_unet.1"
-SPHERE, PLATE, FLOOR = (32, 64), 80, 0.02
-"""Rows and columns of the sphere features, side of the plate features, radiance added before every logarithm."""
+ARCHITECTURE = "dipir.light_unet.2"
+SPHERE, PLATE, FLOOR = (32, 64), (96, 128), 0.02
+"""Rows and columns of the sphere features and of the plate, radiance added before every logarithm."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the network reads. sphere : (B, 12, 32, 64);  plate : (B, 7, 80, 80);  base : (B, 3, 16, 32) radiance of
+    """What the network reads. sphere : (B, 12, 32, 64);  plate : (B, 7, 96, 128);  base : (B, 3, 16, 32) radiance of
     the extrapolated plate, plate white = 1 (the plate projected to the sphere, mirrored, the rest filled smoothly)."""
 
     sphere: Tensor
@@ -37,9 +38,11 @@ def features(plate_disp: Image, directions: Directions) -> Features:
     """plate_disp : (B, 3, H, W) display [0, 1];  directions : (B, H, W, 3) world, camera azimuth at +Z."""
     clipped = (plate_disp.amax(1, keepdim=True) >= 0.98).to(plate_disp.dtype)
     planes = torch.cat([plate_disp, clipped, directions.permute(0, 3, 1, 2)], 1)
-    planes = functional.interpolate(planes, (PLATE, PLATE), mode="bilinear", antialias=True)
-    rays = functional.normalize(planes[:, 4:], dim=1)
-    colour, visible = _project(torch.cat([srgb_to_linear(planes[:, :3].clamp(0, 1)), planes[:, 3:4]], 1), rays)
+    if planes.shape[-2:] != PLATE:
+        planes = functional.interpolate(planes, PLATE, mode="bilinear", antialias=True)
+    rays = planes[:, 4:] * planes[:, 4:].square().sum(1, keepdim=True).clamp_min(1e-12).rsqrt()
+    light = torch.cat([srgb_to_linear(planes[:, :3].clamp(0, 1)), planes[:, 3:4]], 1)
+    colour, visible = _project(functional.avg_pool2d(light, 2), functional.avg_pool2d(rays, 2))
     # Azimuth a becomes 180 degrees - a: what is in front is also thought to be behind.
     mirror = [torch.roll(x.flip(-1), SPHERE[1] // 2, -1) for x in (colour, visible)]
     weight = visible + 0.25 * mirror[1] * (1 - visible)
@@ -91,12 +94,46 @@ def facing(directions: Directions) -> tuple[float, Directions]:
     return float(torch.rad2deg(yaw)), directions @ turn
 
 
-class LightPrior:
-    """Estimates the light of a plate. Make one by :meth:`load`; ``hash`` names the weights in a result."""
+@dataclass(frozen=True)
+class Hypothesis:
+    """One guess at the dominant light. direction : (3,) unit vector, world;  chance : probability in [0, 1] that it
+    comes from within 30 degrees of that"""
 
-    def __init__(self, net: LightUNet, hash: str = "untrained") -> None:
+    direction: Tensor
+    chance: float
+
+
+_LOG_RANGE = -9.0, 9.0
+CONE_DEG = 30.0
+"""How near counts as the same direction, for the chance of a hypothesis; others are at least twice as far away."""
+
+
+def hypotheses(chance: Tensor, count: int = 3) -> list[Hypothesis]:
+    """The directions around which a distribution over directions (H, W) gathers, likeliest first: the cone that holds
+    most of it, then the best one that does not overlap."""
+    rays = latlong.directions(*chance.shape).reshape(-1, 3)
+    mass = chance.flatten() / chance.sum()
+    near = (rays @ rays.T > math.cos(math.radians(CONE_DEG))).to(mass.dtype)
+    held, found = near @ mass, []
+    allowed = torch.ones_like(mass, dtype=torch.bool)
+    for _ in range(count):
+        best = int(torch.where(allowed, held, -1.0).argmax())
+        middle = functional.normalize(((near[best] * mass)[:, None] * rays).sum(0), dim=0)
+        found.append(Hypothesis(middle, float(held[best])))
+        allowed &= rays @ rays[best] < math.cos(math.radians(2 * CONE_DEG))
+        if not bool(allowed.any()):
+            break
+    return found
+
+
+class LightPrior:
+    """Estimates the light of a plate. Make one by :meth:`load`; ``hash`` names the weights in a result; ``sharpness``
+    is the exponent on the chance of each direction of the dominant light, kept with the weights."""
+
+    def __init__(self, net: LightUNet, hash: str = "untrained", sharpness: float = 1.0) -> None:
         self.net = net.eval().requires_grad_(False)
         self.hash = hash
+        self.sharpness = sharpness
 
     @staticmethod
     def load(path: str | Path | None = None) -> LightPrior:
@@ -107,13 +144,15 @@ class LightPrior:
         try:
             net = LightUNet(_config(json.loads(meta["config"])))
             net.load_state_dict(state)
+            sharpness = float(meta.get("sharpness", 1.0))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise PriorError(f"{path}: weights and configuration do not fit together; use the unchanged file "
                              "or remake it with `dipir prior train light`.") from error
-        return LightPrior(net, meta["hash"])
+        return LightPrior(net, meta["hash"], sharpness)
 
     def save(self, path: str | Path, notes: Mapping[str, str] | None = None) -> str:
         """Writes the weights as float16 with configuration and checksum, atomically; returns the checksum."""
+        notes = {**(notes or {}), "sharpness": str(self.sharpness)}
         return write_weights(path, self.net.state_dict(), ARCHITECTURE, json.dumps(asdict(self.net.config)), notes)
 
     def estimate(self, plate_disp: Image, directions: Directions) -> EnvMap:
@@ -124,27 +163,66 @@ class LightPrior:
         Returns (16, 32, 3) radiance, linear BT.709, plate white = 1, in the frame of ``directions``. The mean of the
         plate's estimate and that of its mirror image. PriorError when the shapes do not agree.
         """
-        if plate_disp.shape != (1, 3, *directions.shape[:2]) or directions.shape[-1] != 3:
-            raise PriorError(f"plate {tuple(plate_disp.shape)} with directions {tuple(directions.shape)}; accepted: "
-                             f"plate (1, 3, H, W) and directions (H, W, 3) of the same H and W")
-        yaw_deg, ahead = facing(directions.to(plate_disp.dtype))
+        yaw_deg, ahead = self._ahead(plate_disp, directions)
         env = self.estimate_ahead(plate_disp, ahead[None])[0]
         return latlong.rotate_yaw(env, yaw_deg)
 
-    @torch.no_grad()
+    def hypotheses(self, plate_disp: Image, directions: Directions, count: int = 3) -> list[Hypothesis]:
+        """Where the dominant light of a plate may be (arguments as of :meth:`estimate`), likeliest first. The chance of
+        the first says how far the direction in the estimate can be trusted."""
+        yaw_deg, ahead = self._ahead(plate_disp, directions)
+        direction = self._both(plate_disp, ahead[None]).direction
+        chance = _unmirrored(direction.flatten(1).softmax(1).reshape_as(direction))[0]
+        return hypotheses(latlong.rotate_yaw(chance[..., None], yaw_deg)[..., 0], count)
+
+    def _ahead(self, plate_disp: Image, directions: Directions) -> tuple[float, Directions]:
+        if plate_disp.shape != (1, 3, *directions.shape[:2]) or directions.shape[-1] != 3:
+            raise PriorError(f"plate {tuple(plate_disp.shape)} with directions {tuple(directions.shape)}; accepted: "
+                             f"plate (1, 3, H, W) and directions (H, W, 3) of the same H and W")
+        return facing(directions.to(plate_disp.dtype))
+
     def estimate_ahead(self, plate_disp: Image, directions: Directions) -> Tensor:
         """Batched :meth:`estimate` for plates whose middle already looks to +Z: (B, 3, H, W), (B, H, W, 3) ->
         (B, 16, 32, 3). Mirroring plate and directions mirrors the result exactly."""
+        both = self._both(plate_disp, directions)
+        smooth = _unmirrored(both.smooth.clamp(*_LOG_RANGE).exp().permute(0, 2, 3, 1))
+        chance = _unmirrored(both.direction.flatten(1).softmax(1).reshape_as(both.direction)) ** self.sharpness
+        energy = torch.stack(both.energy.clamp(*_LOG_RANGE).exp().chunk(2)).mean(0)
+        return smooth + spread(energy, chance / chance.sum((1, 2), keepdim=True))
+
+    @torch.no_grad()
+    def _both(self, plate_disp: Image, directions: Directions) -> LightEstimate:
+        """Of the plates and of their mirror images, one batch of twice the size."""
         mirrored = directions.flip(2) * directions.new_tensor([-1.0, 1.0, 1.0])
-        both = torch.cat([plate_disp, plate_disp.flip(-1)]), torch.cat([directions, mirrored])
-        straight, turned = radiance(self.net, features(*both)).chunk(2)
-        return 0.5 * (straight + turned.flip(2))
+        plates = torch.cat([plate_disp, plate_disp.flip(-1)])
+        return predict(self.net, features(plates, torch.cat([directions, mirrored])))
 
 
-def radiance(net: LightUNet, inputs: Features) -> Tensor:
-    """(B, 16, 32, 3) radiance that ``net`` predicts; limited to e^9 (8,100) so that a stray texel cannot overflow."""
-    log = net(inputs.sphere, inputs.plate, (inputs.base + FLOOR).log()).float()
-    return log.clamp(-9.0, 9.0).exp().permute(0, 2, 3, 1)
+def predict(net: LightUNet, inputs: Features) -> LightEstimate:
+    """The network's outputs, float32."""
+    out = net(inputs.sphere, inputs.plate, (inputs.base + FLOOR).log())
+    return LightEstimate(out.smooth.float(), out.direction.float(), out.energy.float())
+
+
+def compose(estimate: LightEstimate) -> Tensor:
+    """(B, 16, 32, 3) radiance: the smooth part plus the dominant light's energy over its distribution of directions.
+    Logarithms are limited to 9 (a radiance of 8,100) so that a stray value cannot overflow."""
+    chance = estimate.direction.flatten(1).softmax(1).reshape_as(estimate.direction)
+    smooth = estimate.smooth.clamp(*_LOG_RANGE).exp().permute(0, 2, 3, 1)
+    return smooth + spread(estimate.energy.clamp(*_LOG_RANGE).exp(), chance)
+
+
+def spread(energy: Tensor, chance: Tensor) -> Tensor:
+    """Mean radiance (B, 3) over the sphere spread by a distribution over directions (B, H, W): (B, H, W, 3)."""
+    height, width = chance.shape[-2:]
+    share = (latlong.solid_angles(height, width) / (4 * math.pi)).expand(height, width)
+    return (chance / share)[..., None] * energy[:, None, None]
+
+
+def _unmirrored(maps: Tensor) -> Tensor:
+    """Means of the maps (2 B, H, W, ...) of plates and of their mirror images: (B, H, W, ...)."""
+    straight, turned = maps.chunk(2)
+    return 0.5 * (straight + turned.flip(2))
 
 
 def _config(values: Mapping[str, object]) -> LightUNetConfig:

@@ -30,7 +30,7 @@ from dipir.image.composite import flatten_disp, insert_layers
 from dipir.image.tone import ToneCurve
 from dipir.methods.insert_config import InsertConfig, load_config
 from dipir.methods.insert_fit import DATASET, Guide, Objective, final_light, make_parameters, material_values, tone_of
-from dipir.methods.insert_work import Work, composite, embedded_planes, prepare, random_lights
+from dipir.methods.insert_work import Work, composite, embedded_planes, prepare, random_lights, small_plate
 from dipir.methods.result import Result, load_result
 from dipir.render.backend import mitsuba
 from dipir.render.path_traced import PathTracer
@@ -38,7 +38,7 @@ from dipir.render.renderer import Passes, RenderSettings
 from dipir.scene.asset import asset_hash
 from dipir.scene.camera import Camera
 from dipir.scene.description import Scene, build_scene, load_scene_file
-from dipir.scene.light import SphericalGaussians, fit_gaussians
+from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg, fit_gaussians
 
 __all__ = ["InsertConfig", "insert", "load_config", "ready", "render_result"]
 _PACKAGES = ("dipir", "torch", "mitsuba", "drjit", "diffusers", "peft", "trimesh", "numpy")
@@ -261,4 +261,15 @@ def _provenance(scene: Scene, config: InsertConfig, denoiser, light_prior, times
             "hashes": {"plate": _plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects],
                        "prior": getattr(denoiser, "hash", type(denoiser).__name__),
                        "light_prior": light_prior.hash if light_prior else "none"},
-            "materials": small, "notes": [*scene.plate.notes, *(n for o in scene.objects for n in o.asset.notes)]}
+            "materials": small, "light_guesses": _guesses(scene, light_prior),
+            "notes": [*scene.plate.notes, *(n for o in scene.objects for n in o.asset.notes)]}
+
+
+def _guesses(scene: Scene, light_prior: LightPrior | None) -> list[dict[str, float]]:
+    """Where the light prior thinks that the dominant light may be, likeliest first, and how sure it is."""
+    out = []
+    for guess in light_prior.hypotheses(*small_plate(scene)) if light_prior else ():
+        azimuth, elevation = azimuth_elevation_deg(guess.direction)
+        out.append({"azimuth_deg": round(azimuth, 1), "elevation_deg": round(elevation, 1),
+                    "chance": round(guess.chance, 3)})
+    return out

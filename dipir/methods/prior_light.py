@@ -1,4 +1,4 @@
-"""Training and judging the light prior on crops of panoramas: ``python -m dipir.methods.prior_light --help``."""
+"""Training and judging the light prior: ``python -m dipir.methods.prior_light --help``."""
 from __future__ import annotations
 
 import argparse
@@ -13,28 +13,27 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from dipir.arrays import EnvMap, split_seed
-from dipir.diffusion.light_prior import DEFAULT_PATH, FLOOR, Features, LightPrior, features, radiance
-from dipir.errors import AssetError, ConfigError
+from dipir.diffusion.light_prior import DEFAULT_PATH, FLOOR, Features, LightPrior, compose, features, predict
+from dipir.errors import AssetError
 from dipir.fit.loop import Event
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.methods.light_measures import LUMINANCE, Functionals, functionals, score, summary, table
 from dipir.methods.training import TrainConfig, Trained, train
-from dipir.nets.light_unet import LightUNet, LightUNetConfig
+from dipir.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
-from dipir.scene.light import dominant_direction
-from dipir.synth import crops, panoramas
+from dipir.synth import crops, light_pairs, views
+from dipir.synth.light_pairs import PairSet
 
-_LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
-HIGH = 0.9
-"""Height of a unit direction, 64 degrees of elevation, above which azimuth is not judged."""
 DATA = Path(os.environ.get("DIPIR_DATA") or Path(__file__).resolve().parents[2] / ".." / "shared" / "data")
 
 
 @dataclass(frozen=True)
 class LightPriorConfig:
-    """batch : crops a step;  real : share of crops from photographed panoramas;  weights of the loss terms, see
+    """batch : plates a step;  real : share of them from photographed panoramas;  weights of the loss terms, see
     :func:`light_loss`."""
 
     train: TrainConfig = TrainConfig()
@@ -44,54 +43,28 @@ class LightPriorConfig:
     real: float = 0.4
     seed: int = 0
     weights: Mapping[str, float] = field(default_factory=lambda: {
-        "log": 0.5, "exposure": 0.2, "absolute": 1.0, "diffuse": 1.0, "glossy8": 0.5, "glossy64": 0.2,
-        "direction": 0.3})
+        "log": 0.5, "exposure": 0.5, "absolute": 0.7, "diffuse": 1.0, "glossy8": 0.5, "glossy64": 0.3,
+        "direction": 0.3, "peak": 0.5, "quarter": 0.5, "toned": 1.0})
 
 
-@dataclass(frozen=True)
-class Functionals:
-    """Rows that turn a map, flattened to (512, 3), into what a surface sees, each scaled so that a map of 1 gives 1.
-
-    weights : (512,) solid angle share of each texel;  diffuse : (64, 512) irradiance / pi over 64 normals
-    glossy8, glossy64 : (64, 512), (128, 512) Phong lobes cos^n over as many directions
-    """
-
-    weights: Tensor
-    diffuse: Tensor
-    glossy8: Tensor
-    glossy64: Tensor
-
-
-def functionals(height: int = 16, width: int = 32) -> Functionals:
-    """The fixed linear functionals of loss and evaluation."""
-    direction = latlong.directions(height, width).reshape(-1, 3)
-    share = latlong.solid_angles(height, width).expand(height, width).reshape(-1) / (4 * math.pi)
-
-    def lobes(count: int, exponent: float) -> Tensor:
-        k = torch.arange(count) + 0.5
-        y, azimuth = 1 - 2 * k / count, k * math.pi * (3 - math.sqrt(5))
-        r = (1 - y * y).sqrt()
-        rows = (torch.stack([r * azimuth.cos(), y, r * azimuth.sin()], -1) @ direction.T).clamp_min(0) ** exponent
-        return rows * share / (rows * share).sum(1, keepdim=True)
-
-    return Functionals(share, lobes(64, 1), lobes(64, 8), lobes(128, 64))
-
-
-def light_loss(predicted: Tensor, true: Tensor, rows: Functionals) -> dict[str, Tensor]:
-    """The terms of the loss of maps (B, 16, 32, 3), each a mean over the batch.
+def light_loss(estimate: LightEstimate, true: Tensor, rows: Functionals) -> dict[str, Tensor]:
+    """The terms of the loss of an estimate against maps (B, 16, 32, 3), each a mean over the batch.
 
     log : solid-angle weighted L1 of log radiance;  exposure : of the log of the mean radiance
     diffuse, glossy8, glossy64 : of the functionals after each map is divided by its mean luminance, so that exposure
     is judged once and a sun cannot outweigh a batch;  absolute : of irradiance without that, over the true mean;
     it asks for the cautious side where exposure is unsure, and flattens out at six times the truth, because a plate of
     a dark corner cannot tell how bright the rest is
+    peak : cross-entropy of the distribution of the dominant light's direction, for plates that have one;  quarter : the
+    same over fields of 45 degrees, in which being nearly right counts
+    toned : RMSE of map and functionals after gamma 2.4, which is what large surfaces, not lamps, decide
     direction : Kullback-Leibler divergence of the distributions of luminance over the sphere; its minimum under
     uncertainty is the expected distribution, which is also what a squared error of the rendered object wants
     """
-    p, t = predicted.flatten(1, 2), true.flatten(1, 2)
+    p, t = compose(estimate).flatten(1, 2), true.flatten(1, 2)
     share = rows.weights[:, None]
     mean_p, mean_t = (p * share).sum(1), (t * share).sum(1)
-    level_p, level_t = ((m @ _LUMINANCE).clamp_min(1e-4)[:, None, None] for m in (mean_p, mean_t))
+    level_p, level_t = ((m @ LUMINANCE).clamp_min(1e-4)[:, None, None] for m in (mean_p, mean_t))
     out = {"log": (((p + FLOOR).log() - (t + FLOOR).log()).abs() * share).sum(1).mean(),
            "exposure": ((mean_p + FLOOR).log() - (mean_t + FLOOR).log()).abs().mean()}
     for name, matrix in (("diffuse", rows.diffuse), ("glossy8", rows.glossy8), ("glossy64", rows.glossy64)):
@@ -99,10 +72,50 @@ def light_loss(predicted: Tensor, true: Tensor, rows: Functionals) -> dict[str, 
         out[name] = ((a - b).abs() / (1 + 0.25 * (a + b))).mean()
     error = (rows.diffuse @ (p - t)).abs() / (level_t + 0.05)
     out["absolute"] = (error / (1 + error / 6)).mean()
-    q, r = ((x @ _LUMINANCE) * rows.weights + 1e-7 for x in (p, t))
+    a, b = toned(p, share), toned(t, share)
+    out["toned"] = sum(_rmse(matrix, a, b) for matrix in (rows.diffuse, rows.glossy8, None))
+    q, r = ((x @ LUMINANCE) * rows.weights + 1e-7 for x in (p, t))
     q, r = q / q.sum(1, keepdim=True), r / r.sum(1, keepdim=True)
     out["direction"] = (r * (r.log() - q.log())).sum(1).mean()
+    target, weight = dominant_distribution(true)
+    chance = torch.log_softmax(estimate.direction.flatten(1), 1).reshape(target.shape)
+    out["peak"] = (weight * -(target * chance).sum((1, 2))).mean()
+    fields = target.unflatten(2, (8, 4)).unflatten(1, (4, 4)).sum((2, 4))
+    likely = chance.unflatten(2, (8, 4)).unflatten(1, (4, 4)).logsumexp((2, 4))
+    out["quarter"] = (weight * -(fields * likely).sum((1, 2))).mean()
     return out
+
+
+def toned(radiance: Tensor, share: Tensor) -> Tensor:
+    """(B, N, 3) radiance as the three-sphere protocol looks at it: gamma 2.4, then scaled to a mean of 1 (there: by the
+    median) with ``share`` (N, 1) of the sphere to each value."""
+    compressed = (radiance + 1e-4) ** (1 / 2.4)
+    return compressed / (compressed * share).sum((1, 2), keepdim=True) * 3
+
+
+def _rmse(matrix: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
+    """Mean over the batch of the root of the mean squared difference, seen through ``matrix``."""
+    difference = a - b if matrix is None else matrix @ (a - b)
+    return (difference.square().mean((1, 2)) + 1e-8).sqrt().mean()
+
+
+def dominant_distribution(env: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the light that stands out comes from: (B, 16, 32, 3) -> (distribution (B, 16, 32), weight (B,) in [0, 1]).
+
+    What exceeds four times the mean luminance, as energy, a fifth of it spread over the neighbours; the weight is twice
+    its share of all energy, at most 1, so that an even sky has no say in the direction.
+    """
+    height, width = env.shape[1:3]
+    share = (latlong.solid_angles(height, width) / (4 * math.pi)).expand(height, width)
+    luminance = env @ LUMINANCE
+    mean = (luminance * share).sum((1, 2))
+    excess = (luminance - 4 * mean[:, None, None]).clamp_min(0) * share
+    total = excess.sum((1, 2))
+    chance = excess / total.clamp_min(1e-12)[:, None, None]
+    wide = torch.nn.functional.pad(torch.cat([chance[..., -1:], chance, chance[..., :1]], -1)[:, None], (0, 0, 1, 1),
+                                   mode="replicate")
+    chance = 0.8 * chance + 0.2 * torch.nn.functional.avg_pool2d(wide, 3, 1)[:, 0]
+    return chance / chance.sum((1, 2), keepdim=True).clamp_min(1e-12), (2 * total / mean.clamp_min(1e-12)).clamp_max(1)
 
 
 def real_panoramas(split: str, data: Path = DATA) -> list[EnvMap]:
@@ -114,27 +127,66 @@ def real_panoramas(split: str, data: Path = DATA) -> list[EnvMap]:
     return [crops.load_panorama(data / "hdri" / name) for name in names]
 
 
-def train_light_prior(config: LightPriorConfig, procedural: Sequence[EnvMap] = (), *, name: str = "light",
+def procedural_pairs(folder: Path | None = None) -> PairSet:
+    """The views that ``synth.views.generate`` has made; ConfigError when there are none."""
+    stored = views.load(folder)
+    return PairSet(stored["plate"], stored["env"], stored["camera"], torch.ones(len(stored["plate"])))
+
+
+@dataclass(frozen=True)
+class Batches:
+    """``batches[step]`` -> (inputs of the network, true light (B, 16, 32, 3)), the same for a step on every call."""
+
+    config: LightPriorConfig
+    real: PairSet
+    procedural: PairSet | None
+
+    def __len__(self) -> int:
+        return self.config.train.steps
+
+    def __getitem__(self, step: int) -> tuple[Features, Tensor]:
+        config = self.config
+        rng = np.random.default_rng(split_seed(config.seed, "light", step))
+        count = config.batch if self.procedural is None else round(config.batch * config.real)
+        parts = [light_pairs.draw(rng, self.real, count, config.crop)]
+        if self.procedural is not None:
+            parts.append(light_pairs.draw(rng, self.procedural, config.batch - count, config.crop))
+        plate, directions, env = (torch.cat([getattr(p, key) for p in parts])
+                                  for key in ("plate_disp", "directions", "env"))
+        return features(plate, directions), env
+
+
+class Prefetched:
+    """Items of a sequence read in order, made ahead of time by a process of their own."""
+
+    def __init__(self, items: Batches, ahead: int = 4) -> None:
+        self.items, self.ahead, self.following, self.next = items, ahead, None, -1
+
+    def __getitem__(self, step: int) -> tuple[Features, Tensor]:
+        if self.following is None or step != self.next:
+            self.following = iter(DataLoader(self.items, batch_size=None, sampler=range(step, len(self.items)),
+                                             num_workers=1, prefetch_factor=self.ahead))
+        self.next = step + 1
+        return next(self.following)
+
+
+def train_light_prior(config: LightPriorConfig, procedural: PairSet | None = None, *, name: str = "light",
                       on_event: Callable[[Event], None] | None = None,
                       start: LightUNet | None = None) -> tuple[LightPrior, Trained]:
-    """Trains on the 26 training environments and ``procedural`` panoramas; keeps the weights best on ``val``.
+    """Trains on the 26 training environments and ``procedural`` pairs; keeps the weights best on ``val``.
 
     Resumes the run ``name`` if it was begun before; ``start`` gives the first weights otherwise.
     """
     torch.manual_seed(config.seed)
-    net = start or LightUNet(config.net)
-    real = [crops.prepare(p) for p in real_panoramas("train")]
-    made = [crops.prepare(p) for p in procedural]
-    rows, cases = functionals(), validation_cases()
+    # Channels last makes convolutions a fifth faster on CPUs.
+    net = (start or LightUNet(config.net)).to(memory_format=torch.channels_last)
+    real = light_pairs.photographed([crops.prepare(p) for p in real_panoramas("train")])
+    rows, cases, batches = functionals(), validation_cases(), Prefetched(Batches(
+        config, real, None if procedural is None else light_pairs.like(procedural, real)))
 
     def batch_loss(model: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng(split_seed(config.seed, "light", step))
-        count = config.batch if not made else round(config.batch * config.real)
-        parts = [crops.random_pairs(rng, real, count, config.crop)]
-        if made:
-            parts.append(crops.random_pairs(rng, made, config.batch - count, config.crop))
-        inputs = join([features(p.plate_disp, p.directions) for p in parts])
-        terms = light_loss(radiance(model, inputs), torch.cat([p.env for p in parts]), rows)
+        inputs, env = batches[step]
+        terms = light_loss(predict(model, inputs), env, rows)
         return sum(config.weights[k] * v for k, v in terms.items()), {k: float(v.detach()) for k, v in terms.items()}
 
     def validate(model: nn.Module) -> dict[str, float]:
@@ -145,11 +197,6 @@ def train_light_prior(config: LightPriorConfig, procedural: Sequence[EnvMap] = (
     best = LightUNet(config.net)
     best.load_state_dict(trained.best)
     return LightPrior(best), trained
-
-
-def join(parts: Sequence[Features]) -> Features:
-    """One batch of several."""
-    return Features(*(torch.cat([getattr(p, key) for p in parts]) for key in ("sphere", "plate", "base")))
 
 
 @dataclass(frozen=True)
@@ -179,42 +226,6 @@ def validation_cases(split: str = "val", yaws: int = 8, seed: int = 7) -> list[C
     return cases
 
 
-def score(predicted: EnvMap, true: EnvMap, rows: Functionals) -> dict[str, float]:
-    """Errors of one map (16, 32, 3).
-
-    diffuse : RMSE of irradiance over normals and channels, divided by the RMS of the truth;  si : the same after the
-    best scale;  glossy, glossy_si : of the Phong lobes of exponent 64;  exposure : |log of the ratio of mean
-    luminance|;  angle_deg, azimuth_deg : of the dominant direction, the azimuth NaN where the true one is so high that
-    it says nothing
-    """
-    p, t = predicted.reshape(-1, 3), true.reshape(-1, 3)
-    out = {}
-    for name, si, matrix in (("diffuse", "si", rows.diffuse), ("glossy", "glossy_si", rows.glossy64)):
-        a, b = matrix @ p, matrix @ t
-        scale = (a * b).sum() / a.square().sum().clamp_min(1e-12)
-        out[name] = float((a - b).norm() / b.norm())
-        out[si] = float((scale * a - b).norm() / b.norm())
-    level_p, level_t = (float((rows.weights @ x) @ _LUMINANCE) for x in (p, t))
-    out["exposure"] = abs(math.log(level_p / level_t))
-    a, b = dominant_direction(predicted), dominant_direction(true)
-    out["angle_deg"] = math.degrees(math.acos(float((a * b).sum().clamp(-1, 1))))
-    turn = math.degrees(math.atan2(float(a[0]), float(a[2])) - math.atan2(float(b[0]), float(b[2])))
-    out["azimuth_deg"] = abs((turn + 180) % 360 - 180) if float(b[1]) < HIGH else math.nan
-    return out
-
-
-def summary(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Means of the errors (exposure, angles: medians), and ``score`` that training minimises: what counts is how
-    near rendered objects come, so diffuse and glossy errors, capped so that one impossible plate cannot decide."""
-    columns = {key: np.array([s[key] for s in scores]) for key in scores[0]}
-    out = {key: float(np.nanmedian(v) if key in ("exposure", "angle_deg", "azimuth_deg") else v.mean())
-           for key, v in columns.items()}
-    out["diffuse_median"] = float(np.median(columns["diffuse"]))
-    capped = {key: float(np.minimum(columns[key], 2.0).mean()) for key in ("diffuse", "glossy")}
-    out["score"] = capped["diffuse"] + 1.5 * out["si"] + 0.25 * capped["glossy"] + 0.5 * out["glossy_si"]
-    return out
-
-
 def evaluate_light_prior(prior: LightPrior, split: str = "val", yaws: int = 8,
                          seed: int = 7) -> dict[str, dict[str, float]]:
     """Summaries on the plates of :func:`validation_cases` of the prior, of constant ambient light (the plate's mean
@@ -230,18 +241,6 @@ def evaluate_light_prior(prior: LightPrior, split: str = "val", yaws: int = 8,
     return {name: summary(values) for name, values in scores.items()}
 
 
-def table(results: Mapping[str, Mapping[str, float]]) -> str:
-    """The results as a Markdown table."""
-    columns = {"diffuse": "irradiance RMSE / RMS", "diffuse_median": "(median)", "si": "scale-invariant",
-               "glossy": "Phong 64 RMSE / RMS", "glossy_si": "scale-invariant", "exposure": "log exposure (median)",
-               "angle_deg": "direction, deg (median)", "azimuth_deg": "azimuth, deg (median, light below 64 deg)"}
-    lines = ["| light | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, values in results.items():
-        cells = (f"{values[k]:.0f}" if k.endswith("_deg") else f"{values[k]:.3f}" for k in columns)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, exports and evaluates; or, with --evaluate, only evaluates."""
     parser = argparse.ArgumentParser(prog="python -m dipir.methods.prior_light", description=__doc__)
@@ -251,8 +250,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", default="light", help="name of the run; the same name resumes")
     parser.add_argument("--start", type=Path, help="weights to begin a new run from")
     parser.add_argument("--real", type=float, default=0.4, help="share of crops from photographed panoramas")
+    parser.add_argument("--views", type=Path, help="folder of the procedural views (default: the cache)")
     parser.add_argument("--no-procedural", action="store_true")
+    parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--export", type=Path, help="write the best weights here")
+    parser.add_argument("--sharpness", type=float, default=1.0, help="exponent on the chance of each direction of the "
+                                                                     "dominant light, kept with the weights")
     parser.add_argument("--evaluate", type=Path, nargs="?", const=DEFAULT_PATH, help="only judge these weights")
     parser.add_argument("--split", default="val", choices=("train", "val"))
     parser.add_argument("--yaws", type=int, default=8, help="plates of each environment when judging")
@@ -264,21 +267,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     schedule = TrainConfig(steps=args.steps, rate=args.rate, minutes=args.minutes, decay=0.05, ema=0.998,
                            validate_every=250)
-    config = LightPriorConfig(schedule, real=args.real)
+    config = LightPriorConfig(schedule, batch=args.batch, real=args.real)
     start = LightPrior.load(args.start).net.requires_grad_(True) if args.start else None
-    prior, trained = train_light_prior(config, () if args.no_procedural else _procedural(), name=args.name,
-                                       on_event=_report, start=start)
+    prior, trained = train_light_prior(config, None if args.no_procedural else procedural_pairs(args.views),
+                                       name=args.name, on_event=_report, start=start)
+    prior.sharpness = args.sharpness
     if args.export:
         prior.save(args.export, {"steps": str(trained.step)})
     sys.stdout.write(table(evaluate_light_prior(prior, args.split, args.yaws, args.seed)) + "\n")
-
-
-def _procedural() -> Sequence[EnvMap]:
-    """The panoramas that ``synth.panoramas.generate`` has made so far; none when there are none."""
-    try:
-        return panoramas.load()[0]
-    except ConfigError:
-        return ()
 
 
 def _report(event: Event) -> None:

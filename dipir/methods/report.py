@@ -83,6 +83,10 @@ def _head(result: Result) -> str:
     camera = result.camera
     facts = {"picture": f"{camera.width} × {camera.height}", "field of view": f"{camera.fov_x_deg:.1f}°",
              "main light": f"azimuth {azimuth:.0f}°, elevation {elevation:.0f}°", "steps": str(len(result.history))}
+    if p.get("light_guesses"):
+        facts["prior's guesses (within 30°)"] = "; ".join(
+            f"azimuth {g['azimuth_deg']:.0f}°, elevation {g['elevation_deg']:.0f}°: {g['chance']:.0%}"
+            for g in p["light_guesses"])
     facts |= {key: _short(p[key]) for key in ("preset", "seed", "seconds", "device", "prior") if p.get(key) is not None}
     items = "".join(f"<li><span>{html.escape(k)}</span><b>{html.escape(v)}</b></li>" for k, v in facts.items())
     name, prompt = (html.escape(str(p.get(key) or other)) for key, other in (("name", "Insertion"), ("prompt", "")))

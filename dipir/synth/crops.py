@@ -148,24 +148,24 @@ def _random_pair(rng: np.random.Generator, panorama: Panorama, size: tuple[int, 
     env = latlong.resize(env.flip(1) if mirrored else env, 16, 32)
     if config.saturation:
         amount = 1.0 + rng.uniform(-1.0, 0.6) * config.saturation
-        plate = _saturated(plate.permute(1, 2, 0), amount).permute(2, 0, 1)
-        env = _saturated(env, amount)
+        plate = saturated(plate.permute(1, 2, 0), amount).permute(2, 0, 1)
+        env = saturated(env, amount)
     gains = random_gains(rng, plate, config)
-    return _develop(rng, plate * gains[:, None, None], config), camera, directions, env * gains
+    return develop(rng, plate * gains[:, None, None], config), camera, directions, env * gains
 
 
 def turned_crop(panorama: Panorama, camera: Camera, turn: float, mirrored: bool, rays: int) -> tuple[Tensor, Tensor]:
     """Crop of the surroundings turned by ``turn`` revolutions, then mirrored; and the directions of its pixels."""
     fine = camera.resized(camera.width * rays, camera.height * rays)
-    u, v = latlong.uv(_directions(fine))
+    u, v = latlong.uv(directions(fine))
     u = ((1 - u if mirrored else u) - turn) % 1.0
     columns = panorama.padded.shape[2]
     grid = torch.stack([(u * (columns - 2) + 1) / columns * 2 - 1, v * 2 - 1], -1)[None]
     plate = torch.nn.functional.grid_sample(panorama.padded[None], grid, padding_mode="border", align_corners=False)
-    return torch.nn.functional.avg_pool2d(plate, rays)[0], _directions(camera)
+    return torch.nn.functional.avg_pool2d(plate, rays)[0], directions(camera)
 
 
-def _directions(camera: Camera) -> Tensor:
+def directions(camera: Camera) -> Tensor:
     """``Camera.directions`` in single precision, a few times faster, which counts when every batch is new."""
     x = (torch.arange(camera.width) + (0.5 - camera.cx)) / -camera.focal_px
     y = (torch.arange(camera.height) + (0.5 - camera.cy)) / -camera.focal_px
@@ -174,7 +174,7 @@ def _directions(camera: Camera) -> Tensor:
     return d / d.square().sum(-1, keepdim=True).sqrt()
 
 
-def _saturated(radiance: Tensor, amount: float) -> Tensor:
+def saturated(radiance: Tensor, amount: float) -> Tensor:
     """(..., 3) with its distance from grey scaled; luminance stays unless a channel would become negative."""
     grey = (radiance @ _LUMINANCE)[..., None]
     return (grey + (radiance - grey) * amount).clamp_min(0)
@@ -195,7 +195,7 @@ def random_gains(rng: np.random.Generator, plate: Tensor, config: CropConfig) ->
     return balance / balance.mean() * gain * 2.0 ** rng.uniform(-config.stops, config.stops)
 
 
-def _develop(rng: np.random.Generator, plate_lin: Tensor, config: CropConfig) -> Image:
+def develop(rng: np.random.Generator, plate_lin: Tensor, config: CropConfig) -> Image:
     """Exposed linear plate -> photo: clipping, response curve, saturation, noise, 8 bits."""
     x = linear_to_srgb(plate_lin.clamp(0, 1))
     if rng.random() < config.response:

@@ -65,9 +65,9 @@ class Sight:
     def mirrored_light(self, wide_disp: Tensor) -> Tensor:
         """(K, 16, 32, 3) radiance: plates (K, 3, H, W) display on the sphere, mirrored behind the camera and filled. It
         is ``light_prior.features(...).base``; what depends on the camera alone is worked out once for all plates."""
-        small = functional.interpolate(wide_disp, (PLATE, PLATE), mode="bilinear", antialias=True)
+        small = functional.interpolate(wide_disp, PLATE, mode="bilinear", antialias=True)
         index, visible = self._texels
-        flat = srgb_to_linear(small.clamp(0, 1)).flatten(2)
+        flat = functional.avg_pool2d(srgb_to_linear(small.clamp(0, 1)), 2).flatten(2)
         shape = (len(small), 3, *SPHERE)
         total = flat.new_zeros(len(small), 3, SPHERE[0] * SPHERE[1]).index_add_(2, index, flat)
         colour = total.reshape(shape) / visible.clamp_min(1)
@@ -79,10 +79,10 @@ class Sight:
 
     @cached_property
     def _texels(self) -> tuple[Tensor, Tensor]:
-        """(6400,) sphere texel of each pixel of the reduced plate, and (1, 1, 32, 64) how many fall into each."""
-        rays = functional.interpolate(self.directions.permute(2, 0, 1)[None], (PLATE, PLATE), mode="bilinear",
-                                      antialias=True)
-        rays = rays[0].permute(1, 2, 0).reshape(-1, 3)
+        """(3072,) sphere texel of each pixel of the reduced plate, and (1, 1, 32, 64) how many fall into each."""
+        rays = functional.interpolate(self.directions.permute(2, 0, 1)[None], PLATE, mode="bilinear", antialias=True)
+        rays = rays * rays.square().sum(1, keepdim=True).clamp_min(1e-12).rsqrt()
+        rays = functional.avg_pool2d(rays, 2)[0].permute(1, 2, 0).reshape(-1, 3)
         u, v = _uv(rays / rays.square().sum(1, keepdim=True).sqrt())
         column, row = (u * SPHERE[1]).long().clamp(0, SPHERE[1] - 1), (v * SPHERE[0]).long().clamp(0, SPHERE[0] - 1)
         index = row * SPHERE[1] + column

@@ -13,8 +13,10 @@ from torch import nn
 from dipir.arrays import split_seed
 from dipir.errors import FitError
 from dipir.image import latlong
-from dipir.methods.prior_light import functionals, light_loss, score
+from dipir.methods.light_measures import functionals, score
+from dipir.methods.prior_light import dominant_distribution, light_loss
 from dipir.methods.training import TrainConfig, folder, learning_rate, train
+from dipir.nets.light_unet import LightEstimate
 from dipir.scene.light import dominant_direction
 
 CONFIG = TrainConfig(steps=30, rate=0.02, warmup=5, validate_every=10, log_every=10, ema=0.9)
@@ -164,25 +166,44 @@ def test_scores() -> None:
     assert turned["azimuth_deg"] == pytest.approx(70, abs=4) and turned["si"] > 0.2 and turned["exposure"] < 0.02
 
 
+def _estimate(env: torch.Tensor, direction: torch.Tensor | None = None) -> LightEstimate:
+    """An estimate that composes to ``env`` (B, 16, 32, 3), with a dominant light of next to no energy."""
+    direction = torch.zeros(env.shape[:3]) if direction is None else direction
+    return LightEstimate(env.log().permute(0, 3, 1, 2), direction, torch.full((len(env), 3), -30.0))
+
+
 def test_every_loss_term_falls_on_the_way_to_the_truth() -> None:
     rows, true = functionals(), _sun(30, 40)[None]
     start = torch.full_like(true, 2.0)
-    previous = light_loss(start, true, rows)
+    target = (dominant_distribution(true)[0] + 1e-6).log()
+    previous = light_loss(_estimate(start), true, rows)
     for share in (0.25, 0.5, 0.75, 1.0):
         mixed = (start.log() * (1 - share) + true.log() * share).exp().requires_grad_()
-        terms = light_loss(mixed, true, rows)
+        terms = light_loss(_estimate(mixed, share * target), true, rows)
         sum(terms.values()).backward()
         assert torch.isfinite(mixed.grad).all()
         for name, value in terms.items():
             if name not in ("exposure", "absolute"):  # the mean of a mixture of logarithms need not be between
                 assert value < previous[name], name
         previous = terms
-    assert all(float(v) == pytest.approx(0, abs=1e-5) for v in (p.detach() for p in previous.values()))
+    # At the truth every term is zero but the cross-entropies, which are the entropies of the targets.
+    fields = target.exp().reshape(4, 4, 8, 4).sum((1, 3))
+    entropy = {"peak": -(target.exp() * target).sum(), "quarter": -(fields * fields.log()).sum()}
+    for name, value in previous.items():
+        assert float(value.detach()) == pytest.approx(float(entropy.get(name, 0)), abs=1e-2), name
+
+
+def test_dominant_distribution() -> None:
+    chance, weight = dominant_distribution(torch.stack([_sun(30, 40), torch.ones(16, 32, 3)]))
+    assert chance[0].sum() == pytest.approx(1) and weight[0] == 1 and weight[1] == 0
+    mean = (chance[0][..., None] * latlong.directions(16, 32)).sum((0, 1))
+    off = torch.nn.functional.normalize(mean, dim=0) @ dominant_direction(_sun(30, 40))
+    assert float(off) > math.cos(math.radians(3))
 
 
 def test_scale_invariant_terms_ignore_exposure_and_direction_ignores_colour() -> None:
     rows, true = functionals(), _sun(30, 40)[None]
-    scaled = light_loss(true * 3, true, rows)
-    for name in ("diffuse", "glossy8", "glossy64", "direction"):
-        assert float(scaled[name]) == pytest.approx(0, abs=1e-4)
+    scaled = light_loss(_estimate(true * 3), true, rows)
+    for name in ("diffuse", "glossy8", "glossy64", "direction", "toned"):
+        assert float(scaled[name]) == pytest.approx(0, abs=1e-3)
     assert float(scaled["exposure"]) == pytest.approx(math.log(3), rel=0.02)

@@ -1,0 +1,38 @@
+"""``dipir synth``: refuses bad numbers before work, keeps what is there, draws a sheet of it."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dipir.apps import cli, synth
+from dipir.synth import views
+
+TINY = views.ViewSettings(height=24, width=32, spp=2, env_height=16, env_spp=2, lights=2, cameras=2, shard=1)
+
+
+@pytest.mark.parametrize("words", [["--count", "0"], ["--count", "2", "--workers", "0"]])
+def test_bad_numbers(words, tmp_path, capsys):
+    assert cli.main(["synth", "views", *words, "--out", str(tmp_path / "set")]) == 2
+    assert "at least 1" in capsys.readouterr().err and not (tmp_path / "set").exists()
+
+
+def test_unknown_kind(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["synth", "vews"])
+    assert end.value.code == 2 and "views" in capsys.readouterr().err
+
+
+def test_a_finished_set_is_kept_and_drawn(tmp_path, capsys, monkeypatch):
+    folder = views.generate(1, tmp_path / "set", settings=TINY)
+    generate = views.generate
+    monkeypatch.setattr(views, "generate", lambda *a: generate(*a, settings=TINY))
+    before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    words = ["synth", "views", "--count", "1", "--out", str(folder), "--sheet", str(tmp_path / "sheet.png")]
+    assert cli.main(words) == 0
+    assert str(folder) in capsys.readouterr().out
+    assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape == (12 * 96, 4 * (128 + 192), 3) and sheet.std() > 10
+    with pytest.raises(Exception, match="holds no views"):
+        synth.draw_sheet("views", tmp_path / "none", tmp_path / "other.png")
