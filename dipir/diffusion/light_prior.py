@@ -171,8 +171,7 @@ class LightPrior:
         """Where the dominant light of a plate may be (arguments as of :meth:`estimate`), likeliest first. The chance of
         the first says how far the direction in the estimate can be trusted."""
         yaw_deg, ahead = self._ahead(plate_disp, directions)
-        direction = self._both(plate_disp, ahead[None]).direction
-        chance = _unmirrored(direction.flatten(1).softmax(1).reshape_as(direction))[0]
+        chance = self._chance(self._both(plate_disp, ahead[None]))[0]
         return hypotheses(latlong.rotate_yaw(chance[..., None], yaw_deg)[..., 0], count)
 
     def _ahead(self, plate_disp: Image, directions: Directions) -> tuple[float, Directions]:
@@ -186,9 +185,13 @@ class LightPrior:
         (B, 16, 32, 3). Mirroring plate and directions mirrors the result exactly."""
         both = self._both(plate_disp, directions)
         smooth = _unmirrored(both.smooth.clamp(*_LOG_RANGE).exp().permute(0, 2, 3, 1))
-        chance = _unmirrored(both.direction.flatten(1).softmax(1).reshape_as(both.direction)) ** self.sharpness
         energy = torch.stack(both.energy.clamp(*_LOG_RANGE).exp().chunk(2)).mean(0)
-        return smooth + spread(energy, chance / chance.sum((1, 2), keepdim=True))
+        return smooth + spread(energy, self._chance(both))
+
+    def _chance(self, both: LightEstimate) -> Tensor:
+        """(B, H, W) distribution over directions from those of the plates and of their mirror images."""
+        chance = _unmirrored(both.direction.flatten(1).softmax(1).reshape_as(both.direction)) ** self.sharpness
+        return chance / chance.sum((1, 2), keepdim=True)
 
     @torch.no_grad()
     def _both(self, plate_disp: Image, directions: Directions) -> LightEstimate:

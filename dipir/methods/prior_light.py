@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dipir.arrays import EnvMap, split_seed
-from dipir.diffusion.light_prior import DEFAULT_PATH, FLOOR, Features, LightPrior, compose, features, predict
+from dipir.diffusion.light_prior import CONE_DEG, DEFAULT_PATH, FLOOR, Features, LightPrior, compose, features, predict
 from dipir.errors import AssetError
 from dipir.fit.loop import Event
 from dipir.image import latlong
@@ -25,6 +25,7 @@ from dipir.methods.light_measures import LUMINANCE, Functionals, functionals, sc
 from dipir.methods.training import TrainConfig, Trained, train
 from dipir.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
+from dipir.scene.light import dominant_direction
 from dipir.synth import crops, light_pairs, views
 from dipir.synth.light_pairs import PairSet
 
@@ -241,6 +242,17 @@ def evaluate_light_prior(prior: LightPrior, split: str = "val", yaws: int = 8,
     return {name: summary(values) for name, values in scores.items()}
 
 
+def guess_calibration(prior: LightPrior, split: str = "val", yaws: int = 8, seed: int = 7) -> tuple[float, float]:
+    """(mean chance that the prior gives its first guess at the dominant direction, share of plates where that is within
+    ``CONE_DEG`` of the truth): alike when the chances can be believed."""
+    stated, hits = [], []
+    for case in validation_cases(split, yaws, seed):
+        guess = prior.hypotheses(case.plate_disp, case.directions[0], 1)[0]
+        stated.append(guess.chance)
+        hits.append(float(guess.direction @ dominant_direction(case.env)) > math.cos(math.radians(CONE_DEG)))
+    return float(np.mean(stated)), float(np.mean(hits))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, exports and evaluates; or, with --evaluate, only evaluates."""
     parser = argparse.ArgumentParser(prog="python -m dipir.methods.prior_light", description=__doc__)
@@ -262,8 +274,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=7, help="of the plates when judging; 7 is what training watches")
     args = parser.parse_args(arguments)
     if args.evaluate:
-        results = evaluate_light_prior(LightPrior.load(args.evaluate), args.split, args.yaws, args.seed)
-        sys.stdout.write(table(results) + "\n")
+        prior = LightPrior.load(args.evaluate)
+        results = evaluate_light_prior(prior, args.split, args.yaws, args.seed)
+        stated, hits = guess_calibration(prior, args.split, args.yaws, args.seed)
+        sys.stdout.write(f"{table(results)}\nfirst guess within {CONE_DEG:.0f} degrees: chance given {stated:.2f}, "
+                         f"true share {hits:.2f}\n")
         return
     schedule = TrainConfig(steps=args.steps, rate=args.rate, minutes=args.minutes, decay=0.05, ema=0.998,
                            validate_every=250)
