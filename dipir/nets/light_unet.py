@@ -31,8 +31,8 @@ class LightUNetConfig:
 
 class Toward(nn.Module):
     """The short way from the plate to the direction of its dominant light: the plate's features in 3 x 4 fields, two
-    linear layers, 8 x 16 logits in the camera's frame, interpolated. Learns direction several times sooner than the
-    attention of the U-Net does alone."""
+    linear layers, 8 x 16 logits in the camera's frame, interpolated. The other way, attention in the U-Net, starts at
+    zero and would have to learn which part of the plate to ask first."""
 
     def __init__(self, channels: int, hidden: int = 256) -> None:
         super().__init__()

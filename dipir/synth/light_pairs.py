@@ -68,7 +68,7 @@ def photographed(panoramas: Sequence[crops.Panorama], each: int = 300, seed: int
     """``each`` crops of every panorama, turned and framed at random (see ``crops.CropConfig``); kept in the cache."""
     digest = hashlib.sha256(repr((each, seed, [round(float(p.env.mean()), 6) for p in panoramas])).encode())
     path = shards.cache_dir() / "views" / f"photographed_{digest.hexdigest()[:12]}.safetensors"
-    if not path.is_file():
+    if not shards.stored(path, {}, "plate"):
         path.parent.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(seed)
         made = [_crop(rng, p) for p in panoramas for _ in range(each)]

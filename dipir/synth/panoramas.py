@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,10 +81,6 @@ def _metadata(seed: int, settings: PanoramaSettings) -> dict[str, str]:
             "settings": json.dumps(asdict(settings))}
 
 
-def _name(out_dir: Path, start: int) -> Path:
-    return out_dir / f"panoramas_{start:06d}.safetensors"
-
-
 def _make_shard(path: Path, indices: range, seed: int, settings: PanoramaSettings) -> None:
     """The work of one process."""
     made = [one(index, seed, settings) for index in indices]
@@ -93,35 +88,15 @@ def _make_shard(path: Path, indices: range, seed: int, settings: PanoramaSetting
     save_shard(path, maps, kinds, _metadata(seed, settings))
 
 
-def _jobs(count: int, out_dir: Path, seed: int, settings: PanoramaSettings) -> list[tuple[Path, range]]:
-    """The shards that are missing or shorter than wanted."""
-    jobs = []
-    for start in range(0, count, settings.shard):
-        indices = range(start, min(start + settings.shard, count))
-        path = _name(out_dir, start)
-        if shards.stored(path, _metadata(seed, settings), "kind") < len(indices):
-            jobs.append((path, indices))
-    return jobs
-
-
 def generate(count: int, out_dir: str | os.PathLike | None = None, seed: int = 0, workers: int = 1,
              on_event: Callable[[Event], None] | None = None, settings: PanoramaSettings = PanoramaSettings()) -> Path:
     """Make panoramas 0 ... count - 1 of the set ``seed`` in ``out_dir`` (default :func:`default_dir`); those there are
     kept. One thread per worker process. Returns the folder. Raises ConfigError for a folder of another set or numbers
     out of range, RenderError when a worker fails."""
-    if count < 1 or workers < 1:
-        raise ConfigError(f"panoramas: count {count} and workers {workers} were given; both must be at least 1")
-    folder = Path(out_dir) if out_dir is not None else default_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = _jobs(count, folder, seed, settings)
-    missing = sum(len(indices) for _, indices in jobs)
-    done, began = count - missing, time.monotonic()
-    for indices in shards.work(jobs, workers, _make_shard, (seed, settings)):
-        done += len(indices)
-        left = (time.monotonic() - began) / (done - count + missing) * (count - done)
-        if on_event is not None:
-            on_event(Event("panoramas", done, count, left))
-    return folder
+    metadata = _metadata(seed, settings)
+    return shards.generate(count, Path(out_dir) if out_dir is not None else default_dir(), "panoramas", settings.shard,
+                           lambda path, indices: shards.stored(path, metadata, "kind") >= len(indices), _make_shard,
+                           (seed, settings), workers, on_event)
 
 
 def load(out_dir: str | os.PathLike | None = None) -> tuple[Tensor, list[str]]:

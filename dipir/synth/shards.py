@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dipir.errors import ConfigError, RenderError
+from dipir.fit.loop import Event
 
 Job = tuple[Path, range]
 
@@ -47,6 +49,27 @@ def stored(path: Path, metadata: Mapping[str, str], key: str) -> int:
         raise ConfigError(f"{path}: holds data of another set ({found}), wanted {dict(metadata)}; "
                           "choose another folder or delete this one")
     return rows
+
+
+def generate(count: int, folder: Path, prefix: str, shard: int, is_whole: Callable[[Path, range], bool],
+             make: Callable[..., None], arguments: tuple, workers: int,
+             on_event: Callable[[Event], None] | None = None) -> Path:
+    """Make items 0 ... count - 1 in files ``prefix_START`` of ``shard`` items each, but for the files that ``is_whole``
+    accepts. Returns the folder. ConfigError for numbers out of range, RenderError when a worker fails."""
+    if count < 1 or workers < 1:
+        raise ConfigError(f"{prefix}: count {count} and workers {workers} were given; both must be at least 1")
+    folder.mkdir(parents=True, exist_ok=True)
+    ranges = [range(start, min(start + shard, count)) for start in range(0, count, shard)]
+    files = [(folder / f"{prefix}_{indices.start:06d}.safetensors", indices) for indices in ranges]
+    jobs = [(path, indices) for path, indices in files if not is_whole(path, indices)]
+    missing = sum(len(indices) for _, indices in jobs)
+    done, began = count - missing, time.monotonic()
+    for indices in work(jobs, workers, make, arguments):
+        done += len(indices)
+        left = (time.monotonic() - began) / (done - count + missing) * (count - done)
+        if on_event is not None:
+            on_event(Event(prefix, done, count, left))
+    return folder
 
 
 def _process(make: Callable[..., None], path: Path, indices: range, arguments: tuple) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -180,23 +179,10 @@ def generate(scenes: int, out_dir: str | Path | None = None, seed: int = 0, work
     """Make the pairs of scenes 0 ... scenes - 1 of the set ``seed`` in ``out_dir`` (default :func:`default_dir`); those
     there are kept. Returns the folder. ConfigError for a folder of another set or numbers out of range, RenderError
     when a worker fails."""
-    if scenes < 1 or workers < 1:
-        raise ConfigError(f"views: scenes {scenes} and workers {workers} were given; both must be at least 1")
-    folder = Path(out_dir) if out_dir is not None else default_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    jobs = []
-    for start in range(0, scenes, settings.shard):
-        path = folder / f"views_{start:06d}.safetensors"
-        if not shards.stored(path, _metadata(seed, settings), "kind"):
-            jobs.append((path, range(start, min(start + settings.shard, scenes))))
-    missing = sum(len(indices) for _, indices in jobs)
-    done, began = scenes - missing, time.monotonic()
-    for indices in shards.work(jobs, workers, _make_shard, (seed, settings)):
-        done += len(indices)
-        left = (time.monotonic() - began) / (done - scenes + missing) * (scenes - done)
-        if on_event is not None:
-            on_event(Event("views", done, scenes, left))
-    return folder
+    metadata = _metadata(seed, settings)
+    return shards.generate(scenes, Path(out_dir) if out_dir is not None else default_dir(), "views", settings.shard,
+                           lambda path, _: bool(shards.stored(path, metadata, "kind")), _make_shard, (seed, settings),
+                           workers, on_event)
 
 
 def load(out_dir: str | Path | None = None, limit: int | None = None) -> dict[str, Tensor]:

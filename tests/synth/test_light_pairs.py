@@ -40,6 +40,14 @@ def test_photographed_pairs_come_from_the_cache(pairs, panorama, monkeypatch):
     assert torch.equal(again.plate, pairs.plate) and torch.equal(again.env, pairs.env)
 
 
+def test_a_cache_file_cut_short_is_made_again(pairs, panorama, tmp_path):
+    path = next((tmp_path / "views").iterdir())
+    start = path.read_bytes()[:500]
+    path.unlink()  # ``pairs`` still reads the old file
+    path.write_bytes(start)
+    assert torch.equal(light_pairs.photographed([panorama], each=6, seed=1).plate, pairs.plate)
+
+
 def test_drawn_photos_agree_with_their_directions_and_light(pairs):
     """Mirrored or not, cut or not: where nothing is clipped, the plate is the environment in its directions."""
     batch = light_pairs.draw(np.random.default_rng(0), pairs, 24, PLAIN)
