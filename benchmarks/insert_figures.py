@@ -102,7 +102,9 @@ def ratios(rows: Rows, environments: Sequence[str], methods: Sequence[str]) -> d
             if both.any():
                 pair = np.stack([np.where(both, ours, np.nan), np.where(both, theirs, np.nan)], 1)
                 ratio = lambda p: np.nanmean(p[:, 0]) / np.nanmean(p[:, 1])
-                out.setdefault(m, {})[f"{f}/{base}"] = {"n": int(both.sum()), **_interval(pair, ratio, draws, "ratio")}
+                typical = lambda p: np.exp(np.nanmean(np.log(np.maximum(p[:, 0] / p[:, 1], 1e-6))))
+                out.setdefault(m, {})[f"{f}/{base}"] = {"n": int(both.sum()), **_interval(pair, ratio, draws, "ratio"),
+                                                        **_interval(pair, typical, draws, "typical")}
     return out
 
 
@@ -135,11 +137,11 @@ def tables(result: Mapping) -> str:
     s, lit, ratio = result["summary"], result["single_light"]["summary"], result["ratios"]
     images = ["fg_si_rmse", "fg_rmse", "composite_rmse", "composite_si_rmse", "ssim", "shadow_rmse"]
     images += ["lpips"] if any("lpips" in v for v in s.values()) else []
-    rows = [["method", *(FIGURES[f] for f in images[:1]), *(f"/ {b}" for _, b in RATIOS),
-             *(FIGURES[f] for f in images[1:])]]
+    shares = [head for _, base in RATIOS for head in (f"/ {base}", f"case by case / {base}")]
+    rows = [["method", *(FIGURES[f] for f in images[:1]), *shares, *(FIGURES[f] for f in images[1:])]]
     for m in s:
         cells = [_cell(s[m].get(f)) for f in images]
-        shares = [_cell(ratio.get(m, {}).get(f"{f}/{b}"), "ratio") for f, b in RATIOS]
+        shares = [_cell(ratio.get(m, {}).get(f"{f}/{b}"), name) for f, b in RATIOS for name in ("ratio", "typical")]
         rows.append([m, cells[0], *shares, *cells[1:]])
     light = [["method", FIGURES["exposure_log2"], "direction error (deg), all: median", "mean",
               "with a sun or one strong lamp: median", "mean", "azimuth error there (deg): median", "seconds"]]
@@ -160,7 +162,8 @@ def _head(result: Mapping) -> str:
             f"({count(len(result['environments']), 'environment')} x {count(len(result['meshes']), 'mesh')} x "
             f"{count(settings['views'], 'view')}), plates of {settings['size']} rows, {settings['spp']} spp; "
             f"{result['machine']}, one thread a case. Means, with bootstrap 95 % intervals in brackets; \"/ ambient\" "
-            f"and \"/ projected\" are ratios of mean foreground si-RMSE. A sun or one strong lamp: "
+            f"and \"/ projected\" are ratios of mean foreground si-RMSE, which the scenes of the strongest lights decide, "
+            f"\"case by case\" geometric means of each case's own ratio. A sun or one strong lamp: "
             f"{', '.join(one['environments']) or 'no environment'}.")
     text += f" **{count(failed, 'row')} failed** and are left out of the means." if failed else ""
     return text + (" **The code was changed during the run.**" if result["code_changed"] else "")

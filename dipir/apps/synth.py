@@ -23,6 +23,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                                                            "(or $DIPIR_CACHE)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
+    p.add_argument("--drawn", action="store_true",
+                   help="views with drawn textures alone; otherwise patches of the `train` panoramas of the data "
+                        "folder (DIPIR_DATA) lie on some surfaces, if there is one")
     p.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw 48 of them beside their light")
     p.add_argument("--quiet", action="store_true", help="errors only")
     p.add_argument("--log", choices=("text", "json"), default="text")
@@ -32,17 +35,22 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Make the set, print the rate, draw the sheet."""
     from dipir.apps.progress import Progress
+    from dipir.methods.prior_light import DATA, real_panoramas
     from dipir.synth import panoramas, views
 
-    module = views if args.kind == "views" else panoramas
     count = args.count if args.count is not None else _DEFAULTS[args.kind]
+    photographs = args.kind == "views" and not args.drawn and (DATA / "splits.json").is_file()
     began = time.monotonic()
     steps = []
     with Progress(None, log=args.log, quiet=args.quiet) as progress:
         def on_event(event) -> None:
             steps.append(event.step)
             progress(event)
-        folder = module.generate(count, args.out, args.seed, args.workers, on_event)
+        common = count, args.out, args.seed, args.workers, on_event
+        if args.kind == "views":
+            folder = views.generate(*common, panoramas=real_panoramas("train") if photographs else ())
+        else:
+            folder = panoramas.generate(*common)
         if args.sheet:
             draw_sheet(args.kind, folder, args.sheet)
         if steps and args.log == "text" and not args.quiet:

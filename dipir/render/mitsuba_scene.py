@@ -146,4 +146,4 @@ def sensor_dict(camera: Camera, spp: int) -> dict:
             "to_world": mi.ScalarTransform4f(camera.to_world),
             "film": {"type": "hdrfilm", "width": camera.width, "height": camera.height, "pixel_format": "rgba",
                      "component_format": "float32", "rfilter": {"type": "box"}},
-            "sampler": {"type": "independent", "sample_count": spp}}
+            "sampler": {"type": "multijitter", "sample_count": spp}}

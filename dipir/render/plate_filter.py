@@ -14,7 +14,7 @@ def denoise(mean: Tensor, error: Tensor, hits: Hits, levels: int = 3) -> Tensor:
     """
     normal, point = hits.normal.permute(2, 0, 1), hits.point.permute(2, 0, 1)
     albedo = hits.albedo.permute(2, 0, 1) + 0.02
-    light, spread = mean / albedo, error / albedo.mean(0)
+    light, spread = _without_specks(mean / albedo, 3.0), error / albedo.mean(0)
     spread = 3 * torch.nn.functional.avg_pool2d(spread[None], 5, 1, 2, count_include_pad=False)[0] + 1e-6
     kernel, (height, width) = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16), mean.shape[-2:]
     guides = torch.cat([normal, point, (~hits.light).float()[None]])
@@ -35,7 +35,17 @@ def denoise(mean: Tensor, error: Tensor, hits: Hits, levels: int = 3) -> Tensor:
                 weight = edge * torch.exp(-change.square())
                 total, weights = total + weight[:, None] * wide_light[window], weights + weight
         light = torch.where((weights > 1e-6)[:, None], total / weights.clamp_min(1e-6)[:, None], light)
-    return torch.where(hits.light, mean, light * albedo)
+    return torch.where(hits.light, mean, _without_specks(light, 1.6) * albedo)
+
+
+def _without_specks(light: Tensor, factor: float) -> Tensor:
+    """(L, 3, H, W) with every pixel within ``factor`` of the median brightness of its 3 x 3 neighbourhood: what is left
+    of fireflies when half the paths of a pixel are such."""
+    grey = light.mean(1, keepdim=True)
+    around = torch.nn.functional.pad(grey, (1,) * 4, mode="replicate").unfold(2, 3, 1).unfold(3, 3, 1)
+    median = around.flatten(4).median(4).values
+    bounded = torch.minimum(torch.maximum(grey, median / factor), median * factor)
+    return light * (bounded / grey.clamp_min(1e-12)).clamp_max(factor)
 
 
 def _pad(x: Tensor, step: int) -> Tensor:

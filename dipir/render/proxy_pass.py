@@ -17,7 +17,15 @@ from dipir.image import latlong
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import check_finite, padded_envmap, to_drjit
 from dipir.render.mitsuba_scene import BuiltScene
-from dipir.render.rays import camera_ray, offset_origin, pixel_position, proxy_hit, proxy_visible, transmittance
+from dipir.render.rays import (
+    camera_ray,
+    offset_origin,
+    pixel_position,
+    proxy_hit,
+    proxy_visible,
+    stratified_sampler,
+    transmittance,
+)
 from dipir.scene.camera import Camera
 
 NEGLIGIBLE = 0.001  # A quarter of an 8-bit step at mid grey.
@@ -137,8 +145,7 @@ def _estimate(built: BuiltScene, camera: Camera, pixels: Tensor, spp: int, seed:
     count = len(pixels) * spp
     pixel = dr.gather(mi.UInt32, mi.UInt32(pixels.int().numpy()),
                       dr.arange(mi.UInt32, count) // dr.opaque(mi.UInt32, spp))
-    sampler = mi.load_dict({"type": "independent"})
-    sampler.seed(split_seed(seed, int(pixels[0])), count)
+    sampler = stratified_sampler(spp, split_seed(seed, int(pixels[0])), len(pixels))
     jitter = sampler.next_2d()
     ray = camera_ray(camera, *pixel_position(camera, pixel, jitter.x, jitter.y))
     valid, point, normal = proxy_hit(built, camera, ray)

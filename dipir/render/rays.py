@@ -1,6 +1,8 @@
 """Primary rays, first hits through cut-outs, transmittance of shadow rays: shared by both renderers. Dr.Jit code."""
 from __future__ import annotations
 
+import math
+
 import drjit as dr
 import numpy as np
 
@@ -105,3 +107,16 @@ def proxy_visible(built: BuiltScene, ray, active):
 def offset_origin(point, normal, scale: float):
     """Start of a ray that leaves a surface, lifted by 1e-4 of the scene's size (at least 0.01 mm)."""
     return point + normal * opaque(max(1e-5, 1e-4 * scale))
+
+
+def stratified_sampler(spp: int, seed: int, pixels: int):
+    """Random numbers for ``pixels`` x ``spp`` lanes, those of one pixel beside each other and spread evenly over every
+    dimension pair: a (0, 2)-sequence (Kollig, Keller 2002) where ``spp`` is a power of two, correlated multi-jitter
+    (Kensler 2013) where it is a product of two nearly equal numbers, independent otherwise."""
+    rows = math.isqrt(spp)
+    kind = "ldsampler" if spp & (spp - 1) == 0 else "multijitter" if rows * -(-spp // rows) == spp else "independent"
+    sampler = mitsuba().load_dict({"type": kind, "sample_count": spp})
+    if kind != "independent":
+        sampler.set_samples_per_wavefront(spp)
+    sampler.seed(seed, pixels * spp)
+    return sampler

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class CropConfig:
     stops : half width of the random exposure;  balance : standard deviation of log white-balance gains
     response : share of plates with a response curve other than sRGB;  noise : largest standard deviation, display
     saturation : range of the random saturation of the surroundings, plate and light alike (few real environments have
-    to stand for many)
+    to stand for many);  covered : share of the light prior's plates with something in front of a part
     """
 
     fov_deg: tuple[float, float, float] = (40.0, 60.0, 80.0)
@@ -42,6 +42,7 @@ class CropConfig:
     response: float = 0.3
     noise: float = 0.01
     saturation: float = 0.5
+    covered: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,13 @@ def _random_pair(rng: np.random.Generator, panorama: Panorama, size: tuple[int, 
     return develop(rng, plate * gains[:, None, None], config), camera, directions, env * gains
 
 
-def turned_crop(panorama: Panorama, camera: Camera, turn: float, mirrored: bool, rays: int) -> tuple[Tensor, Tensor]:
-    """Crop of the surroundings turned by ``turn`` revolutions, then mirrored; and the directions of its pixels."""
+def turned_crop(panorama: Panorama, camera: Camera, turn: float, mirrored: bool, rays: int,
+                moved: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """Crop of the surroundings turned by ``turn`` revolutions, then mirrored; and the directions of its pixels.
+    ``moved``: from directions (..., 3) to those in which the panorama shows the same things."""
     fine = camera.resized(camera.width * rays, camera.height * rays)
-    u, v = latlong.uv(directions(fine))
+    seen = directions(fine)
+    u, v = latlong.uv(moved(seen) if moved is not None else seen)
     u = ((1 - u if mirrored else u) - turn) % 1.0
     columns = panorama.padded.shape[2]
     grid = torch.stack([(u * (columns - 2) + 1) / columns * 2 - 1, v * 2 - 1], -1)[None]

@@ -3,6 +3,7 @@ panoramas, each time with another exposure, white balance, response, crop and mi
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -64,9 +65,14 @@ def like(pairs: PairSet, model: PairSet) -> PairSet:
     return replace(pairs, weight=(pairs.weight * ratio.clamp(0.2, 5)[mine]).float())
 
 
-def photographed(panoramas: Sequence[crops.Panorama], each: int = 300, seed: int = 0) -> PairSet:
-    """``each`` crops of every panorama, turned and framed at random (see ``crops.CropConfig``); kept in the cache."""
-    digest = hashlib.sha256(repr((each, seed, [round(float(p.env.mean()), 6) for p in panoramas])).encode())
+SUNNY = 0.3
+"""Concentration above which the viewpoint of a panorama is not moved: shadows would no longer fit their sun."""
+
+
+def photographed(panoramas: Sequence[crops.Panorama], each: int = 600, seed: int = 0) -> PairSet:
+    """``each`` crops of every panorama, turned and framed at random (see ``crops.CropConfig``), most of those without a
+    sun from a viewpoint of their own (:class:`Moved`); kept in the cache."""
+    digest = hashlib.sha256(repr((2, each, seed, [round(float(p.env.mean()), 6) for p in panoramas])).encode())
     path = shards.cache_dir() / "views" / f"photographed_{digest.hexdigest()[:12]}.safetensors"
     if not shards.stored(path, {}, "plate"):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,14 +84,46 @@ def photographed(panoramas: Sequence[crops.Panorama], each: int = 300, seed: int
     return PairSet(made["plate"], made["env"], made["camera"], torch.ones(len(made["plate"])))
 
 
+@dataclass(frozen=True)
+class Moved:
+    """Another viewpoint in the place of a panorama, thought of as a ball of radius 1 with a floor ``below`` its middle:
+    what is near comes nearer, and 26 photographed places become many. shift : (3,) of the viewpoint"""
+
+    shift: Tensor
+    below: float
+
+    @staticmethod
+    def random(rng: np.random.Generator) -> Moved:
+        """Up to 0.45 to a side, a third of the height up or down."""
+        below, angle, far = rng.uniform(0.15, 0.7), rng.uniform(0, 2 * math.pi), 0.45 * math.sqrt(rng.random())
+        shift = [far * math.cos(angle), below * rng.uniform(-0.35, 0.35), far * math.sin(angle)]
+        return Moved(torch.tensor(shift, dtype=torch.float32), below)
+
+    def __call__(self, directions: Tensor) -> Tensor:
+        """(..., 3) unit vectors from the new viewpoint -> those from the old one to the same points."""
+        along = directions @ self.shift
+        ball = (along.square() + 1 - self.shift.square().sum()).sqrt() - along
+        down = (self.below + self.shift[1]) / (-directions[..., 1]).clamp_min(1e-6)
+        floor = torch.where(directions[..., 1] < 0, down, torch.inf)
+        return functional.normalize(self.shift + torch.minimum(ball, floor)[..., None] * directions, dim=-1)
+
+
 def _crop(rng: np.random.Generator, panorama: crops.Panorama) -> tuple[Tensor, Tensor, Tensor]:
     fov, pitch, roll = rng.triangular(45, 62, 82), rng.triangular(-6, 6, 32), rng.normal()
     camera = Camera.looking(WIDTH, HEIGHT, fov, pitch_deg=pitch, roll_deg=roll)
     turn = int(rng.integers(128))
-    plate, _ = crops.turned_crop(panorama, camera, turn / 128, False, rays=2)
-    env = latlong.resize(torch.roll(panorama.env, turn, 1), 16, 32)
+    sunny = float(concentration(latlong.resize(panorama.env, 16, 32)[None])[0]) > SUNNY
+    moved = Moved.random(rng) if rng.random() < 0.75 and not sunny else None
+    plate, _ = crops.turned_crop(panorama, camera, turn / 128, False, 2, moved)
+    env = torch.roll(panorama.env, turn, 1)
+    env = latlong.resize(env if moved is None else _sampled(env, moved), 16, 32)
     gain = 1 / plate.flatten().quantile(0.9).clamp_min(1e-6)
     return ((plate * gain).clamp(0, 60000).half(), env * gain, torch.tensor([fov, pitch, roll], dtype=torch.float32))
+
+
+def _sampled(env: Tensor, moved: Moved) -> Tensor:
+    """A map (64, 128, 3) from another viewpoint, at twice the size: a lamp keeps its radiance and changes in size."""
+    return latlong.sample(env, moved(latlong.directions(2 * env.shape[0], 2 * env.shape[1])))
 
 
 @dataclass(frozen=True)
@@ -120,7 +158,18 @@ def _one(rng: np.random.Generator, pairs: PairSet, index: int,
         plate = crops.saturated(plate.permute(1, 2, 0), amount).permute(2, 0, 1)
         env = crops.saturated(env, amount)
     gains = crops.random_gains(rng, plate, config)
-    return crops.develop(rng, plate * gains[:, None, None], config), directions, env * gains
+    photo = crops.develop(rng, plate * gains[:, None, None], config)
+    return _covered(rng, photo) if rng.random() < config.covered else photo, directions, env * gains
+
+
+def _covered(rng: np.random.Generator, photo: Tensor) -> Tensor:
+    """Something in the way, of an even colour: no single corner of a plate may decide."""
+    height, width = (int(side * rng.uniform(0.15, 0.5)) for side in (HEIGHT, WIDTH))
+    top, left = rng.integers(HEIGHT - height + 1), rng.integers(WIDTH - width + 1)
+    colour = torch.from_numpy(rng.uniform(0, 0.9, (3, 1, 1)).astype(np.float32))
+    photo = photo.clone()
+    photo[:, top:top + height, left:left + width] = crops.quantise(colour)
+    return photo
 
 
 def _window(rng: np.random.Generator, plate: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:

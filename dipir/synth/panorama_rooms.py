@@ -113,7 +113,8 @@ def _window(room: Room, wall: int, start: float, size: tuple[float, float], sill
 
 def _add_windows(rng: Rng, room: Room) -> None:
     """One to three walls with windows that show a sky (bright, perhaps overcast) over some ground."""
-    sky = textures.tinted(rng, (0.8, 0.95, 1.15) if rng.random() < 0.6 else (1, 1, 1), 0.05) * rng.uniform(0.5, 2)
+    sky = textures.tinted(rng, (0.8, 0.95, 1.15) if rng.random() < 0.6 else (1, 1, 1), 0.05)
+    sky = sky * math.exp(rng.uniform(-0.7, 1.8))
     ground = textures.random_color(rng, 0.5, 0.05, 0.35) * sky.mean()
     horizon = rng.uniform(0.1, 0.6)
     for band in range(_BANDS):
@@ -178,7 +179,7 @@ def _add_lamps(rng: Rng, room: Room, flux: float) -> None:
     """Ceiling panels, pendant balls, bare bulbs or standing lamps; together they give ``flux`` times the power of one
     square metre of radiance 1 per square metre of floor."""
     x, z = room.half
-    style = rng.choice(["panels", "strips", "pendants", "spots", "standing"])
+    style = rng.choice(["panels", "strips", "pendants", "spots", "standing"], p=[0.22, 0.18, 0.24, 0.24, 0.12])
     pieces: list[meshes.Piece] = []
     if style in ("panels", "strips", "spots"):
         width, depth = {"panels": (0.6, 0.6), "strips": (0.15, 1.4), "spots": (0.12, 0.12)}[str(style)]
@@ -230,7 +231,8 @@ def _furniture(rng: Rng) -> list[tuple[tuple[float, float, float], float, float,
 
 
 def _furnish(rng: Rng, room: Room) -> None:
-    """Furniture along the walls and in the middle, never over the camera; pictures and a door on the walls."""
+    """Furniture along the walls and in the middle, never over the camera; balls and pots on the floor; pictures and a
+    door on the walls."""
     x, z = room.half
     for index in range(5):
         if rng.random() < 0.5:
@@ -238,7 +240,7 @@ def _furnish(rng: Rng, room: Room) -> None:
         else:
             color = textures.random_color(rng, 0.7, 0.04, 0.7)
         room.world.material(f"stuff{index}", color, 1.0, 0.45 if rng.random() < 0.3 else None)
-    for _ in range(int(rng.integers(2, 6 + int(x * z / 6)))):
+    for _ in range(int(rng.integers(3, 8 + int(x * z / 4)))):
         at = np.array([rng.uniform(-x, x), 0, rng.uniform(-z, z)])
         wall = rng.random() < 0.6
         axis = int(rng.integers(2)) * 2
@@ -255,7 +257,13 @@ def _furnish(rng: Rng, room: Room) -> None:
             room.world.add(name, meshes.place(meshes.box(size, bottom), at + shift))
             low = at + shift + [-size[0] / 2, bottom, -size[2] / 2]
             room.solids.append((low, low + size))
-    for _ in range(int(rng.integers(0, 7))):
+    for _ in range(int(rng.integers(0, 14))):
+        at, size = np.array([rng.uniform(-x, x), 0, rng.uniform(-z, z)]), rng.uniform(0.05, 0.25)
+        if np.hypot(*(at - room.eye)[[0, 2]]) > 0.6:
+            round_ = rng.random() < 0.5
+            piece = meshes.ball((size, size, size), rings=8) if round_ else meshes.cylinder(size * 0.6, 2.5 * size, 10)
+            room.world.add(f"stuff{rng.integers(5)}", meshes.place(piece, at + [0, size * round_, 0]))
+    for _ in range(int(rng.integers(0, 10))):
         corner, along, normal, length = _walls(room.half)[rng.integers(4)]
         size = (rng.uniform(0.3, 1.4), rng.uniform(0.3, 1.2), 0.03) if rng.random() < 0.8 else (0.9, 2.05, 0.05)
         bottom = 0.0 if size[1] > 2 else rng.uniform(0.9, max(1.0, room.height - 1.5))
@@ -309,6 +317,6 @@ def indoor(rng: Rng) -> Described:
             out["window_sun"] = {"direction": sun, "irradiance": irradiance}
             if meshes.sunlit(room.eye[None], sun, room.panes, room.solids)[0]:
                 out["seen_sun"] = {"direction": sun, "irradiance": irradiance}
-    if not windows or rng.random() < 0.45:
-        _add_lamps(rng, room, math.exp(rng.uniform(math.log(0.02), math.log(0.2))) * (1.0 if windows else 3.0))
+    if not windows or rng.random() < 0.6:
+        _add_lamps(rng, room, math.exp(rng.uniform(math.log(0.02), math.log(0.5))) * (1.0 if windows else 2.0))
     return {**out, "parts": room.world.parts()}, tuple(map(float, room.eye))

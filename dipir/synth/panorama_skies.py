@@ -102,8 +102,8 @@ def direct_sun(rng: Rng, elevation_deg: float, ratio: float) -> np.ndarray:
 
 def daylight(rng: Rng) -> tuple[np.ndarray, dict[str, Any] | None, str]:
     """(sky radiance, sun or None, name): clear, hazy, partly cloudy, overcast, dusk with or without the sun up."""
-    name = str(rng.choice(["clear", "hazy", "partly", "overcast", "dusk"], p=[0.34, 0.12, 0.24, 0.16, 0.14]))
-    elevation = rng.uniform(3, 12) if name == "dusk" else rng.uniform(5, 75)
+    name = str(rng.choice(["clear", "hazy", "partly", "overcast", "dusk"], p=[0.22, 0.15, 0.24, 0.25, 0.14]))
+    elevation = rng.uniform(3, 12) if name == "dusk" else rng.triangular(5, 48, 80)
     sun = direction(rng.uniform(0, 2 * math.pi), elevation)
     ratio = {"clear": rng.uniform(3, 8), "hazy": rng.uniform(0.5, 2.5), "partly": rng.uniform(2.5, 7),
              "overcast": 0.0, "dusk": rng.uniform(2, 8)}[name]

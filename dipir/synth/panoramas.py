@@ -20,7 +20,7 @@ from dipir.errors import ConfigError
 from dipir.fit.loop import Event
 from dipir.synth import shards
 
-VERSION = 1
+VERSION = 2
 KINDS = ("outdoor", "indoor", "night")
 _SHARES = (0.55, 0.35, 0.10)
 _HALF_LIMIT = 60000.0

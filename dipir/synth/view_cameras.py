@@ -55,7 +55,7 @@ def random_view(rng: Rng, world: Any, anchor: tuple[float, float, float], spread
     pitch = rng.uniform(0, 8) if rng.random() < 0.4 else rng.triangular(-4, 12, 32)
     width, height = size
     camera = Camera.looking(width, height, rng.triangular(42, 60, 78), pitch_deg=pitch, roll_deg=rng.normal())
-    yaw = rng.uniform(0, 2 * math.pi)
+    yaw = _outlook(rng, world, eye)
     place = eye
     if rng.random() < at_object:
         pixels = np.stack([rng.uniform(0.25, 0.75, 12) * width, rng.uniform(0.55, 0.95, 12) * height], -1)
@@ -66,6 +66,15 @@ def random_view(rng: Rng, world: Any, anchor: tuple[float, float, float], spread
             first = int(good.nonzero()[0])
             place = hits.point[first] + torch.tensor([0.0, float(rng.uniform(0.1, 0.5)), 0.0])
     return View(camera, eye, place, yaw)
+
+
+def _outlook(rng: Rng, world: Any, eye: Tensor, tries: int = 3) -> float:
+    """The yaw, of a few at random, at which things are furthest away: few photos are taken of a bare wall."""
+    yaws = rng.uniform(0, 2 * math.pi, tries)
+    fan = torch.tensor([[math.sin(a), -0.1, math.cos(a)] for a in np.linspace(-0.45, 0.45, 7)], dtype=torch.float32)
+    rays = torch.stack([into_scene(fan, yaw) for yaw in yaws]).flatten(0, 1)
+    distance = world.first_hits(eye.expand(len(rays), 3), rays).distance.clamp(0.1, 30).log()
+    return float(yaws[int(distance.reshape(tries, -1).mean(1).argmax())])
 
 
 def into_scene(directions: Tensor, yaw_rad: float) -> Tensor:

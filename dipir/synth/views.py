@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dipir.arrays import split_seed
+from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
 from dipir.image import latlong
@@ -26,13 +26,13 @@ from dipir.render.described import DescribedWorld, Hits
 from dipir.render.panorama import splat_sun, sun_directions
 from dipir.render.plate_filter import denoise, pixel_means
 from dipir.scene.camera import Camera
-from dipir.synth import shards
+from dipir.synth import photo_textures, shards
 from dipir.synth.view_cameras import View, from_scene, into_scene, pixel_rays, random_view, texel_rays
 from dipir.synth.view_lights import scene_lights
 
-VERSION = 1
+VERSION = 2
 KINDS = ("outdoor", "indoor", "night")
-_SHARES = (0.58, 0.34, 0.08)
+_SHARES = (0.48, 0.44, 0.08)
 _SPREAD_M = {"outdoor": 5.0, "night": 5.0, "indoor": 1.5}
 HALF_MAX = 60000.0
 
@@ -61,8 +61,10 @@ def default_dir() -> Path:
     return shards.cache_dir() / "views" / f"v{VERSION}"
 
 
-def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings()) -> dict[str, Tensor]:
-    """All pairs of scene ``index`` of the set ``seed``, N = lights x cameras; the same on every call.
+def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
+                patches: np.ndarray | None = None) -> dict[str, Tensor]:
+    """All pairs of scene ``index`` of the set ``seed``, N = lights x cameras; the same on every call. ``patches``: of
+    photographs, put on some of the surfaces (see ``photo_textures``).
 
     plate : (N, 3, h, w) float16, linear, 90 % of it below 1;  env : (N, 16, 32, 3) float32 in the same unit, camera
     azimuth at +Z;  camera : (N, 3) float32 field of view, pitch, roll in degrees;  kind, scene : (N,) int64
@@ -70,6 +72,9 @@ def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings()) 
     rng = np.random.default_rng(split_seed(seed, "view", index))
     kind = str(rng.choice(KINDS, p=_SHARES))
     scene, anchor, lights = scene_lights(rng, kind, settings.lights)
+    if patches is not None:
+        detail = np.random.default_rng(split_seed(seed, "detail", index))
+        scene = {**scene, "parts": photo_textures.photographed(detail, scene["parts"], patches)}
     world = DescribedWorld(scene)
     size = settings.width, settings.height
     views = [random_view(rng, world, anchor, _SPREAD_M[kind], size, settings.at_object)
@@ -164,25 +169,29 @@ def _pitch_roll(camera: Camera) -> tuple[float, float]:
     return -math.degrees(math.asin(float(forward[1]))), math.degrees(math.asin(float(side[1]) / level))
 
 
-def _metadata(seed: int, settings: ViewSettings) -> dict[str, str]:
+def _metadata(seed: int, settings: ViewSettings, patches: Path | None) -> dict[str, str]:
     return {"format": "dipir views", "version": str(VERSION), "seed": str(seed),
-            "settings": json.dumps(asdict(settings))}
+            "settings": json.dumps(asdict(settings)), "patches": patches.stem if patches is not None else "none"}
 
 
-def _make_shard(path: Path, indices: range, seed: int, settings: ViewSettings) -> None:
-    made = [scene_pairs(index, seed, settings) for index in indices]
-    shards.save(path, {key: torch.cat([m[key] for m in made]) for key in made[0]}, _metadata(seed, settings))
+def _make_shard(path: Path, indices: range, seed: int, settings: ViewSettings, patches: Path | None) -> None:
+    bank = photo_textures.load(patches) if patches is not None else None
+    made = [scene_pairs(index, seed, settings, bank) for index in indices]
+    shards.save(path, {key: torch.cat([m[key] for m in made]) for key in made[0]}, _metadata(seed, settings, patches))
 
 
 def generate(scenes: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, settings: ViewSettings = ViewSettings()) -> Path:
+             on_event: Callable[[Event], None] | None = None, settings: ViewSettings = ViewSettings(),
+             panoramas: Sequence[EnvMap] = ()) -> Path:
     """Make the pairs of scenes 0 ... scenes - 1 of the set ``seed`` in ``out_dir`` (default :func:`default_dir`); those
-    there are kept. Returns the folder. ConfigError for a folder of another set or numbers out of range, RenderError
-    when a worker fails."""
-    metadata = _metadata(seed, settings)
-    return shards.generate(scenes, Path(out_dir) if out_dir is not None else default_dir(), "views", settings.shard,
-                           lambda path, _: bool(shards.stored(path, metadata, "kind")), _make_shard, (seed, settings),
-                           workers, on_event)
+    there are kept. ``panoramas``: photographed ones whose patches lie on some of the surfaces. Returns the folder.
+    ConfigError for a folder of another set or numbers out of range, RenderError when a worker fails."""
+    folder = Path(out_dir) if out_dir is not None else default_dir()
+    patches = photo_textures.stored(panoramas, folder) if panoramas else None
+    metadata = _metadata(seed, settings, patches)
+    return shards.generate(scenes, folder, "views", settings.shard,
+                           lambda path, _: bool(shards.stored(path, metadata, "kind")), _make_shard,
+                           (seed, settings, patches), workers, on_event)
 
 
 def load(out_dir: str | Path | None = None, limit: int | None = None) -> dict[str, Tensor]:

@@ -128,7 +128,15 @@ def test_ratio_of_means_over_common_cases():
     got = f.ratios(rows, WHERE, ["m", "ambient"])
     assert got["m"]["fg_si_rmse/ambient"]["ratio"] == pytest.approx(0.5) and got["m"]["fg_si_rmse/ambient"]["n"] == 3
     assert got["m"]["fg_si_rmse/ambient"]["ratio_low"] == pytest.approx(0.5)
+    assert got["m"]["fg_si_rmse/ambient"]["typical"] == pytest.approx(0.5)
     assert got["ambient"]["fg_si_rmse/ambient"]["ratio"] == 1 and "fg_si_rmse/projected" not in got["m"]
+
+
+def test_case_by_case_every_case_counts_alike():
+    """Ratios 0.25 and 4: the geometric mean is 1, though the ratio of means follows the larger case."""
+    rows = [{"m": {"fg_si_rmse": a}, "ambient": {"fg_si_rmse": b}} for a, b in ((1.0, 4.0), (400.0, 100.0))]
+    got = f.ratios(rows, ["a", "b"], ["m"])["m"]["fg_si_rmse/ambient"]
+    assert got["typical"] == pytest.approx(1) and got["ratio"] == pytest.approx(401 / 104)
 
 
 def test_tables_name_what_is_missing():

@@ -1,6 +1,8 @@
 """Batches of stored pairs: exposure acts on plate and light alike, mirroring and windows keep the directions true."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from dipir.scene.camera import Camera
 from dipir.synth import crops, light_pairs
 from dipir.synth.light_pairs import HEIGHT, WIDTH, PairSet
 
-PLAIN = crops.CropConfig(stops=0, balance=0, response=0, noise=0, saturation=0)
+PLAIN = crops.CropConfig(stops=0, balance=0, response=0, noise=0, saturation=0, covered=0)
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +96,37 @@ def test_pairs_are_drawn_like_the_model(pairs):
     batch = light_pairs.draw(np.random.default_rng(0), light_pairs.like(mine, model), 200, PLAIN)
     suns = (batch.env.amax((1, 2, 3)) / batch.env.mean((1, 2, 3)) > 20).float().mean()
     assert abs(float(suns) - 0.25) < 0.1
+
+
+# ------------------------------------------------------------------------------------------------ other viewpoints
+def test_the_old_viewpoint_sees_the_same():
+    directions = latlong.directions(16, 32)
+    assert torch.allclose(light_pairs.Moved(torch.zeros(3), 0.4)(directions), directions, atol=1e-6)
+
+
+def test_a_moved_viewpoint_sees_points_of_ball_and_floor():
+    """From (0.4, 0, 0): straight down the floor 0.5 below is under the new place, straight ahead the ball is at
+    distance sqrt(1 - 0.16), and behind it nearer than in front."""
+    moved = light_pairs.Moved(torch.tensor([0.4, 0.0, 0.0]), 0.5)
+    down, side, ahead = moved(torch.tensor([[0.0, -1, 0], [0, 0, 1], [1.0, 0, 0]]))
+    assert torch.allclose(down, torch.tensor([0.4, -0.5, 0]) / math.hypot(0.4, 0.5), atol=1e-6)
+    assert torch.allclose(side, torch.tensor([0.4, 0, math.sqrt(0.84)]), atol=1e-6)
+    assert torch.allclose(ahead, torch.tensor([1.0, 0, 0]), atol=1e-6)
+
+
+def test_a_lamp_comes_nearer_and_keeps_its_radiance():
+    """Moving 0.5 towards a lamp of the ball: the same radiance, about twice the solid angle's root."""
+    env = torch.zeros(64, 128, 3)
+    near = latlong.directions(64, 128) @ torch.tensor([0.0, 0.0, 1.0]) > math.cos(math.radians(12))
+    env[near] = 7.0
+    got = light_pairs._sampled(env, light_pairs.Moved(torch.tensor([0.0, 0.0, 0.5]), 0.5))
+    assert float(got.max()) == pytest.approx(7.0, rel=1e-4)
+    before, after = ((x[..., 0] * latlong.solid_angles(*x.shape[:2])).sum() for x in (env, got))
+    grown = float(after / before)
+    assert 3.0 < grown < 4.2
+
+
+def test_something_in_the_way_covers_a_part_of_the_photo():
+    photo = torch.zeros(3, light_pairs.HEIGHT, light_pairs.WIDTH)
+    covered = (light_pairs._covered(np.random.default_rng(1), photo) != 0).any(0).float().mean()
+    assert 0.15 ** 2 * 0.8 < float(covered) < 0.26 and not photo.any()
