@@ -162,7 +162,7 @@ def _head(result: Mapping) -> str:
             f"({count(len(result['environments']), 'environment')} x {count(len(result['meshes']), 'mesh')} x "
             f"{count(settings['views'], 'view')}), plates of {settings['size']} rows, {settings['spp']} spp; "
             f"{result['machine']}, one thread a case. Means, with bootstrap 95 % intervals in brackets; \"/ ambient\" "
-            f"and \"/ projected\" are ratios of mean foreground si-RMSE, which the scenes of the strongest lights decide, "
+            f"and \"/ projected\" are ratios of mean foreground si-RMSE, which the strongest lights decide, "
             f"\"case by case\" geometric means of each case's own ratio. A sun or one strong lamp: "
             f"{', '.join(one['environments']) or 'no environment'}.")
     text += f" **{count(failed, 'row')} failed** and are left out of the means." if failed else ""

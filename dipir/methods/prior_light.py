@@ -45,11 +45,15 @@ class LightPriorConfig:
     seed: int = 0
     weights: Mapping[str, float] = field(default_factory=lambda: {
         "log": 0.5, "exposure": 0.5, "absolute": 0.7, "diffuse": 1.0, "glossy8": 0.5, "glossy64": 0.3,
-        "direction": 0.3, "peak": 0.5, "quarter": 0.5, "toned": 1.0})
+        "energy": 0.7, "peak": 0.5, "quarter": 0.5, "toned": 1.0})
 
 
 def light_loss(estimate: LightEstimate, true: Tensor, rows: Functionals) -> dict[str, Tensor]:
     """The terms of the loss of an estimate against maps (B, 16, 32, 3), each a mean over the batch.
+
+    The map is composed with the *true* distribution of the dominant light, as far as there is one: its energy and what
+    is around it are learned as if its direction were known, and its direction by itself. Composed with the estimated
+    one, a sun that may be here or there costs least where it is left out, and objects would throw no shadows.
 
     log : solid-angle weighted L1 of log radiance;  exposure : of the log of the mean radiance
     diffuse, glossy8, glossy64 : of the functionals after each map is divided by its mean luminance, so that exposure
@@ -59,10 +63,10 @@ def light_loss(estimate: LightEstimate, true: Tensor, rows: Functionals) -> dict
     peak : cross-entropy of the distribution of the dominant light's direction, for plates that have one;  quarter : the
     same over fields of 45 degrees, in which being nearly right counts
     toned : RMSE of map and functionals after gamma 2.4, which is what large surfaces, not lamps, decide
-    direction : Kullback-Leibler divergence of the distributions of luminance over the sphere; its minimum under
-    uncertainty is the expected distribution, which is also what a squared error of the rendered object wants
+    energy : of the log of the dominant light's part of the mean radiance
     """
-    p, t = compose(estimate).flatten(1, 2), true.flatten(1, 2)
+    target, weight, energy = dominant_distribution(true)
+    p, t = compose(estimate, target, weight).flatten(1, 2), true.flatten(1, 2)
     share = rows.weights[:, None]
     mean_p, mean_t = (p * share).sum(1), (t * share).sum(1)
     level_p, level_t = ((m @ LUMINANCE).clamp_min(1e-4)[:, None, None] for m in (mean_p, mean_t))
@@ -75,10 +79,8 @@ def light_loss(estimate: LightEstimate, true: Tensor, rows: Functionals) -> dict
     out["absolute"] = (error / (1 + error / 6)).mean()
     a, b = toned(p, share), toned(t, share)
     out["toned"] = sum(_rmse(matrix, a, b) for matrix in (rows.diffuse, rows.glossy8, None))
-    q, r = ((x @ LUMINANCE) * rows.weights + 1e-7 for x in (p, t))
-    q, r = q / q.sum(1, keepdim=True), r / r.sum(1, keepdim=True)
-    out["direction"] = (r * (r.log() - q.log())).sum(1).mean()
-    target, weight = dominant_distribution(true)
+    least = 0.03 * level_t[:, :, 0]
+    out["energy"] = ((estimate.energy.clamp(-9, 9).exp() + least).log() - (energy + least).log()).abs().mean()
     chance = torch.log_softmax(estimate.direction.flatten(1), 1).reshape(target.shape)
     out["peak"] = (weight * -(target * chance).sum((1, 2))).mean()
     fields = target.unflatten(2, (8, 4)).unflatten(1, (4, 4)).sum((2, 4))
@@ -100,8 +102,9 @@ def _rmse(matrix: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
     return (difference.square().mean((1, 2)) + 1e-8).sqrt().mean()
 
 
-def dominant_distribution(env: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the light that stands out comes from: (B, 16, 32, 3) -> (distribution (B, 16, 32), weight (B,) in [0, 1]).
+def dominant_distribution(env: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the light that stands out comes from: (B, 16, 32, 3) -> (distribution (B, 16, 32), weight (B,) in [0, 1],
+    its part of the mean radiance (B, 3)).
 
     What exceeds four times the mean luminance, as energy, a fifth of it spread over the neighbours; the weight is twice
     its share of all energy, at most 1, so that an even sky has no say in the direction.
@@ -110,13 +113,15 @@ def dominant_distribution(env: Tensor) -> tuple[Tensor, Tensor]:
     share = (latlong.solid_angles(height, width) / (4 * math.pi)).expand(height, width)
     luminance = env @ LUMINANCE
     mean = (luminance * share).sum((1, 2))
-    excess = (luminance - 4 * mean[:, None, None]).clamp_min(0) * share
+    above = (1 - 4 * mean[:, None, None] / luminance.clamp_min(1e-12)).clamp_min(0)
+    excess = above * luminance * share
     total = excess.sum((1, 2))
     chance = excess / total.clamp_min(1e-12)[:, None, None]
     wide = torch.nn.functional.pad(torch.cat([chance[..., -1:], chance, chance[..., :1]], -1)[:, None], (0, 0, 1, 1),
                                    mode="replicate")
     chance = 0.8 * chance + 0.2 * torch.nn.functional.avg_pool2d(wide, 3, 1)[:, 0]
-    return chance / chance.sum((1, 2), keepdim=True).clamp_min(1e-12), (2 * total / mean.clamp_min(1e-12)).clamp_max(1)
+    chance = chance / chance.sum((1, 2), keepdim=True).clamp_min(1e-12)
+    return chance, (2 * total / mean.clamp_min(1e-12)).clamp_max(1), (env * (above * share)[..., None]).sum((1, 2))
 
 
 def real_panoramas(split: str, data: Path = DATA) -> list[EnvMap]:
@@ -272,6 +277,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--export", type=Path, help="write the best weights here")
     parser.add_argument("--sharpness", type=float, default=1.0, help="exponent on the chance of each direction of the "
                                                                      "dominant light, kept with the weights")
+    parser.add_argument("--doubt", type=float, default=1.0, help="part of the chance far from the first guess that "
+                                                                 "stays in the map, kept with the weights")
+    parser.add_argument("--focus", type=float, default=0.0, help="part of the dominant light in a lobe at the first "
+                                                                 "guess, kept with the weights")
     parser.add_argument("--evaluate", type=Path, nargs="?", const=DEFAULT_PATH, help="only judge these weights")
     parser.add_argument("--split", default="val", choices=("train", "val"))
     parser.add_argument("--yaws", type=int, default=8, help="plates of each environment when judging")
@@ -290,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start = LightPrior.load(args.start).net.requires_grad_(True) if args.start else None
     prior, trained = train_light_prior(config, None if args.no_procedural else procedural_pairs(args.views),
                                        name=args.name, on_event=_report, start=start)
-    prior.sharpness = args.sharpness
+    prior.sharpness, prior.doubt, prior.focus = args.sharpness, args.doubt, args.focus
     if args.export:
         prior.save(args.export, {"steps": str(trained.step)})
     sys.stdout.write(table(evaluate_light_prior(prior, args.split, args.yaws, args.seed)) + "\n")

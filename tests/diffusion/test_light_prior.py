@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from dipir.diffusion.light_prior import DEFAULT_PATH, LightPrior, _project, compose, facing, features, fill, hypotheses
+from dipir.diffusion.light_prior import (
+    DEFAULT_PATH,
+    LightPrior,
+    _project,
+    compose,
+    decided,
+    facing,
+    features,
+    fill,
+    hypotheses,
+)
 from dipir.errors import PriorError
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
@@ -88,10 +98,41 @@ def test_composed_map_holds_the_energy_of_the_dominant_light() -> None:
     torch.manual_seed(0)
     estimate = LightEstimate(torch.full((2, 3, 16, 32), -30.0), torch.randn(2, 16, 32), torch.randn(2, 3))
     share = latlong.solid_angles(16, 32)[..., None] / (4 * torch.pi)
-    total = (compose(estimate) * share).sum((1, 2))
+    known, unknown = torch.rand(2, 16, 32), torch.zeros(2)
+    total = (compose(estimate, known, unknown) * share).sum((1, 2))
     torch.testing.assert_close(total, estimate.energy.exp() + math.exp(-9), rtol=1e-4, atol=1e-5)
-    brightest = compose(replace(estimate, direction=8 * estimate.direction))[0].sum(-1).flatten().argmax()
+    sharp = replace(estimate, direction=8 * estimate.direction)
+    brightest = compose(sharp, known, unknown)[0].sum(-1).flatten().argmax()
     assert brightest == estimate.direction[0].flatten().argmax()
+
+
+def test_composed_with_a_known_direction_the_light_is_there() -> None:
+    estimate = LightEstimate(torch.full((1, 3, 16, 32), -30.0), torch.randn(1, 16, 32), torch.zeros(1, 3))
+    known = torch.zeros(1, 16, 32)
+    known[0, 5, 7] = 1
+    share = latlong.solid_angles(16, 32)[..., None] / (4 * torch.pi)
+    for weight in (0.0, 0.4, 1.0):
+        there = float((compose(estimate, known, torch.tensor([weight]))[0] * share)[5, 7, 0])
+        chance = float(estimate.direction.flatten().softmax(0).reshape(16, 32)[5, 7])
+        assert there == pytest.approx(weight + (1 - weight) * chance, rel=1e-3, abs=1e-5)
+
+
+def test_decided_stands_by_the_first_guess() -> None:
+    """60 % about one direction, 40 % about the opposite one."""
+    rays = latlong.directions(16, 32)
+    share = latlong.solid_angles(16, 32)
+    first, second = (torch.nn.functional.normalize(torch.tensor(v), dim=0) for v in ((1.0, 1.0, 0.0), (-1.0, 1.0, 0.0)))
+    lobe = lambda axis: (20 * (rays @ axis - 1)).exp() * share / ((20 * (rays @ axis - 1)).exp() * share).sum()
+    chance = (0.6 * lobe(first) + 0.4 * lobe(second))[None]
+    near = lambda x, axis, degrees: float(x[0][rays @ axis > math.cos(math.radians(degrees))].sum())
+    torch.testing.assert_close(decided(chance, 1.0, 0.0), chance)
+    half = decided(chance, 0.5, 0.0)
+    assert half.sum() == pytest.approx(1, abs=1e-5)
+    assert near(half, second, 40) / near(half, first, 40) == pytest.approx(0.5 * 0.4 / 0.6, rel=0.05)
+    assert near(decided(chance, 0.0, 0.0), second, 40) < 0.01
+    focused = decided(chance, 1.0, 0.7)
+    assert focused.sum() == pytest.approx(1, abs=1e-5)
+    assert near(focused, first, 25) == pytest.approx(0.7 * 0.98 + 0.3 * near(chance, first, 25), abs=0.03)
 
 
 def test_sharpness_gathers_the_dominant_light_and_keeps_its_energy() -> None:

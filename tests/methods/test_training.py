@@ -183,27 +183,56 @@ def test_every_loss_term_falls_on_the_way_to_the_truth() -> None:
         sum(terms.values()).backward()
         assert torch.isfinite(mixed.grad).all()
         for name, value in terms.items():
-            if name not in ("exposure", "absolute"):  # the mean of a mixture of logarithms need not be between
+            # The mean of a mixture of logarithms need not be between; the energy has a test of its own.
+            if name not in ("exposure", "absolute", "energy"):
                 assert value < previous[name], name
         previous = terms
     # At the truth every term is zero but the cross-entropies, which are the entropies of the targets.
     fields = target.exp().reshape(4, 4, 8, 4).sum((1, 3))
+    assert float(previous.pop("energy").detach()) > 1
     entropy = {"peak": -(target.exp() * target).sum(), "quarter": -(fields * fields.log()).sum()}
     for name, value in previous.items():
         assert float(value.detach()) == pytest.approx(float(entropy.get(name, 0)), abs=1e-2), name
 
 
 def test_dominant_distribution() -> None:
-    chance, weight = dominant_distribution(torch.stack([_sun(30, 40), torch.ones(16, 32, 3)]))
+    chance, weight, energy = dominant_distribution(torch.stack([_sun(30, 40), torch.ones(16, 32, 3)]))
+    assert energy[1].abs().max() == 0 and 0 < energy[0].min()
     assert chance[0].sum() == pytest.approx(1) and weight[0] == 1 and weight[1] == 0
     mean = (chance[0][..., None] * latlong.directions(16, 32)).sum((0, 1))
     off = torch.nn.functional.normalize(mean, dim=0) @ dominant_direction(_sun(30, 40))
     assert float(off) > math.cos(math.radians(3))
 
 
-def test_scale_invariant_terms_ignore_exposure_and_direction_ignores_colour() -> None:
+def test_the_energy_of_the_dominant_light_is_judged_whatever_its_direction() -> None:
+    """Twice the energy costs log 2 (a little less, for what is added before the logarithm), and is 0 where it is right;
+    the estimated direction does not matter."""
+    rows, true = functionals(), _sun(30, 40)[None]
+    right = dominant_distribution(true)[2].log()
+    for direction in (torch.zeros(1, 16, 32), 5 * torch.randn(1, 16, 32)):
+        smooth = true.log().permute(0, 3, 1, 2)
+        terms = [light_loss(LightEstimate(smooth, direction, right + more), true, rows)["energy"]
+                 for more in (0.0, math.log(2))]
+        assert float(terms[0]) == pytest.approx(0, abs=1e-4) and 0.6 < float(terms[1]) < math.log(2)
+
+
+def test_a_sun_of_unknown_direction_keeps_its_energy() -> None:
+    """Composed terms use the true direction: with the energy and the rest right they are near zero however wrong the
+    estimated direction is, and larger when the sun is left out."""
+    rows, true = functionals(), _sun(30, 40)[None]
+    target, _, energy = dominant_distribution(true)
+    share = latlong.solid_angles(16, 32)[None, ..., None] / (4 * math.pi)
+    rest = (true - target[..., None] / share * energy[:, None, None]).clamp_min(0.05)
+    wrong = (dominant_distribution(_sun(-120, 20)[None])[0] + 1e-6).log()
+    lit, unlit = (light_loss(LightEstimate(rest.log().permute(0, 3, 1, 2), wrong, e), true, rows)
+                  for e in (energy.log(), energy.log() - 5))
+    for name in ("diffuse", "glossy8", "absolute", "exposure"):
+        assert lit[name] < 0.25 * unlit[name], name
+
+
+def test_scale_invariant_terms_ignore_exposure() -> None:
     rows, true = functionals(), _sun(30, 40)[None]
     scaled = light_loss(_estimate(true * 3), true, rows)
-    for name in ("diffuse", "glossy8", "glossy64", "direction", "toned"):
+    for name in ("diffuse", "glossy8", "glossy64", "toned"):
         assert float(scaled[name]) == pytest.approx(0, abs=1e-3)
     assert float(scaled["exposure"]) == pytest.approx(math.log(3), rel=0.02)
