@@ -139,7 +139,7 @@ class Estimator:
             self._works[key] = prepare(self.scene, config, size, self._light_prior), *clock.read()
             return self._works[key][0], (0.0, 0.0)
         work, *recording = self._works[key]
-        start = starting_light(self.scene, config.light.start, self._light_prior, work.mirrored)
+        start = starting_light(self.scene, config.light, self._light_prior, work.mirrored)
         return replace(work, start=start), tuple(recording)
 
 

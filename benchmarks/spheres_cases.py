@@ -77,10 +77,11 @@ def make_scene(panorama: EnvMap, yaw_deg: float):
 
 def estimates(scene, methods: Sequence[str]) -> dict[str, EnvMap]:
     """Method -> what it believes to be the light, radiance, any size; those of ``methods`` that see the plate alone."""
+    from dipir.methods.insert_config import LightSettings
     from dipir.methods.insert_work import ambient_light, mirrored_light, starting_light
 
     of = {"ambient": lambda: ambient_light(scene), "projected": lambda: mirrored_light(scene),
-          "light-prior": lambda: starting_light(scene, "prior", None, mirrored_light(scene))}
+          "light-prior": lambda: starting_light(scene, LightSettings(), None, mirrored_light(scene))}
     return {m: of[m]() for m in methods if m in of}
 
 

@@ -105,8 +105,9 @@ class Hypothesis:
 
 
 _LOG_RANGE = -9.0, 9.0
-CONE_DEG, DECIDED_DEG = 30.0, 45.0
-"""How near counts as the same direction, for the chance of a hypothesis; others are at least twice as far away."""
+CONE_DEG, DECIDED_DEG, CHOSEN_FOCUS = 30.0, 45.0, 0.5
+"""How near counts as the same direction, for the chance of a hypothesis; others are at least twice as far away. How far
+a guess that is stood by reaches, and what part of a chosen one's light lies in its middle."""
 
 
 def hypotheses(chance: Tensor, count: int = 3) -> list[Hypothesis]:
@@ -127,21 +128,17 @@ def hypotheses(chance: Tensor, count: int = 3) -> list[Hypothesis]:
     return found
 
 
-def decided(chance: Tensor, doubt: float, focus: float) -> Tensor:
-    """Distributions over directions (B, H, W) that stand by their first guess, its cone: what is more than
-    ``DECIDED_DEG`` from it counts ``doubt`` times as much, and the part ``focus`` of all lies in a lobe of sharpness 60
-    (10 degrees) in its middle; both in [0, 1], 1 and 0 change nothing. The mean over all guesses has the smallest
-    expected error, but an object lit by two broad half suns throws no shadow, and no one takes that for a photo."""
-    rays = latlong.directions(*chance.shape[1:]).reshape(-1, 3)
-    cosine = rays @ rays.T
-    mass = chance.flatten(1)
-    near = (cosine > math.cos(math.radians(CONE_DEG))).to(mass.dtype)
-    best = (mass @ near).argmax(1)
-    kept = torch.where(cosine[best] > math.cos(math.radians(DECIDED_DEG)), 1.0, doubt) * mass
-    middle = functional.normalize((near[best] * mass) @ rays, dim=1)
-    share = latlong.solid_angles(*chance.shape[1:]).expand(chance.shape[1:]).flatten()
-    lobe = (60 * (middle @ rays.T - 1)).exp() * share
-    unit = lambda x: x / x.sum(1, keepdim=True)
+def decided(chance: Tensor, doubt: float, focus: float, guess: int = 1) -> Tensor:
+    """Distributions over directions (B, H, W) that stand by one guess, its cone: what is more than ``DECIDED_DEG`` from
+    it counts ``doubt`` times as much, and the part ``focus`` of all lies in a lobe of sharpness 60 (10 degrees) in its
+    middle; both in [0, 1], 1 and 0 change nothing. The mean over all guesses has the smallest expected error, but an
+    object lit by two broad half suns throws no shadow, and no one takes that for a photo."""
+    rays, share = latlong.directions(*chance.shape[1:]).reshape(-1, 3), latlong.solid_angles(*chance.shape[1:])
+    middle = torch.stack([hypotheses(c, guess)[-1].direction for c in chance])
+    cosine, mass = middle @ rays.T, chance.flatten(1)
+    kept = torch.where(cosine > math.cos(math.radians(DECIDED_DEG)), 1.0, doubt) * mass
+    lobe = (60 * (cosine - 1)).exp() * share.expand(chance.shape[1:]).flatten()
+    unit = lambda x: x / x.sum(1, keepdim=True).clamp_min(1e-12)
     return ((1 - focus) * unit(kept) + focus * unit(lobe)).reshape_as(chance)
 
 
@@ -176,16 +173,17 @@ class LightPrior:
         notes = {**(notes or {}), **{key: str(getattr(self, key)) for key in SETTINGS}}
         return write_weights(path, self.net.state_dict(), ARCHITECTURE, json.dumps(asdict(self.net.config)), notes)
 
-    def estimate(self, plate_disp: Image, directions: Directions) -> EnvMap:
+    def estimate(self, plate_disp: Image, directions: Directions, guess: int = 0) -> EnvMap:
         """The surroundings of one plate.
 
         plate_disp : (1, 3, H, W) sRGB display [0, 1];  directions : (H, W, 3) world direction of every pixel
-        (``Camera.directions()``), +Y up, any azimuth.
+        (``Camera.directions()``), +Y up, any azimuth;  guess : 0 weighs all directions of the dominant light as they
+        are likely, 1 ... 3 puts it where :meth:`hypotheses` has its first, second, third guess.
         Returns (16, 32, 3) radiance, linear BT.709, plate white = 1, in the frame of ``directions``. The mean of the
         plate's estimate and that of its mirror image. PriorError when the shapes do not agree.
         """
         yaw_deg, ahead = self._ahead(plate_disp, directions)
-        env = self.estimate_ahead(plate_disp, ahead[None])[0]
+        env = self.estimate_ahead(plate_disp, ahead[None], guess)[0]
         return latlong.rotate_yaw(env, yaw_deg)
 
     def hypotheses(self, plate_disp: Image, directions: Directions, count: int = 3) -> list[Hypothesis]:
@@ -201,13 +199,14 @@ class LightPrior:
                              f"plate (1, 3, H, W) and directions (H, W, 3) of the same H and W")
         return facing(directions.to(plate_disp.dtype))
 
-    def estimate_ahead(self, plate_disp: Image, directions: Directions) -> Tensor:
+    def estimate_ahead(self, plate_disp: Image, directions: Directions, guess: int = 0) -> Tensor:
         """Batched :meth:`estimate` for plates whose middle already looks to +Z: (B, 3, H, W), (B, H, W, 3) ->
         (B, 16, 32, 3). Mirroring plate and directions mirrors the result exactly."""
         both = self._both(plate_disp, directions)
         smooth = _unmirrored(both.smooth.clamp(*_LOG_RANGE).exp().permute(0, 2, 3, 1))
         energy = torch.stack(both.energy.clamp(*_LOG_RANGE).exp().chunk(2)).mean(0)
-        return smooth + spread(energy, decided(self._chance(both), self.doubt, self.focus))
+        doubt, focus = (0.0, CHOSEN_FOCUS) if guess else (self.doubt, self.focus)
+        return smooth + spread(energy, decided(self._chance(both), doubt, focus, guess or 1))
 
     def _chance(self, both: LightEstimate) -> Tensor:
         """(B, H, W) distribution over directions from those of the plates and of their mirror images."""

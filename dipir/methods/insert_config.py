@@ -25,12 +25,14 @@ _LEAST = {"checkpoint_every": 1, "light.lobes": 1, "tone.bins": 1, "material.spp
 
 @dataclass(frozen=True)
 class LightSettings:
-    """lobes : spherical Gaussians;  start : where they begin (the light prior's estimate, the mirrored plate, or a
+    """lobes : spherical Gaussians;  guess : 0 = weigh the light prior's guesses at the dominant light, 1, 2, 3 = choose
+    the first, second, third of them;  start : where they begin (the light prior's estimate, the mirrored plate, or a
     constant);  two_maps : separate shadow map, fused progressively (methods 1.5);  consistency, sparsity : weights of
     that (methods 1.10);  anchor : weight of the distance to the start in log radiance
     rate : of amplitudes and widths;  axis_rate : of the axes, radians a step"""
 
     lobes: int = 32
+    guess: int = 0
     start: Literal["prior", "mirrored", "ambient"] = "prior"
     two_maps: bool = False
     consistency: float = 0.03
@@ -126,6 +128,9 @@ class InsertConfig:
                if self._value(key) < least]
         if low:
             raise ConfigError(" ".join(low))
+        if self.light.guess not in (0, 1, 2, 3) or (self.light.guess and self.light.start != "prior"):
+            raise ConfigError(f"light.guess: {self.light.guess} given with light.start: {self.light.start}; accepted "
+                              "are 0 (weigh all guesses) and 1, 2, 3 with light.start: prior.")
 
     def _value(self, key: str) -> int:
         """The setting ``section.name`` (or ``name``)."""

@@ -12,7 +12,7 @@ from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
 from dipir.image.composite import flatten_lin, insert_layers
 from dipir.image.tone import ToneCurve
-from dipir.methods.insert_config import InsertConfig
+from dipir.methods.insert_config import InsertConfig, LightSettings
 from dipir.render.renderer import Passes
 from dipir.render.transport import Transport
 from dipir.scene.description import Scene
@@ -51,7 +51,7 @@ def prepare(scene: Scene, config: InsertConfig, size: int, light_prior: LightPri
     window = working_window(scene.objects, scene.camera)
     transport = Transport.record(scene, window.camera(scene.camera, size), config.transport)
     mirrored = mirrored_light(scene)
-    start = starting_light(scene, config.light.start, light_prior, mirrored)
+    start = starting_light(scene, config.light, light_prior, mirrored)
     return Work(window, size, window.cut(scene.plate.disp, size), window.cut(scene.plate.lin, size), transport, start,
                 mirrored)
 
@@ -76,11 +76,11 @@ def ambient_light(scene: Scene) -> EnvMap:
     return scene.plate.lin.mean((0, 2, 3)).expand(16, 32, 3).clone()
 
 
-def starting_light(scene: Scene, kind: str, light_prior: LightPrior | None, mirrored: EnvMap) -> EnvMap:
+def starting_light(scene: Scene, settings: LightSettings, light_prior: LightPrior | None, mirrored: EnvMap) -> EnvMap:
     """(16, 32, 3) by the light prior, the mirrored plate or the plate's mean colour."""
-    if kind == "prior":
-        return (light_prior or LightPrior.load()).estimate(*small_plate(scene))
-    return mirrored if kind == "mirrored" else ambient_light(scene)
+    if settings.start == "prior":
+        return (light_prior or LightPrior.load()).estimate(*small_plate(scene), settings.guess)
+    return mirrored if settings.start == "mirrored" else ambient_light(scene)
 
 
 def composite(work: Work, passes: Passes, tone_fg: ToneCurve | None, tone_shadow: ToneCurve | None) -> Image:

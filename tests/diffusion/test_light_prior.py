@@ -117,6 +117,18 @@ def test_composed_with_a_known_direction_the_light_is_there() -> None:
         assert there == pytest.approx(weight + (1 - weight) * chance, rel=1e-3, abs=1e-5)
 
 
+def test_a_chosen_guess_is_where_the_light_is() -> None:
+    """Whichever of the guesses is asked for, the map gains most light there."""
+    torch.manual_seed(3)
+    prior, plate, ahead = _prior(), torch.rand(1, 3, 60, 80), _directions(Camera.looking(80, 60, 60, yaw_deg=70))
+    guesses = prior.hypotheses(plate, ahead)
+    even = prior.estimate(plate, ahead)
+    for number, guess in enumerate(guesses, 1):
+        added = (prior.estimate(plate, ahead, number) - even).mean(-1)
+        brightest = latlong.directions(16, 32).reshape(-1, 3)[int(added.argmax())]
+        assert float(brightest @ guess.direction) > math.cos(math.radians(12))
+
+
 def test_decided_stands_by_the_first_guess() -> None:
     """60 % about one direction, 40 % about the opposite one."""
     rays = latlong.directions(16, 32)

@@ -1,6 +1,8 @@
 """insert(): known light is recovered, runs resume exactly, nothing changes where nothing was inserted."""
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,7 @@ from dipir.diffusion.embedded import EmbeddedPrior
 from dipir.diffusion.toy import GaussianDenoiser
 from dipir.errors import ConfigError, FitError, PriorError, SceneError
 from dipir.fit.loop import minimise
+from dipir.image import latlong
 from dipir.image.metrics import direction_error_deg, si_rmse
 from dipir.methods import insert as method
 from dipir.methods.insert_config import InsertConfig, load_config
@@ -147,6 +150,30 @@ def test_unknown_part_names_the_parts(tmp_path):
 def test_wrong_settings_name_the_nearest_key(bad, match):
     with pytest.raises(ConfigError, match=match):
         quick(bad)
+
+
+@pytest.mark.parametrize("bad", ["light.guess=4", "light.guess=-1", "light.guess=2"])
+def test_guesses_are_those_of_the_light_prior(bad):
+    """QUICK starts from ambient light, of which there are no guesses."""
+    with pytest.raises(ConfigError, match="light.guess: .*accepted"):
+        quick(bad)
+
+
+def test_a_result_names_the_guesses_and_a_chosen_one_lights_the_scene(tmp_path):
+    """result.json holds them as the light prior gives them; with light.guess=2 the main light comes from the second."""
+    config = load_config("default", None, [*QUICK, "light.start=prior", "light.guess=2", "guidance.kind=none"])
+    result = method.insert(sphere_scene(), config)
+    save(result, tmp_path)
+    guesses = json.loads((tmp_path / "result.json").read_text())["provenance"]["light_guesses"]
+    assert len(guesses) >= 2 and all(set(g) == {"azimuth_deg", "elevation_deg", "chance"} for g in guesses)
+    chances = [g["chance"] for g in guesses]
+    assert chances == sorted(chances, reverse=True) and 0 < sum(chances) <= 1
+    even = method.insert(sphere_scene(), replace(config, light=replace(config.light, guess=0)))
+    a, e = (math.radians(guesses[1][k]) for k in ("azimuth_deg", "elevation_deg"))
+    second = torch.tensor([-math.sin(a) * math.cos(e), math.sin(e), -math.cos(a) * math.cos(e)])
+    towards = lambda r: float((r.light.envmap(32, 64).mean(-1) * (latlong.directions(32, 64) @ second > 0.9)).sum()
+                              / r.light.envmap(32, 64).mean(-1).sum())
+    assert towards(result) > 1.2 * towards(even)
 
 
 def test_presets_load_and_unknown_ones_are_listed():
