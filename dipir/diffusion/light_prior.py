@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from dipir.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 
 DEFAULT_PATH = PRIORS / "light.safetensors"
 ARCHITECTURE = "dipir.light_unet.2"
-SETTINGS = ("sharpness", "doubt", "focus")
+SETTINGS = ("sharpness", "focus", "trust")
 SPHERE, PLATE, FLOOR = (32, 64), (96, 128), 0.02
 """Rows and columns of the sphere features and of the plate, radiance added before every logarithm."""
 
@@ -128,30 +128,38 @@ def hypotheses(chance: Tensor, count: int = 3) -> list[Hypothesis]:
     return found
 
 
-def decided(chance: Tensor, doubt: float, focus: float, guess: int = 1) -> Tensor:
-    """Distributions over directions (B, H, W) that stand by one guess, its cone: what is more than ``DECIDED_DEG`` from
-    it counts ``doubt`` times as much, and the part ``focus`` of all lies in a lobe of sharpness 60 (10 degrees) in its
-    middle; both in [0, 1], 1 and 0 change nothing. The mean over all guesses has the smallest expected error, but an
-    object lit by two broad half suns throws no shadow, and no one takes that for a photo."""
+def decided(chance: Tensor, guess: Directions, doubt: float, focus: Tensor) -> Tensor:
+    """Distributions over directions (B, H, W) that stand by one guess (B, 3): what is more than ``DECIDED_DEG`` from it
+    counts ``doubt`` times as much, and the part ``focus`` (B,) of all lies in a lobe of sharpness 60 (10 degrees) there;
+    both in [0, 1], 1 and 0 change nothing. The mean over all guesses has the smallest expected error, but an object lit
+    by broad half suns throws no shadow, and no one takes that for a photo."""
     rays, share = latlong.directions(*chance.shape[1:]).reshape(-1, 3), latlong.solid_angles(*chance.shape[1:])
-    middle = torch.stack([hypotheses(c, guess)[-1].direction for c in chance])
-    cosine, mass = middle @ rays.T, chance.flatten(1)
+    cosine, mass = guess @ rays.T, chance.flatten(1)
     kept = torch.where(cosine > math.cos(math.radians(DECIDED_DEG)), 1.0, doubt) * mass
     lobe = (60 * (cosine - 1)).exp() * share.expand(chance.shape[1:]).flatten()
     unit = lambda x: x / x.sum(1, keepdim=True).clamp_min(1e-12)
-    return ((1 - focus) * unit(kept) + focus * unit(lobe)).reshape_as(chance)
+    return ((1 - focus)[:, None] * unit(kept) + focus[:, None] * unit(lobe)).reshape_as(chance)
+
+
+def sunlike(smooth: EnvMap, energy: Tensor) -> Tensor:
+    """(B,) from 0 to 1 as the dominant light's share of all light rises from 0.5 to 0.65: smooth (B, H, W, 3), energy
+    (B, 3) mean radiance. Below, lamps, windows and bright clouds; above, in the training environments, mostly suns."""
+    share = latlong.solid_angles(*smooth.shape[1:3])[..., None] / (4 * math.pi)
+    level, rest = energy.sum(1), (smooth * share).sum((1, 2, 3))
+    return ((level / (level + rest).clamp_min(1e-12) - 0.5) / 0.15).clamp(0, 1)
 
 
 class LightPrior:
     """Estimates the light of a plate. Make one by :meth:`load`; ``hash`` names the weights in a result. Kept with the
-    weights: ``sharpness``, the exponent on the chance of each direction of the dominant light; ``doubt`` and ``focus``,
-    how far the map stands by the first guess, see :func:`decided`."""
+    weights: ``sharpness``, the exponent on the chance of each direction of the dominant light in the map;
+    ``focus``, how far the map stands by the first guess where the light is :func:`sunlike`, see :func:`decided`;
+    ``trust``, the factor on the chances of guesses that makes them true on average."""
 
-    def __init__(self, net: LightUNet, hash: str = "untrained", sharpness: float = 1.0, doubt: float = 1.0,
-                 focus: float = 0.0) -> None:
+    def __init__(self, net: LightUNet, hash: str = "untrained", sharpness: float = 1.0, focus: float = 0.0,
+                 trust: float = 1.0) -> None:
         self.net = net.eval().requires_grad_(False)
         self.hash = hash
-        self.sharpness, self.doubt, self.focus = sharpness, doubt, focus
+        self.sharpness, self.focus, self.trust = sharpness, focus, trust
 
     @staticmethod
     def load(path: str | Path | None = None) -> LightPrior:
@@ -191,7 +199,8 @@ class LightPrior:
         the first says how far the direction in the estimate can be trusted."""
         yaw_deg, ahead = self._ahead(plate_disp, directions)
         chance = self._chance(self._both(plate_disp, ahead[None]))[0]
-        return hypotheses(latlong.rotate_yaw(chance[..., None], yaw_deg)[..., 0], count)
+        found = hypotheses(latlong.rotate_yaw(chance[..., None], yaw_deg)[..., 0], count)
+        return [replace(guess, chance=self.trust * guess.chance) for guess in found]
 
     def _ahead(self, plate_disp: Image, directions: Directions) -> tuple[float, Directions]:
         if plate_disp.shape != (1, 3, *directions.shape[:2]) or directions.shape[-1] != 3:
@@ -205,13 +214,16 @@ class LightPrior:
         both = self._both(plate_disp, directions)
         smooth = _unmirrored(both.smooth.clamp(*_LOG_RANGE).exp().permute(0, 2, 3, 1))
         energy = torch.stack(both.energy.clamp(*_LOG_RANGE).exp().chunk(2)).mean(0)
-        doubt, focus = (0.0, CHOSEN_FOCUS) if guess else (self.doubt, self.focus)
-        return smooth + spread(energy, decided(self._chance(both), doubt, focus, guess or 1))
+        chance = self._chance(both)
+        place = torch.stack([hypotheses(c, guess or 1)[-1].direction for c in chance])
+        chance = chance ** self.sharpness / (chance ** self.sharpness).sum((1, 2), keepdim=True)
+        doubt, focus = (0.0, torch.full((len(smooth),), CHOSEN_FOCUS)) if guess else (
+            1.0, self.focus * sunlike(smooth, energy))
+        return smooth + spread(energy, decided(chance, place, doubt, focus))
 
     def _chance(self, both: LightEstimate) -> Tensor:
         """(B, H, W) distribution over directions from those of the plates and of their mirror images."""
-        chance = _unmirrored(both.direction.flatten(1).softmax(1).reshape_as(both.direction)) ** self.sharpness
-        return chance / chance.sum((1, 2), keepdim=True)
+        return _unmirrored(both.direction.flatten(1).softmax(1).reshape_as(both.direction))
 
     @torch.no_grad()
     def _both(self, plate_disp: Image, directions: Directions) -> LightEstimate:

@@ -277,10 +277,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--export", type=Path, help="write the best weights here")
     parser.add_argument("--sharpness", type=float, default=1.0, help="exponent on the chance of each direction of the "
                                                                      "dominant light, kept with the weights")
-    parser.add_argument("--doubt", type=float, default=1.0, help="part of the chance far from the first guess that "
-                                                                 "stays in the map, kept with the weights")
     parser.add_argument("--focus", type=float, default=0.0, help="part of the dominant light in a lobe at the first "
                                                                  "guess, kept with the weights")
+    parser.add_argument("--trust", type=float, default=1.0, help="factor on the chances of guesses, kept with the "
+                                                                 "weights")
     parser.add_argument("--evaluate", type=Path, nargs="?", const=DEFAULT_PATH, help="only judge these weights")
     parser.add_argument("--split", default="val", choices=("train", "val"))
     parser.add_argument("--yaws", type=int, default=8, help="plates of each environment when judging")
@@ -299,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start = LightPrior.load(args.start).net.requires_grad_(True) if args.start else None
     prior, trained = train_light_prior(config, None if args.no_procedural else procedural_pairs(args.views),
                                        name=args.name, on_event=_report, start=start)
-    prior.sharpness, prior.doubt, prior.focus = args.sharpness, args.doubt, args.focus
+    prior.sharpness, prior.focus, prior.trust = args.sharpness, args.focus, args.trust
     if args.export:
         prior.save(args.export, {"steps": str(trained.step)})
     sys.stdout.write(table(evaluate_light_prior(prior, args.split, args.yaws, args.seed)) + "\n")

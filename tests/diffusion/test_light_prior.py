@@ -19,6 +19,7 @@ from dipir.diffusion.light_prior import (
     features,
     fill,
     hypotheses,
+    sunlike,
 )
 from dipir.errors import PriorError
 from dipir.image import latlong
@@ -129,6 +130,14 @@ def test_a_chosen_guess_is_where_the_light_is() -> None:
         assert float(brightest @ guess.direction) > math.cos(math.radians(12))
 
 
+@pytest.mark.parametrize("share, expected", [(0.2, 0.0), (0.5, 0.0), (0.575, 0.5), (0.65, 1.0), (0.9, 1.0)])
+def test_sunlike_is_a_ramp_over_the_dominant_share(share: float, expected: float) -> None:
+    """A smooth map of radiance 1 - share and a dominant light of mean radiance share, in any unit."""
+    for unit in (0.1, 30.0):
+        got = sunlike(torch.full((1, 16, 32, 3), unit * (1 - share)), torch.full((1, 3), unit * share))
+        assert float(got) == pytest.approx(expected, abs=1e-3)
+
+
 def test_decided_stands_by_the_first_guess() -> None:
     """60 % about one direction, 40 % about the opposite one."""
     rays = latlong.directions(16, 32)
@@ -137,12 +146,12 @@ def test_decided_stands_by_the_first_guess() -> None:
     lobe = lambda axis: (20 * (rays @ axis - 1)).exp() * share / ((20 * (rays @ axis - 1)).exp() * share).sum()
     chance = (0.6 * lobe(first) + 0.4 * lobe(second))[None]
     near = lambda x, axis, degrees: float(x[0][rays @ axis > math.cos(math.radians(degrees))].sum())
-    torch.testing.assert_close(decided(chance, 1.0, 0.0), chance)
-    half = decided(chance, 0.5, 0.0)
+    torch.testing.assert_close(decided(chance, first[None], 1.0, torch.zeros(1)), chance)
+    half = decided(chance, first[None], 0.5, torch.zeros(1))
     assert half.sum() == pytest.approx(1, abs=1e-5)
     assert near(half, second, 40) / near(half, first, 40) == pytest.approx(0.5 * 0.4 / 0.6, rel=0.05)
-    assert near(decided(chance, 0.0, 0.0), second, 40) < 0.01
-    focused = decided(chance, 1.0, 0.7)
+    assert near(decided(chance, first[None], 0.0, torch.zeros(1)), second, 40) < 0.01
+    focused = decided(chance, first[None], 1.0, torch.tensor([0.7]))
     assert focused.sum() == pytest.approx(1, abs=1e-5)
     assert near(focused, first, 25) == pytest.approx(0.7 * 0.98 + 0.3 * near(chance, first, 25), abs=0.03)
 
