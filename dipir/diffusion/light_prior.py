@@ -129,8 +129,8 @@ def hypotheses(chance: Tensor, count: int = 3) -> list[Hypothesis]:
 
 
 def decided(chance: Tensor, guess: Directions, doubt: float, focus: Tensor) -> Tensor:
-    """Distributions over directions (B, H, W) that stand by one guess (B, 3): what is more than ``DECIDED_DEG`` from it
-    counts ``doubt`` times as much, and the part ``focus`` (B,) of all lies in a lobe of sharpness 60 (10 degrees) there;
+    """Distributions over directions (B, H, W) that stand by one guess (B, 3): what is over ``DECIDED_DEG`` away from it
+    counts ``doubt`` times as much, the part ``focus`` (B,) of all lies in a lobe of sharpness 60 (10 degrees) there;
     both in [0, 1], 1 and 0 change nothing. The mean over all guesses has the smallest expected error, but an object lit
     by broad half suns throws no shadow, and no one takes that for a photo."""
     rays, share = latlong.directions(*chance.shape[1:]).reshape(-1, 3), latlong.solid_angles(*chance.shape[1:])
