@@ -51,13 +51,18 @@ def stored(path: Path, metadata: Mapping[str, str], key: str) -> int:
     return rows
 
 
+def check_numbers(prefix: str, count: int, workers: int) -> None:
+    """ConfigError for numbers out of range, before anything is written."""
+    if count < 1 or workers < 1:
+        raise ConfigError(f"{prefix}: count {count} and workers {workers} were given; both must be at least 1")
+
+
 def generate(count: int, folder: Path, prefix: str, shard: int, is_whole: Callable[[Path, range], bool],
              make: Callable[..., None], arguments: tuple, workers: int,
              on_event: Callable[[Event], None] | None = None) -> Path:
     """Make items 0 ... count - 1 in files ``prefix_START`` of ``shard`` items each, but for the files that ``is_whole``
     accepts. Returns the folder. ConfigError for numbers out of range, RenderError when a worker fails."""
-    if count < 1 or workers < 1:
-        raise ConfigError(f"{prefix}: count {count} and workers {workers} were given; both must be at least 1")
+    check_numbers(prefix, count, workers)
     folder.mkdir(parents=True, exist_ok=True)
     ranges = [range(start, min(start + shard, count)) for start in range(0, count, shard)]
     files = [(folder / f"{prefix}_{indices.start:06d}.safetensors", indices) for indices in ranges]

@@ -187,6 +187,7 @@ def generate(scenes: int, out_dir: str | Path | None = None, seed: int = 0, work
     there are kept. ``panoramas``: photographed ones whose patches lie on some of the surfaces. Returns the folder.
     ConfigError for a folder of another set or numbers out of range, RenderError when a worker fails."""
     folder = Path(out_dir) if out_dir is not None else default_dir()
+    shards.check_numbers("views", scenes, workers)
     patches = photo_textures.stored(panoramas, folder) if panoramas else None
     metadata = _metadata(seed, settings, patches)
     return shards.generate(scenes, folder, "views", settings.shard,

@@ -26,7 +26,7 @@ def test_unknown_kind(capsys):
 def test_a_finished_set_is_kept_and_drawn(tmp_path, capsys, monkeypatch):
     folder = views.generate(1, tmp_path / "set", settings=TINY)
     generate = views.generate
-    monkeypatch.setattr(views, "generate", lambda *a: generate(*a, settings=TINY))
+    monkeypatch.setattr(views, "generate", lambda *a, **_: generate(*a, settings=TINY))
     before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
     words = ["synth", "views", "--count", "1", "--out", str(folder), "--sheet", str(tmp_path / "sheet.png")]
     assert cli.main(words) == 0
