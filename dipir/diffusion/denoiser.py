@@ -20,6 +20,7 @@ class Condition:
     text_pooled : (B, P) pooled embedding (SD XL), or None
     size : (B, 6) SD XL size conditioning, or None
     planes : (B, C, h, w) image-shaped conditions of the embedded priors (plate, G-buffers), or None
+    vector : (B, V) numbers of the embedded priors (light direction, palette), or None
     control : (B, 3, H, W) ControlNet image, or None
     """
 
@@ -27,6 +28,7 @@ class Condition:
     text_pooled: Tensor | None = None
     size: Tensor | None = None
     planes: Tensor | None = None
+    vector: Tensor | None = None
     control: Tensor | None = None
 
 

@@ -1,0 +1,100 @@
+"""Where light comes from, as numbers and as words.
+
+Azimuth in degrees: 0 = from the camera, +90 = from the picture's right, 180 = from behind the subject. Elevation: 0 =
+level, 90 = from above, -90 = from below. As a vector, seen from the camera: +x right, +y up, +z towards the camera.
+"""
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dipir.errors import ConfigError, nearest
+
+HARD_DEG, NORMAL_DEG, SOFT_DEG = 4.0, 12.0, 35.0
+
+_PLACES = {"left": (-90, 15), "right": (90, 15), "front": (0, 15), "behind": (180, 25), "above": (0, 90),
+           "below": (0, -60), "upper left": (-60, 45), "upper right": (60, 45), "lower left": (-70, -35),
+           "lower right": (70, -35), "front left": (-45, 20), "front right": (45, 20), "back left": (-135, 25),
+           "back right": (135, 25), "rim": (160, 35), "sunset": (-80, 8), "noon": (20, 75)}
+_SAME = {"top left": "upper left", "top right": "upper right", "bottom left": "lower left",
+         "bottom right": "lower right", "top": "above", "overhead": "above", "bottom": "below", "underneath": "below",
+         "back": "behind", "rear": "behind", "backlight": "behind", "backlit": "behind", "camera": "front",
+         "sunrise": "sunset", "midday": "noon"}
+_SIZES = {"soft": SOFT_DEG, "hard": HARD_DEG, "harsh": HARD_DEG, "diffuse": SOFT_DEG}
+_FILLERS = {"a", "an", "the", "light", "lit", "lighting", "lights", "from", "of", "with", "in", "at", "and", "side",
+            "is", "strong", "coming", "sun", "sunlight", "to", "photo", "picture", "image", "by", "on", "it"}
+
+
+@dataclass(frozen=True)
+class LightDirection:
+    """azimuth_deg in [-180, 360], elevation_deg in [-90, 90] (ConfigError otherwise);  size_deg : half width of the
+    light at half its brightness, 1 to 60: small = hard shadows"""
+
+    azimuth_deg: float
+    elevation_deg: float
+    size_deg: float = NORMAL_DEG
+
+    def __post_init__(self) -> None:
+        given = f"direction {self.azimuth_deg:g},{self.elevation_deg:g} with size {self.size_deg:g}"
+        accepted = ("accepted are azimuths from -180 to 360 degrees (0 = from the camera, 90 = from the picture's "
+                    "right), elevations from -90 to 90 and sizes from 1 to 60.")
+        if not (-180 <= self.azimuth_deg <= 360 and -90 <= self.elevation_deg <= 90 and 1 <= self.size_deg <= 60):
+            raise ConfigError(f"{given}: out of range; {accepted}")
+
+    @property
+    def vector(self) -> Tensor:
+        """(3,) float32 unit vector towards the light: +x the picture's right, +y up, +z towards the camera."""
+        return vector_of(self.azimuth_deg, self.elevation_deg)
+
+
+def vector_of(azimuth_deg: float, elevation_deg: float) -> Tensor:
+    """(3,) float32 unit vector of a direction in degrees, see :class:`LightDirection`."""
+    a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
+    return torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
+
+
+def angles_of(vector: Tensor) -> tuple[float, float]:
+    """(azimuth, elevation) in degrees of a vector (3,) of any length but 0: the inverse of :func:`vector_of`."""
+    x, y, z = (float(v) for v in vector.double() / vector.double().norm())
+    return math.degrees(math.atan2(x, z)), math.degrees(math.asin(max(-1.0, min(1.0, y))))
+
+
+def understood() -> str:
+    """The words that :func:`parse_words` knows, for error messages and help."""
+    return ", ".join([*_PLACES, *_SAME, *_SIZES]) + "; or two numbers: azimuth,elevation in degrees"
+
+
+def parse_words(text: str) -> LightDirection:
+    """"light from the upper left", "soft rim light", "from the left and above", "30,45": a direction. Several places
+    are averaged as vectors. ConfigError for words it does not know, or for no direction at all."""
+    numbers = re.findall(r"[-+]?\d+(?:\.\d+)?", text)
+    words = re.findall(r"[a-z]+", text.lower())
+    places, size, unknown = [], NORMAL_DEG, []
+    while words:
+        pair, word = " ".join(words[:2]), words[0]
+        known = pair if pair in _PLACES or pair in _SAME else word
+        if known in _PLACES or known in _SAME:
+            places.append(_PLACES[_SAME.get(known, known)])
+        elif word in _SIZES:
+            size = _SIZES[word]
+        elif word not in _FILLERS | {"azimuth", "elevation", "degrees", "deg"}:
+            unknown.append(word)
+        words = words[len(known.split()):]
+    if unknown:
+        raise ConfigError(f"'{text}': {', '.join(unknown)} not understood.{nearest(unknown[0], [*_PLACES, *_SAME])} "
+                          f"Understood are: {understood()}. Other prompts need a model that knows text (--prior).")
+    if len(numbers) == 2 and not places:
+        return LightDirection(float(numbers[0]), float(numbers[1]), size)
+    if not places or numbers:
+        raise ConfigError(f"'{text}': no direction in it. Understood are: {understood()}.")
+    if len(places) == 1:
+        return LightDirection(*map(float, places[0]), size)
+    vectors = torch.stack([vector_of(*place) for place in places])
+    total = vectors.sum(0)
+    if float((vectors @ vectors.T).min()) < math.cos(math.radians(140)):
+        raise ConfigError(f"'{text}': the directions oppose each other; name one, or two that are not opposite.")
+    return replace(LightDirection(*angles_of(total)), size_deg=size)
