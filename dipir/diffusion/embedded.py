@@ -12,8 +12,7 @@ from torch import Tensor
 
 from dipir.arrays import Image
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
-from dipir.diffusion.weights import PRIORS, read_weights, write_weights
-from dipir.errors import PriorError
+from dipir.diffusion.weights import PRIORS, read_network, write_weights
 from dipir.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 
 DEFAULT_PATH = PRIORS / "insert.safetensors"
@@ -34,16 +33,8 @@ class EmbeddedPrior(AbstractDenoiser):
     @staticmethod
     def load(path: str | Path | None = None) -> EmbeddedPrior:
         """Weights from a .safetensors file, by default the ones that ship. PriorError when they cannot be used."""
-        path = Path(path or DEFAULT_PATH)
-        state, meta = read_weights(path, ARCHITECTURE, "dipir prior train insert")
-        try:
-            settings = json.loads(meta["config"])
-            net = CompositeUNet(CompositeUNetConfig(
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}))
-            net.load_state_dict(state)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise PriorError(f"{path}: weights and configuration do not fit together; "
-                             "use the unchanged file") from error
+        net, meta = read_network(Path(path or DEFAULT_PATH), ARCHITECTURE, "dipir prior train insert",
+                                 lambda settings: CompositeUNet(CompositeUNetConfig(**settings)))
         return EmbeddedPrior(net, meta["hash"])
 
     @staticmethod

@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from dipir.errors import PriorError
 
@@ -46,6 +47,21 @@ def read_weights(path: Path, architecture: str, command: str) -> tuple[dict[str,
         raise PriorError(f"{path}: the weights do not agree with their checksum; "
                          f"fetch the file again or remake it with `{command}`.")
     return state, meta
+
+
+def read_network(path: Path, architecture: str, command: str,
+                 build: Callable[[dict], nn.Module]) -> tuple[nn.Module, dict[str, str]]:
+    """(network with its weights, metadata). ``build`` makes the network from the stored configuration, whose lists
+    become tuples. PriorError as of :func:`read_weights`, and when weights and configuration do not fit together."""
+    state, meta = read_weights(path, architecture, command)
+    try:
+        settings = json.loads(meta["config"])
+        net = build({key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+        net.load_state_dict(state)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise PriorError(f"{path}: weights and configuration do not fit together; use the unchanged file "
+                         f"or remake it with `{command}`.") from error
+    return net, meta
 
 
 def write_weights(path: str | Path, state: Mapping[str, Tensor], architecture: str, config_json: str,

@@ -1,4 +1,4 @@
-"""A conditional U-Net of the small pixel-space priors, preconditioned as in EDM around a picture that is a first guess."""
+"""A conditional U-Net of the small pixel-space priors, preconditioned as in EDM around a first guess (a picture)."""
 from __future__ import annotations
 
 import math
