@@ -1,4 +1,4 @@
-"""The command line: ``dipir insert|render|init|synth|prior|bench|doctor``.
+"""The command line: ``dipir insert|render|init|relight|synth|prior|bench|doctor``.
 
 This module imports nothing heavy, so that ``dipir --help`` is quick; each verb imports what it needs.
 
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dipir
-from dipir.apps import synth, verbs
+from dipir.apps import relight, synth, verbs
 from dipir.errors import DipirError, nearest
 
 FITTED = ("light", "tone", "material", "emission")
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DipirError as problem:
         return _fail(args, str(problem))
     except KeyboardInterrupt:
-        resume = " The same command with --resume continues." if args.command == "insert" else ""
+        resume = " The same command with --resume continues." if args.command in ("insert", "relight") else ""
         print(f"dipir: interrupted.{resume}", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -92,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     _insert(commands)
     _render(commands)
     _init(commands)
+    relight.add_parser(commands, _common, _pair, _natural)
     synth.add_parser(commands)
     _prior(commands)
     _bench(commands)

@@ -55,8 +55,8 @@ class Progress:
         if self._json:
             self._line({"event": "done", "out": str(out)})
         elif not self._quiet:
-            picture = out / "composite.png"
-            print(picture if picture.exists() else out, file=self._stream, flush=True)
+            pictures = [out / name for name in ("composite.png", "relit.png") if (out / name).exists()]
+            print(pictures[0] if pictures else out, file=self._stream, flush=True)
 
     def __enter__(self) -> Progress:
         return self

@@ -6,8 +6,10 @@ import os
 import time
 from pathlib import Path
 
-KINDS = ("views", "panoramas")
-_DEFAULTS = {"views": 800, "panoramas": 1200}
+from dipir.errors import ConfigError
+
+KINDS = ("views", "panoramas", "relit", "sketches")
+_DEFAULTS = {"views": 800, "panoramas": 1200, "relit": 2400, "sketches": 900}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -15,70 +17,136 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p = commands.add_parser(
         "synth", help="make training data with our own renderer",
         description="views: plates of procedural scenes, each with the light at its insertion point (28 a scene). "
-                    "panoramas: whole HDR environments, for training composites. Deterministic for a seed; what is "
-                    "there is kept, so a stopped run goes on.")
+                    "panoramas: whole HDR environments, for training composites. relit: objects before a backdrop, "
+                    "each under twelve lights around it. sketches: drawings and their coloured pictures. Deterministic "
+                    "for a seed; what is there is kept, so a stopped run goes on.")
     p.add_argument("kind", choices=KINDS)
-    p.add_argument("--count", type=int, metavar="N", help="scenes or panoramas in all (default: 800, 1200)")
-    p.add_argument("--out", type=Path, metavar="DIR", help="default: views/ or panoramas/ in ~/.cache/dipir "
-                                                           "(or $DIPIR_CACHE)")
+    p.add_argument("--count", type=int, metavar="N",
+                   help=f"scenes in all (default: {', '.join(f'{n} {k}' for k, n in _DEFAULTS.items())})")
+    p.add_argument("--out", type=Path, metavar="DIR", help="default: a folder in ~/.cache/dipir (or $DIPIR_CACHE)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
     p.add_argument("--drawn", action="store_true",
-                   help="views with drawn textures alone; otherwise patches of the `train` panoramas of the data "
-                        "folder (DIPIR_DATA) lie on some surfaces, if there is one")
+                   help="procedural things alone; otherwise patches of the `train` panoramas lie on some surfaces of "
+                        "views, and some objects are `train` meshes, where there is a data folder (DIPIR_DATA)")
     p.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw 48 of them beside their light")
+    p.add_argument("--export", type=Path, metavar="DIR", help="relit: also write pairs in the folder format of "
+                                                              "diffusers' ControlNet and LoRA training scripts")
+    p.add_argument("--pairs", type=int, default=1000, help="pairs to export")
+    p.add_argument("--export-size", type=int, default=512, metavar="PX", help="their side")
     p.add_argument("--quiet", action="store_true", help="errors only")
     p.add_argument("--log", choices=("text", "json"), default="text")
     p.set_defaults(verb=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the set, print the rate, draw the sheet."""
+    """Make the set, print the rate, draw the sheet, export."""
     from dipir.apps.progress import Progress
-    from dipir.methods.prior_light import DATA, real_panoramas
-    from dipir.synth import panoramas, views
 
-    count = args.count if args.count is not None else _DEFAULTS[args.kind]
-    photographs = args.kind == "views" and not args.drawn and (DATA / "splits.json").is_file()
+    if args.export and args.kind != "relit":
+        raise ConfigError(f"--export was given with {args.kind}; pairs are made of relit scenes: `dipir synth relit "
+                          "--export DIR`.")
     began = time.monotonic()
     steps = []
     with Progress(None, log=args.log, quiet=args.quiet) as progress:
         def on_event(event) -> None:
             steps.append(event.step)
             progress(event)
-        common = count, args.out, args.seed, args.workers, on_event
-        if args.kind == "views":
-            folder = views.generate(*common, panoramas=real_panoramas("train") if photographs else ())
-        else:
-            folder = panoramas.generate(*common)
+
+        folder = _generate(args, on_event)
         if args.sheet:
             draw_sheet(args.kind, folder, args.sheet)
+        if args.export:
+            from dipir.synth import relit, relit_export
+
+            relit_export.export(relit.load(folder), args.export, args.pairs, args.export_size, args.seed, progress)
         if steps and args.log == "text" and not args.quiet:
             print(f"{time.monotonic() - began:.0f} s, {args.workers} processes")
-        progress.done(folder)
+        progress.done(args.export or folder)
     return 0
+
+
+def _generate(args: argparse.Namespace, on_event) -> Path:
+    """The folder with the whole set."""
+    from dipir.methods.prior_insert import training_meshes
+    from dipir.methods.prior_light import DATA, real_panoramas
+    from dipir.synth import panoramas, relit, sketches, views
+
+    real = not args.drawn and (DATA / "splits.json").is_file()
+    count = args.count if args.count is not None else _DEFAULTS[args.kind]
+    common = count, args.out, args.seed, args.workers, on_event
+    if args.kind == "views":
+        return views.generate(*common, panoramas=real_panoramas("train") if real else ())
+    if args.kind == "panoramas":
+        return panoramas.generate(*common)
+    maker = relit if args.kind == "relit" else sketches
+    return maker.generate(*common, meshes=training_meshes("train") if real else ())
 
 
 def draw_sheet(kind: str, folder: Path, path: Path) -> None:
     """48 items spread over the set: views beside their light (the frame of the light turns with the camera, which
-    looks to its middle), panoramas alone."""
+    looks to its middle), panoramas alone, relit scenes under four lights, drawings beside their pictures."""
+    import torch
+
+    from dipir.image.files import write_png
+
+    tiles = {"views": _view_tiles, "panoramas": _panorama_tiles, "relit": _relit_tiles,
+             "sketches": _sketch_tiles}[kind](folder)
+    rows = [torch.cat(list(tiles[i:i + 4]), -1) for i in range(0, len(tiles), 4)]
+    write_png(path, torch.cat(rows, -2)[None])
+
+
+def _spread(count: int):
+    """Rows of 48 items, evenly spread."""
+    import torch
+
+    return torch.linspace(0, count - 1, 48).long()
+
+
+def _view_tiles(folder: Path):
     import torch
     from torch.nn import functional
 
     from dipir.image.color import linear_to_srgb
-    from dipir.image.files import write_png
-    from dipir.synth import panoramas, views
+    from dipir.synth import views
 
-    if kind == "views":
-        stored = views.load(folder)
-        rows = torch.linspace(0, len(stored["plate"]) - 1, 48).long()
-        env = functional.interpolate(stored["env"][rows].permute(0, 3, 1, 2), (96, 192), mode="nearest")
-        plate = functional.interpolate(stored["plate"][rows].float(), (96, 128), mode="bilinear")
-        tiles = torch.cat([0.75 * plate, 0.4 * env], -1)
-    else:
-        maps, _ = panoramas.load(folder)
-        rows = torch.linspace(0, len(maps) - 1, 48).long()
-        tiles = functional.interpolate(maps[rows].permute(0, 3, 1, 2), (128, 256), mode="area")
-    tiles = linear_to_srgb(tiles.clamp(0, 1))
-    rows = [torch.cat(list(tiles[i:i + 4]), -1) for i in range(0, len(tiles), 4)]
-    write_png(path, torch.cat(rows, -2)[None])
+    stored = views.load(folder)
+    rows = _spread(len(stored["plate"]))
+    env = functional.interpolate(stored["env"][rows].permute(0, 3, 1, 2), (96, 192), mode="nearest")
+    plate = functional.interpolate(stored["plate"][rows].float(), (96, 128), mode="bilinear")
+    return linear_to_srgb(torch.cat([0.75 * plate, 0.4 * env], -1).clamp(0, 1))
+
+
+def _panorama_tiles(folder: Path):
+    from torch.nn import functional
+
+    from dipir.image.color import linear_to_srgb
+    from dipir.synth import panoramas
+
+    maps, _ = panoramas.load(folder)
+    return linear_to_srgb(functional.interpolate(maps[_spread(len(maps))].permute(0, 3, 1, 2), (128, 256),
+                                                 mode="area").clamp(0, 1))
+
+
+def _relit_tiles(folder: Path):
+    import torch
+
+    from dipir.image.color import linear_to_srgb
+    from dipir.synth import relit
+
+    data = relit.load(folder)
+    rows = _spread(len(data))
+    lit = relit.decode(data.lit[rows][:, ::3][:, :4]) + 0.15 * relit.decode(data.sky[rows])[:, None]
+    return linear_to_srgb((0.7 * torch.cat(lit.unbind(1), -1)).clamp(0, 1))
+
+
+def _sketch_tiles(folder: Path):
+    import numpy as np
+    import torch
+
+    from dipir.synth import sketch_styles, sketches
+
+    recorded = sketches.load(folder)
+    count = len(next(iter(recorded.values())))
+    pairs = sketch_styles.draw(np.random.default_rng(0), recorded, _spread(count).numpy())
+    return torch.cat([pairs.drawing.expand(-1, 3, -1, -1), pairs.picture], -1)

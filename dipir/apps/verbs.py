@@ -33,7 +33,7 @@ def insert(args: argparse.Namespace) -> int:
     config = method.load_config(args.preset, args.config, overrides_of(args))
     estimate = _estimate(scene_file)
     scene = build_scene(scene_file, str(args.inputs[0]), estimate)
-    with _out_folder(args.out or Path("out") / scene.name) as out, \
+    with out_folder(args.out or Path("out") / scene.name) as out, \
             Progress(out, log=args.log, quiet=args.quiet) as progress:
         prior, light_prior = method.ready(config)
         _show_camera(scene, estimate, out, args.quiet)
@@ -53,7 +53,7 @@ def render(args: argparse.Namespace) -> int:
 
     # Reading the result first names a wrong folder before the new one is made.
     load_result(args.result)
-    with _out_folder(args.out or args.result / "render") as out, \
+    with out_folder(args.out or args.result / "render") as out, \
             Progress(out, log=args.log, quiet=args.quiet) as progress:
         result = method.render_result(args.result, args.asset, args.size, args.spp, progress)
         save(result, out)
@@ -62,7 +62,7 @@ def render(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _out_folder(path: Path) -> Iterator[Path]:
+def out_folder(path: Path) -> Iterator[Path]:
     """The folder, made and proved writable; taken away again when the run fails before anything was put into it."""
     from dipir.methods.result import prepare_out
 

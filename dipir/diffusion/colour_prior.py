@@ -26,7 +26,8 @@ DEFAULT_PATH = PRIORS / "colour.safetensors"
 ARCHITECTURE = "dipir.colour_unet.1"
 SIZE = 64
 """Height and width that it was trained at."""
-COLOUR_NET = ConditionalUNetConfig(planes=3, vector=VECTOR, channels=(32, 64, 96), embedding=160, sigma_data=0.25)
+COLOUR_NET = ConditionalUNetConfig(planes=3, vector=VECTOR, channels=(32, 48, 80), blocks=1, embedding=128,
+                                   sigma_data=0.4)
 
 
 @final

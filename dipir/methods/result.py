@@ -6,11 +6,13 @@ parameters, seeds, versions, hashes), ``history.csv``, ``report.html``.
 """
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,10 +105,19 @@ def save(result: Result, out_dir: str | Path) -> Path:
     """Write all files of ``result`` into ``out_dir`` and return it. They are written aside and moved in together at the
     end: a full disk leaves the folder as it was. Raises DipirError when something cannot be written."""
     out = prepare_out(out_dir)
+    with written_aside(out) as aside:
+        _write_all(result, aside)
+    return out
+
+
+@contextlib.contextmanager
+def written_aside(out: Path) -> Iterator[Path]:
+    """A folder inside ``out`` whose files are moved into ``out`` when the block ends well; taken away otherwise. Raises
+    ImageError when something cannot be written."""
     aside = out / f".dipir-save-{os.getpid()}"
     try:
         aside.mkdir(exist_ok=True)
-        _write_all(result, aside)
+        yield aside
         for file in sorted(aside.iterdir()):
             os.replace(file, out / file.name)
     except OSError as problem:
@@ -114,7 +125,6 @@ def save(result: Result, out_dir: str | Path) -> Path:
                          "another folder with --out.") from problem
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return out
 
 
 def _write_all(result: Result, out: Path) -> None:

@@ -1,16 +1,18 @@
 """A resumable training loop for the priors: Adam, EMA, checkpoints, a time budget, the best weights on validation."""
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -102,6 +104,33 @@ def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, valid
     run.save()
     best = run.best if run.best is not None else run.ema.state_dict()
     return Trained(run.step, run.step >= config.steps, best, run.best_score)
+
+
+# ------------------------------------------------------------------------------------------------------- command line
+def add_options(parser: argparse.ArgumentParser, config: TrainConfig, batch: int, name: str, path: Path) -> None:
+    """The options that the trainers have in common; ``path`` : where the weights that ship lie."""
+    parser.add_argument("--minutes", type=float, default=60, help="wall time of training (resumes next time)")
+    parser.add_argument("--steps", type=int, default=config.steps)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rate", type=float, default=config.rate, help="learning rate at the start")
+    parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast, for processors that have it")
+    parser.add_argument("--start", type=Path, help="weights that a new run begins with")
+    parser.add_argument("--name", default=name, help="checkpoint folder below $DIPIR_CACHE/training")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make missing data")
+    parser.add_argument("--out", type=Path, default=None, help="weights file (default: the one that ships)")
+    parser.add_argument("--evaluate", type=Path, nargs="?", const=path, help="only judge these weights")
+
+
+def with_options(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
+    """``config`` with what :func:`add_options` read."""
+    return replace(config, steps=args.steps, rate=args.rate, bf16=args.bf16)
+
+
+def report(event: Event) -> None:
+    """One line on stdout."""
+    scalars = " ".join(f"{k}={v:.4g}" for k, v in event.scalars.items())
+    sys.stdout.write(f"{event.stage} {event.step}/{event.steps} {scalars}\n")
+    sys.stdout.flush()
 
 
 class _Run:

@@ -50,6 +50,11 @@ class LightDirection:
         """(3,) float32 unit vector towards the light: +x the picture's right, +y up, +z towards the camera."""
         return vector_of(self.azimuth_deg, self.elevation_deg)
 
+    @property
+    def numbers(self) -> Tensor:
+        """(4,) what networks are told: the unit vector and log2(size / 12 degrees) / 2."""
+        return torch.cat([self.vector, torch.tensor([math.log2(self.size_deg / NORMAL_DEG) / 2])])
+
 
 def vector_of(azimuth_deg: float, elevation_deg: float) -> Tensor:
     """(3,) float32 unit vector of a direction in degrees, see :class:`LightDirection`."""
@@ -61,6 +66,15 @@ def angles_of(vector: Tensor) -> tuple[float, float]:
     """(azimuth, elevation) in degrees of a vector (3,) of any length but 0: the inverse of :func:`vector_of`."""
     x, y, z = (float(v) for v in vector.double() / vector.double().norm())
     return math.degrees(math.atan2(x, z)), math.degrees(math.asin(max(-1.0, min(1.0, y))))
+
+
+def side_of(azimuth_deg: float, elevation_deg: float) -> str:
+    """The nearest of eight sides, "above" or "below": "the front right"."""
+    if abs(elevation_deg) > 60:
+        return "above" if elevation_deg > 0 else "below"
+    sides = ("the front", "the front right", "the right", "the back right", "behind", "the back left", "the left",
+             "the front left")
+    return sides[round(azimuth_deg / 45) % 8]
 
 
 def understood() -> str:

@@ -19,7 +19,7 @@ from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.scene.asset import Asset, load_asset
 from dipir.synth import shards
-from dipir.synth.relit_scenes import KINDS, dome_lights, light_map, light_numbers, random_scene
+from dipir.synth.relit_scenes import KINDS, dome_lights, light_map, random_scene
 
 VERSION = 1
 BRIGHTEST = 8.0
@@ -47,7 +47,7 @@ class RelitSet:
 
     lit : (S, L, 3, H, W) uint8, :func:`decode` gives linear radiance, premultiplied by ``alpha``
     sky : (S, 3, H, W) uint8, the same under ambient light of mean radiance 1
-    light : (S, L, 4) float32, ``relit_scenes.light_numbers``
+    light : (S, L, 4) float32, ``LightDirection.numbers``
     alpha, subject : (S, 1, H, W) uint8 coverage by anything, by the objects
     albedo : (S, 3, H, W) uint8, linear, 255 = 1;  normal : (S, 3, H, W) int8, 127 = 1, +x the picture's right, +y up,
     +z towards the camera (the camera's heading, not its tilt);  kind : (S,) int64, index in ``KINDS``
@@ -97,7 +97,8 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = Re
     subject = g.alpha * ((g.object_id > 0) & (g.object_id <= made.objects))
     normal = torch.cat([-g.normal[:, :1], g.normal[:, 1:2], -g.normal[:, 2:]], 1)
     byte = lambda x: (x.clamp(0, 1) * 255).round().byte()
-    return RelitSet(encode(lit)[None], encode(ambient)[None], light_numbers(lights)[None], byte(g.alpha), byte(subject),
+    numbers = torch.stack([light.numbers for light in lights])
+    return RelitSet(encode(lit)[None], encode(ambient)[None], numbers[None], byte(g.alpha), byte(subject),
                     byte(g.albedo), (normal * 127).round().to(torch.int8), torch.tensor([KINDS.index(made.kind)]))
 
 
@@ -113,8 +114,8 @@ def solid(asset: Asset) -> bool:
 
 # ----------------------------------------------------------------------------------------------------------- on disk
 def default_dir() -> Path:
-    """Where sets are kept unless told otherwise."""
-    return shards.cache_dir() / "relit"
+    """``relit/vN`` in the cache folder."""
+    return shards.cache_dir() / "relit" / f"v{VERSION}"
 
 
 def _metadata(seed: int, settings: RelitSettings, meshes: Sequence[Path]) -> dict[str, str]:

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
 from dipir.arrays import EnvMap, split_seed
 from dipir.image import latlong
@@ -25,6 +25,7 @@ KINDS = ("stage", "floor", "wall", "free")
 """Floor and wall; floor alone; wall alone, the object floats before it; nothing behind the object."""
 _SHARES = (0.4, 0.2, 0.15, 0.25)
 _RING, _DOME = 8, 3
+_TEXTURE = 128
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def random_scene(seed: int, size: int, meshes: Sequence[Asset] = (), mesh_share:
     if kind in ("stage", "wall"):
         backdrop.append(_panel(rng, "wall", low, far + rng.uniform(0.05, 1.5)))
     blank = torch.zeros(1, 3, size, size)
-    scene = Scene(Plate(blank, blank), camera, (*placed, *backdrop))
+    scene = Scene(Plate(blank, blank), camera, tuple(_alike(o) for o in (*placed, *backdrop)))
     return RelitScene(scene, kind, len(placed), random_sky(rng))
 
 
@@ -110,6 +111,29 @@ def _panel(rng: np.random.Generator, name: str, height: float, depth: float) -> 
     return PlacedAsset(Asset((part,)), np.eye(4), name)
 
 
+def _alike(placed: PlacedAsset) -> PlacedAsset:
+    """The same thing with all textures, of one size: the renderer would compile a kernel for every other mixture of
+    textures and sizes, which takes longer than all the pictures of a scene."""
+    parts = []
+    for part in placed.asset.parts:
+        m = part.material
+        filled = {"base_color_texture": m.base_color, "roughness_texture": m.roughness,
+                  "metallic_texture": m.metallic, "normal_texture": (0.5, 0.5, 1.0)}
+        textures = {name: _texture(getattr(m, name), value) for name, value in filled.items()}
+        uvs = np.zeros((len(part.vertices), 2), np.float32) if part.uvs is None else part.uvs
+        material = replace(m, **textures, emission=(0.0, 0.0, 0.0), emission_texture=None)
+        parts.append(replace(part, material=material, uvs=uvs))
+    return replace(placed, asset=Asset(tuple(parts)))
+
+
+def _texture(texture: np.ndarray | None, value: float | tuple[float, ...]) -> np.ndarray:
+    """A texture at the common size, even where there is none."""
+    if texture is None:
+        return np.full((_TEXTURE, _TEXTURE, *np.shape(value)), value, np.float32)
+    method = cv2.INTER_AREA if texture.shape[0] > _TEXTURE else cv2.INTER_LINEAR
+    return cv2.resize(texture, (_TEXTURE, _TEXTURE), interpolation=method)
+
+
 def random_sky(rng: np.random.Generator, height: int = 16) -> EnvMap:
     """(height, 2 height, 3) ambient radiance with mean 1: even, brighter above or on one side, faintly coloured."""
     d = latlong.directions(height, 2 * height)
@@ -153,9 +177,3 @@ def light_map(light: LightDirection, height: int = 64) -> EnvMap:
     lobe = torch.exp(-math.log(2) * (angle / max(light.size_deg, 100 / height)) ** 2)
     total = (lobe * latlong.solid_angles(height, 2 * height)).sum()
     return (lobe * (math.pi / total))[..., None].expand(-1, -1, 3).contiguous()
-
-
-def light_numbers(lights: Sequence[LightDirection]) -> Tensor:
-    """(K, 4) what networks are told: the unit vector and log2(size / 12 degrees) / 2."""
-    return torch.stack([torch.cat([light.vector, torch.tensor([math.log2(light.size_deg / 12) / 2])])
-                        for light in lights]).float()

@@ -1,0 +1,197 @@
+"""A fitted IllumiNet: its settings, its files, and pictures under other lights from it."""
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from dipir.arrays import Directions, Image
+from dipir.config import dump_yaml, from_dict, override, to_dict
+from dipir.errors import ConfigError, DipirError, PriorError
+from dipir.image.files import atomic_write_bytes
+from dipir.methods import rti_features
+from dipir.nets.illuminet import LEVELS, IllumiNet, IllumiNetConfig
+
+WEIGHTS, FEATURES, CONFIG = "illuminet.safetensors", "features.safetensors", "config.yaml"
+_ARCHITECTURE = "dipir illuminet 1"
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the terms of the loss: mean absolute and squared error, 1 - SSIM, difference of Sobel gradients."""
+
+    l1: float = 1.0
+    mse: float = 1.0
+    ssim: float = 0.1
+    edge: float = 0.5
+
+
+@dataclass(frozen=True)
+class IllumiNetTrainConfig:
+    """How to fit a network to a capture.
+
+    steps : at most;  minutes : wall time after which training ends;  crop, batch : pixels of a side and crops a step
+    rate, last, warm_up, first_cycle, cycle_factor : learning rate, the share of it at a cycle's end, steps of linear
+    increase, and the lengths of the cosine's cycles (warm restarts, Loshchilov and Hutter 2017)
+    decay : of the weights;  clip : largest gradient norm;  validate_every : steps;  patience : validations without a
+    better one before training stops;  checkpoint_minutes : between saves
+    held_out : share of the lights that are only judged;  validation : share of the others that only decide when to stop
+    channels, embedding, stem : of the network (``dipir.nets.illuminet``);  views : of the eight symmetries of the
+    picture, how many are averaged in a relit picture;  seed : of this run
+    """
+
+    steps: int = 4200
+    minutes: float = 12.0
+    crop: int = 64
+    batch: int = 4
+    rate: float = 3e-3
+    last: float = 0.02
+    warm_up: int = 50
+    first_cycle: int = 600
+    cycle_factor: int = 2
+    decay: float = 0.01
+    clip: float = 1.0
+    validate_every: int = 200
+    patience: int = 10
+    checkpoint_minutes: float = 1.0
+    held_out: float = 0.2
+    validation: float = 0.08
+    channels: tuple[int, int, int, int] = (24, 32, 48, 64)
+    embedding: int = 64
+    stem: int = 2
+    views: int = 1
+    loss: LossWeights = field(default_factory=LossWeights)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = [f"{name} is {getattr(self, name):g}, at least {least} is needed" for name, least in {
+            "steps": 1, "crop": 16, "batch": 2, "first_cycle": 1, "cycle_factor": 1, "validate_every": 1, "patience": 1,
+            "embedding": 1, "stem": 1, "views": 1, "warm_up": 0, "decay": 0, "seed": 0}.items()
+            if getattr(self, name) < least]
+        wrong += [f"{name} is {getattr(self, name):g}, it must lie above 0" for name in (
+            "minutes", "rate", "clip", "checkpoint_minutes") if not getattr(self, name) > 0]
+        wrong += [f"{name} is {getattr(self, name):g}, it must lie in [0, 0.5]" for name in ("held_out", "validation")
+                  if not 0 <= getattr(self, name) <= 0.5]
+        wrong += [] if 0 <= self.last <= 1 else [f"last is {self.last:g}, it must lie in [0, 1]"]
+        wrong += [] if self.views <= rti_features.SYMMETRIES else [f"views is {self.views}, at most 8 exist"]
+        wrong += [] if min(self.channels) > 0 else [f"channels are {self.channels}, all must lie above 0"]
+        terms = to_dict(self.loss).values()
+        wrong += [] if min(terms) >= 0 and 0 < sum(terms) < math.inf else ["the loss needs weights of 0 or more, not all 0"]
+        if wrong:
+            raise ConfigError("; ".join(wrong) + ".")
+
+    def network(self) -> IllumiNetConfig:
+        """The settings of the network."""
+        return IllumiNetConfig(rti_features.PLANES, rti_features.NUMBERS, self.channels, self.embedding, self.stem)
+
+
+def load_config(extra: Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> IllumiNetTrainConfig:
+    """Dataclass defaults, then configs/illuminet/default.yaml (where the source tree has it), then ``extra``, then
+    ``key=value`` overrides. Raises ConfigError with every problem."""
+    from dipir.config import load_yaml, merge
+
+    config = IllumiNetTrainConfig()
+    preset = Path(__file__).resolve().parents[2] / "configs" / "illuminet" / "default.yaml"
+    for path in (preset if preset.is_file() else None, extra):
+        if path is not None:
+            config = merge(config, load_yaml(path), str(path))
+    return override(config, overrides)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network and the photos that its planes are made of.
+
+    net : in evaluation mode;  photos : (n, 3, h, w) uint8 display values of the training lights;  directions : (n, 3)
+    of them;  scale : factor on the planes of harmonics;  config : of the run;  verdict : figures on the held-out lights
+    (empty without them)
+    """
+
+    net: IllumiNet
+    photos: Tensor
+    directions: Directions
+    scale: float
+    config: IllumiNetTrainConfig
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+
+    def relight(self, direction: Tensor) -> Image:
+        """(1, 3, h, w) display: the object under a light from ``direction`` (3,), a vector of any length but 0, +x the
+        picture's right, +y up, +z towards the camera. Raises ConfigError for a direction that is none."""
+        d = torch.as_tensor(direction, dtype=torch.float32).reshape(-1)
+        if d.shape != (3,) or not bool(torch.isfinite(d).all()) or float(d.norm()) < 1e-6:
+            raise ConfigError(f"direction {d.tolist()}: accepted are three finite numbers that are not all 0.")
+        d, photos = (d / d.norm())[None], self.photos.float() / 255
+        total = torch.zeros(1, 3, *photos.shape[2:])
+        for symmetry in range(self.config.views):
+            near = rti_features.weights(rti_features.turned(self.directions, symmetry), rti_features.turned(d, symmetry))
+            planes = rti_features.planes(near.photos[0], photos, self.scale)
+            with torch.no_grad():
+                picture = self.net(rti_features.turned_picture(planes, symmetry)[None], near.light)
+            total += rti_features.turned_back(picture, symmetry)
+        return total / self.config.views
+
+
+def save(fitted: Fitted, folder: Path) -> None:
+    """Write ``illuminet.safetensors`` (float32), ``features.safetensors`` and ``config.yaml`` into an existing folder,
+    each atomically. Raises ImageError when one cannot be written."""
+    weights = {name: value.detach().contiguous() for name, value in fitted.net.state_dict().items()}
+    features = {"photos": fitted.photos.contiguous(), "directions": fitted.directions.contiguous()}
+    about = {"architecture": _ARCHITECTURE, "config": json.dumps(to_dict(fitted.config)), "scale": repr(fitted.scale)}
+    # The digest ties the two files together: a network knows nothing about another capture's photos.
+    about["features"] = _digest(features)
+    atomic_write_bytes(folder / FEATURES, safetensors.torch.save(features, {"architecture": _ARCHITECTURE}))
+    atomic_write_bytes(folder / WEIGHTS, safetensors.torch.save(weights, {**about, "hash": _digest(weights)}))
+    dump_yaml(fitted.config, folder / CONFIG)
+
+
+def load(folder: str | Path) -> Fitted:
+    """What :func:`train` left in ``folder``. Raises PriorError when a file is missing, damaged or does not belong to
+    the others."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PriorError(f"{folder}: no such folder; give the --out folder of a finished `dipir illuminet train`.")
+    weights, about = _read(folder / WEIGHTS)
+    features, _ = _read(folder / FEATURES)
+    remedy = "Train again, or restore both files from the same run."
+    if _digest(weights) != about.get("hash") or _digest(features) != about.get("features"):
+        raise PriorError(f"{folder}: {WEIGHTS} and {FEATURES} do not agree with their checksums. {remedy}")
+    try:
+        config = from_dict(IllumiNetTrainConfig, json.loads(about["config"]))
+        net = IllumiNet(config.network())
+        net.load_state_dict(weights)
+        return Fitted(net.to(memory_format=torch.channels_last).eval(), features["photos"], features["directions"],
+                      float(about["scale"]), config, _verdict(folder))
+    except (DipirError, KeyError, ValueError, RuntimeError, TypeError) as error:
+        raise PriorError(f"{folder / WEIGHTS}: not a network of this version "
+                         f"({' '.join(str(error).split())[:120]}). {remedy}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if not path.is_file():
+        raise PriorError(f"{path}: no such file; give the --out folder of a finished `dipir illuminet train`.")
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            about, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise PriorError(f"{path}: damaged or cut short ({error}). Train again, or restore the file.") from error
+    if about.get("architecture") != _ARCHITECTURE:
+        raise PriorError(f"{path}: holds {about.get('architecture')!r}; expected {_ARCHITECTURE!r}, which `dipir "
+                         "illuminet train` writes.")
+    return tensors, about
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name}{tuple(tensors[name].shape)}{tensors[name].dtype}".encode())
+        digest.update(tensors[name].contiguous().numpy().tobytes())
+    return digest.hexdigest()

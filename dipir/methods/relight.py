@@ -1,0 +1,195 @@
+"""relight(): other light on what exists as pixels only. Engine ``layers``: Lasagna (Bashkirova et al. 2023), multiply
+and divide layers by guidance from a relighting prior; engine ``net``: IllumiNet, a feed-forward network."""
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dipir import config as files
+from dipir.arrays import Image, Mask
+from dipir.diffusion.colour_prior import ColourPrior, colour_condition
+from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
+from dipir.diffusion.picture_prior import RELIGHT, PicturePrior, relight_condition
+from dipir.diffusion.pretrained import MemoryOptions, PretrainedDenoiser, load_pretrained
+from dipir.errors import ConfigError, ImageError
+from dipir.fit.checkpoint import Checkpoint, run_hash
+from dipir.fit.loop import Event
+from dipir.image import editing
+from dipir.image.palette import Palette
+from dipir.methods.relight_config import RelightConfig
+from dipir.methods.relight_fit import KINDS, Guide, drawn, fit_layers, prior_view
+from dipir.methods.relight_net import load_net, relight_with
+from dipir.nets.illuminet import IllumiNet
+from dipir.scene.direction import LightDirection, side_of
+
+Engine = AbstractDenoiser | IllumiNet
+OnEvent = Callable[[Event], None]
+_PACKAGES = ("dipir", "torch", "diffusers", "numpy")
+_SMALLEST = 32
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is to be relit. image : (1, 3, H, W) display [0, 1];  mask : (1, 1, H, W), 1 = light may change, or None
+    alpha : (1, 1, H, W) coverage of a cut-out, or None;  name : for the result. ImageError for a picture that nothing
+    can be done with: below 32 pixels, NaN, black everywhere."""
+
+    image: Image
+    mask: Mask | None = None
+    alpha: Mask | None = None
+    name: str = "picture"
+
+    def __post_init__(self) -> None:
+        height, width = self.image.shape[2:]
+        if min(height, width) < _SMALLEST:
+            raise ImageError(f"{self.name}: {width}x{height} pixels; accepted are pictures of at least {_SMALLEST} "
+                             "pixels a side. Give a larger one.")
+        if not bool(torch.isfinite(self.image).all()):
+            raise ImageError(f"{self.name}: the picture has NaN or infinite pixels; accepted are finite values.")
+        if float((self.image * (1.0 if self.alpha is None else self.alpha)).max()) <= 1 / 255:
+            raise ImageError(f"{self.name}: the picture is black everywhere; there is nothing to light. Give a picture "
+                             "with something in it, or raise its exposure.")
+
+    @property
+    def filled(self) -> Image:
+        """The picture as priors see it: a cut-out stands before grey."""
+        return self.image if self.alpha is None else self.image * self.alpha + 0.5 * (1 - self.alpha)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What it shall look like. direction : of the light, or None when only a text-conditioned model is asked
+    prompt : words for such a model;  palette : colours for a drawing, which makes this a colourisation"""
+
+    direction: LightDirection | None = None
+    prompt: str = ""
+    palette: Palette | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Relit:
+    """What a run found out.
+
+    picture, wish : as given;  image : (1, 3, H, W) display, relit
+    multiply, divide : (1, 1 or 3, H, W) layers on display values, the mask in them; None when the engine or the kind of
+    layer has none;  config : resolved, plain values
+    history : one dict of numbers per step;  provenance : seed, versions, hashes, times
+    """
+
+    picture: Picture
+    wish: Wish
+    image: Image
+    multiply: Tensor | None
+    divide: Tensor | None
+    config: dict
+    history: list[dict] = field(default_factory=list)
+    provenance: dict = field(default_factory=dict)
+
+
+def find_engine(config: RelightConfig, wish: Wish) -> Engine:
+    """The network or prior that the settings name. Raises PriorError when weights cannot be used, ConfigError when they
+    cannot do what is wished."""
+    embedded = config.prior == "embedded" or config.prior.endswith(".safetensors")
+    path = None if config.prior == "embedded" else config.prior
+    if wish.palette is not None:
+        if not embedded or config.engine == "net":
+            raise ConfigError("colours for a drawing come from the embedded prior and engine 'layers'; leave --prior "
+                              "and --engine out.")
+        return ColourPrior.load(path)
+    if embedded and wish.direction is None:
+        raise ConfigError("no direction of light was given; accepted are --prompt with words such as 'from the left', "
+                          "--direction AZIMUTH,ELEVATION and --light light.json.")
+    if config.engine == "net":
+        if not embedded:
+            raise ConfigError(f"engine 'net' is a network of its own; '{config.prior}' cannot guide it. Leave --prior "
+                              "out, give a .safetensors file, or choose --engine layers.")
+        return load_net(path)[0]
+    return PicturePrior.load(RELIGHT, path) if embedded else load_pretrained(
+        config.prior, options=MemoryOptions(controlnet=config.controlnet or None))
+
+
+def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *, engine: Engine | None = None,
+            on_event: OnEvent | None = None, out: Path | None = None, resume: bool = False) -> Relit:
+    """Light ``picture`` as wished. engine : a prior or IllumiNet, None = what ``config`` names
+    out : where checkpoints go (none without);  resume : go on from the checkpoint there
+    Raises the DipirError of whatever cannot be used, before long work starts."""
+    config = config or RelightConfig()
+    began = time.monotonic()
+    engine = engine or find_engine(config, wish)
+    work = _by_net if isinstance(engine, IllumiNet) else _by_layers
+    image, layers, history = work(picture, wish, config, engine, on_event, Checkpoint(
+        out / "checkpoint.safetensors", _key(picture, wish, config), config.checkpoint_every, resume) if out else None)
+    multiply, divide = (None, None) if layers is None else layers
+    provenance = {"name": picture.name, "prompt": wish.prompt, "seed": config.seed, "engine": config.engine,
+                  "prior": getattr(engine, "hash", config.prior),
+                  "seconds": round(time.monotonic() - began, 2), "versions": _versions()}
+    if wish.direction is not None:
+        provenance["direction"] = files.to_dict(wish.direction)
+    return Relit(picture, wish, image, multiply, divide, files.to_dict(config), history, provenance)
+
+
+def _by_net(picture: Picture, wish: Wish, config: RelightConfig, net: IllumiNet, on_event: OnEvent | None,
+            checkpoint: Checkpoint | None) -> tuple[Image, None, list]:
+    relit = relight_with(net, picture.filled, wish.direction.numbers[None], config.net_size).clamp(0, 1)
+    relit = relit if picture.mask is None else picture.image + picture.mask * (relit - picture.image)
+    if on_event:
+        on_event(Event("net", 1, 1, images={"composite": relit}))
+    return relit, None, []
+
+
+def _by_layers(picture: Picture, wish: Wish, config: RelightConfig, prior: AbstractDenoiser, on_event: OnEvent | None,
+               checkpoint: Checkpoint | None) -> tuple[Image, tuple[Tensor, Tensor] | None, list[dict]]:
+    kind = KINDS["colour" if wish.palette is not None else config.layers.kind]
+    guide = make_guide(picture, wish, config, prior, on_event)
+    layers, history = fit_layers(picture.filled, guide, config, kind, checkpoint=checkpoint, on_event=on_event)
+    if config.layers.kind in ("gain", "luminosity") and wish.palette is None:
+        layers = editing.factors_of(layers[0])
+    if len(layers) == 2:
+        layers = tuple(editing.masked(layer, picture.mask) for layer in layers)
+        return editing.multiply_divide(picture.image, *layers).clamp(0, 1), layers, history
+    mask = 1.0 if picture.mask is None else picture.mask
+    return kind.compose(picture.image, (layers[0] * mask,)).clamp(0, 1), None, history
+
+
+def make_guide(picture: Picture, wish: Wish, config: RelightConfig, prior: AbstractDenoiser,
+               on_event: OnEvent | None) -> Guide:
+    """Conditions of the prior, and the pictures that it draws when these are to be matched."""
+    seen = prior_view(picture.filled, config.guidance.size).clamp(0, 1)
+    if isinstance(prior, PretrainedDenoiser):
+        if config.guidance.kind == "posterior":
+            raise ConfigError("guidance.kind: posterior matching needs a prior that is told the picture (the embedded "
+                              "one); with a text model choose sds (--preset paper, or --set guidance.kind=sds).")
+        text = wish.prompt or ("A photo with light from "
+                               + side_of(wish.direction.azimuth_deg, wish.direction.elevation_deg))
+        control = seen if prior.parts.controlnet is not None else None
+        condition, negative = (replace(c, control=control) for c in prior.encode_pair(text, config.guidance.negative))
+        guided = GuidedDenoiser(prior, config.guidance.scale, negative) if config.guidance.scale != 1 else prior
+        return Guide(guided, condition)
+    condition: Condition = (colour_condition(seen, wish.palette) if wish.palette is not None
+                            else relight_condition(seen, wish.direction.numbers[None]))
+    if config.guidance.kind == "sds":
+        return Guide(prior, condition)
+    return Guide(prior, condition, drawn(prior, condition, tuple(seen.shape[1:]), config, on_event))
+
+
+def _key(picture: Picture, wish: Wish, config: RelightConfig) -> str:
+    """What a checkpoint belongs to."""
+    return run_hash(files.to_dict(config), picture.image.mul(65535).round().to(torch.int32).numpy().tobytes().hex(),
+                    wish.prompt, None if wish.direction is None else files.to_dict(wish.direction),
+                    None if wish.palette is None else wish.palette.vector.tolist())
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found

@@ -1,0 +1,160 @@
+"""Engine ``layers`` of relight(): a network that makes editing layers is fitted to one picture, guided by a prior."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dipir.arrays import Image, split_seed
+from dipir.diffusion.denoiser import AbstractDenoiser, Condition
+from dipir.diffusion.schedule import annealed, karras, scaled_linear_alphas, sigmas_from_alphas, uniform_t
+from dipir.fit.checkpoint import Checkpoint
+from dipir.fit.loop import Event, minimise
+from dipir.fit.parameters import Parameters
+from dipir.guidance import score as scores
+from dipir.guidance.posterior import posterior_loss, posterior_samples
+from dipir.image import editing
+from dipir.image.guided import guided_upsample
+from dipir.methods.relight_config import RelightConfig
+from dipir.nets.shading import LayerUNet
+
+WEIGHTS = {"constant": scores.constant, "one_minus_alphabar": scores.one_minus_alphabar, "sigma": scores.sigma_weight}
+_BLOCK = 16
+OnEvent = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What pulls the picture. condition : of the prior;  samples : (n, C, h, w) of posterior matching, or None."""
+
+    prior: AbstractDenoiser
+    condition: Condition
+    samples: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LayerKind:
+    """channels : of each layer;  shape : raw network outputs -> layers;  compose : (picture, layers) -> picture."""
+
+    channels: tuple[int, ...]
+    shape: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
+    compose: Callable[[Image, tuple[Tensor, ...]], Image]
+
+
+def _bounded(raw: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Smoothly into (0.1, 1), 0.55 at first; the original clips a sigmoid, which has no slope below 0.1."""
+    return tuple(editing.LEAST + (1 - editing.LEAST) * torch.sigmoid(x) for x in raw)
+
+
+def _gain(raw: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(2 * torch.sigmoid(x) for x in raw)
+
+
+KINDS = {
+    "multiply_divide": LayerKind((1, 1), _bounded, lambda x, layers: editing.multiply_divide(x, *layers)),
+    "gain": LayerKind((1,), _gain, lambda x, layers: x * layers[0]),
+    "luminosity": LayerKind((1,), _gain, lambda x, layers: editing.luminosity(x, *layers)),
+    "additive": LayerKind((1,), lambda raw: tuple(torch.tanh(x) for x in raw),
+                          lambda x, layers: editing.additive(x, *layers)),
+    "colour": LayerKind((3, 1), _bounded, lambda x, layers: editing.multiply_divide(x, *layers)),
+}
+"""``colour``: multiply with a colour, divide evenly, for drawings."""
+
+
+def working_size(height: int, width: int, longest: int, multiple: int = _BLOCK) -> tuple[int, int]:
+    """(height, width) near the picture's aspect, the longer side ``longest``, both multiples of ``multiple``."""
+    scale = longest / max(height, width)
+    return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))
+
+
+def shrunk(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """A picture at another size, by area where it becomes smaller."""
+    return functional.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def fit_layers(image: Image, guide: Guide, config: RelightConfig, kind: LayerKind, *, checkpoint: Checkpoint | None,
+               on_event: OnEvent | None) -> tuple[tuple[Tensor, ...], list[dict[str, float]]]:
+    """(layers at the picture's size, history). image : (1, 3, H, W) display. FitError as :func:`minimise`."""
+    size = working_size(*image.shape[2:], config.layers.size)
+    small = shrunk(image, size).clamp(0, 1)
+    net = LayerUNet(kind.channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(split_seed(config.seed, "layers"))
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d) and float(module.weight.detach().abs().max()) > 0:
+                module.reset_parameters()
+    parameters = Parameters()
+    for name, value in net.named_parameters():
+        parameters.add(name, value, rate=config.layers.rate)
+    objective = _Objective(net, small, guide, config, kind, parameters)
+    fit = replace(config.fit, seed=split_seed(config.seed, "fit"))
+    history = minimise(objective, parameters, fit, on_event=on_event, checkpoint=checkpoint)
+    with torch.no_grad():
+        layers = objective.layers()
+        return tuple(_enlarged(layer, small, image) for layer in layers), history
+
+
+def _enlarged(layer: Tensor, small: Image, image: Image) -> Tensor:
+    """A layer at full size with the picture's edges, within the range that it had."""
+    low, high = float(layer.min()), float(layer.max())
+    return guided_upsample(layer, small, image).clamp(low, high)
+
+
+@dataclass(frozen=True)
+class _Objective:
+    """``objective(step)`` for fit.minimise: distance or score of the relit picture, and the cost of the layers."""
+
+    net: LayerUNet
+    small: Image
+    guide: Guide
+    config: RelightConfig
+    kind: LayerKind
+    parameters: Parameters
+
+    def layers(self) -> tuple[Tensor, ...]:
+        values = {name: self.parameters[name] for name in self.parameters}
+        raw = torch.func.functional_call(self.net, values, (self.small,))
+        return self.kind.shape(raw)
+
+    def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float], Callable[[], Mapping[str, Image]]]:
+        layers = self.layers()
+        relit = self.kind.compose(self.small, layers)
+        guidance, numbers = self._guidance(relit, step)
+        cost = self.config.layers.keep * editing.layer_cost(layers)
+        logged = {"guidance": float(guidance.detach()), "layers": float(cost.detach()), **numbers}
+        return guidance + cost, logged, lambda: {"composite": relit.detach().clamp(0, 1)}
+
+    def _guidance(self, relit: Image, step: int) -> tuple[Tensor, dict[str, float]]:
+        guide, settings = self.guide, self.config.guidance
+        latent = guide.prior.encode(prior_view(relit, settings.size))
+        if guide.samples is not None:
+            return posterior_loss(latent, guide.samples), {}
+        generator = torch.Generator().manual_seed(split_seed(self.config.seed, "noise", step))
+        table = sigmas_from_alphas(scaled_linear_alphas())
+        tau = annealed(step / max(self.config.fit.steps - 1, 1), settings.noise_start, settings.noise_end)
+        sigma = uniform_t(1, table, settings.noise_min, tau, generator=generator).to(latent)
+        sigma = sigma.clamp(guide.prior.sigma_min, guide.prior.sigma_max)
+        noise = torch.randn(latent.shape, generator=generator).to(latent)
+        score = scores.sds(guide.prior, latent, guide.condition, sigma, noise, WEIGHTS[settings.weighting])
+        return scores.apply_score(latent, score) / latent[0].numel(), {"sigma": float(sigma), **score.norms}
+
+
+def prior_view(image: Image, longest: int) -> Image:
+    """The picture at the size that the prior sees: sides are multiples of 8."""
+    return shrunk(image, working_size(*image.shape[2:], longest, 8))
+
+
+def drawn(prior: AbstractDenoiser, condition: Condition, shape: tuple[int, ...], config: RelightConfig,
+          on_event: OnEvent | None) -> Tensor:
+    """(n, C, h, w) pictures that the prior draws, in its space."""
+    tell = on_event or (lambda event: None)
+    tell(Event("posterior", 0, 1))
+    settings = config.guidance
+    sigmas = karras(settings.sampler_steps, 0.05, prior.sigma_max)
+    samples = posterior_samples(prior, condition, settings.samples, sigmas, split_seed(config.seed, "posterior"),
+                                shape=shape).clamp(-1, 1)
+    tell(Event("posterior", 1, 1, images={"sample": prior.decode(samples.mean(0, keepdim=True))}))
+    return samples

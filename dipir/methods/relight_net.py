@@ -1,0 +1,47 @@
+"""Engine ``net`` of relight(): a network that has learnt relighting on rendered objects, at once (IllumiNet)."""
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dipir.arrays import Image
+from dipir.diffusion.weights import PRIORS, read_network, write_weights
+from dipir.image.guided import guided_upsample
+from dipir.methods.relight_fit import shrunk, working_size
+from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
+
+DEFAULT_PATH = PRIORS / "illuminet.safetensors"
+ARCHITECTURE = "dipir.illuminet.1"
+NET = IllumiNetConfig(light=4, channels=(32, 56, 80, 96), embedding=64, stem=2)
+_EDGE = 1e-3
+
+
+def load_net(path: str | Path | None = None) -> tuple[IllumiNet, str]:
+    """(network, checksum of its weights) from a .safetensors file, by default the one that ships. PriorError when it
+    cannot be used."""
+    net, meta = read_network(Path(path or DEFAULT_PATH), ARCHITECTURE, "dipir prior train illuminet",
+                             lambda settings: IllumiNet(IllumiNetConfig(**settings)))
+    return net.eval().requires_grad_(False), meta["hash"]
+
+
+def save_net(net: IllumiNet, path: str | Path, notes: Mapping[str, str] | None = None) -> str:
+    """Write the weights as float16; returns their checksum."""
+    return write_weights(path, net.state_dict(), ARCHITECTURE, json.dumps(asdict(net.config)), notes)
+
+
+@torch.no_grad()
+def relight_with(net: IllumiNet, image: Image, light: Tensor, longest: int) -> Image:
+    """(1, 3, H, W) display under ``light`` (1, 4). The network sees the picture at ``longest`` pixels; its change, a
+    shift of the logit, is brought to full size along the picture's edges."""
+    small = shrunk(image, working_size(*image.shape[2:], longest, 32)).clamp(0, 1)
+    logit = lambda x: torch.logit(x.clamp(_EDGE, 1 - _EDGE))
+    shift = logit(net(small, light)) - logit(small)
+    full = guided_upsample(shift, small, image).clamp(float(shift.min()), float(shift.max()))
+    relit = torch.sigmoid(logit(image) + full)
+    # Where nothing changes the picture stays as it was, beyond the logit's edges too.
+    return relit + (image - torch.sigmoid(logit(image)))

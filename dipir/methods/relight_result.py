@@ -1,0 +1,84 @@
+"""What `dipir relight` leaves behind: ``relit.png``, ``layers.exr``, ``layers.psd``, ``config.yaml``, ``history.csv``,
+``result.json``, ``report.html``."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dipir.config import dump_yaml
+from dipir.exchange.layered_exr import write_layers
+from dipir.exchange.psd import PsdLayer, write_psd
+from dipir.image.color import srgb_to_linear
+from dipir.image.cutout import write_cutout
+from dipir.image.editing import EPS
+from dipir.image.files import write_png
+from dipir.methods.relight import Relit
+from dipir.methods.relight_report import RelightPage, relight_html
+from dipir.methods.result import history_csv, prepare_out, written_aside
+
+_COMMENTS = ("multiply, divide and shading act on sRGB-encoded values: encoded(result) = encoded(input) * multiply / "
+             "divide; shading is their quotient. beauty and input are linear. ")
+
+
+def save(result: Relit, out_dir: str | Path) -> Path:
+    """Write all files into ``out_dir`` and return it: aside first, then moved in together, so that a full disk leaves
+    the folder as it was. Raises DipirError when something cannot be written."""
+    out = prepare_out(out_dir)
+    with written_aside(out) as aside:
+        if result.picture.alpha is None:
+            write_png(aside / "relit.png", result.image)
+        else:
+            write_cutout(aside / "relit.png", result.image, result.picture.alpha)
+        write_layers(aside / "layers.exr", exr_layers(result), comments=_COMMENTS)
+        write_psd(aside / "layers.psd", psd_layers(result), result.image)
+        dump_yaml(result.config, aside / "config.yaml")
+        (aside / "result.json").write_text(json.dumps(result.provenance, indent=1) + "\n", encoding="utf-8")
+        (aside / "history.csv").write_text(history_csv(result.history), encoding="utf-8")
+        (aside / "report.html").write_text(relight_html(page_of(result)), encoding="utf-8")
+    return out
+
+
+def exr_layers(result: Relit) -> dict[str, Tensor]:
+    """Layers for compositing programs, each (1, C, H, W)."""
+    linear = srgb_to_linear(result.image)
+    alpha = result.picture.alpha
+    layers = {"beauty": linear if alpha is None else torch.cat([linear * alpha, alpha], 1),
+              "input": srgb_to_linear(result.picture.image)}
+    if result.multiply is not None:
+        layers |= {"multiply": result.multiply, "divide": result.divide,
+                   "shading": result.multiply / (result.divide + EPS)}
+    if result.picture.mask is not None:
+        layers["mask"] = result.picture.mask
+    return layers
+
+
+def psd_layers(result: Relit) -> list[PsdLayer]:
+    """Layers whose blend modes give the result: multiply below divide, so that nothing is clipped before the end.
+    Without such layers the relit picture lies on the other, and its opacity dials it."""
+    alpha = result.picture.alpha
+    base = PsdLayer("input", result.picture.image, alpha=alpha)
+    if result.multiply is None:
+        return [base, PsdLayer("relit", result.image, alpha=alpha)]
+    return [base, PsdLayer("darker (multiply)", result.multiply, "multiply"),
+            PsdLayer("brighter (divide)", result.divide, "divide")]
+
+
+def page_of(result: Relit) -> RelightPage:
+    """The report page."""
+    p, wish = result.provenance, result.wish
+    facts = {"picture": "{1} × {0}".format(*result.image.shape[2:]), "engine": str(p["engine"]),
+             "steps": str(len(result.history)), "seconds": f"{p['seconds']:.1f}", "prior": str(p["prior"])}
+    if wish.direction is not None:
+        facts["light from"] = (f"azimuth {wish.direction.azimuth_deg:.0f}°, elevation "
+                               f"{wish.direction.elevation_deg:.0f}°, half width {wish.direction.size_deg:.0f}°")
+    if wish.palette is not None:
+        facts["colours"] = ", ".join(wish.palette.names)
+    layers: dict[str, Tensor] = {}
+    if result.multiply is not None:
+        layers = ({"multiply": result.multiply, "divide": result.divide} if result.multiply.shape[1] == 1
+                  else {"gain": result.multiply / (result.divide + EPS)})
+    return RelightPage(str(p["name"]), wish.prompt, result.picture.image, result.image, facts=facts,
+                       history=result.history, config=result.config, provenance=p, **layers)

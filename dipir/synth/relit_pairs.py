@@ -1,0 +1,104 @@
+"""Pairs of pictures of one scene in different light, mixed from stored pictures of single lights while a net trains."""
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dipir.image.color import linear_to_srgb
+from dipir.synth.relit import RelitSet, decode
+
+
+@dataclass(frozen=True)
+class PairConfig:
+    """size : pixels of a side, the stored size or half of it
+    ambient : range of the ambient light's radiance, a white wall that faces the key light has 1;  even, double : share
+    of inputs in ambient light alone and under two lights, the others have one
+    level : range of the brightness (linear) that 98 % of the input's pixels stay below
+    augment : mirror, exchange colours, vary contrast; False for fixed sets"""
+
+    size: int = 128
+    ambient: tuple[float, float] = (0.06, 0.6)
+    even: float = 0.25
+    double: float = 0.15
+    level: tuple[float, float] = (0.5, 1.1)
+    augment: bool = True
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """B pairs of S x S pixels, display [0, 1].
+
+    image, target : (B, 3, S, S) before and after;  light : (B, 4) the wanted light, ``LightDirection.numbers``
+    subject : (B, 1, S, S) coverage by objects
+    """
+
+    image: Tensor
+    target: Tensor
+    light: Tensor
+    subject: Tensor
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+
+@torch.no_grad()
+def draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfig = PairConfig()) -> Pairs:
+    """``count`` pairs of random scenes. Everything follows from ``rng``; in single precision whatever autocast says."""
+    with torch.autocast("cpu", enabled=False):
+        made = [_pair(rng, data, int(rng.integers(len(data))), config) for _ in range(count)]
+        return Pairs(*(torch.stack([getattr(p, f.name) for p in made]) for f in fields(Pairs)))
+
+
+def _pair(rng: np.random.Generator, data: RelitSet, scene: int, config: PairConfig) -> Pairs:
+    """One pair, without the batch dimension."""
+    lights = data.lit.shape[1]
+    wanted, first, second = rng.choice(lights, 3, replace=False)
+    ambient = float(np.exp(rng.uniform(*np.log(config.ambient))))
+    shown = lambda k: _small(decode(data.lit[scene, int(k)]), config.size)
+    sky = _small(decode(data.sky[scene]), config.size)
+    kind = rng.random()
+    if kind < config.even:
+        before = sky * rng.uniform(0.4, 1.0)
+    elif kind < config.even + config.double:
+        share = rng.uniform(0.3, 0.7)
+        before = share * shown(first) + (1 - share) * shown(second) + ambient * sky
+    else:
+        before = shown(first) + ambient * sky
+    after = shown(wanted) + ambient * sky
+    light, subject = data.light[scene, int(wanted)], _small(data.subject[scene] / 255, config.size)
+    before, after = developed(rng, before, after, _small(data.alpha[scene] / 255, config.size), config)
+    if not config.augment:
+        return Pairs(before, after, light, subject)
+    order = rng.permutation(3).tolist()
+    before, after = before[order], after[order]
+    if rng.random() < 0.5:
+        before, after, subject = (x.flip(-1) for x in (before, after, subject))
+        light = light * torch.tensor([-1.0, 1.0, 1.0, 1.0])
+    return Pairs(before, after, light, subject)
+
+
+def developed(rng: np.random.Generator, before: Tensor, after: Tensor, alpha: Tensor,
+              config: PairConfig) -> tuple[Tensor, Tensor]:
+    """Linear pictures on a background that no light reaches, exposed for the input (for the target too when that is
+    much brighter), in display values."""
+    background = torch.zeros_like(before)
+    if float(alpha.min()) < 1:
+        low, high = (torch.tensor(rng.uniform(0, 1) ** 2 * np.exp(rng.normal(size=3) * 0.2), dtype=torch.float32)
+                     for _ in range(2))
+        ramp = torch.linspace(0, 1, before.shape[-2])[:, None]
+        background = (low[:, None, None] * ramp + high[:, None, None] * (1 - ramp)) * (1 - alpha)
+    # The brightness of the lit pixels decides, not that of the background.
+    bright = lambda x: float(torch.quantile(x.amax(0).flatten(), 0.98))
+    gain = rng.uniform(*config.level) / max(bright(before), 0.6 * bright(after), 1e-3)
+    contrast = float(np.exp(rng.uniform(-0.15, 0.15))) if config.augment else 1.0
+    return tuple(linear_to_srgb((x * gain + background).clamp(0, 1)) ** contrast for x in (before, after))
+
+
+def _small(picture: Tensor, size: int) -> Tensor:
+    """(C, H, W) at ``size``: the mean of linear light over blocks."""
+    factor = picture.shape[-1] // size
+    return picture if factor == 1 else functional.avg_pool2d(picture[None], factor)[0]
