@@ -155,10 +155,11 @@ def _init(commands: argparse._SubParsersAction) -> None:
 
 
 def _prior(commands: argparse._SubParsersAction) -> None:
-    p = commands.add_parser("prior", help="train the embedded priors")
+    p = commands.add_parser("prior", help="train the embedded priors",
+                            description="dipir prior train KIND, or --kind KIND. Options after it are those of its "
+                                        f"trainer (--help lists them). Kinds: {', '.join(verbs.PRIORS)}.")
     p.add_argument("action", choices=("train",))
-    p.add_argument("kind", choices=tuple(verbs.PRIORS), help="which prior; options after it are those of its trainer")
-    p.add_argument("options", nargs=argparse.REMAINDER, help="e.g. --minutes 40; --help lists them")
+    p.add_argument("options", nargs=argparse.REMAINDER, metavar="KIND ...", help="e.g. relight --minutes 40")
     p.set_defaults(verb=verbs.prior)
 
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.errors import ConfigError, MissingExtra
+from dipir.errors import ConfigError, MissingExtra, nearest
 
 if TYPE_CHECKING:
     from dipir.scene.description import SceneFile
 
 # Which prior is trained by which module; each has a main(arguments).
-PRIORS = {"light": "dipir.methods.prior_light", "insert": "dipir.methods.prior_insert"}
+PRIORS = {kind: f"dipir.methods.prior_{kind}" for kind in ("light", "insert", "relight", "illuminet", "colour")}
 _SCENE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -89,7 +89,10 @@ def init(args: argparse.Namespace) -> int:
 
 def prior(args: argparse.Namespace) -> int:
     """``dipir prior train KIND``."""
-    importlib.import_module(PRIORS[args.kind]).main(args.options)
+    kind, *options = args.options[1:] if args.options[:1] == ["--kind"] else args.options or [""]
+    if kind not in PRIORS:
+        raise ConfigError(f"prior train '{kind}': accepted kinds are {', '.join(PRIORS)}.{nearest(kind, PRIORS)}")
+    importlib.import_module(PRIORS[kind]).main(options)
     return 0
 
 

@@ -48,8 +48,8 @@ def read_capture(path: str | Path, longest: int | None = None) -> Capture:
     """The capture in an .lp file and the images it lists (PNG or JPEG, beside it or below its folder), or in an .npz
     file (``light_directions`` (n, 3), ``target_images`` (n, h, w, 3) RGB, uint8 or float in [0, 1]).
 
-    ``longest`` shrinks the images to that many pixels on their longer side, by area, in linear light. Raises ConfigError
-    or ImageError for what cannot be used, before images are decoded where the headers show it.
+    ``longest`` shrinks the images to that many pixels on their longer side, by area, in linear light. Raises
+    ConfigError or ImageError for what cannot be used, before images are decoded where the headers show it.
     """
     path = Path(path)
     if longest is not None and longest < LEAST_SIDE:
@@ -182,7 +182,7 @@ def _size(path: Path) -> tuple[int, int]:
             return picture.size
     except Exception:  # Pillow raises many kinds; the reader below has a good text for each.
         read_image(path)
-        raise ImageError(f"{path}: accepted are PNG and JPEG photos here, not linear light. Export it as PNG.") from None
+        raise ImageError(f"{path}: accepted are PNG and JPEG photos here, not linear light. Save it as PNG.") from None
 
 
 # ---- arrays.npz ------------------------------------------------------------------------------------------------------
@@ -209,8 +209,8 @@ def _read_npz(path: Path, longest: int | None) -> Capture:
         raise ConfigError(f"{path}: not a readable .npz file ({' '.join(str(error).split())[:120]}); {_ACCEPTED}. "
                           "Write it again with numpy.savez.") from error
     if floats and not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
-        raise ImageError(f"{path}: target_images has values from {np.nanmin(pixels):g} to {np.nanmax(pixels):g} or NaN; "
-                         "accepted are floats in [0, 1] or uint8. Divide by the largest value.")
+        raise ImageError(f"{path}: target_images has values from {np.nanmin(pixels):g} to {np.nanmax(pixels):g} or "
+                         "NaN; accepted are floats in [0, 1] or uint8. Divide by the largest value.")
     scale = np.float32(1.0 if floats else 1 / 255)
     images = [_shrunk(torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1)).astype(np.float32) * scale)[None],
                       longest) for p in pixels]
@@ -243,7 +243,7 @@ def _check_memory(path: Path, count: int, width: int, height: int, longest: int 
         raise ConfigError(f"{path}: longest side {longest} makes images of {w}x{h}; at least {LEAST_SIDE} are needed.")
     if count * w * h > MAX_ALL_PIXELS:
         fits = int(max(width, height) * math.sqrt(MAX_ALL_PIXELS / (count * width * height)))
-        raise ConfigError(f"{path}: {count} images of {w}x{h} pixels are {count * w * h / 1e6:.0f} megapixels in memory; "
+        raise ConfigError(f"{path}: {count} images of {w}x{h} pixels are {count * w * h / 1e6:.0f} megapixels; "
                           f"accepted are {MAX_ALL_PIXELS / 1e6:g}. Shrink them: --longest {fits}.")
 
 

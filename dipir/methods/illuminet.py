@@ -1,8 +1,9 @@
 """IllumiNet fitted to one RTI capture: from n photos under n lights to the picture under any light.
 
-The network (``dipir.nets.illuminet``) corrects a prediction made of the photos, see ``dipir.methods.rti_features``. Each
-training step draws crops of training photos and asks for them without showing them. A share of the lights is held out:
-they have no part in the fit or in the planes, and tell how well it relights (beside PTM and HSH of the same photos).
+The network (``dipir.nets.illuminet``) corrects a prediction made of the photos, see ``dipir.methods.rti_features``.
+Each training step draws crops of training photos and asks for them without showing them. A share of the lights is held
+out: they have no part in the fit or in the planes, and tell how well it relights (beside PTM and HSH of the same
+photos).
 """
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from dipir.fit.loop import Event
 from dipir.image.losses import edge_loss, ssim_loss
 from dipir.image.metrics import psnr
 from dipir.methods import rti_features
-from dipir.methods.illuminet_model import Fitted, IllumiNetTrainConfig, load, load_config, save
+from dipir.methods.illuminet_model import Fitted, IllumiNetTrainConfig, Split, load, load_config, save
 from dipir.methods.illuminet_report import judge, write_report
 from dipir.methods.rti_features import SYMMETRIES
 from dipir.nets.illuminet import IllumiNet
@@ -37,21 +38,6 @@ __all__ = ["Fitted", "IllumiNetTrainConfig", "Split", "load", "load_config", "sa
 
 Notify = Callable[[Event], None] | None
 STAGE, CHECKPOINT = "illuminet", "checkpoint.safetensors"
-
-
-@dataclass(frozen=True)
-class Split:
-    """Numbers of the lights: ``fitted`` for gradients, ``validation`` for stopping (both are the training lights, whose
-    photos make the planes), ``held_out`` for the report alone."""
-
-    fitted: tuple[int, ...]
-    validation: tuple[int, ...]
-    held_out: tuple[int, ...]
-
-    @property
-    def training(self) -> tuple[int, ...]:
-        """``fitted`` and ``validation``, in order."""
-        return tuple(sorted(self.fitted + self.validation))
 
 
 def split_lights(directions: Directions, config: IllumiNetTrainConfig = IllumiNetTrainConfig()) -> Split:
@@ -76,11 +62,11 @@ def train(light_directions: Directions, target_images: Image, config: IllumiNetT
           out: Path | None = None, on_event: Notify = None, resume: bool = False) -> Fitted:
     """Fit a network to photos (n, 3, h, w), display values in [0, 1], under lights (n, 3).
 
-    With ``out`` the folder gets ``illuminet.safetensors``, ``features.safetensors``, ``config.yaml``, ``history.csv``,
-    ``report.json``, ``comparison.png`` and ``loss.png``, and during the run ``checkpoint.safetensors``, from which
-    ``resume`` goes on exactly where a run was stopped. SIGTERM and SIGINT finish the step and save. Raises ConfigError or
-    ImageError for data that cannot be used, before anything is written; FitError for a loss that is not finite and for a
-    checkpoint of another run.
+    With ``out`` the folder gets ``illuminet.safetensors``, ``features.safetensors``, ``config.yaml``,
+    ``history.csv``, ``report.json``, ``comparison.png`` and ``loss.png``, and during the run
+    ``checkpoint.safetensors``, from which ``resume`` goes on exactly where a run was stopped. SIGTERM and SIGINT finish the step and save. Raises ConfigError
+    or ImageError for data that cannot be used, before anything is written; FitError for a loss that is not finite and
+    for a checkpoint of another run.
     """
     directions, images = checked(light_directions, target_images)
     split = split_lights(directions, config)
@@ -107,8 +93,8 @@ def checked(light_directions: Directions, target_images: Image) -> tuple[Directi
     directions, _ = unit_directions(light_directions, "light_directions")
     images = torch.as_tensor(target_images)
     if images.ndim != 4 or images.shape[1] != 3 or len(images) != len(directions) or not images.is_floating_point():
-        raise ConfigError(f"target_images are {tuple(images.shape)} {images.dtype} for {len(directions)} lights; accepted "
-                          f"are ({len(directions)}, 3, h, w) float display values.")
+        raise ConfigError(f"target_images are {tuple(images.shape)} {images.dtype} for {len(directions)} lights; "
+                          f"accepted are ({len(directions)}, 3, h, w) float display values.")
     if min(images.shape[2:]) < LEAST_SIDE:
         raise ImageError(f"target_images have {images.shape[3]}x{images.shape[2]} pixels; at least {LEAST_SIDE} a side "
                          "are needed.")

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Directions, Image
-from dipir.config import dump_yaml, from_dict, override, to_dict
+from dipir.config import dump_yaml, from_dict, load_yaml, merge, override, to_dict
 from dipir.errors import ConfigError, DipirError, PriorError
 from dipir.image.files import atomic_write_bytes
 from dipir.methods import rti_features
-from dipir.nets.illuminet import LEVELS, IllumiNet, IllumiNetConfig
+from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
 
 WEIGHTS, FEATURES, CONFIG = "illuminet.safetensors", "features.safetensors", "config.yaml"
 _ARCHITECTURE = "dipir illuminet 1"
@@ -85,7 +85,7 @@ class IllumiNetTrainConfig:
         wrong += [] if self.views <= rti_features.SYMMETRIES else [f"views is {self.views}, at most 8 exist"]
         wrong += [] if min(self.channels) > 0 else [f"channels are {self.channels}, all must lie above 0"]
         terms = to_dict(self.loss).values()
-        wrong += [] if min(terms) >= 0 and 0 < sum(terms) < math.inf else ["the loss needs weights of 0 or more, not all 0"]
+        wrong += [] if min(terms) >= 0 and 0 < sum(terms) < math.inf else ["loss needs weights of 0 or more, not all 0"]
         if wrong:
             raise ConfigError("; ".join(wrong) + ".")
 
@@ -97,14 +97,27 @@ class IllumiNetTrainConfig:
 def load_config(extra: Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> IllumiNetTrainConfig:
     """Dataclass defaults, then configs/illuminet/default.yaml (where the source tree has it), then ``extra``, then
     ``key=value`` overrides. Raises ConfigError with every problem."""
-    from dipir.config import load_yaml, merge
-
     config = IllumiNetTrainConfig()
     preset = Path(__file__).resolve().parents[2] / "configs" / "illuminet" / "default.yaml"
     for path in (preset if preset.is_file() else None, extra):
         if path is not None:
             config = merge(config, load_yaml(path), str(path))
     return override(config, overrides)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Numbers of the lights: ``fitted`` for gradients, ``validation`` for stopping (both are the training lights, whose
+    photos make the planes), ``held_out`` for the report alone."""
+
+    fitted: tuple[int, ...]
+    validation: tuple[int, ...]
+    held_out: tuple[int, ...]
+
+    @property
+    def training(self) -> tuple[int, ...]:
+        """``fitted`` and ``validation``, in order."""
+        return tuple(sorted(self.fitted + self.validation))
 
 
 @dataclass(frozen=True)
@@ -132,7 +145,8 @@ class Fitted:
         d, photos = (d / d.norm())[None], self.photos.float() / 255
         total = torch.zeros(1, 3, *photos.shape[2:])
         for symmetry in range(self.config.views):
-            near = rti_features.weights(rti_features.turned(self.directions, symmetry), rti_features.turned(d, symmetry))
+            lights, wanted = (rti_features.turned(v, symmetry) for v in (self.directions, d))
+            near = rti_features.weights(lights, wanted)
             planes = rti_features.planes(near.photos[0], photos, self.scale)
             with torch.no_grad():
                 picture = self.net(rti_features.turned_picture(planes, symmetry)[None], near.light)
@@ -173,6 +187,14 @@ def load(folder: str | Path) -> Fitted:
     except (DipirError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise PriorError(f"{folder / WEIGHTS}: not a network of this version "
                          f"({' '.join(str(error).split())[:120]}). {remedy}") from error
+
+
+def _verdict(folder: Path) -> Mapping[str, Any]:
+    """report.json; empty when it is not there or not readable, because relighting does not need it."""
+    try:
+        return json.loads((folder / "report.json").read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -23,7 +23,7 @@ from dipir.fit.loop import Event
 from dipir.image import editing
 from dipir.image.palette import Palette
 from dipir.methods.relight_config import RelightConfig
-from dipir.methods.relight_fit import KINDS, Guide, drawn, fit_layers, prior_view
+from dipir.methods.relight_fit import KINDS, Guide, drawn, fit_layers, seen_size, shrunk
 from dipir.methods.relight_net import load_net, relight_with
 from dipir.nets.illuminet import IllumiNet
 from dipir.scene.direction import LightDirection, side_of
@@ -160,7 +160,7 @@ def _by_layers(picture: Picture, wish: Wish, config: RelightConfig, prior: Abstr
 def make_guide(picture: Picture, wish: Wish, config: RelightConfig, prior: AbstractDenoiser,
                on_event: OnEvent | None) -> Guide:
     """Conditions of the prior, and the pictures that it draws when these are to be matched."""
-    seen = prior_view(picture.filled, config.guidance.size).clamp(0, 1)
+    seen = shrunk(picture.filled, seen_size(picture.image, config.guidance.size)).clamp(0, 1)
     if isinstance(prior, PretrainedDenoiser):
         if config.guidance.kind == "posterior":
             raise ConfigError("guidance.kind: posterior matching needs a prior that is told the picture (the embedded "

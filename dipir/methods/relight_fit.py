@@ -89,7 +89,8 @@ def fit_layers(image: Image, guide: Guide, config: RelightConfig, kind: LayerKin
     parameters = Parameters()
     for name, value in net.named_parameters():
         parameters.add(name, value, rate=config.layers.rate)
-    objective = _Objective(net, small, guide, config, kind, parameters)
+    seen = seen_size(image, config.guidance.size)
+    objective = _Objective(net, small, seen, guide, config, kind, parameters)
     fit = replace(config.fit, seed=split_seed(config.seed, "fit"))
     history = minimise(objective, parameters, fit, on_event=on_event, checkpoint=checkpoint)
     with torch.no_grad():
@@ -109,6 +110,7 @@ class _Objective:
 
     net: LayerUNet
     small: Image
+    seen: tuple[int, int]
     guide: Guide
     config: RelightConfig
     kind: LayerKind
@@ -129,7 +131,7 @@ class _Objective:
 
     def _guidance(self, relit: Image, step: int) -> tuple[Tensor, dict[str, float]]:
         guide, settings = self.guide, self.config.guidance
-        latent = guide.prior.encode(prior_view(relit, settings.size))
+        latent = guide.prior.encode(shrunk(relit, self.seen))
         if guide.samples is not None:
             return posterior_loss(latent, guide.samples), {}
         generator = torch.Generator().manual_seed(split_seed(self.config.seed, "noise", step))
@@ -142,9 +144,9 @@ class _Objective:
         return scores.apply_score(latent, score) / latent[0].numel(), {"sigma": float(sigma), **score.norms}
 
 
-def prior_view(image: Image, longest: int) -> Image:
-    """The picture at the size that the prior sees: sides are multiples of 8."""
-    return shrunk(image, working_size(*image.shape[2:], longest, 8))
+def seen_size(image: Image, longest: int) -> tuple[int, int]:
+    """(height, width) at which the prior sees a picture: multiples of 8."""
+    return working_size(*image.shape[2:], longest, 8)
 
 
 def drawn(prior: AbstractDenoiser, condition: Condition, shape: tuple[int, ...], config: RelightConfig,

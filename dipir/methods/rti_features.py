@@ -1,9 +1,10 @@
 """What IllumiNet is told about a capture: planes that are weighted sums of its photos, the weights set by the light.
 
-For a wanted direction the photos under the *other* lights give: the photo that they predict (kriging with an exponential
-covariance over the sphere), the photos on its four sides (one step of the dome to the right, above, left, below), and
-hemispherical harmonics of each pixel's brightness. When the network learns to draw a training photo, that photo has no
-part in any plane: the weights are those of the capture without it. So it learns what it must do under new lights.
+For a wanted direction the photos under the *other* lights give: the photo that they predict (kriging with an
+exponential covariance over the sphere), the photos on its four sides (one step of the dome to the right, above, left,
+below), and hemispherical harmonics of each pixel's brightness. When the network learns to draw a training photo, that
+photo has no part in any plane: the weights are those of the capture without it. So it learns what it must do under new
+lights.
 
 Turned and mirrored captures (the eight symmetries of the square) are as real as the capture itself: turning only moves
 the lights, hence the weights, and then the pixels of the planes.

@@ -1,8 +1,8 @@
 """Rendered RTI dome captures: a fixed camera above an object, one small light after another, from our path tracer.
 
 The picture's plane is z = 0 of the world and the camera looks along +Z, so a light direction (x, y, z) of the capture
-(+x right, +y up, +z towards the camera) is (-x, y, -z) in the world. Three scenes: a matte carved ``relief``, ``glossy``
-things with narrow highlights, and ``shadows``: tall things that throw long shadows on a patterned ground.
+(+x right, +y up, +z towards the camera) is (-x, y, -z) in the world. Three scenes: a matte carved ``relief``;
+``glossy`` things with narrow highlights; ``shadows``: tall things that throw long shadows on a patterned ground.
 """
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _relief(rng: np.random.Generator) -> list[Part]:
     paint = _step((_noise(rng, x, y, 8, 8) - 0.2) / 0.2)[..., None]
     stone = np.array([0.52, 0.42, 0.30]) * (1 + 0.12 * _noise(rng, x, y, 40, 16))[..., None]
     colour = np.clip(stone * (1 - paint) + np.array([0.16, 0.30, 0.42]) * paint, 0.02, 0.95)
-    return [_sheet("relief", x, y, height, colour, Material(roughness=0.85, specular=0.2))]
+    return [_sheet(x, y, height, colour, Material("relief", roughness=0.85, specular=0.2))]
 
 
 def _glossy(rng: np.random.Generator) -> list[Part]:
@@ -167,7 +167,7 @@ def _shadows(rng: np.random.Generator) -> list[Part]:
             _standing("cone", shapes.cylinder(48, 0.0), (0.22, 0.25), (0.2, 0.24), matte(0.25, 0.4, 0.55)),
             _standing("star", shapes.prism(shapes.star(rng), 0.6, 0.7, 8), (0.0, -0.02), (0.2, 0.16),
                       matte(0.6, 0.3, 0.18)),
-            _standing("wall", shapes.box(), (-0.27, -0.2), (0.05, 0.14), matte(0.5, 0.5, 0.3), stretch=(1, 1, 5)),
+            _standing("wall", shapes.box((1, 1, 5)), (-0.27, -0.2), (0.05, 0.14), matte(0.5, 0.5, 0.3)),
             _standing("post", shapes.capsule(32, 2.0), (0.27, -0.1), (0.07, 0.22), matte(0.35, 0.5, 0.3)),
             _standing("ball", shapes.sphere(48), (0.15, -0.3), 0.15, matte(0.75, 0.7, 0.2))]
 
@@ -182,10 +182,10 @@ def _ground(rng: np.random.Generator, colour: tuple[float, float, float], contra
     x, y = np.meshgrid(t, t)
     pattern = _step(_noise(rng, x, y, 10, 10) / 0.15) - 0.5 + 0.3 * _noise(rng, x, y, 50, 20)
     albedo = np.clip(np.array(colour) * (1 + contrast * pattern)[..., None], 0.03, 0.9)
-    return _sheet("ground", x, y, np.zeros_like(x), albedo, Material(roughness=0.9, specular=0.2), flat=True)
+    return _sheet(x, y, np.zeros_like(x), albedo, Material("ground", roughness=0.9, specular=0.2), flat=True)
 
 
-def _sheet(name: str, x: np.ndarray, y: np.ndarray, height: np.ndarray, colour: np.ndarray, material: Material,
+def _sheet(x: np.ndarray, y: np.ndarray, height: np.ndarray, colour: np.ndarray, material: Material,
            flat: bool = False) -> Part:
     """Height field over the picture's plane (rows along y) with a colour for each point; ``flat``: two triangles."""
     rows, columns = height.shape
@@ -199,16 +199,16 @@ def _sheet(name: str, x: np.ndarray, y: np.ndarray, height: np.ndarray, colour: 
         points, normals, uvs = (a[[0, -1]][:, [0, -1]] for a in (points, normals, uvs))
     _, triangles, _ = shapes.grid(points)
     # The texture's first row is v = 1.
-    painted = replace(material, name=name, base_color_texture=np.ascontiguousarray(colour[::-1], np.float32))
-    return Part(name, points.reshape(-1, 3).astype(np.float32), triangles.astype(np.uint32),
+    painted = replace(material, base_color_texture=np.ascontiguousarray(colour[::-1], np.float32))
+    return Part(material.name, points.reshape(-1, 3).astype(np.float32), triangles.astype(np.uint32),
                 normals.reshape(-1, 3).astype(np.float32), uvs.reshape(-1, 2).astype(np.float32), painted)
 
 
 def _standing(name: str, shape: Shape, at: tuple[float, float], size: float | tuple[float, float], material: Material,
-              sunk: float = 0.0, stretch: tuple[float, float, float] = (1, 1, 1)) -> Part:
-    """A shape on the plane at the picture's (x, y); ``size`` : its width, or width and height, metres; ``sunk`` into the
-    plane, metres."""
-    points = np.asarray(shape[0], float) * stretch
+              sunk: float = 0.0) -> Part:
+    """A shape on the plane at the picture's (x, y); ``size`` : its width, or width and height, metres; ``sunk`` into
+    the plane, metres."""
+    points = np.asarray(shape[0], float)
     extent, low = np.ptp(points, axis=0), points.min(0)
     points = points - low - extent / [2, np.inf, 2]
     wide, tall = size if isinstance(size, tuple) else (size, size * extent[1] / max(extent[0], extent[2]))

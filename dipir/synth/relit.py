@@ -18,6 +18,7 @@ from dipir.fit.loop import Event
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.scene.asset import Asset, load_asset
+from dipir.scene.direction import LightDirection
 from dipir.synth import shards
 from dipir.synth.relit_scenes import KINDS, dome_lights, light_map, random_scene
 
@@ -80,11 +81,12 @@ def decode(stored: Tensor) -> Tensor:
     return (stored.float() / 255) ** _GAMMA * BRIGHTEST
 
 
-def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = RelitSettings()) -> RelitSet:
-    """The one scene of a seed."""
+def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = RelitSettings(),
+           extra: Sequence[LightDirection] = ()) -> RelitSet:
+    """The one scene of a seed. extra : lights beside those of the dome, after them."""
     made = random_scene(seed, settings.size, meshes, settings.meshes)
     rng = np.random.default_rng(split_seed(seed, "lights"))
-    lights = dome_lights(rng, settings.lights, made.kind)
+    lights = [*dome_lights(rng, settings.lights, made.kind), *extra]
     tracer = PathTracer(made.scene, made.scene.camera, RenderSettings(settings.spp, settings.depth, 0),
                         gbuffer_samples=16)
     shot = lambda env, spp, k: tracer.object_pass(env, seed=split_seed(seed, k) & 0xFFFF, spp=spp)[0][0]

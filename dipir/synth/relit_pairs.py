@@ -1,6 +1,7 @@
 """Pairs of pictures of one scene in different light, mixed from stored pictures of single lights while a net trains."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -70,7 +71,8 @@ def _pair(rng: np.random.Generator, data: RelitSet, scene: int, config: PairConf
         before = shown(first) + ambient * sky
     after = shown(wanted) + ambient * sky
     light, subject = data.light[scene, int(wanted)], _small(data.subject[scene] / 255, config.size)
-    before, after = developed(rng, before, after, _small(data.alpha[scene] / 255, config.size), config)
+    gain = exposure(rng, before, after, config)
+    before, after = developed(rng, (before * gain, after * gain), _small(data.alpha[scene] / 255, config.size), config)
     if not config.augment:
         return Pairs(before, after, light, subject)
     order = rng.permutation(3).tolist()
@@ -81,21 +83,22 @@ def _pair(rng: np.random.Generator, data: RelitSet, scene: int, config: PairConf
     return Pairs(before, after, light, subject)
 
 
-def developed(rng: np.random.Generator, before: Tensor, after: Tensor, alpha: Tensor,
-              config: PairConfig) -> tuple[Tensor, Tensor]:
-    """Linear pictures on a background that no light reaches, exposed for the input (for the target too when that is
-    much brighter), in display values."""
-    background = torch.zeros_like(before)
-    if float(alpha.min()) < 1:
-        low, high = (torch.tensor(rng.uniform(0, 1) ** 2 * np.exp(rng.normal(size=3) * 0.2), dtype=torch.float32)
-                     for _ in range(2))
-        ramp = torch.linspace(0, 1, before.shape[-2])[:, None]
-        background = (low[:, None, None] * ramp + high[:, None, None] * (1 - ramp)) * (1 - alpha)
-    # The brightness of the lit pixels decides, not that of the background.
+def exposure(rng: np.random.Generator, before: Tensor, after: Tensor, config: PairConfig) -> float:
+    """The factor that exposes the input, or the target when that is much brighter. What lies behind the objects
+    without being lit has no part in it."""
     bright = lambda x: float(torch.quantile(x.amax(0).flatten(), 0.98))
-    gain = rng.uniform(*config.level) / max(bright(before), 0.6 * bright(after), 1e-3)
+    return rng.uniform(*config.level) / max(bright(before), 0.6 * bright(after), 1e-3)
+
+
+def developed(rng: np.random.Generator, pictures: Sequence[Tensor], alpha: Tensor,
+              config: PairConfig) -> tuple[Tensor, ...]:
+    """Exposed linear pictures (3, S, S) of one scene -> display, all on one background that no light reaches."""
+    low, high = (torch.tensor(rng.uniform(0, 1) ** 2 * np.exp(rng.normal(size=3) * 0.2), dtype=torch.float32)
+                 for _ in range(2))
+    ramp = torch.linspace(0, 1, alpha.shape[-2])[:, None]
+    background = (low[:, None, None] * ramp + high[:, None, None] * (1 - ramp)) * (1 - alpha)
     contrast = float(np.exp(rng.uniform(-0.15, 0.15))) if config.augment else 1.0
-    return tuple(linear_to_srgb((x * gain + background).clamp(0, 1)) ** contrast for x in (before, after))
+    return tuple(linear_to_srgb((x + background).clamp(0, 1)) ** contrast for x in pictures)
 
 
 def _small(picture: Tensor, size: int) -> Tensor:

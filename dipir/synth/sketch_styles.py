@@ -91,8 +91,8 @@ def compose(rng: np.random.Generator, layers: Mapping[str, Tensor], exact: bool 
     plaster = torch.where(number(0, 1) < 0.7, number(0.6, 0.95), number(0.35, 0.95, SLOTS, 1, 1))
     tone = lit(torch.where(number(0, 1) < 0.5, photo, plaster))
     contrast = number(0.4, 1.0) * (1 - 0.5 * is_kind("both").float())
-    tone = paper + (tone ** number(0.8, 1.25) - paper) * torch.where(is_kind("shaded"), 1 - 0.5 * (1 - contrast),
-                                                                    contrast)
+    contrast = torch.where(is_kind("shaded"), 0.5 + 0.5 * contrast, contrast)
+    tone = paper * (1 + ((tone / paper) ** number(0.8, 1.25) - 1) * contrast)
     hatched = paper * (1 - _hatching(rng, 1 - tone / paper, number))
     base = torch.where(is_kind("lines"), paper, torch.where(is_kind("hatched"), hatched, tone))
     grain = number(0, 0.03) * torch.from_numpy(rng.standard_normal((batch, 1, SIZE, SIZE), np.float32))

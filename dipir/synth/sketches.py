@@ -227,8 +227,8 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: SketchSettings = S
     rgb, shadow = stage.light(soft_lights(rng, settings.lights))
     gloss = rgb.amin(1)
     shade = (rgb - gloss[:, None])[:, order] / _ALBEDO
-    full = _full_light(shade.sum(1), transport.gbuffers.alpha[0]) / rng.uniform(0.88, 1.08, (settings.lights, 1, 1))
-    unit = (UNIT / full).float()
+    exposure = torch.from_numpy(rng.uniform(0.88, 1.08, (settings.lights, 1, 1)).astype(np.float32))
+    unit = UNIT * exposure / _full_light(shade.sum(1), transport.gbuffers.alpha[0])
     cover = transport.gbuffers.albedo[0, order] / _ALBEDO * transport.gbuffers.alpha[0]
     return {"cover": _bytes(255 * cover), "lines": torch.from_numpy(line_masks(rng, edges(g))),
             "shade": _bytes(shade * unit[:, None]), "gloss": _bytes(gloss * unit), "shadow": _bytes(255 * shadow[:, 0])}

@@ -1,0 +1,110 @@
+"""A small network that reads from which of eight sides a picture is lit, trained on rendered truth alone. It judges
+results by what can be seen in them; its own accuracy on truth is reported beside."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dipir.arrays import split_seed
+from dipir.methods import training
+from dipir.nets.blocks import Conv, groups
+from dipir.scene.direction import vector_of
+from dipir.synth import relit
+from dipir.synth.relit import RelitSet
+from dipir.synth.relit_pairs import PairConfig, developed, exposure
+
+SIDES, ELEVATION_DEG, SIZE = 8, 25.0, 64
+NAMES = ("front", "front right", "right", "back right", "back", "back left", "left", "front left")
+OPEN_KINDS = (relit.KINDS.index("floor"), relit.KINDS.index("free"))
+"""Scenes without a wall: light from behind reaches the objects."""
+
+
+class Reader(nn.Module):
+    """(B, 3, 64, 64) display -> (B, 8) logits of the sides, counted from the camera to the right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (32, 48, 64, 96)
+        layers: list[nn.Module] = []
+        for a, b in zip((3, *widths), widths, strict=False):
+            layers += [Conv(a, b, stride=2), nn.GroupNorm(groups(b), b), nn.SiLU(), Conv(b, b), nn.SiLU()]
+        self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.2),
+                                  nn.Linear(4 * widths[-1], SIDES))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.body(image)
+
+
+def side_of(light: Tensor) -> Tensor:
+    """(B, 4) lights -> (B,) index of the nearest side."""
+    azimuth = torch.atan2(light[:, 0], light[:, 2])
+    return (azimuth / (2 * np.pi / SIDES)).round().long() % SIDES
+
+
+def asked(side: int) -> Tensor:
+    """(4,) the light of a side, at 25 degrees of elevation and medium size."""
+    return torch.cat([vector_of(side * 360 / SIDES, ELEVATION_DEG), torch.zeros(1)])
+
+
+def _batch(rng: np.random.Generator, data: RelitSet, choices: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Pictures under one light each and their sides; ``choices`` (N, 2) scene and light."""
+    images, sides = [], []
+    config = PairConfig(size=SIZE)
+    for k in rng.integers(len(choices), size=count):
+        scene, light = choices[int(k)].tolist()
+        ambient = float(np.exp(rng.uniform(*np.log(config.ambient))))
+        linear = relit.decode(data.lit[scene, light]) + ambient * relit.decode(data.sky[scene])
+        small = functional.avg_pool2d(linear[None], linear.shape[-1] // SIZE)[0]
+        alpha = functional.avg_pool2d(data.alpha[scene][None] / 255, linear.shape[-1] // SIZE)[0]
+        gain = exposure(rng, small, small, config)
+        image = developed(rng, [small * gain], alpha, config)[0][rng.permutation(3).tolist()]
+        number = data.light[scene, light]
+        if rng.random() < 0.5:
+            image, number = image.flip(-1), number * torch.tensor([-1.0, 1, 1, 1])
+        images.append(image)
+        sides.append(number)
+    return torch.stack(images), side_of(torch.stack(sides))
+
+
+def candidates(data: RelitSet) -> Tensor:
+    """(N, 2) scene and light: scenes without a wall, lights not far above or below the level of the sides."""
+    low, high = np.sin(np.deg2rad([0.0, 45.0]))
+    fine = (data.light[..., 1] > low) & (data.light[..., 1] < high)
+    fine &= torch.isin(data.kind, torch.tensor(OPEN_KINDS))[:, None]
+    return fine.nonzero()
+
+
+def trained(data: RelitSet, steps: int = 2500, batch: int = 48, seed: int = 0) -> Reader:
+    """The reader, trained on ``data`` once and kept in the cache folder."""
+    path = training.folder("relight_reader") / f"reader_{steps}_{len(data)}.safetensors"
+    net = Reader()
+    if path.is_file():
+        net.load_state_dict(load_file(path))
+        return net.eval()
+    torch.manual_seed(seed)
+    net = Reader()
+    choices = candidates(data)
+
+    def loss(model, step):
+        images, sides = _batch(np.random.default_rng(split_seed(seed, "reader", step)), data, choices, batch)
+        return functional.cross_entropy(model(images), sides), {}
+
+    config = training.TrainConfig(steps=steps, rate=1e-3, decay=0.02, ema=0.995)
+    done = training.train(net, loss, replace(config, checkpoint_minutes=1), name="relight_reader/run")
+    net.load_state_dict(done.best)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(net.state_dict(), path)
+    return net.eval()
+
+
+@torch.no_grad()
+def read(net: Reader, images: list[Tensor]) -> list[int]:
+    """Side of each picture (1, 3, H, W) display, square."""
+    small = [functional.interpolate(x, (SIZE, SIZE), mode="area") for x in images]
+    return net(torch.cat(small)).argmax(1).tolist()
+

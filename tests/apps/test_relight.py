@@ -1,0 +1,102 @@
+"""``dipir relight`` as a user types it: every way to name a light, whole results, and one clear error for bad input."""
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dipir.apps import cli
+from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
+
+FAST = ["--set", "fit.steps=4", "--set", "layers.size=32", "--set", "guidance.samples=1", "--set",
+        "guidance.sampler_steps=2", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """photo.png 60 x 44, cutout.png, mask.png of its size, weights of an untrained prior."""
+    place = tmp_path_factory.mktemp("relight")
+    rng = np.random.default_rng(0)
+    pixels = np.kron(rng.integers(40, 220, (4, 5, 3)), np.ones((11, 12, 1))).astype(np.uint8)
+    Image.fromarray(pixels).save(place / "photo.png")
+    alpha = np.zeros((44, 60, 1), np.uint8)
+    alpha[8:36, 10:50] = 255
+    Image.fromarray(np.concatenate([pixels, alpha], -1)).save(place / "cutout.png")
+    Image.fromarray(alpha[..., 0]).save(place / "mask.png")
+    Image.fromarray(np.zeros((44, 60), np.uint8)).save(place / "black.png")
+    Image.fromarray(np.full((20, 20), 255, np.uint8)).save(place / "small_mask.png")
+    (place / "light.json").write_text(json.dumps({"dominant": {"azimuth_deg": 200.0, "elevation_deg": 30.0}}))
+    (place / "other.json").write_text("{}")
+    PicturePrior.untrained(RELIGHT).save(place / "relight.safetensors")
+    return place
+
+
+def relight(folder, *words) -> int:
+    return cli.main(["relight", *words, "--prior", str(folder / "relight.safetensors"), *FAST])
+
+
+@pytest.mark.parametrize("words, azimuth", [
+    (["--prompt", "soft light from the upper left"], -60), (["--direction", "30,45"], 30),
+    (["--light", "{}/light.json"], -160)])
+def test_ways_to_name_a_light(folder, tmp_path, words, azimuth):
+    words = [w.format(folder) for w in words]
+    assert relight(folder, str(folder / "photo.png"), *words, "--out", str(tmp_path)) == 0
+    told = json.loads((tmp_path / "result.json").read_text())["direction"]
+    assert told["azimuth_deg"] == azimuth
+    assert {"relit.png", "layers.exr", "layers.psd", "report.html", "config.yaml", "history.csv"} <= {
+        p.name for p in tmp_path.iterdir()}
+    assert Image.open(tmp_path / "relit.png").size == (60, 44)
+
+
+def test_mask_and_cut_out(folder, tmp_path):
+    assert relight(folder, str(folder / "cutout.png"), "--mask", str(folder / "mask.png"), "--direction", "0,30",
+                   "--size", "30", "--out", str(tmp_path)) == 0
+    assert Image.open(tmp_path / "relit.png").mode == "RGBA"
+    assert json.loads((tmp_path / "result.json").read_text())["direction"]["size_deg"] == 30
+
+
+def test_the_config_of_a_result_makes_it_again(folder, tmp_path):
+    words = [str(folder / "photo.png"), "--direction", "30,45"]
+    assert relight(folder, *words, "--out", str(tmp_path / "a")) == 0
+    again = ["--config", str(tmp_path / "a" / "config.yaml"), "--quiet", "--out", str(tmp_path / "b")]
+    assert cli.main(["relight", *words, *again]) == 0
+    assert (tmp_path / "a" / "relit.png").read_bytes() == (tmp_path / "b" / "relit.png").read_bytes()
+
+
+@pytest.mark.parametrize("words, text", [
+    (["{}/none.png", "--direction", "0,0"], "does not exist"),
+    (["{}/relight.safetensors", "--direction", "0,0"], "does not hold"),
+    (["{}/photo.png"], "no light given"),
+    (["{}/photo.png", "--direction", "400,0"], "out of range"),
+    (["{}/photo.png", "--direction", "0,95"], "out of range"),
+    (["{}/photo.png", "--direction", "nan,0"], "out of range"),
+    (["{}/photo.png", "--direction", "0,0", "--size", "0"], "out of range"),
+    (["{}/photo.png", "--direction", "0,0", "--prompt", "left"], "accepted is one of"),
+    (["{}/photo.png", "--prompt", "from the lefft"], "Did you mean 'left'"),
+    (["{}/photo.png", "--prompt", "cosy evening"], "Understood are"),
+    (["{}/photo.png", "--light", "{}/other.json"], "no dominant light"),
+    (["{}/photo.png", "--direction", "0,0", "--mask", "{}/small_mask.png"], "same size"),
+    (["{}/photo.png", "--direction", "0,0", "--mask", "{}/black.png"], "black everywhere"),
+    (["{}/black.png", "--direction", "0,0"], "black everywhere"),
+    (["{}/photo.png", "--colourise", "--direction", "0,0"], "--colourise needs --prompt"),
+    (["{}/photo.png", "--colourise", "--prompt", "a dog"], "colour"),
+    (["{}/photo.png", "--direction", "0,0", "--set", "layers.sise=3"], "size"),
+    (["{}/photo.png", "--direction", "0,0", "--engine", "net"], "architecture"),
+])
+def test_bad_input(folder, tmp_path, capsys, words, text):
+    out = tmp_path / "out"
+    assert relight(folder, *(w.format(folder) for w in words), "--out", str(out)) == 2
+    assert text in capsys.readouterr().err and not out.exists()
+
+
+def test_a_direction_that_is_no_pair(folder, capsys):
+    with pytest.raises(SystemExit) as end:
+        relight(folder, str(folder / "photo.png"), "--direction", "30")
+    assert end.value.code == 2 and "azimuth,elevation" in capsys.readouterr().err
+
+
+def test_unknown_kind_of_prior(capsys):
+    assert cli.main(["prior", "train", "--kind", "relit"]) == 2
+    assert "relight" in capsys.readouterr().err
