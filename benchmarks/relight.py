@@ -15,22 +15,25 @@ import torch
 from torch import Tensor
 
 from benchmarks import relight_reader as reader
-from benchmarks.common import machine, markdown, write
+from benchmarks.common import DATA, machine, markdown, write
 from benchmarks.relight_cases import SIZE, Case, cases, clipped, ramp, scenes
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.errors import ConfigError, nearest
 from dipir.image.editing import luminosity_bound
-from dipir.image.files import write_png
+from dipir.image.files import read_image, write_png
 from dipir.image.metrics import angular_error_deg, psnr, rmse, si_rmse, ssim
 from dipir.methods.prior_relight import training_scenes
 from dipir.methods.relight import Picture, Wish, relight
 from dipir.methods.relight_config import load_config
+from dipir.methods.relight_fit import shrunk, working_size
 from dipir.methods.relight_net import load_net
+from dipir.scene.direction import LightDirection
 
 Method = Callable[[Case], Tensor]
 BASELINES = ("identity", "exposure", "ramp")
 ENGINES = ("layers", "net")
-RAMP = 0.5
+RAMP = 0.1
+LOOKS = {"left": (-80, 20), "right": (80, 20), "above": (0, 75), "behind": (180, 35)}
 TRAINING_SCENES = 960
 FIGURES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE", "si_rmse": "si-RMSE",
            "chroma_deg": "chroma drift (deg)", "seconds": "seconds"}
@@ -132,6 +135,23 @@ def sheet(all_cases: Sequence[Case], pictures: Mapping[str, list[Tensor]], path:
     write_png(path, torch.cat([torch.cat([pictures[n][k] for n in names], -1) for k in chosen], -2))
 
 
+def looks(folder: Path, by_name: Mapping[str, Method], count: int, out: Path) -> None:
+    """Photographs, for looks only: each from four directions by every engine, a row of pictures and a file each."""
+    files = sorted(folder.glob("*.jpg")) + sorted(folder.glob("*.png"))
+    if not files:
+        raise ConfigError(f"{folder}: no photographs (*.jpg, *.png) in it; give their folder with --plates.")
+    for file in [files[i] for i in np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)]:
+        pixels = read_image(file).pixels
+        photo = shrunk(pixels, working_size(*pixels.shape[2:], 384, 16)).clamp(0, 1)
+        rows = []
+        for name in (n for n in ENGINES if n in by_name):
+            lit = [by_name[name](Case(file.stem, 0, 0, True, photo, photo, LightDirection(*LOOKS[side])))
+                   for side in LOOKS]
+            rows.append(torch.cat([photo, *lit], -1))
+        write_png(out / f"photo_{file.stem}.png", torch.cat(rows, -2))
+        print(out / f"photo_{file.stem}.png", flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, write the tables and the sheet."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks relight", description=__doc__.split("\n\n")[0])
@@ -141,11 +161,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--training-scenes", type=int, default=TRAINING_SCENES, help="for the reader of directions")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="settings of the engines")
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "bench-relight")
+    parser.add_argument("--photos", type=int, default=0, help="instead, light so many photographs to be looked at")
+    parser.add_argument("--plates", type=Path, default=DATA / "plates", help="their folder")
     parser.add_argument("--scratch", action="store_true", help="do not write benchmarks/results")
     a = parser.parse_args(arguments)
     if a.scenes < 4 or a.sides not in (1, 2, 4, 8):
         raise ConfigError(f"{a.scenes} scenes and {a.sides} sides; accepted are at least 4 and 1, 2, 4 or 8.")
     by_name = methods([m for m in a.methods.split(",") if m], a.set)
+    a.out.mkdir(parents=True, exist_ok=True)
+    if a.photos:
+        looks(a.plates, by_name, a.photos, a.out)
+        return 0
     data = scenes(a.scenes)
     all_cases = cases(data, range(0, 8, 8 // a.sides))
     net = reader.trained(training_scenes(a.training_scenes))
@@ -155,7 +181,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
               "open": len({c.scene for c in all_cases if c.open}), "cases": len(all_cases), "summary": summary(rows),
               "confusion": {n: confusion(rows, n).tolist() for n in (*by_name,) if n in (*ENGINES, "truth")},
               "rows": rows}
-    a.out.mkdir(parents=True, exist_ok=True)
     sheet(all_cases, pictures, a.out / "sheet.png")
     if a.scratch:
         print(table(result))

@@ -209,8 +209,8 @@ def _read_npz(path: Path, longest: int | None) -> Capture:
         raise ConfigError(f"{path}: not a readable .npz file ({' '.join(str(error).split())[:120]}); {_ACCEPTED}. "
                           "Write it again with numpy.savez.") from error
     if floats and not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
-        raise ImageError(f"{path}: target_images has values from {np.nanmin(pixels):g} to {np.nanmax(pixels):g} or "
-                         "NaN; accepted are floats in [0, 1] or uint8. Divide by the largest value.")
+        raise ImageError(f"{path}: target_images has values outside [0, 1] or NaN; accepted are floats in [0, 1] or "
+                         "uint8. Repair the NaN, divide by the largest value.")
     scale = np.float32(1.0 if floats else 1 / 255)
     images = [_shrunk(torch.from_numpy(np.ascontiguousarray(p.transpose(2, 0, 1)).astype(np.float32) * scale)[None],
                       longest) for p in pixels]

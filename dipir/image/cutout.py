@@ -11,24 +11,27 @@ from PIL import Image as Pillow
 
 from dipir.arrays import Image, Mask
 from dipir.errors import ImageError
+from dipir.image.exif import upright
 from dipir.image.files import atomic_write_bytes, read_image
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def read_alpha(path: str | Path) -> Mask | None:
-    """(1, 1, H, W) coverage in [0, 1] of a PNG that :func:`read_image` could read; None for a picture without alpha or
-    one that is opaque everywhere, and for other kinds of file."""
-    path = Path(path)
-    if path.suffix.lower() != ".png":
+    """(1, 1, H, W) coverage in [0, 1] of a PNG that :func:`read_image` could read, turned upright as that does; None
+    for a picture without alpha or one that is opaque everywhere, and for other kinds of file."""
+    data = np.fromfile(path, np.uint8)
+    if data[:8].tobytes() != _PNG:
         return None
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 4:
-        alpha = pixels[..., 3].astype(np.float32) / np.iinfo(pixels.dtype).max
-    else:
-        # Palettes and grey with alpha.
-        with Pillow.open(path) as picture:
-            if "transparency" not in picture.info and picture.mode not in ("LA", "PA"):
-                return None
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    with Pillow.open(path) as picture:
+        if pixels is not None and pixels.ndim == 3 and pixels.shape[2] == 4:
+            alpha = pixels[..., 3].astype(np.float32) / np.iinfo(pixels.dtype).max
+        elif "transparency" in picture.info or picture.mode in ("LA", "PA"):
             alpha = np.asarray(picture.convert("RGBA"))[..., 3].astype(np.float32) / 255
+        else:
+            return None
+        alpha = upright(alpha, picture.getexif(), [])
     return None if bool((alpha == 1).all()) else torch.from_numpy(np.ascontiguousarray(alpha))[None, None]
 
 

@@ -62,9 +62,9 @@ def train(light_directions: Directions, target_images: Image, config: IllumiNetT
           out: Path | None = None, on_event: Notify = None, resume: bool = False) -> Fitted:
     """Fit a network to photos (n, 3, h, w), display values in [0, 1], under lights (n, 3).
 
-    With ``out`` the folder gets ``illuminet.safetensors``, ``features.safetensors``, ``config.yaml``,
-    ``history.csv``, ``report.json``, ``comparison.png`` and ``loss.png``, and during the run
-    ``checkpoint.safetensors``, from which ``resume`` goes on exactly where a run was stopped. SIGTERM and SIGINT finish the step and save. Raises ConfigError
+    With ``out`` the folder gets ``illuminet.safetensors``, ``features.safetensors``, ``config.yaml``, ``history.csv``,
+    ``report.json``, ``comparison.png`` and ``loss.png``, and during the run ``checkpoint.safetensors``, from which
+    ``resume`` goes on exactly where a run was stopped. SIGTERM and SIGINT finish the step and save. Raises ConfigError
     or ImageError for data that cannot be used, before anything is written; FitError for a loss that is not finite and
     for a checkpoint of another run.
     """

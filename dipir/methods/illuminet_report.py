@@ -104,7 +104,7 @@ def loss_chart(points: Sequence[tuple[float, float]], size: tuple[int, int] = (6
     _text(sheet, "step", (width // 2, height - 6))
     window = max(1, min(len(y) // 20, 100))
     mean = np.convolve(np.concatenate([np.full(window - 1, y[0]), y]), np.full(window, 1 / window), "valid")
-    for values, colour, thick in ((y, (205, 205, 205), 1), (mean, (200, 90, 30), 2)):
+    for values, colour, thick in ((y, (205, 205, 205), 1), (mean, (30, 90, 200), 2)):
         line = np.round(place(x, values)).astype(np.int32)
         cv2.polylines(sheet, [line], False, colour, thick, cv2.LINE_AA)
     return _to_image(sheet)

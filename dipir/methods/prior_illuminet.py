@@ -107,13 +107,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     default = GeneralNetConfig()
     training.add_options(parser, default.train, default.batch, "illuminet", DEFAULT_PATH)
     parser.add_argument("--scenes", type=int, default=default.scenes, help="of the training set, made where missing")
+    parser.add_argument("--size", type=int, choices=(64, 128), default=default.pairs.size,
+                        help="pixels of the pairs; a run at 64 is a cheap beginning, one at 128 goes on with --start")
     a = parser.parse_args(arguments)
     if a.evaluate:
         held_out = validation_pairs(validation_scenes(a.workers), default.pairs, default.val_pairs)
         figures = validation(load_net(a.evaluate)[0], held_out, default)
         sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
         return
-    config = replace(default, batch=a.batch, scenes=a.scenes, train=training.with_options(default.train, a))
+    config = replace(default, batch=a.batch, scenes=a.scenes, pairs=replace(default.pairs, size=a.size),
+                     train=training.with_options(default.train, a))
     sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.report, a.start, a.workers)}\n")
 
 

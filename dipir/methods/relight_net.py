@@ -36,12 +36,13 @@ def save_net(net: IllumiNet, path: str | Path, notes: Mapping[str, str] | None =
 
 @torch.no_grad()
 def relight_with(net: IllumiNet, image: Image, light: Tensor, longest: int) -> Image:
-    """(1, 3, H, W) display under ``light`` (1, 4). The network sees the picture at ``longest`` pixels; its change, a
-    shift of the logit, is brought to full size along the picture's edges."""
-    small = shrunk(image, working_size(*image.shape[2:], longest, 32)).clamp(0, 1)
+    """(1, 3, H, W) display [0, 1] under ``light`` (1, 4). The network sees the picture at ``longest`` pixels, or as it
+    is when that is smaller; its change, a shift of the logit, is brought to full size along the picture's edges."""
+    size = working_size(*image.shape[2:], longest, 32)
+    small = shrunk(image, tuple(min(pair) for pair in zip(size, image.shape[2:], strict=True))).clamp(0, 1)
     logit = lambda x: torch.logit(x.clamp(_EDGE, 1 - _EDGE))
     shift = logit(net(small, light)) - logit(small)
     full = guided_upsample(shift, small, image).clamp(float(shift.min()), float(shift.max()))
     relit = torch.sigmoid(logit(image) + full)
     # Where nothing changes the picture stays as it was, beyond the logit's edges too.
-    return relit + (image - torch.sigmoid(logit(image)))
+    return (relit + (image - torch.sigmoid(logit(image)))).clamp(0, 1)

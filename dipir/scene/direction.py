@@ -25,6 +25,7 @@ _SAME = {"top left": "upper left", "top right": "upper right", "bottom left": "l
          "back": "behind", "rear": "behind", "backlight": "behind", "backlit": "behind", "camera": "front",
          "sunrise": "sunset", "midday": "noon"}
 _SIZES = {"soft": SOFT_DEG, "hard": HARD_DEG, "harsh": HARD_DEG, "diffuse": SOFT_DEG}
+_OPPOSITE_COS = math.cos(math.radians(130))
 _FILLERS = {"a", "an", "the", "light", "lit", "lighting", "lights", "from", "of", "with", "in", "at", "and", "side",
             "is", "strong", "coming", "sun", "sunlight", "to", "photo", "picture", "image", "by", "on", "it"}
 
@@ -70,7 +71,7 @@ def angles_of(vector: Tensor) -> tuple[float, float]:
 
 def side_of(azimuth_deg: float, elevation_deg: float) -> str:
     """The nearest of eight sides, "above" or "below": "the front right"."""
-    if abs(elevation_deg) > 60:
+    if abs(elevation_deg) > 55:
         return "above" if elevation_deg > 0 else "below"
     sides = ("the front", "the front right", "the right", "the back right", "behind", "the back left", "the left",
              "the front left")
@@ -85,7 +86,7 @@ def understood() -> str:
 def parse_words(text: str) -> LightDirection:
     """"light from the upper left", "soft rim light", "from the left and above", "30,45": a direction. Several places
     are averaged as vectors. ConfigError for words it does not know, or for no direction at all."""
-    numbers = re.findall(r"[-+]?\d+(?:\.\d+)?", text)
+    numbers = re.findall(r"[-+]?(?:\d+\.?\d*|\.\d+)", text)
     words = re.findall(r"[a-z]+", text.lower())
     places, size, unknown = [], NORMAL_DEG, []
     while words:
@@ -109,6 +110,6 @@ def parse_words(text: str) -> LightDirection:
         return LightDirection(*map(float, places[0]), size)
     vectors = torch.stack([vector_of(*place) for place in places])
     total = vectors.sum(0)
-    if float((vectors @ vectors.T).min()) < math.cos(math.radians(140)):
+    if float((vectors @ vectors.T).min()) < _OPPOSITE_COS:
         raise ConfigError(f"'{text}': the directions oppose each other; name one, or two that are not opposite.")
     return replace(LightDirection(*angles_of(total)), size_deg=size)

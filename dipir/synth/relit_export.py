@@ -22,7 +22,7 @@ from dipir.scene.direction import angles_of, side_of
 from dipir.synth.relit import RelitSet
 from dipir.synth.relit_pairs import PairConfig, draw
 
-_DARK = 0.02
+_DARK, _LARGEST = 0.02, 4096
 
 
 def export(data: RelitSet, folder: str | Path, pairs: int, size: int = 512, seed: int = 0,
@@ -30,12 +30,8 @@ def export(data: RelitSet, folder: str | Path, pairs: int, size: int = 512, seed
     """Write ``folder/train``: for each of ``pairs`` pairs the target (``image``), the input (``conditioning_image``),
     albedo, normal, shading, and a line of ``metadata.jsonl`` with text, direction index and angles. Pictures are
     enlarged to ``size``. Deterministic. Made aside and moved in at the end. Returns the folder with the metadata.
-    ConfigError for numbers out of range, a folder that has something in it, or a disk that is full."""
-    target = Path(folder) / "train"
-    if pairs < 1 or size < 8:
-        raise ConfigError(f"export: {pairs} pairs of {size} pixels; accepted are at least 1 and 8.")
-    if target.exists():
-        raise ConfigError(f"{target}: is already there; choose another folder, or remove it.")
+    ConfigError as of :func:`check`, or when the folder cannot be made; ImageError when a picture cannot be written."""
+    target = check(folder, pairs, size)
     aside = Path(folder) / f".train.{os.getpid()}"
     try:
         aside.mkdir(parents=True)
@@ -50,6 +46,17 @@ def export(data: RelitSet, folder: str | Path, pairs: int, size: int = 512, seed
                           "another folder.") from problem
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    return target
+
+
+def check(folder: str | Path, pairs: int, size: int) -> Path:
+    """Where :func:`export` will write. ConfigError for numbers out of range, or when something is there already."""
+    target = Path(folder) / "train"
+    if pairs < 1 or not 8 <= size <= _LARGEST:
+        raise ConfigError(f"export: {pairs} pairs of {size} pixels; accepted are at least 1 pair and 8 to {_LARGEST} "
+                          "pixels.")
+    if target.exists():
+        raise ConfigError(f"{target}: is already there; choose another folder, or remove it.")
     return target
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dipir.errors import ConfigError
 from dipir.image.color import linear_to_srgb
 from dipir.synth.relit import RelitSet, decode
 
@@ -48,7 +49,12 @@ class Pairs:
 
 @torch.no_grad()
 def draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfig = PairConfig()) -> Pairs:
-    """``count`` pairs of random scenes. Everything follows from ``rng``; in single precision whatever autocast says."""
+    """``count`` pairs of random scenes. Everything follows from ``rng``; in single precision whatever autocast says.
+    ConfigError for scenes of fewer than three lights, or a size that does not divide theirs."""
+    lights, stored = data.lit.shape[1], data.lit.shape[-1]
+    if lights < 3 or config.size < 1 or stored % config.size:
+        raise ConfigError(f"pairs of {config.size} pixels of scenes with {lights} lights and {stored} pixels; accepted "
+                          "are at least 3 lights and sizes that divide the stored one. Choose another size.")
     with torch.autocast("cpu", enabled=False):
         made = [_pair(rng, data, int(rng.integers(len(data))), config) for _ in range(count)]
         return Pairs(*(torch.stack([getattr(p, f.name) for p in made]) for f in fields(Pairs)))

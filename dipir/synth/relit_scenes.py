@@ -168,8 +168,9 @@ def dome_lights(rng: np.random.Generator, count: int, kind: str) -> list[LightDi
 
 
 def light_map(light: LightDirection, height: int = 64) -> EnvMap:
-    """(height, 2 height, 3) radiance of a lobe that lights a white wall facing it with radiance 1. The camera looks
-    along +Z, so that the picture's right is -X and towards the camera is -Z."""
+    """(height, 2 height, 3) radiance of a lobe. As much light comes from it as, all from one direction, would give a
+    white wall facing it radiance 1; being spread, it gives 0.97 at a half width of 12 degrees, 0.72 at 40. The camera
+    looks along +Z, so that the picture's right is -X and towards the camera is -Z."""
     x, y, z = light.vector
     towards = torch.stack([-x, y, -z])
     angle = torch.rad2deg(torch.acos((latlong.directions(height, 2 * height) @ towards).clamp(-1, 1)))

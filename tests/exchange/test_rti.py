@@ -203,7 +203,7 @@ def test_bad_npz(tmp_path):
     refused(r"\(n, h, w, 3\)", light_directions=np.array(UNIT), target_images=good[..., :1])
     refused("in \\[0, 1\\]", ImageError, light_directions=np.array(UNIT), target_images=good + 1.5)
     refused("in \\[0, 1\\]", ImageError, light_directions=np.array(UNIT), target_images=good + np.nan)
-    refused("not a readable .npz", light_directions=np.array([object()] * 5), target_images=good)
+    refused("not a readable .npz", light_directions=np.full((5, 3), None), target_images=good)
     path.write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(ConfigError, match="not a readable .npz"):
         read_capture(path)
