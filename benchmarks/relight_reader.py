@@ -94,7 +94,7 @@ def trained(data: RelitSet, steps: int = 2500, batch: int = 48, seed: int = 0) -
         images, sides = _batch(np.random.default_rng(split_seed(seed, "reader", step)), data, choices, batch)
         return functional.cross_entropy(model(images), sides), {}
 
-    config = training.TrainConfig(steps=steps, rate=1e-3, decay=0.02, ema=0.995)
+    config = training.TrainConfig(steps=steps, rate=1e-3, decay=0.02, warmup=20, ema=0.995)
     done = training.train(net, loss, replace(config, checkpoint_minutes=1), name="relight_reader/run")
     net.load_state_dict(done.best)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -70,14 +70,14 @@ def train(args: argparse.Namespace) -> int:
     short += [] if args.seed is None else [f"seed={args.seed}"]
     config = illuminet.load_config(args.config, short + args.set)
     from dipir.apps.progress import Progress
-    from dipir.apps.verbs import _out_folder
+    from dipir.apps.verbs import out_folder
     from dipir.exchange.rti import read_capture
 
     capture = read_capture(args.data, args.longest)
     if not args.quiet:
         for note in capture.notes:
             print(f"note: {note}", file=sys.stderr)
-    with _out_folder(args.out or Path("out") / args.data.stem) as out, \
+    with out_folder(args.out or Path("out") / args.data.stem) as out, \
             Progress(log=args.log, quiet=args.quiet) as progress:
         fitted = illuminet.train(capture.directions, capture.images, config, out=out, on_event=progress,
                                  resume=args.resume)
@@ -95,14 +95,14 @@ def relight(args: argparse.Namespace) -> int:
     if one and out.suffix.lower() != ".png":
         raise ConfigError(f"--out {out}: accepted is a .png file with --direction. Give one.")
     from dipir.apps.progress import Progress
-    from dipir.apps.verbs import _out_folder
+    from dipir.apps.verbs import out_folder
     from dipir.fit.loop import Event
     from dipir.image.files import write_png
     from dipir.methods import illuminet
     from dipir.scene.direction import vector_of
 
     fitted = illuminet.load(args.folder)
-    with _out_folder(out.parent if one else out) as folder, Progress(log=args.log, quiet=args.quiet) as progress:
+    with out_folder(out.parent if one else out) as folder, Progress(log=args.log, quiet=args.quiet) as progress:
         for i, (azimuth, elevation) in enumerate(directions):
             picture = fitted.relight(vector_of(azimuth, elevation))
             write_png(out if one else folder / f"light_{i:03d}.png", picture)

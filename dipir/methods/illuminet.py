@@ -82,7 +82,7 @@ def train(light_directions: Directions, target_images: Image, config: IllumiNetT
     fitted = replace(fitted, verdict=verdict)
     if out is not None:
         save(fitted, Path(out))
-        write_report(fitted, directions, images, split.held_out, run.history, Path(out))
+        write_report(fitted, directions, images, run.history, Path(out))
         with contextlib.suppress(OSError):
             stored.path.unlink()
     return fitted

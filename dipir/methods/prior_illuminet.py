@@ -35,9 +35,12 @@ class LossWeights:
     edge: float = 0.5
 
     def __call__(self, image: Image, target: Image) -> Tensor:
-        """Weighted sum, a scalar >= 0, 0 for equal pictures."""
-        return (self.l1 * (image - target).abs().mean() + self.mse * (image - target).square().mean()
-                + self.ssim * ssim_loss(image, target) + self.edge * edge_loss(image, target))
+        """Weighted sum, a scalar >= 0, 0 for equal pictures. In single precision: SSIM's variances are differences of
+        nearly equal numbers."""
+        with torch.autocast("cpu", enabled=False):
+            image, target = image.float(), target.float()
+            return (self.l1 * (image - target).abs().mean() + self.mse * (image - target).square().mean()
+                    + self.ssim * ssim_loss(image, target) + self.edge * edge_loss(image, target))
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def train_general(config: GeneralNetConfig, data: RelitSet, held_out: Pairs, *, 
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))
         batch = relit_pairs.draw(rng, data, config.batch, config.pairs)
-        return config.loss(net(batch.image, batch.light).float(), batch.target), {}
+        return config.loss(net(batch.image, batch.light), batch.target), {}
 
     return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out, config),
                           on_event=on_event, name=name)

@@ -49,7 +49,7 @@ class DomeSettings:
     rings: tuple[float, ...] = (15.0, 32.0, 50.0, 70.0)
     half_width_deg: float = 2.5
     exposure: float = 0.9
-    spp: int = 64
+    spp: int = 32
     depth: int = 3
     seed: int = 0
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dipir.image.editing import (
@@ -83,6 +83,7 @@ def test_single_channel_layers_keep_the_ratios_of_the_channels():
     assert not torch.allclose(coloured[:, :2] / coloured[:, 2:], x[:, :2] / x[:, 2:], rtol=0.1)
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, 10))
 def test_quotient_of_the_factors_is_the_gain(gain):
     multiply, divide = factors_of(torch.tensor([gain], dtype=torch.float64))

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dipir.errors import ConfigError
@@ -37,6 +37,7 @@ def test_vectors_by_hand(angles, vector):
     assert LightDirection(*angles).vector.tolist() == pytest.approx(vector, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(st.floats(-179, 179), st.floats(-85, 85))
 def test_angles_are_those_of_the_light_in_the_world(azimuth, elevation):
     """The camera looks along +Z: the picture's right is -X, towards the camera is -Z (scene.light)."""
@@ -44,6 +45,7 @@ def test_angles_are_those_of_the_light_in_the_world(azimuth, elevation):
     assert azimuth_elevation_deg(torch.stack([-x, y, -z])) == pytest.approx((azimuth, elevation), abs=1e-3)
 
 
+@settings(deadline=None)
 @given(st.floats(-180, 360), st.floats(-90, 90))
 def test_vectors_are_unit_and_round_trip(azimuth, elevation):
     vector = vector_of(azimuth, elevation)
@@ -66,8 +68,8 @@ def test_nearest_side(angles, side):
     assert side_of(*angles) == side
 
 
-@pytest.mark.parametrize("word", sorted(set(PLACES) - {"rim", "sunset", "noon", "upper left", "upper right", "lower left",
-                                                       "lower right"}))
+@pytest.mark.parametrize("word", ["left", "right", "front", "behind", "above", "below", "front left", "front right",
+                                  "back left", "back right"])
 def test_side_of_a_word_is_the_word(word):
     assert side_of(*PLACES[word]).removeprefix("the ") == word
 
