@@ -17,16 +17,14 @@ from torch import Tensor
 from benchmarks import relight_reader as reader
 from benchmarks.common import DATA, machine, markdown, write
 from benchmarks.relight_cases import SIZE, Case, cases, clipped, ramp, scenes
-from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.errors import ConfigError, nearest
 from dipir.image.editing import luminosity_bound
 from dipir.image.files import read_image, write_png
 from dipir.image.metrics import angular_error_deg, psnr, rmse, si_rmse, ssim
 from dipir.methods.prior_relight import training_scenes
-from dipir.methods.relight import Picture, Wish, relight
+from dipir.methods.relight import Picture, Wish, find_engine, relight
 from dipir.methods.relight_config import load_config
 from dipir.methods.relight_fit import shrunk, working_size
-from dipir.methods.relight_net import load_net
 from dipir.scene.direction import LightDirection
 
 Method = Callable[[Case], Tensor]
@@ -45,7 +43,7 @@ def methods(names: Sequence[str], overrides: Sequence[str]) -> dict[str, Method]
     factor for the whole picture can do. ``bound`` is told the whole target."""
     def engine(name: str) -> Method:
         config = load_config("default", (), [f"engine={name}", *overrides])
-        network = PicturePrior.load(RELIGHT) if name == "layers" else load_net()[0]
+        network = find_engine(config, Wish(LightDirection(0, 0)))
         return lambda case: relight(Picture(case.image, name=case.name), Wish(case.direction), config,
                                     engine=network).image
 

@@ -1,7 +1,7 @@
 """RTI relighting: IllumiNet against PTM and HSH on the held-out lights of rendered dome captures.
 
-``python -m benchmarks rti`` renders three captures (cached), fits a network to each and writes the table. A run that was
-stopped goes on with the same command: finished scenes are kept in ``--out``, an unfinished one resumes.
+``python -m benchmarks rti`` renders three captures (cached), fits a network to each and writes the table. A run that
+was stopped goes on with the same command: finished scenes are kept in ``--out``, an unfinished one resumes.
 """
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def table(result: dict) -> str:
     for kind, training in result["training"].items():
         cost.append([kind, str(training["steps"]), f"{training['processor_seconds'] / 60:.1f} min",
                      f"{training['seconds'] / 60:.1f} min"])
-    return (f"Made by `{result['command']}`; {result['what']}; {result['machine']}; {result['threads']} thread(s), load "
-            f"average {result['load']:.1f} (other programs ran meanwhile where it exceeds the threads: compare processor "
-            f"times).\n\n{markdown(rows)}\n{markdown(cost)}")
+    return (f"Made by `{result['command']}`; {result['what']}; {result['machine']}; {result['threads']} thread(s), "
+            f"load average {result['load']:.1f} (where it exceeds the threads other programs ran meanwhile, and the "
+            f"processor time tells more than the wall time).\n\n{markdown(rows)}\n{markdown(cost)}")
 
 
 def parser() -> argparse.ArgumentParser:

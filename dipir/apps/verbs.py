@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from dipir.scene.description import SceneFile
 
 # Which prior is trained by which module; each has a main(arguments).
-PRIORS = {kind: f"dipir.methods.prior_{kind}" for kind in ("light", "insert", "relight", "illuminet", "colour")}
+PRIORS = {kind: f"dipir.methods.prior_{kind}" for kind in ("light", "insert", "geometry", "relight", "illuminet",
+                                                                    "colour")}
 _SCENE_SUFFIXES = (".yaml", ".yml", ".json")
 
 

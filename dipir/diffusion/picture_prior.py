@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dipir.arrays import Image
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
+from dipir.diffusion.geometry import PLANES, lit_planes
 from dipir.diffusion.weights import PRIORS, read_network, write_weights
 from dipir.errors import PriorError
 from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
@@ -41,9 +42,8 @@ class PriorKind:
 
 
 RELIGHT = PriorKind("relight", "dipir.relight_unet.1", ConditionalUNetConfig(
-    planes=3, vector=4, channels=(28, 56, 72), embedding=128, sigma_data=0.3))
-"""Planes: the picture, [-1, 1]; vector: unit vector towards the wanted light (+x the picture's right, +y up, +z towards
-the camera) and log2(half width / 12 degrees) / 2."""
+    planes=PLANES, vector=4, channels=(28, 48, 64), embedding=128, sigma_data=0.3))
+"""Planes: ``geometry.lit_planes``; vector: ``LightDirection.numbers``, towards the wanted light."""
 
 
 @final
@@ -100,6 +100,6 @@ class PicturePrior(AbstractDenoiser):
         return ((latent + 1) / 2).clamp(0, 1)
 
 
-def relight_condition(image_disp: Image, light: Tensor) -> Condition:
-    """What the relighting prior is told: the picture (1, 3, H, W) and the light (1, 4)."""
-    return Condition(planes=image_disp * 2 - 1, vector=light)
+def relight_condition(image_disp: Image, normal: Tensor, light: Tensor) -> Condition:
+    """What the relighting prior is told: the picture (1, 3, H, W), its normals and the light (1, 4)."""
+    return Condition(planes=lit_planes(image_disp, normal, light), vector=light)

@@ -74,11 +74,11 @@ def train(light_directions: Directions, target_images: Image, config: IllumiNetT
     stored = None if out is None else files.Checkpoint(
         Path(out) / CHECKPOINT, files.run_hash(to_dict(replace(config, minutes=1.0)), _digest(directions),
                                                _digest(images)), resume=resume)
-    seconds, processor_seconds = run.loop(stored, on_event)
+    run.loop(stored, on_event)
     fitted = run.fitted()
     verdict = judge(fitted, directions, images, split)
-    verdict["training"] = {"steps": run.step, "best_step": run.best_step, "seconds": seconds,
-                           "processor_seconds": processor_seconds, "threads": torch.get_num_threads()}
+    verdict["training"] = {"steps": run.step, "best_step": run.best_step, "threads": torch.get_num_threads(),
+                           **{name: run.history[-1][name] for name in ("seconds", "processor_seconds")}}
     fitted = replace(fitted, verdict=verdict)
     if out is not None:
         save(fitted, Path(out))
@@ -127,15 +127,18 @@ class _Run:
         self.best: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
 
-    def loop(self, stored: files.Checkpoint | None, on_event: Notify) -> tuple[float, float]:
-        """All steps, until time or patience end; wall and processor seconds of this call."""
+    def loop(self, stored: files.Checkpoint | None, on_event: Notify) -> None:
+        """All steps, until time or patience end."""
         if stored and stored.resume and stored.path.exists():
             self._restore(files.load(stored.path, stored.run_hash))
-        began, busy, saved, first = time.monotonic(), time.process_time(), time.monotonic(), self.step
+        spent = self.history[-1] if self.history else {"seconds": 0.0, "processor_seconds": 0.0}
+        began, busy = time.monotonic() - spent["seconds"], time.process_time() - spent["processor_seconds"]
+        saved = time.monotonic()
         with files.graceful_stop() if stored else contextlib.nullcontext([]) as caught:
             while self.step < self.config.steps and self._patient():
                 self.history.append(self._one_step())
                 now = time.monotonic()
+                self.history[-1] |= {"seconds": now - began, "processor_seconds": time.process_time() - busy}
                 late = now - began > self.config.minutes * 60
                 if self.step % self.config.validate_every == 0 or self.step == self.config.steps or late:
                     self._validate()
@@ -143,14 +146,13 @@ class _Run:
                     files.save(stored.path, self._state(), stored.run_hash)
                     saved = now
                 if on_event and (self.step % 10 == 0 or late or self.step == self.config.steps):
-                    left = (now - began) / (self.step - first) * (self.config.steps - self.step)
+                    left = (now - began) / self.step * (self.config.steps - self.step)
                     on_event(Event(STAGE, self.step, self.config.steps,
                                    min(left, max(0.0, self.config.minutes * 60 + began - now)), self.history[-1]))
                 if caught:
                     raise KeyboardInterrupt if caught[0] == signal.SIGINT else SystemExit(128 + caught[0])
                 if late:
                     break
-        return time.monotonic() - began, time.process_time() - busy
 
     def fitted(self) -> Fitted:
         """The best weights with what they need to relight."""

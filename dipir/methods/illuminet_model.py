@@ -39,7 +39,8 @@ class LossWeights:
 class IllumiNetTrainConfig:
     """How to fit a network to a capture.
 
-    steps : at most;  minutes : wall time after which training ends;  crop, batch : pixels of a side and crops a step
+    steps : at most;  minutes : wall time after which training ends, with that before a resume
+    crop, batch : pixels of a side and crops a step
     rate, last, warm_up, first_cycle, cycle_factor : learning rate, the share of it at a cycle's end, steps of linear
     increase, and the lengths of the cosine's cycles (warm restarts, Loshchilov and Hutter 2017)
     decay : of the weights;  clip : largest gradient norm;  validate_every : steps;  patience : validations without a

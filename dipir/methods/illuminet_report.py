@@ -143,7 +143,7 @@ def _to_image(pixels: np.ndarray) -> Image:
 
 
 def _table(history: Sequence[Mapping[str, float]]) -> str:
-    columns = ("step", "loss", "rate", "gradient", "validation_psnr")
+    columns = ("step", "loss", "rate", "gradient", "validation_psnr", "seconds")
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)

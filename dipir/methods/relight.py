@@ -15,6 +15,7 @@ from dipir import config as files
 from dipir.arrays import Image, Mask
 from dipir.diffusion.colour_prior import ColourPrior, colour_condition
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
+from dipir.diffusion.geometry import Geometry
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior, relight_condition
 from dipir.diffusion.pretrained import MemoryOptions, PretrainedDenoiser, load_pretrained
 from dipir.errors import ConfigError, ImageError
@@ -28,10 +29,17 @@ from dipir.methods.relight_net import load_net, relight_with
 from dipir.nets.illuminet import IllumiNet
 from dipir.scene.direction import LightDirection, side_of
 
-Engine = AbstractDenoiser | IllumiNet
 OnEvent = Callable[[Event], None]
 _PACKAGES = ("dipir", "torch", "diffusers", "numpy")
 _SMALLEST = 32
+
+
+@dataclass(frozen=True)
+class Engine:
+    """network : the prior of engine ``layers``, or IllumiNet;  geometry : guesses normals for the embedded ones."""
+
+    network: AbstractDenoiser | IllumiNet
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ def find_engine(config: RelightConfig, wish: Wish) -> Engine:
         if not embedded or config.engine == "net":
             raise ConfigError("colours for a drawing come from the embedded prior and engine 'layers'; leave --prior "
                               "and --engine out.")
-        return ColourPrior.load(path)
+        return Engine(ColourPrior.load(path))
     if embedded and wish.direction is None:
         raise ConfigError("no direction of light was given; accepted are --prompt with words such as 'from the left', "
                           "--direction AZIMUTH,ELEVATION and --light light.json.")
@@ -109,44 +117,46 @@ def find_engine(config: RelightConfig, wish: Wish) -> Engine:
         if not embedded:
             raise ConfigError(f"engine 'net' is a network of its own; '{config.prior}' cannot guide it. Leave --prior "
                               "out, give a .safetensors file, or choose --engine layers.")
-        return load_net(path)[0]
-    return PicturePrior.load(RELIGHT, path) if embedded else load_pretrained(
-        config.prior, options=MemoryOptions(controlnet=config.controlnet or None))
+        return Engine(load_net(path)[0], Geometry.load())
+    if embedded:
+        return Engine(PicturePrior.load(RELIGHT, path), Geometry.load())
+    return Engine(load_pretrained(config.prior, options=MemoryOptions(controlnet=config.controlnet or None)))
 
 
 def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *, engine: Engine | None = None,
             on_event: OnEvent | None = None, out: Path | None = None, resume: bool = False) -> Relit:
-    """Light ``picture`` as wished. engine : a prior or IllumiNet, None = what ``config`` names
+    """Light ``picture`` as wished. engine : None = what ``config`` names
     out : where checkpoints go (none without);  resume : go on from the checkpoint there
     Raises the DipirError of whatever cannot be used, before long work starts."""
     config = config or RelightConfig()
     began = time.monotonic()
     engine = engine or find_engine(config, wish)
-    work = _by_net if isinstance(engine, IllumiNet) else _by_layers
+    work = _by_net if isinstance(engine.network, IllumiNet) else _by_layers
     image, layers, history = work(picture, wish, config, engine, on_event, Checkpoint(
         out / "checkpoint.safetensors", _key(picture, wish, config), config.checkpoint_every, resume) if out else None)
     multiply, divide = (None, None) if layers is None else layers
     provenance = {"name": picture.name, "prompt": wish.prompt, "seed": config.seed, "engine": config.engine,
-                  "prior": getattr(engine, "hash", config.prior),
+                  "prior": getattr(engine.network, "hash", config.prior),
                   "seconds": round(time.monotonic() - began, 2), "versions": _versions()}
     if wish.direction is not None:
         provenance["direction"] = files.to_dict(wish.direction)
     return Relit(picture, wish, image, multiply, divide, files.to_dict(config), history, provenance)
 
 
-def _by_net(picture: Picture, wish: Wish, config: RelightConfig, net: IllumiNet, on_event: OnEvent | None,
+def _by_net(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine, on_event: OnEvent | None,
             checkpoint: Checkpoint | None) -> tuple[Image, None, list]:
-    relit = relight_with(net, picture.filled, wish.direction.numbers[None], config.net_size).clamp(0, 1)
+    relit = relight_with(engine.network, engine.geometry, picture.filled, wish.direction.numbers[None],
+                         config.net_size).clamp(0, 1)
     relit = relit if picture.mask is None else picture.image + picture.mask * (relit - picture.image)
     if on_event:
         on_event(Event("net", 1, 1, images={"composite": relit}))
     return relit, None, []
 
 
-def _by_layers(picture: Picture, wish: Wish, config: RelightConfig, prior: AbstractDenoiser, on_event: OnEvent | None,
+def _by_layers(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine, on_event: OnEvent | None,
                checkpoint: Checkpoint | None) -> tuple[Image, tuple[Tensor, Tensor] | None, list[dict]]:
     kind = KINDS["colour" if wish.palette is not None else config.layers.kind]
-    guide = make_guide(picture, wish, config, prior, on_event)
+    guide = make_guide(picture, wish, config, engine, on_event)
     layers, history = fit_layers(picture.filled, guide, config, kind, checkpoint=checkpoint, on_event=on_event)
     if config.layers.kind in ("gain", "luminosity") and wish.palette is None:
         layers = editing.factors_of(layers[0])
@@ -157,9 +167,10 @@ def _by_layers(picture: Picture, wish: Wish, config: RelightConfig, prior: Abstr
     return kind.compose(picture.image, (layers[0] * mask,)).clamp(0, 1), None, history
 
 
-def make_guide(picture: Picture, wish: Wish, config: RelightConfig, prior: AbstractDenoiser,
+def make_guide(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine,
                on_event: OnEvent | None) -> Guide:
     """Conditions of the prior, and the pictures that it draws when these are to be matched."""
+    prior = engine.network
     seen = shrunk(picture.filled, seen_size(picture.image, config.guidance.size)).clamp(0, 1)
     if isinstance(prior, PretrainedDenoiser):
         if config.guidance.kind == "posterior":
@@ -171,8 +182,11 @@ def make_guide(picture: Picture, wish: Wish, config: RelightConfig, prior: Abstr
         condition, negative = (replace(c, control=control) for c in prior.encode_pair(text, config.guidance.negative))
         guided = GuidedDenoiser(prior, config.guidance.scale, negative) if config.guidance.scale != 1 else prior
         return Guide(guided, condition)
-    condition: Condition = (colour_condition(seen, wish.palette) if wish.palette is not None
-                            else relight_condition(seen, wish.direction.numbers[None]))
+    condition = Condition()
+    if wish.palette is not None:
+        condition = colour_condition(seen, wish.palette)
+    elif engine.geometry is not None:
+        condition = relight_condition(seen, engine.geometry(seen), wish.direction.numbers[None])
     if config.guidance.kind == "sds":
         return Guide(prior, condition)
     return Guide(prior, condition, drawn(prior, condition, tuple(seen.shape[1:]), config, on_event))

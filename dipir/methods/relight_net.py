@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Image
+from dipir.diffusion.geometry import PLANES, Geometry, lit_planes
 from dipir.diffusion.weights import PRIORS, read_network, write_weights
 from dipir.image.guided import guided_upsample
 from dipir.methods.relight_fit import shrunk, working_size
@@ -17,7 +18,7 @@ from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
 
 DEFAULT_PATH = PRIORS / "illuminet.safetensors"
 ARCHITECTURE = "dipir.illuminet.1"
-NET = IllumiNetConfig(light=4, channels=(32, 56, 80, 96), embedding=64, stem=2)
+NET = IllumiNetConfig(planes=PLANES, light=4, channels=(28, 48, 64, 80), embedding=64, stem=2)
 _EDGE = 1e-3
 
 
@@ -34,14 +35,19 @@ def save_net(net: IllumiNet, path: str | Path, notes: Mapping[str, str] | None =
     return write_weights(path, net.state_dict(), ARCHITECTURE, json.dumps(asdict(net.config)), notes)
 
 
+def net_planes(image: Image, normal: Tensor, light: Tensor) -> Tensor:
+    """(B, 7, H, W) input of the network: as ``lit_planes``, but the picture in [0, 1]."""
+    return torch.cat([image, lit_planes(image, normal, light)[:, 3:]], 1)
+
+
 @torch.no_grad()
-def relight_with(net: IllumiNet, image: Image, light: Tensor, longest: int) -> Image:
+def relight_with(net: IllumiNet, geometry: Geometry, image: Image, light: Tensor, longest: int) -> Image:
     """(1, 3, H, W) display [0, 1] under ``light`` (1, 4). The network sees the picture at ``longest`` pixels, or as it
     is when that is smaller; its change, a shift of the logit, is brought to full size along the picture's edges."""
     size = working_size(*image.shape[2:], longest, 32)
     small = shrunk(image, tuple(min(pair) for pair in zip(size, image.shape[2:], strict=True))).clamp(0, 1)
     logit = lambda x: torch.logit(x.clamp(_EDGE, 1 - _EDGE))
-    shift = logit(net(small, light)) - logit(small)
+    shift = logit(net(net_planes(small, geometry(small), light), light)) - logit(small)
     full = guided_upsample(shift, small, image).clamp(float(shift.min()), float(shift.max()))
     relit = torch.sigmoid(logit(image) + full)
     # Where nothing changes the picture stays as it was, beyond the logit's edges too.

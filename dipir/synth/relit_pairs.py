@@ -35,13 +35,14 @@ class Pairs:
     """B pairs of S x S pixels, display [0, 1].
 
     image, target : (B, 3, S, S) before and after;  light : (B, 4) the wanted light, ``LightDirection.numbers``
-    subject : (B, 1, S, S) coverage by objects
+    subject : (B, 1, S, S) coverage by objects;  normal : (B, 3, S, S), as stored, length up to 1
     """
 
     image: Tensor
     target: Tensor
     light: Tensor
     subject: Tensor
+    normal: Tensor
 
     def __len__(self) -> int:
         return len(self.image)
@@ -79,14 +80,29 @@ def _pair(rng: np.random.Generator, data: RelitSet, scene: int, config: PairConf
     light, subject = data.light[scene, int(wanted)], _small(data.subject[scene] / 255, config.size)
     gain = exposure(rng, before, after, config)
     before, after = developed(rng, (before * gain, after * gain), _small(data.alpha[scene] / 255, config.size), config)
+    normal = _small(data.normal[scene] / 127, config.size)
     if not config.augment:
-        return Pairs(before, after, light, subject)
+        return Pairs(before, after, light, subject, normal)
     order = rng.permutation(3).tolist()
     before, after = before[order], after[order]
     if rng.random() < 0.5:
-        before, after, subject = (x.flip(-1) for x in (before, after, subject))
+        before, after, subject, normal = (x.flip(-1) for x in (before, after, subject, normal))
         light = light * torch.tensor([-1.0, 1.0, 1.0, 1.0])
-    return Pairs(before, after, light, subject)
+        normal = normal * torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
+    return Pairs(before, after, light, subject, normal)
+
+
+def blurred_normals(rng: np.random.Generator, normal: Tensor) -> Tensor:
+    """(B, 3, S, S) normals as unsure as those of a network: smoothed, bent by soft noise, a little shorter; each
+    picture by another amount."""
+    size = normal.shape[-1]
+    amount = torch.from_numpy(rng.uniform(0, 1, (len(normal), 1, 1, 1)).astype(np.float32))
+    smooth = functional.interpolate(functional.avg_pool2d(normal, 4), (size, size), mode="bilinear")
+    noise = torch.from_numpy(rng.standard_normal((len(normal), 3, size // 8, size // 8), dtype=np.float32))
+    bent = functional.interpolate(noise, (size, size), mode="bicubic") * 0.35
+    present = normal.square().sum(1, keepdim=True).sqrt().clamp_max(1)
+    made = normal + amount * (smooth - normal + bent * present)
+    return made / (1 + 0.3 * amount + made.square().sum(1, keepdim=True) * 0.2)
 
 
 def exposure(rng: np.random.Generator, before: Tensor, after: Tensor, config: PairConfig) -> float:

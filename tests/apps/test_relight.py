@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dipir.apps import cli
+from dipir.diffusion import geometry
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 
 FAST = ["--set", "fit.steps=4", "--set", "layers.size=32", "--set", "guidance.samples=1", "--set",
@@ -30,7 +31,13 @@ def folder(tmp_path_factory):
     (place / "light.json").write_text(json.dumps({"dominant": {"azimuth_deg": 200.0, "elevation_deg": 30.0}}))
     (place / "other.json").write_text("{}")
     PicturePrior.untrained(RELIGHT).save(place / "relight.safetensors")
+    geometry.Geometry.untrained().save(place / "geometry.safetensors")
     return place
+
+
+@pytest.fixture(autouse=True)
+def untrained_geometry(folder, monkeypatch):
+    monkeypatch.setattr(geometry, "DEFAULT_PATH", folder / "geometry.safetensors")
 
 
 def relight(folder, *words) -> int:

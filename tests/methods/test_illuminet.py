@@ -245,8 +245,8 @@ def test_it_learns():
     """On a smooth glossy surface the net ends nearer to unseen lights than the prediction it starts from."""
     d = lights(20)
     images = photos(d, 32, 32)
-    config = replace(TINY, steps=100, crop=32, batch=2, channels=(8, 8, 8, 8), rate=1e-2, validate_every=25, stem=1,
-                     first_cycle=100, warm_up=10)
+    config = replace(TINY, steps=80, crop=32, batch=2, channels=(8, 8, 8, 8), rate=1e-2, validate_every=40, stem=1,
+                     first_cycle=80, warm_up=5)
     fitted = train(d, images, config)
     start = train(d, images, replace(config, steps=1, rate=1e-12))
     better = fitted.verdict["methods"]["net"]["psnr"] - start.verdict["methods"]["net"]["psnr"]

@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 
 from dipir import config as files
 from dipir.diffusion.denoiser import AbstractDenoiser
+from dipir.diffusion.geometry import PLANES, Geometry
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.errors import ConfigError, FitError, ImageError, PriorError
 from dipir.exchange.layered_exr import read_layers
@@ -18,7 +19,7 @@ from dipir.image.editing import EPS, multiply_divide
 from dipir.image.metrics import angular_error_deg, rmse
 from dipir.image.palette import parse_palette
 from dipir.methods import relight_result
-from dipir.methods.relight import Picture, Relit, Wish, find_engine, relight
+from dipir.methods.relight import Engine, Picture, Relit, Wish, find_engine, relight
 from dipir.methods.relight_config import LayerSettings, RelightConfig, RelightGuidance, load_config
 from dipir.methods.relight_fit import KINDS, seen_size, shrunk, working_size
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
@@ -45,6 +46,10 @@ class Sure(AbstractDenoiser):
         return ((latent + 1) / 2).clamp(0, 1)
 
 
+def sure(picture) -> Engine:
+    return Engine(Sure(picture))
+
+
 @pytest.fixture(scope="module")
 def photo():
     """A coloured picture with soft shapes, values in 0.15 to 0.6."""
@@ -66,7 +71,7 @@ def quick(**settings) -> RelightConfig:
 
 @pytest.fixture(scope="module")
 def relit(photo, wanted):
-    return relight(Picture(photo), LEFT, quick(), engine=Sure(wanted))
+    return relight(Picture(photo), LEFT, quick(), engine=sure(wanted))
 
 
 def test_layers_give_what_the_prior_is_sure_of(relit, photo, wanted):
@@ -87,7 +92,7 @@ def test_the_result_is_its_layers_and_keeps_colour(relit, photo):
 def test_distillation_goes_the_same_way(photo, wanted):
     config = quick()
     config = replace(config, guidance=replace(config.guidance, kind="sds", noise_start=0.6, noise_end=0.3))
-    made = relight(Picture(photo), LEFT, config, engine=Sure(wanted))
+    made = relight(Picture(photo), LEFT, config, engine=sure(wanted))
     assert float(rmse(made.image, wanted)) < 0.5 * float(rmse(photo, wanted))
     assert {"sigma", "residual"} <= set(made.history[0])
 
@@ -95,7 +100,7 @@ def test_distillation_goes_the_same_way(photo, wanted):
 @pytest.mark.parametrize("kind", ["gain", "luminosity", "additive"])
 def test_other_kinds_of_layer(kind, photo, wanted):
     config = quick(layers=LayerSettings(kind=kind))
-    made = relight(Picture(photo), LEFT, config, engine=Sure(wanted))
+    made = relight(Picture(photo), LEFT, config, engine=sure(wanted))
     assert float(rmse(made.image, wanted)) < 0.6 * float(rmse(photo, wanted))
     assert (made.multiply is None) == (kind == "additive")
 
@@ -103,14 +108,14 @@ def test_other_kinds_of_layer(kind, photo, wanted):
 def test_a_strong_regulariser_keeps_the_picture(photo, wanted):
     config = quick()
     config = replace(config, layers=replace(config.layers, keep=10.0), fit=replace(config.fit, steps=250))
-    made = relight(Picture(photo), LEFT, config, engine=Sure(wanted))
+    made = relight(Picture(photo), LEFT, config, engine=sure(wanted))
     assert float(rmse(made.image, photo)) < 0.25 * float(rmse(wanted, photo))
 
 
 def test_colours_for_a_drawing(photo):
     grey = photo.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     blue = grey * torch.tensor([0.4, 0.5, 1.0])[:, None, None]
-    made = relight(Picture(grey), Wish(palette=parse_palette("blue"), prompt="blue"), quick(), engine=Sure(blue))
+    made = relight(Picture(grey), Wish(palette=parse_palette("blue"), prompt="blue"), quick(), engine=sure(blue))
     assert float(rmse(made.image, blue)) < 0.3 * float(rmse(grey, blue))
     assert made.multiply.shape[1] == 3 and made.divide.shape[1] == 1
 
@@ -118,31 +123,31 @@ def test_colours_for_a_drawing(photo):
 def test_a_mask_limits_the_change(photo, wanted):
     mask = torch.zeros(1, 1, 96, 128)
     mask[..., :64] = 1
-    made = relight(Picture(photo, mask), LEFT, quick(), engine=Sure(wanted))
+    made = relight(Picture(photo, mask), LEFT, quick(), engine=sure(wanted))
     assert float((made.image - photo)[..., 64:].abs().max()) < 2e-6
     assert float((made.image - photo)[..., :50].abs().mean()) > 0.02
-    net = IllumiNet(IllumiNetConfig(light=4, channels=(4, 4, 4, 4), embedding=8)).eval()
+    net = IllumiNet(IllumiNetConfig(planes=PLANES, light=4, channels=(4, 4, 4, 4), embedding=8)).eval()
     torch.nn.init.constant_(net.head.bias, 1.0)
-    by_net = relight(Picture(photo, mask), LEFT, RelightConfig(engine="net"), engine=net)
+    by_net = relight(Picture(photo, mask), LEFT, RelightConfig(engine="net"), engine=Engine(net, Geometry.untrained()))
     assert torch.equal(by_net.image[..., 64:], photo[..., 64:]) and float((by_net.image - photo)[..., :64].min()) > 0.05
 
 
 def test_same_seed_same_result_and_resume(photo, wanted, tmp_path):
     config = replace(quick(), checkpoint_every=20)
     config = replace(config, fit=replace(config.fit, steps=30))
-    whole = relight(Picture(photo), LEFT, config, engine=Sure(wanted))
+    whole = relight(Picture(photo), LEFT, config, engine=sure(wanted))
 
     def stop(event):
         if event.stage == "fit" and event.step == 25:
             raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        relight(Picture(photo), LEFT, config, engine=Sure(wanted), on_event=stop, out=tmp_path)
+        relight(Picture(photo), LEFT, config, engine=sure(wanted), on_event=stop, out=tmp_path)
     steps = []
-    resumed = relight(Picture(photo), LEFT, config, engine=Sure(wanted), out=tmp_path, resume=True,
+    resumed = relight(Picture(photo), LEFT, config, engine=sure(wanted), out=tmp_path, resume=True,
                       on_event=lambda e: steps.append(e.step) if e.stage == "fit" else None)
     assert torch.equal(whole.image, resumed.image) and steps == list(range(21, 31))
     with pytest.raises(FitError):
-        relight(Picture(photo * 0.9), LEFT, config, engine=Sure(wanted), out=tmp_path, resume=True)
+        relight(Picture(photo * 0.9), LEFT, config, engine=sure(wanted), out=tmp_path, resume=True)
 
 
 def test_files(relit, photo, tmp_path):
@@ -173,15 +178,15 @@ def test_the_psd_gives_the_result(relit, tmp_path):
 def test_a_cut_out_keeps_its_alpha(photo, wanted, tmp_path):
     alpha = torch.zeros(1, 1, 96, 128)
     alpha[..., 20:70, 30:100] = 1
-    made = relight(Picture(photo, alpha=alpha), LEFT, quick(), engine=Sure(wanted))
+    made = relight(Picture(photo, alpha=alpha), LEFT, quick(), engine=sure(wanted))
     relight_result.save(made, tmp_path)
     assert np.array_equal(np.asarray(Pillow.open(tmp_path / "relit.png"))[..., 3] / 255, alpha[0, 0].numpy())
     assert read_layers(tmp_path / "layers.exr").layers["beauty"].shape[1] == 4
 
 
 def test_a_net_result_saves(photo, tmp_path):
-    net = IllumiNet(IllumiNetConfig(light=4, channels=(4, 4, 4, 4), embedding=8)).eval()
-    made = relight(Picture(photo), LEFT, RelightConfig(engine="net"), engine=net)
+    net = IllumiNet(IllumiNetConfig(planes=PLANES, light=4, channels=(4, 4, 4, 4), embedding=8)).eval()
+    made = relight(Picture(photo), LEFT, RelightConfig(engine="net"), engine=Engine(net, Geometry.untrained()))
     assert isinstance(made, Relit) and float((made.image - photo).abs().max()) < 1e-5 and made.multiply is None
     relight_result.save(made, tmp_path)
     assert (tmp_path / "layers.psd").stat().st_size > 1000
@@ -229,7 +234,7 @@ def test_presets():
 
 def test_an_untrained_prior_sees_the_picture(photo):
     prior = PicturePrior.untrained(RELIGHT)
-    made = relight(Picture(photo), LEFT, quick(), engine=prior)
+    made = relight(Picture(photo), LEFT, quick(), engine=Engine(prior, Geometry.untrained()))
     assert float(rmse(made.image, photo)) < 0.2 and made.provenance["prior"] == "untrained"
 
 

@@ -87,16 +87,25 @@ def test_a_capture_is_as_promised(lit_post):
     assert torch.equal((lit_post.images * 255).round() / 255, lit_post.images)
 
 
-@pytest.mark.parametrize("kind", list(dome.SCENES))
-def test_scenes_render_to_pictures_with_something_in_them(kind):
+def test_a_scene_renders_with_light_between_its_surfaces():
     seen = []
-    capture = render(kind, DomeSettings(size=24, lights=4, rings=(35.0,), spp=4, depth=2), seen.append)
+    capture = render("glossy", DomeSettings(size=24, lights=4, rings=(35.0,), spp=4, depth=2), seen.append)
     assert len(seen) == 4 and seen[-1].step == seen[-1].steps == 4
     assert 0.05 < float(capture.images.mean()) < 0.8 and float(capture.images.std()) > 0.05
     assert float((capture.images[0] - capture.images[2]).abs().mean()) > 0.02
-    # Tables of materials are drawn from the seed alone.
-    names = [part.name for part in dome.SCENES[kind](np.random.default_rng(1))]
-    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("kind", list(dome.SCENES))
+def test_scenes_are_whole_and_face_the_camera(kind):
+    parts = dome.SCENES[kind](np.random.default_rng(1))
+    assert len({part.name for part in parts}) == len(parts)
+    for part in parts:
+        assert np.isfinite(part.vertices).all() and part.faces.max() < len(part.vertices)
+        np.testing.assert_allclose(np.linalg.norm(part.normals, axis=1), 1, atol=1e-4)
+        # The camera is at z = -2.35; what is drawn stands before the plane z = 0, apart from what is sunk into it.
+        assert part.vertices[:, 2].min() > -0.5 and part.normals[:, 2].mean() < 0.01
+    again = dome.SCENES[kind](np.random.default_rng(1))
+    assert all(np.array_equal(a.vertices, b.vertices) for a, b in zip(parts, again, strict=True))
 
 
 def test_bad_settings():

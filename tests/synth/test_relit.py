@@ -228,7 +228,8 @@ def test_subject_is_a_part_of_what_is_covered(stage, alone):
         assert 0.1 < float((data.subject > 127).float().mean()) < 0.9
     assert torch.equal(alone.subject, alone.alpha) and float((stage.alpha == 255).float().mean()) > 0.9
     assert float((stage.subject == 0).float().mean()) > 0.1
-    outside = alone.alpha[0, 0] == 0
+    # Coverage and light come from other camera samples: a pixel apart.
+    outside = torch.nn.functional.max_pool2d(alone.alpha.float(), 3, 1, 1)[0, 0] == 0
     assert not alone.lit[0, :, :, outside].any() and not alone.sky[0, :, outside].any()
 
 

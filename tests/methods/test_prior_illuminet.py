@@ -1,0 +1,140 @@
+"""Training of the general relighting network: loss and validation by hand, resuming, the written file."""
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dipir.errors import PriorError
+from dipir.image.losses import edge_loss, ssim_loss
+from dipir.methods import prior_illuminet
+from dipir.methods.prior_illuminet import GeneralNetConfig, LossWeights, train_general, validation
+from dipir.methods.prior_relight import validation_pairs
+from dipir.methods.relight_net import load_net
+from dipir.methods.training import TrainConfig
+from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.synth import relit_pairs
+from dipir.synth.relit_pairs import PairConfig, Pairs
+from tests.support.relit_sets import balls
+
+NET = IllumiNetConfig(light=4, channels=(4, 6, 8, 8), embedding=8, stem=2)
+CONFIG = GeneralNetConfig(batch=2, scenes=4, val_pairs=4, pairs=PairConfig(size=32), net=NET,
+                          train=TrainConfig(steps=6, rate=1e-3, warmup=1, validate_every=3, log_every=1))
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPIR_CACHE", str(tmp_path / "cache"))
+
+
+def _pairs(count: int = 4) -> Pairs:
+    return validation_pairs(balls(), CONFIG.pairs, count)
+
+
+# ---- loss and validation ---------------------------------------------------------------------------------------------
+
+def test_loss_by_hand() -> None:
+    """A ramp of slope 0.02 in x against an even picture of its mean."""
+    ramp = (0.3 + 0.02 * torch.arange(16.0)).expand(1, 3, 16, 16)
+    even = torch.full_like(ramp, float(ramp.mean()))
+    off = 0.02 * torch.tensor([abs(k - 7.5) for k in range(16)])
+    parts = [LossWeights(*row)(ramp, even) for row in ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))]
+    assert float(parts[0]) == pytest.approx(float(off.mean()), rel=1e-4)
+    assert float(parts[1]) == pytest.approx(float(off.square().mean()), rel=1e-4)
+    assert float(parts[2]) == pytest.approx(float(ssim_loss(ramp, even))) and 0 < float(parts[2]) < 2
+    assert float(parts[3]) == pytest.approx(0.01, rel=1e-4)  # 0.02 along x, 0 along y.
+    assert float(parts[3]) == pytest.approx(float(edge_loss(ramp, even)))
+    total = LossWeights()(ramp, even)
+    assert float(total) == pytest.approx(float(parts[0] + parts[1] + 0.2 * parts[2] + 0.5 * parts[3]))
+    assert float(LossWeights()(ramp, ramp)) == pytest.approx(0, abs=1e-6)
+
+
+def test_loss_gradient() -> None:
+    torch.manual_seed(0)
+    image, target = (torch.rand(1, 1, 12, 12, dtype=torch.float64) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda x: LossWeights()(x, target), image.requires_grad_())
+
+
+def test_validation_by_hand() -> None:
+    """A fresh network answers with the picture."""
+    batch = _pairs(20)
+    figures = validation(IllumiNet(NET).eval(), batch, CONFIG)
+    assert set(figures) == {"score", "rmse", "input_rmse", "psnr"}
+    per_image = (batch.image - batch.target).square().mean((1, 2, 3))
+    assert figures["input_rmse"] == pytest.approx(float(per_image.sqrt().mean()), rel=1e-4)
+    assert figures["rmse"] == pytest.approx(figures["input_rmse"], rel=5e-3)  # It cannot show 0 and 1 quite.
+    assert figures["psnr"] == pytest.approx(float((-10 * per_image.log10()).mean()), rel=0.02)
+    assert figures["score"] == pytest.approx(float(CONFIG.loss(batch.image, batch.target)), rel=0.02)
+
+    class Perfect(nn.Module):
+        def forward(self, image, light):
+            return torch.stack([batch.target[k] for x in image for k in range(20) if torch.equal(x, batch.image[k])])
+
+    perfect = validation(Perfect(), batch, CONFIG)
+    assert perfect["score"] == pytest.approx(0, abs=1e-6) and perfect["rmse"] == 0 < perfect["input_rmse"]
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+def test_interrupted_training_ends_in_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    events, data, held_out = [], balls(), _pairs(2)
+    whole = train_general(CONFIG, data, held_out, name="whole", on_event=events.append)
+    draw, calls = relit_pairs.draw, []
+
+    def stopping(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(*args)
+
+    monkeypatch.setattr(relit_pairs, "draw", stopping)
+    first = train_general(CONFIG, data, held_out, name="parts")
+    assert first.step == 3 and not first.finished
+    second = train_general(CONFIG, data, held_out, name="parts")
+    assert second.finished and second.best_score == whole.best_score
+    assert all(torch.equal(whole.best[k], second.best[k]) for k in whole.best)
+    assert [e.step for e in events if e.stage == "whole/val"] == [3, 6]
+
+
+def test_a_new_run_begins_with_the_given_weights() -> None:
+    torch.manual_seed(3)
+    start = IllumiNet(NET)
+    config = replace(CONFIG, train=replace(CONFIG.train, steps=1, rate=0.0))
+    trained = train_general(config, balls(), _pairs(2), name="a", start=start)
+    weights = dict(start.named_parameters())
+    assert all(torch.allclose(trained.best[k], v.detach()) for k, v in weights.items())
+
+
+def test_training_lowers_the_error() -> None:
+    data = balls().part(slice(1, 2))
+    held_out = validation_pairs(data, CONFIG.pairs, 8)
+    config = replace(CONFIG, batch=6, train=replace(CONFIG.train, steps=60, rate=1e-2, ema=0.8, validate_every=60))
+    events = []
+    train_general(config, data, held_out, name="learns", on_event=events.append)
+    end = [e.scalars for e in events if e.stage == "learns/val"][-1]
+    assert end["rmse"] < 0.9 * end["input_rmse"]
+
+
+# ---- the whole run ---------------------------------------------------------------------------------------------------
+
+def test_run_writes_a_network_that_loads_and_can_be_gone_on_from(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(prior_illuminet, "training_scenes", lambda *args: balls())
+    monkeypatch.setattr(prior_illuminet, "validation_scenes", lambda *args: balls())
+    path = tmp_path / "net.safetensors"
+    assert prior_illuminet.run(10, CONFIG, path, "one") == path
+    net, digest = load_net(path)
+    assert net.config == NET and len(digest) == 16
+    other = replace(CONFIG, net=IllumiNetConfig(light=4), train=replace(CONFIG.train, steps=1, rate=0.0))
+    again, _ = load_net(prior_illuminet.run(10, other, tmp_path / "again.safetensors", "two", start=path))
+    assert all(torch.allclose(p, q, atol=1e-3) for p, q in zip(again.parameters(), net.parameters(), strict=True))
+
+
+def test_weights_to_begin_with_are_looked_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prior_illuminet, "validation_scenes", lambda *args: pytest.fail("long work began"))
+    with pytest.raises(PriorError, match="no such file"):
+        prior_illuminet.run(1, CONFIG, tmp_path / "a.safetensors", start=tmp_path / "absent.safetensors")

@@ -1,0 +1,194 @@
+"""Training of the relighting prior: loss and validation by hand, resuming, the written file."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
+from dipir.errors import PriorError
+from dipir.methods import prior_relight
+from dipir.methods.prior_relight import (
+    RelightPriorConfig,
+    denoising_error,
+    train_relight_prior,
+    validation,
+    validation_pairs,
+)
+from dipir.methods.training import TrainConfig
+from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.synth import relit_pairs
+from dipir.synth.relit_pairs import PairConfig, Pairs
+from tests.support.relit_sets import balls
+
+NET = ConditionalUNetConfig(planes=3, vector=4, channels=(8, 8, 16), blocks=1, embedding=16, detail=2, sigma_data=0.3)
+CONFIG = RelightPriorConfig(batch=2, scenes=4, val_pairs=4, pairs=PairConfig(size=32), net=NET,
+                            train=TrainConfig(steps=6, rate=1e-3, warmup=1, validate_every=3, log_every=1))
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIPIR_CACHE", str(tmp_path / "cache"))
+
+
+def _pairs(count: int = 4) -> Pairs:
+    return validation_pairs(balls(), CONFIG.pairs, count)
+
+
+class _Answer(nn.Module):
+    """Gives one answer to one set of pairs, whatever the noise."""
+
+    config = NET
+
+    def __init__(self, answer: torch.Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x, sigma, planes, vector):
+        return self.answer[:len(x)]
+
+
+# ---- loss and validation ---------------------------------------------------------------------------------------------
+
+def test_perfect_answer_has_no_error() -> None:
+    batch, sigma = _pairs(), torch.tensor([0.1, 1, 5, 40])
+    error = denoising_error(_Answer(batch.target * 2 - 1), batch, sigma, torch.randn(4, 3, 32, 32))
+    assert error.tolist() == [0] * 4
+
+
+def test_error_by_hand() -> None:
+    """EDM's weight, objects twice."""
+    batch, sigma = _pairs(), torch.tensor([0.1, 0.5, 2.0, 40.0])
+    error = denoising_error(_Answer(batch.image * 2 - 1), batch, sigma, torch.zeros(4, 3, 32, 32))
+    for k, s in enumerate(sigma.tolist()):
+        square = (2 * (batch.image[k] - batch.target[k])) ** 2
+        on, off = batch.subject[k, 0] == 1, batch.subject[k, 0] == 0
+        mean = (2 * square[:, on].sum() + square[:, off].sum()) / (3 * (2 * on.sum() + off.sum()))
+        assert float(error[k]) == pytest.approx(float(mean) * (s**2 + 0.09) / (s * 0.3) ** 2, rel=1e-4)
+
+
+def test_net_is_given_noisy_target_picture_and_light() -> None:
+    batch, seen = _pairs(2), {}
+
+    class Seeing(_Answer):
+        def forward(self, x, sigma, planes, vector):
+            seen.update(x=x, planes=planes, vector=vector)
+            return self.answer
+
+    noise, sigma = torch.randn(2, 3, 32, 32), torch.tensor([0.5, 3.0])
+    denoising_error(Seeing(batch.target), batch, sigma, noise)
+    torch.testing.assert_close(seen["x"], batch.target * 2 - 1 + sigma[:, None, None, None] * noise)
+    torch.testing.assert_close(seen["planes"], batch.image * 2 - 1)
+    assert torch.equal(seen["vector"], batch.light)
+
+
+def test_validation_by_hand() -> None:
+    batch = _pairs()
+    figures = validation(_Answer(batch.image * 2 - 1), batch)
+    assert set(figures) == {"sigma_0.1", "sigma_0.5", "sigma_2", "sigma_10", "rmse", "input_rmse", "score"}
+    assert figures["rmse"] == pytest.approx(figures["input_rmse"]) and figures["rmse"] > 0
+    expected = (batch.image - batch.target).square().mean((1, 2, 3)).sqrt().mean()
+    assert figures["input_rmse"] == pytest.approx(float(expected), rel=1e-4)
+    assert figures["score"] == pytest.approx(sum(v for k, v in figures.items() if k.startswith("sigma")) / 4)
+    perfect = validation(_Answer(batch.target * 2 - 1), batch)
+    assert perfect["score"] == perfect["rmse"] == 0 < perfect["input_rmse"]
+
+
+def test_validation_goes_through_every_pair() -> None:
+    """More pairs than fit in one piece: the mean over all, with the same noise for each."""
+    torch.manual_seed(0)
+    net = ConditionalUNet(NET)
+    for p in net.parameters():
+        nn.init.normal_(p, 0, 0.1)
+    many = _pairs(50)
+    noise = torch.randn(many.target.shape, generator=torch.Generator().manual_seed(5))
+    whole = denoising_error(net, many, torch.full((50,), 0.5), noise).mean()
+    assert validation(net, many)["sigma_0.5"] == pytest.approx(float(whole.detach()), rel=1e-4)
+
+
+def test_held_out_pairs_are_fixed_and_not_changed() -> None:
+    a, b = _pairs(), validation_pairs(balls(), replace(CONFIG.pairs, augment=True), 4)
+    assert torch.equal(a.image, b.image) and torch.equal(a.light, b.light)
+    lights = {tuple(v) for v in balls().light[0].tolist()}
+    assert {tuple(v) for v in a.light.tolist()} <= lights  # No mirrored ones.
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+def test_interrupted_training_ends_in_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    events, data, held_out = [], balls(), _pairs(2)
+    whole = train_relight_prior(CONFIG, data, held_out, name="whole", on_event=events.append)
+    draw, calls = relit_pairs.draw, []
+
+    def stopping(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw(*args)
+
+    monkeypatch.setattr(relit_pairs, "draw", stopping)
+    first = train_relight_prior(CONFIG, data, held_out, name="parts")
+    assert first.step == 3 and not first.finished
+    second = train_relight_prior(CONFIG, data, held_out, name="parts")
+    assert second.finished and second.best_score == whole.best_score
+    assert all(torch.equal(whole.best[k], second.best[k]) for k in whole.best)
+    assert [e.step for e in events if e.stage == "whole/val"] == [3, 6]
+    assert all("rmse" in e.scalars and "sigma_10" in e.scalars for e in events if e.stage == "whole/val")
+
+
+def test_a_new_run_begins_with_the_given_weights() -> None:
+    torch.manual_seed(3)
+    start = ConditionalUNet(NET)
+    config = replace(CONFIG, train=replace(CONFIG.train, steps=1, rate=0.0))
+    trained = train_relight_prior(config, balls(), _pairs(2), name="a", start=start)
+    assert all(torch.allclose(trained.best[k], v) for k, v in start.state_dict().items())
+
+
+def test_training_lowers_the_error() -> None:
+    """One scene, forty steps: better than the picture itself, from which it starts."""
+    data = balls().part(slice(1, 2))
+    held_out = validation_pairs(data, CONFIG.pairs, 8)
+    config = replace(CONFIG, batch=4, train=replace(CONFIG.train, steps=40, rate=3e-3, ema=0.8, validate_every=40))
+    events = []
+    train_relight_prior(config, data, held_out, name="learns", on_event=events.append)
+    start = validation(ConditionalUNet(NET), held_out)
+    end = [e.scalars for e in events if e.stage == "learns/val"][-1]
+    assert end["score"] < 0.9 * start["score"]
+
+
+# ---- the whole run ---------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prior_relight, "training_scenes", lambda *args: balls())
+    monkeypatch.setattr(prior_relight, "validation_scenes", lambda *args: balls())
+
+
+def test_run_writes_a_prior_that_loads_and_can_be_gone_on_from(sets, tmp_path: Path) -> None:
+    path = tmp_path / "relight.safetensors"
+    assert prior_relight.run(10, CONFIG, path, "one") == path
+    prior = PicturePrior.load(RELIGHT, path)
+    assert prior.net.config == NET
+    with safe_open(path, "pt") as file:
+        meta = file.metadata()
+    assert meta["steps"] == "6" and float(meta["score"]) > 0 and json.loads(meta["training"])["minutes"] == 10
+    # The architecture is that of the weights to begin with, whatever the settings say.
+    other = replace(CONFIG, net=RELIGHT.net, train=replace(CONFIG.train, steps=1, rate=0.0))
+    again = prior_relight.run(10, other, tmp_path / "again.safetensors", "two", start=path)
+    state = PicturePrior.load(RELIGHT, again).net.state_dict()
+    assert all(torch.allclose(state[k], v, atol=1e-3) for k, v in prior.net.state_dict().items())
+
+
+def test_weights_to_begin_with_are_looked_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse = lambda *args: pytest.fail("long work began")
+    monkeypatch.setattr(prior_relight, "training_scenes", refuse)
+    monkeypatch.setattr(prior_relight, "validation_scenes", refuse)
+    with pytest.raises(PriorError, match="no such file"):
+        prior_relight.run(1, CONFIG, tmp_path / "a.safetensors", start=tmp_path / "absent.safetensors")
