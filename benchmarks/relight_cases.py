@@ -17,9 +17,9 @@ from dipir.scene.asset import load_asset
 from dipir.scene.direction import LightDirection
 from dipir.synth import relit, shards
 from dipir.synth.relit import RelitSet, RelitSettings
-from dipir.synth.relit_pairs import PairConfig, developed, exposure
+from dipir.synth.relit_pairs import PairConfig, developed, exposed
 
-SEED, SIZE = 5000, 256
+SEED, SIZE = 5000, 128
 AMBIENT = 0.2
 SETTINGS = RelitSettings(size=SIZE, lights=4, spp=64, sky_spp=128, meshes=0.5)
 
@@ -44,26 +44,19 @@ def ring() -> list[LightDirection]:
 
 
 def scenes(count: int, settings: RelitSettings = SETTINGS, folder: Path | None = None) -> RelitSet:
-    """``count`` scenes, three quarters of them without a wall, with ``val`` meshes and procedural objects of seeds that
+    """``count`` scenes of the kinds that training has, with ``val`` meshes and procedural objects of seeds that
     training does not use. Each is rendered once and kept in the cache folder."""
     folder = folder or shards.cache_dir() / "relit" / f"bench_v{relit.VERSION}_{settings.size}"
     folder.mkdir(parents=True, exist_ok=True)
-    walled, made, number = count // 4, [], 0
-    left = {True: count - walled, False: walled}
-    meshes = None
-    while sum(left.values()):
+    made, meshes = [], None
+    for number in range(count):
         path = folder / f"scene_{number:04d}.safetensors"
         if not path.is_file():
             meshes = meshes or [a for a in map(load_asset, training_meshes("val")) if relit.solid(a)]
             one = relit.record(split_seed(SEED, "scene", number), meshes, settings, ring())
             shards.save(path, {k: getattr(one, k).contiguous() for k in RelitSet.__dataclass_fields__},
                         {"format": "dipir relight bench"})
-        one = RelitSet(**load_file(path))
-        is_open = int(one.kind) in OPEN_KINDS
-        if left[is_open]:
-            left[is_open] -= 1
-            made.append(one)
-        number += 1
+        made.append(RelitSet(**load_file(path)))
     return relit.join(made)
 
 
@@ -74,10 +67,8 @@ def cases(data: RelitSet, sides: Sequence[int] = range(SIDES)) -> list[Case]:
     for scene in range(len(data)):
         rng = np.random.default_rng(split_seed(SEED, "case", scene))
         lit = relit.decode(data.lit[scene]) + relit.decode(data.sky[scene]) * AMBIENT
-        before, targets = lit[0], lit[-SIDES:]
-        # One exposure for all sides: it must not tell which is asked.
-        gain = exposure(rng, before, targets.mean(0), config)
-        image, *shown = developed(rng, [x * gain for x in (before, *targets)], data.alpha[scene] / 255, config)
+        pictures = exposed(rng, lit[0], list(lit[-SIDES:]), config)
+        image, *shown = developed(rng, pictures, data.alpha[scene] / 255, config)
         for side in sides:
             made.append(Case(f"{scene:02d}_{side}", scene, side, int(data.kind[scene]) in OPEN_KINDS, image[None],
                              shown[side][None], ring()[side]))

@@ -16,7 +16,7 @@ from dipir.nets.blocks import Conv, groups
 from dipir.scene.direction import vector_of
 from dipir.synth import relit
 from dipir.synth.relit import RelitSet
-from dipir.synth.relit_pairs import PairConfig, developed, exposure
+from dipir.synth.relit_pairs import PairConfig, developed, exposed
 
 SIDES, ELEVATION_DEG, SIZE = 8, 25.0, 64
 NAMES = ("front", "front right", "right", "back right", "back", "back left", "left", "front left")
@@ -61,8 +61,7 @@ def _batch(rng: np.random.Generator, data: RelitSet, choices: Tensor, count: int
         linear = relit.decode(data.lit[scene, light]) + ambient * relit.decode(data.sky[scene])
         small = functional.avg_pool2d(linear[None], linear.shape[-1] // SIZE)[0]
         alpha = functional.avg_pool2d(data.alpha[scene][None] / 255, linear.shape[-1] // SIZE)[0]
-        gain = exposure(rng, small, small, config)
-        image = developed(rng, [small * gain], alpha, config)[0][rng.permutation(3).tolist()]
+        image = developed(rng, exposed(rng, small, (), config), alpha, config)[0][rng.permutation(3).tolist()]
         number = data.light[scene, light]
         if rng.random() < 0.5:
             image, number = image.flip(-1), number * torch.tensor([-1.0, 1, 1, 1])

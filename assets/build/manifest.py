@@ -36,6 +36,10 @@ FILES = {
         for name, what in (
             ("light", "plate -> environment; priors/light.md"),
             ("insert", "composites; priors/insert.md"),
+            ("geometry", "picture -> normals and shading; priors/relight.md"),
+            ("relight", "picture and light -> relit picture; priors/relight.md"),
+            ("illuminet", "the same, in one pass; priors/relight.md"),
+            ("colour", "drawing and palette -> coloured drawing; priors/colour.md"),
         )
     },
 }

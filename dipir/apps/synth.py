@@ -53,12 +53,14 @@ def run(args: argparse.Namespace) -> int:
             steps.append(event.step)
             progress(event)
 
+        if args.export:
+            from dipir.synth import relit, relit_export
+
+            relit_export.check(args.export, args.pairs, args.export_size)
         folder = _generate(args, on_event)
         if args.sheet:
             draw_sheet(args.kind, folder, args.sheet)
         if args.export:
-            from dipir.synth import relit, relit_export
-
             relit_export.export(relit.load(folder), args.export, args.pairs, args.export_size, args.seed, progress)
         if steps and args.log == "text" and not args.quiet:
             print(f"{time.monotonic() - began:.0f} s, {args.workers} processes")

@@ -42,7 +42,7 @@ class PriorKind:
 
 
 RELIGHT = PriorKind("relight", "dipir.relight_unet.1", ConditionalUNetConfig(
-    planes=PLANES, vector=4, channels=(28, 48, 64), embedding=128, sigma_data=0.3))
+    planes=PLANES, vector=4, channels=(24, 40, 56), blocks=1, embedding=96, sigma_data=0.3))
 """Planes: ``geometry.lit_planes``; vector: ``LightDirection.numbers``, towards the wanted light."""
 
 
@@ -100,6 +100,6 @@ class PicturePrior(AbstractDenoiser):
         return ((latent + 1) / 2).clamp(0, 1)
 
 
-def relight_condition(image_disp: Image, normal: Tensor, light: Tensor) -> Condition:
-    """What the relighting prior is told: the picture (1, 3, H, W), its normals and the light (1, 4)."""
-    return Condition(planes=lit_planes(image_disp, normal, light), vector=light)
+def relight_condition(image_disp: Image, surface: Tensor, light: Tensor) -> Condition:
+    """What the relighting prior is told: the picture (1, 3, H, W), its surface (1, 4, H, W) and the light (1, 4)."""
+    return Condition(planes=lit_planes(image_disp, surface, light), vector=light)

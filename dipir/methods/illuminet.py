@@ -115,7 +115,9 @@ class _Run:
         self.config, training = config, list(split.training)
         self.bytes, self.directions = (images[training] * 255).round().byte(), directions[training]
         self.photos = self.bytes.float() / 255
-        self.weights = [rti_features.weights(rti_features.turned(self.directions, g)) for g in range(SYMMETRIES)]
+        self.covariance = rti_features.best_covariance(self.directions, self.photos)
+        self.weights = [rti_features.weights(rti_features.turned(self.directions, g), None, self.covariance)
+                        for g in range(SYMMETRIES)]
         self.targets = [training.index(i) for i in split.fitted]
         self.watched = [training.index(i) for i in split.validation]
         self.scale = rti_features.plane_scale(self.directions, self.photos)
@@ -157,7 +159,7 @@ class _Run:
     def fitted(self) -> Fitted:
         """The best weights with what they need to relight."""
         self.net.load_state_dict(self.best or self.net.state_dict())
-        return Fitted(self.net.eval(), self.bytes, self.directions, self.scale, self.config)
+        return Fitted(self.net.eval(), self.bytes, self.directions, (self.scale, self.covariance), self.config)
 
     def _one_step(self) -> dict[str, float]:
         rate = learning_rate(self.config, self.step)

@@ -29,10 +29,10 @@ _ARCHITECTURE = "dipir illuminet 1"
 class LossWeights:
     """Factors of the terms of the loss: mean absolute and squared error, 1 - SSIM, difference of Sobel gradients."""
 
-    l1: float = 1.0
-    mse: float = 1.0
+    l1: float = 0.5
+    mse: float = 10.0
     ssim: float = 0.1
-    edge: float = 0.5
+    edge: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class IllumiNetTrainConfig:
     picture, how many are averaged in a relit picture;  seed : of this run
     """
 
-    steps: int = 4200
+    steps: int = 2100
     minutes: float = 12.0
     crop: int = 64
     batch: int = 4
     rate: float = 3e-3
     last: float = 0.02
     warm_up: int = 50
-    first_cycle: int = 600
+    first_cycle: int = 300
     cycle_factor: int = 2
     decay: float = 0.01
     clip: float = 1.0
@@ -126,14 +126,14 @@ class Fitted:
     """A network and the photos that its planes are made of.
 
     net : in evaluation mode;  photos : (n, 3, h, w) uint8 display values of the training lights;  directions : (n, 3)
-    of them;  scale : factor on the planes of harmonics;  config : of the run;  verdict : figures on the held-out lights
-    (empty without them)
+    of them;  planes : factor on the planes of harmonics, index of the covariance (``rti_features``);  config : of the
+    run;  verdict : figures on the held-out lights (empty without them)
     """
 
     net: IllumiNet
     photos: Tensor
     directions: Directions
-    scale: float
+    planes: tuple[float, int]
     config: IllumiNetTrainConfig
     verdict: Mapping[str, Any] = field(default_factory=dict)
 
@@ -147,8 +147,8 @@ class Fitted:
         total = torch.zeros(1, 3, *photos.shape[2:])
         for symmetry in range(self.config.views):
             lights, wanted = (rti_features.turned(v, symmetry) for v in (self.directions, d))
-            near = rti_features.weights(lights, wanted)
-            planes = rti_features.planes(near.photos[0], photos, self.scale)
+            near = rti_features.weights(lights, wanted, self.planes[1])
+            planes = rti_features.planes(near.photos[0], photos, self.planes[0])
             with torch.no_grad():
                 picture = self.net(rti_features.turned_picture(planes, symmetry)[None], near.light)
             total += rti_features.turned_back(picture, symmetry)
@@ -160,7 +160,8 @@ def save(fitted: Fitted, folder: Path) -> None:
     each atomically. Raises ImageError when one cannot be written."""
     weights = {name: value.detach().contiguous() for name, value in fitted.net.state_dict().items()}
     features = {"photos": fitted.photos.contiguous(), "directions": fitted.directions.contiguous()}
-    about = {"architecture": _ARCHITECTURE, "config": json.dumps(to_dict(fitted.config)), "scale": repr(fitted.scale)}
+    about = {"architecture": _ARCHITECTURE, "config": json.dumps(to_dict(fitted.config)),
+             "planes": json.dumps(fitted.planes)}
     # The digest ties the two files together: a network knows nothing about another capture's photos.
     about["features"] = _digest(features)
     atomic_write_bytes(folder / FEATURES, safetensors.torch.save(features, {"architecture": _ARCHITECTURE}))
@@ -183,8 +184,9 @@ def load(folder: str | Path) -> Fitted:
         config = from_dict(IllumiNetTrainConfig, json.loads(about["config"]))
         net = IllumiNet(config.network())
         net.load_state_dict(weights)
+        scale, covariance = json.loads(about["planes"])
         return Fitted(net.to(memory_format=torch.channels_last).eval(), features["photos"], features["directions"],
-                      float(about["scale"]), config, _verdict(folder))
+                      (float(scale), int(covariance)), config, _verdict(folder))
     except (DipirError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise PriorError(f"{folder / WEIGHTS}: not a network of this version "
                          f"({' '.join(str(error).split())[:120]}). {remedy}") from error

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import split_seed
-from dipir.diffusion.geometry import DEFAULT_PATH, Geometry, normals_of
+from dipir.diffusion.geometry import DEFAULT_PATH, LAYERS, Geometry, surface_of
 from dipir.fit.loop import Event
 from dipir.methods import training
 from dipir.methods.prior_relight import training_scenes, validation_pairs, validation_scenes
@@ -39,38 +39,43 @@ def train_geometry(config: GeometryConfig, data: RelitSet, held_out: Pairs, *, n
                    on_event: Callable[[Event], None] | None = None) -> training.Trained:
     """Train on inputs of ``data``; keep the weights that are best on ``held_out``."""
     torch.manual_seed(split_seed(config.seed, "weights"))
-    model = LayerUNet((3,))
+    model = LayerUNet(LAYERS)
     if start is not None:
         model.load_state_dict(start.state_dict())
 
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, "geometry", step))
         batch = relit_pairs.draw(rng, data, config.batch, config.pairs)
-        return normal_error(normals_of(net(batch.image)[0].float()), batch.normal, batch.subject), {}
+        return surface_error(surface_of(net(batch.image)), batch.surface, batch.subject), {}
 
     return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out),
                           on_event=on_event, name=name)
 
 
-def normal_error(made: Tensor, true: Tensor, subject: Tensor) -> Tensor:
-    """Mean length of the difference, four times as heavy on the objects. made, true : (B, 3, S, S)."""
-    distance = ((made - true).square().sum(1, keepdim=True) + 1e-6).sqrt()
+def surface_error(made: Tensor, true: Tensor, subject: Tensor) -> Tensor:
+    """Mean length of the normals' difference plus mean difference of shading, four times as heavy on the objects.
+    made, true : (B, 4, S, S)."""
+    normal = ((made - true)[:, :3].square().sum(1, keepdim=True) + 1e-6).sqrt()
     weight = 1 + 3 * subject
-    return (distance * weight).sum() / weight.sum()
+    return ((normal + 2 * (made - true)[:, 3:].abs()) * weight).sum() / weight.sum()
 
 
 @torch.no_grad()
 def validation(net: LayerUNet, held_out: Pairs) -> dict[str, float]:
-    """The error, and the mean angle on the objects in degrees: of the guess, and of surfaces that all face the
-    camera."""
-    made = torch.cat([normals_of(net(x)[0].float()) for x in held_out.image.split(48)])
-    inside = (held_out.subject > 0.9) & (held_out.normal.norm(dim=1, keepdim=True) > 0.8)
+    """The error; on the objects the mean angle in degrees of the guess, and of surfaces that all face the camera; the
+    mean error of shading in stops, and that of even light."""
+    made = torch.cat([surface_of(net(x)) for x in held_out.image.split(48)])
+    true, inside = held_out.surface, held_out.subject > 0.9
+    inside = inside & (true[:, :3].norm(dim=1, keepdim=True) > 0.8)
+
     def angle(guess: Tensor) -> float:
-        cosine = torch.nn.functional.cosine_similarity(guess, held_out.normal, dim=1)[:, None].clamp(-1, 1)
+        cosine = torch.nn.functional.cosine_similarity(guess, true[:, :3], dim=1)[:, None].clamp(-1, 1)
         return float(torch.rad2deg(torch.acos(cosine))[inside].mean())
-    facing = torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand_as(made)
-    return {"score": float(normal_error(made, held_out.normal, held_out.subject)), "angle_deg": angle(made),
-            "facing_deg": angle(facing)}
+
+    facing = torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand(len(made), 3, *made.shape[2:])
+    stops = lambda guess: float(2 * (guess - true[:, 3:]).abs()[inside].mean())
+    return {"score": float(surface_error(made, true, held_out.subject)), "angle_deg": angle(made[:, :3]),
+            "facing_deg": angle(facing), "shading_stops": stops(made[:, 3:]), "even_stops": stops(0 * made[:, 3:])}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -90,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     start = Geometry.load(a.start).net if a.start else None
     data = training_scenes(config.scenes, a.workers, training.report)
     trained = train_geometry(config, data, held_out, name=a.name, start=start, on_event=training.report)
-    net = LayerUNet((3,))
+    net = LayerUNet(LAYERS)
     net.load_state_dict(trained.best)
     path: Path = a.out or DEFAULT_PATH
     Geometry(net).save(path, {"steps": str(trained.step), "score": f"{trained.best_score:.4f}"})

@@ -18,14 +18,7 @@ from dipir.fit.loop import Event
 from dipir.image.losses import edge_loss, ssim_loss
 from dipir.image.metrics import psnr, rmse
 from dipir.methods import training
-from dipir.methods.prior_relight import (
-    known_geometry,
-    seen_normals,
-    training_scenes,
-    validation_pairs,
-    validation_scenes,
-    with_guesses,
-)
+from dipir.methods.prior_relight import as_seen, training_scenes, validation_pairs, validation_scenes
 from dipir.methods.relight_net import DEFAULT_PATH, NET, load_net, net_planes, save_net
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.synth import relit_pairs
@@ -65,11 +58,11 @@ class GeneralNetConfig:
     train: training.TrainConfig = training.TrainConfig(steps=8000, rate=1e-3, decay=0.01, ema=0.998, validate_every=300)
 
 
-def train_general(config: GeneralNetConfig, data: RelitSet, held_out: Pairs, *, name: str = "illuminet",
-                  start: IllumiNet | None = None, geometry: Geometry | None = None,
+def train_general(config: GeneralNetConfig, data: RelitSet, held_out: Pairs, geometry: Geometry, *,
+                  name: str = "illuminet", start: IllumiNet | None = None,
                   on_event: Callable[[Event], None] | None = None) -> training.Trained:
     """Train on pairs of ``data``; keep the weights that are best on ``held_out``. A new run begins with the weights of
-    ``start`` if given; ``geometry`` guesses normals for half of the batch."""
+    ``start`` if given."""
     torch.manual_seed(split_seed(config.seed, "weights"))
     model = IllumiNet(config.net)
     if start is not None:
@@ -77,8 +70,8 @@ def train_general(config: GeneralNetConfig, data: RelitSet, held_out: Pairs, *, 
 
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))
-        batch = relit_pairs.draw(rng, data, config.batch, config.pairs)
-        planes = net_planes(batch.image, seen_normals(rng, batch, geometry), batch.light)
+        batch = as_seen(relit_pairs.draw(rng, data, config.batch, config.pairs), geometry)
+        planes = net_planes(batch.image, batch.surface, batch.light)
         return config.loss(net(planes, batch.light), batch.target), {}
 
     return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out, config),
@@ -89,7 +82,7 @@ def train_general(config: GeneralNetConfig, data: RelitSet, held_out: Pairs, *, 
 def validation(net: IllumiNet, held_out: Pairs, config: GeneralNetConfig) -> dict[str, float]:
     """Loss, RMSE and PSNR on held-out pairs, and the RMSE of the input itself."""
     rows = torch.arange(len(held_out)).split(16)
-    planes = net_planes(held_out.image, held_out.normal, held_out.light)
+    planes = net_planes(held_out.image, held_out.surface, held_out.light)
     made = torch.cat([net(planes[r], held_out.light[r]).float() for r in rows])
     return {"score": float(config.loss(made, held_out.target)), "rmse": float(rmse(made, held_out.target).mean()),
             "input_rmse": float(rmse(held_out.image, held_out.target).mean()),
@@ -105,10 +98,10 @@ def run(minutes: float, config: GeneralNetConfig = GeneralNetConfig(), out: Path
     if first is not None:
         config = replace(config, net=first.config)
     held_out = validation_pairs(validation_scenes(workers, on_event), config.pairs, config.val_pairs)
-    geometry = known_geometry()
-    held_out = with_guesses(held_out, geometry)
+    geometry = Geometry.load()
+    held_out = as_seen(held_out, geometry)
     data = training_scenes(config.scenes, workers, on_event)
-    trained = train_general(config, data, held_out, name=name, start=first, geometry=geometry, on_event=on_event)
+    trained = train_general(config, data, held_out, geometry, name=name, start=first, on_event=on_event)
     net = IllumiNet(config.net)
     net.load_state_dict(trained.best)
     path = out or DEFAULT_PATH
@@ -128,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     a = parser.parse_args(arguments)
     if a.evaluate:
         held_out = validation_pairs(validation_scenes(a.workers), default.pairs, default.val_pairs)
-        held_out = with_guesses(held_out, known_geometry())
+        held_out = as_seen(held_out, Geometry.load())
         figures = validation(load_net(a.evaluate)[0], held_out, default)
         sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
         return

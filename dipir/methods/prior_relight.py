@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import split_seed
-from dipir.diffusion.geometry import DEFAULT_PATH as GEOMETRY
 from dipir.diffusion.geometry import Geometry, lit_planes
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.fit.loop import Event
@@ -62,11 +61,11 @@ def validation_pairs(data: RelitSet, config: PairConfig, count: int) -> Pairs:
     return relit_pairs.draw(np.random.default_rng(VAL_SEED), data, count, replace(config, augment=False))
 
 
-def train_relight_prior(config: RelightPriorConfig, data: RelitSet, held_out: Pairs, *, name: str = "relight",
-                        start: ConditionalUNet | None = None, geometry: Geometry | None = None,
+def train_relight_prior(config: RelightPriorConfig, data: RelitSet, held_out: Pairs, geometry: Geometry, *,
+                        name: str = "relight", start: ConditionalUNet | None = None,
                         on_event: Callable[[Event], None] | None = None) -> training.Trained:
     """Train on pairs of ``data``; keep the weights that are best on ``held_out``. A new run begins with the weights of
-    ``start`` if given; ``geometry`` guesses normals for half of the batch."""
+    ``start`` if given."""
     torch.manual_seed(split_seed(config.seed, "weights"))
     model = ConditionalUNet(config.net)
     if start is not None:
@@ -75,7 +74,7 @@ def train_relight_prior(config: RelightPriorConfig, data: RelitSet, held_out: Pa
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))
         batch = relit_pairs.draw(rng, data, config.batch, config.pairs)
-        batch = replace(batch, normal=seen_normals(rng, batch, geometry))
+        batch = as_seen(batch, geometry)
         sigma = np.exp(config.sigma_mean + config.sigma_std * rng.normal(size=len(batch))).astype(np.float32)
         sigma = torch.from_numpy(sigma).clamp(PicturePrior.sigma_min, PicturePrior.sigma_max)
         noise = torch.from_numpy(rng.standard_normal(batch.target.shape, dtype=np.float32))
@@ -85,25 +84,14 @@ def train_relight_prior(config: RelightPriorConfig, data: RelitSet, held_out: Pa
                           on_event=on_event, name=name)
 
 
-def seen_normals(rng: np.random.Generator, batch: Pairs, geometry: Geometry | None) -> Tensor:
-    """What stands in for the network's guess while a network learns to use it: true normals made unsure, for half of
-    the batch the guess itself where there is a ``geometry``."""
-    normal = relit_pairs.blurred_normals(rng, batch.normal)
-    if geometry is not None:
-        half = len(batch) // 2
-        with torch.no_grad():
-            normal[:half] = geometry(batch.image[:half]).float()
-    return normal
-
-
-def with_guesses(batch: Pairs, geometry: Geometry | None) -> Pairs:
-    """Pairs whose normals are those that the network guesses, as in use."""
-    return batch if geometry is None else replace(batch, normal=torch.cat([geometry(x) for x in batch.image.split(48)]))
+def as_seen(batch: Pairs, geometry: Geometry) -> Pairs:
+    """Pairs whose surface is what ``geometry`` guesses, as in use."""
+    return replace(batch, surface=torch.cat([geometry(x) for x in batch.image.split(48)]))
 
 
 def denoising_error(net: ConditionalUNet, batch: Pairs, sigma: Tensor, noise: Tensor) -> Tensor:
     """(B,) EDM's weighted square error (Karras et al. 2022, eq. 8), twice as heavy on the objects."""
-    x0, planes = batch.target * 2 - 1, lit_planes(batch.image, batch.normal, batch.light)
+    x0, planes = batch.target * 2 - 1, lit_planes(batch.image, batch.surface, batch.light)
     s, d = sigma[:, None, None, None], net.config.sigma_data
     estimate = net(x0 + s * noise, sigma, planes, batch.light).float()
     square = (estimate - x0) ** 2 * ((s**2 + d**2) / (s * d) ** 2)
@@ -117,7 +105,7 @@ def validation(net: ConditionalUNet, held_out: Pairs) -> dict[str, float]:
     noise = torch.randn(held_out.target.shape, generator=torch.Generator().manual_seed(5))
     rows = torch.arange(len(held_out)).split(48)
     part = lambda r: Pairs(*(getattr(held_out, f.name)[r] for f in fields(Pairs)))
-    planes = lit_planes(held_out.image, held_out.normal, held_out.light)
+    planes = lit_planes(held_out.image, held_out.surface, held_out.light)
     out = {f"sigma_{level:g}": float(torch.cat([
         denoising_error(net, part(r), torch.full((len(r),), level), noise[r]) for r in rows]).mean())
         for level in (0.1, 0.5, 2.0, 10.0)}
@@ -126,11 +114,6 @@ def validation(net: ConditionalUNet, held_out: Pairs) -> dict[str, float]:
     figures = {"rmse": float(rmse((blind + 1) / 2, held_out.target).mean()),
                "input_rmse": float(rmse(held_out.image, held_out.target).mean())}
     return {**out, **figures, "score": sum(out.values()) / len(out)}
-
-
-def known_geometry() -> Geometry | None:
-    """The shipped network that guesses normals; None while there is none, then true normals stand in for it."""
-    return Geometry.load() if GEOMETRY.is_file() else None
 
 
 def run(minutes: float, config: RelightPriorConfig = RelightPriorConfig(), out: Path | None = None,
@@ -142,10 +125,10 @@ def run(minutes: float, config: RelightPriorConfig = RelightPriorConfig(), out: 
     if first is not None:
         config = replace(config, net=first.config)
     held_out = validation_pairs(validation_scenes(workers, on_event), config.pairs, config.val_pairs)
-    geometry = known_geometry()
-    held_out = with_guesses(held_out, geometry)
+    geometry = Geometry.load()
+    held_out = as_seen(held_out, geometry)
     data = training_scenes(config.scenes, workers, on_event)
-    trained = train_relight_prior(config, data, held_out, name=name, start=first, geometry=geometry, on_event=on_event)
+    trained = train_relight_prior(config, data, held_out, geometry, name=name, start=first, on_event=on_event)
     net = ConditionalUNet(config.net)
     net.load_state_dict(trained.best)
     path = out or RELIGHT.path
@@ -163,7 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     a = parser.parse_args(arguments)
     if a.evaluate:
         held_out = validation_pairs(validation_scenes(a.workers), default.pairs, default.val_pairs)
-        held_out = with_guesses(held_out, known_geometry())
+        held_out = as_seen(held_out, Geometry.load())
         figures = validation(PicturePrior.load(RELIGHT, a.evaluate).net, held_out)
         sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
         return

@@ -55,7 +55,7 @@ class RelightConfig:
     controlnet: str = ""
     seed: int = 0
     checkpoint_every: int = 50
-    net_size: int = 128
+    net_size: int = 64
     layers: LayerSettings = LayerSettings()
     guidance: RelightGuidance = RelightGuidance()
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=150, final_rate=0.05))

@@ -95,13 +95,15 @@ def fit_layers(image: Image, guide: Guide, config: RelightConfig, kind: LayerKin
     history = minimise(objective, parameters, fit, on_event=on_event, checkpoint=checkpoint)
     with torch.no_grad():
         layers = objective.layers()
-        return tuple(_enlarged(layer, small, image) for layer in layers), history
+        return tuple(enlarged(layer, small, image) for layer in layers), history
 
 
-def _enlarged(layer: Tensor, small: Image, image: Image) -> Tensor:
-    """A layer at full size with the picture's edges, within the range that it had."""
-    low, high = float(layer.min()), float(layer.max())
-    return guided_upsample(layer, small, image).clamp(low, high)
+def enlarged(layer: Tensor, small: Image, image: Image) -> Tensor:
+    """A layer at full size with the picture's edges, within the range that it had. ``small`` is the picture at the
+    layer's size; where that is larger than the picture, the layer is shrunk."""
+    if any(s > full for s, full in zip(small.shape[2:], image.shape[2:], strict=True)):
+        return shrunk(layer, tuple(image.shape[2:]))
+    return guided_upsample(layer, small, image).clamp(float(layer.min()), float(layer.max()))
 
 
 @dataclass(frozen=True)

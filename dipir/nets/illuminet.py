@@ -43,6 +43,9 @@ class Attention(nn.Module):
         inner = max(4, channels // ratio)
         self.squeeze = nn.Sequential(nn.Conv2d(channels, inner, 1), nn.ReLU(), nn.Conv2d(inner, channels, 1))
         self.where = nn.Conv2d(2, 1, 7, padding=3)
+        # Both gates start nearly open; half-closed ones would quarter the signal in every block.
+        nn.init.constant_(self.squeeze[-1].bias, 1.0)
+        nn.init.constant_(self.where.bias, 2.0)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x * torch.sigmoid(self.squeeze(x.mean((2, 3), keepdim=True)) + self.squeeze(x.amax((2, 3), keepdim=True)))

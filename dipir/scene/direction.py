@@ -106,6 +106,9 @@ def parse_words(text: str) -> LightDirection:
         return LightDirection(float(numbers[0]), float(numbers[1]), size)
     if not places or numbers:
         raise ConfigError(f"'{text}': no direction in it. Understood are: {understood()}.")
+    if len(places) > 1 and _PLACES["sunset"] in places:
+        # A side with a sunset: its height, from that side.
+        places = [(azimuth, _PLACES["sunset"][1]) for azimuth, _ in places if azimuth != _PLACES["sunset"][0]]
     if len(places) == 1:
         return LightDirection(*map(float, places[0]), size)
     vectors = torch.stack([vector_of(*place) for place in places])

@@ -13,6 +13,8 @@ from dipir.errors import ConfigError
 from dipir.image.color import linear_to_srgb
 from dipir.synth.relit import RelitSet, decode
 
+_BURNT = 1.2
+
 
 @dataclass(frozen=True)
 class PairConfig:
@@ -23,10 +25,10 @@ class PairConfig:
     augment : mirror, exchange colours, vary contrast; False for fixed sets"""
 
     size: int = 128
-    ambient: tuple[float, float] = (0.06, 0.6)
+    ambient: tuple[float, float] = (0.08, 0.4)
     even: float = 0.25
     double: float = 0.15
-    level: tuple[float, float] = (0.5, 1.1)
+    level: tuple[float, float] = (0.5, 1.0)
     augment: bool = True
 
 
@@ -35,14 +37,16 @@ class Pairs:
     """B pairs of S x S pixels, display [0, 1].
 
     image, target : (B, 3, S, S) before and after;  light : (B, 4) the wanted light, ``LightDirection.numbers``
-    subject : (B, 1, S, S) coverage by objects;  normal : (B, 3, S, S), as stored, length up to 1
+    subject : (B, 1, S, S) coverage by objects
+    surface : (B, 4, S, S) of the input: normals, as stored, length up to 1; log2(shading / mean) / 2 in [-2, 1.5],
+    shading = light over albedo, 0 where there is no surface
     """
 
     image: Tensor
     target: Tensor
     light: Tensor
     subject: Tensor
-    normal: Tensor
+    surface: Tensor
 
     def __len__(self) -> int:
         return len(self.image)
@@ -78,38 +82,41 @@ def _pair(rng: np.random.Generator, data: RelitSet, scene: int, config: PairConf
         before = shown(first) + ambient * sky
     after = shown(wanted) + ambient * sky
     light, subject = data.light[scene, int(wanted)], _small(data.subject[scene] / 255, config.size)
-    gain = exposure(rng, before, after, config)
-    before, after = developed(rng, (before * gain, after * gain), _small(data.alpha[scene] / 255, config.size), config)
+    linear = before
+    before, after = developed(rng, exposed(rng, before, [after], config), _small(data.alpha[scene] / 255, config.size),
+                              config)
     normal = _small(data.normal[scene] / 127, config.size)
+    surface = torch.cat([normal, _log_shading(linear, _small(data.albedo[scene] / 255, config.size))])
     if not config.augment:
-        return Pairs(before, after, light, subject, normal)
+        return Pairs(before, after, light, subject, surface)
     order = rng.permutation(3).tolist()
     before, after = before[order], after[order]
     if rng.random() < 0.5:
-        before, after, subject, normal = (x.flip(-1) for x in (before, after, subject, normal))
-        light = light * torch.tensor([-1.0, 1.0, 1.0, 1.0])
-        normal = normal * torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
-    return Pairs(before, after, light, subject, normal)
+        before, after, subject, surface = (x.flip(-1) for x in (before, after, subject, surface))
+        turned = torch.tensor([-1.0, 1.0, 1.0, 1.0])
+        light, surface = light * turned, surface * turned[:, None, None]
+    return Pairs(before, after, light, subject, surface)
 
 
-def blurred_normals(rng: np.random.Generator, normal: Tensor) -> Tensor:
-    """(B, 3, S, S) normals as unsure as those of a network: smoothed, bent by soft noise, a little shorter; each
-    picture by another amount."""
-    size = normal.shape[-1]
-    amount = torch.from_numpy(rng.uniform(0, 1, (len(normal), 1, 1, 1)).astype(np.float32))
-    smooth = functional.interpolate(functional.avg_pool2d(normal, 4), (size, size), mode="bilinear")
-    noise = torch.from_numpy(rng.standard_normal((len(normal), 3, size // 8, size // 8), dtype=np.float32))
-    bent = functional.interpolate(noise, (size, size), mode="bicubic") * 0.35
-    present = normal.square().sum(1, keepdim=True).sqrt().clamp_max(1)
-    made = normal + amount * (smooth - normal + bent * present)
-    return made / (1 + 0.3 * amount + made.square().sum(1, keepdim=True) * 0.2)
+def _log_shading(linear: Tensor, albedo: Tensor) -> Tensor:
+    """(1, S, S): log2 of light over albedo (means of the channels), relative to its mean over surfaces, halved."""
+    colour = albedo.mean(0, keepdim=True)
+    shading = linear.mean(0, keepdim=True) / colour.clamp_min(0.02)
+    inside = colour > 0.01
+    mean = shading[inside].mean() if bool(inside.any()) else shading.new_tensor(1.0)
+    return torch.where(inside, (shading / mean.clamp_min(1e-6)).clamp(2**-4, 2**3).log2() / 2, 0.0)
 
 
-def exposure(rng: np.random.Generator, before: Tensor, after: Tensor, config: PairConfig) -> float:
-    """The factor that exposes the input, or the target when that is much brighter. What lies behind the objects
-    without being lit has no part in it."""
+def exposed(rng: np.random.Generator, before: Tensor, targets: Sequence[Tensor],
+            config: PairConfig) -> tuple[Tensor, ...]:
+    """(input, *targets), linear (3, S, S), each exposed by its own camera: the input by its bright pixels, targets to
+    the input's mean unless that would burn them out. What stands behind the objects without being lit has no part in
+    it. Otherwise a network would have to guess how strong the new light is, which no direction tells."""
     bright = lambda x: float(torch.quantile(x.amax(0).flatten(), 0.98))
-    return rng.uniform(*config.level) / max(bright(before), 0.6 * bright(after), 1e-3)
+    before = before * (rng.uniform(*config.level) / max(bright(before), 1e-3))
+    mean = float(before.mean())
+    gain = lambda x: min(mean / max(float(x.mean()), 1e-4), _BURNT / max(bright(x), 1e-3))
+    return (before, *(x * gain(x) for x in targets))
 
 
 def developed(rng: np.random.Generator, pictures: Sequence[Tensor], alpha: Tensor,

@@ -121,7 +121,7 @@ def test_the_table(all_cases):
     assert "| identity |" in text and "way to the bound" in text and "| front |" in text
 
 
-@pytest.mark.parametrize("words", [["--scenes", "2"], ["--sides", "3"], ["--methods", "layer"]])
+@pytest.mark.parametrize("words", [["--scenes", "0"], ["--sides", "3"], ["--methods", "layer"]])
 def test_bad_options(words):
     with pytest.raises(ConfigError):
         bench.main(words)

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from dipir.diffusion.denoiser import Condition
+from dipir.diffusion.geometry import PLANES
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior, relight_condition
 from dipir.diffusion.weights import PRIORS, write_weights
 from dipir.errors import PriorError
 from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 from dipir.scene.direction import LightDirection
 
-SMALL = ConditionalUNetConfig(planes=3, vector=4, channels=(8, 8, 16), blocks=1, embedding=16, detail=2)
+SMALL = ConditionalUNetConfig(planes=PLANES, vector=4, channels=(8, 8, 16), blocks=1, embedding=16, detail=2)
 
 
 def _prior(seed: int = 3) -> PicturePrior:
@@ -28,16 +29,20 @@ def _prior(seed: int = 3) -> PicturePrior:
 
 
 def _condition(height: int = 24, width: int = 32, azimuth: float = 60) -> Condition:
-    picture = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(1))
-    return relight_condition(picture, LightDirection(azimuth, 20).numbers[None])
+    g = torch.Generator().manual_seed(1)
+    picture, surface = (torch.rand(1, n, height, width, generator=g) for n in (3, 4))
+    return relight_condition(picture, surface - 0.5, LightDirection(azimuth, 20).numbers[None])
 
 
 # ---- what it is told -------------------------------------------------------------------------------------------------
 
-def test_condition_is_picture_and_light() -> None:
-    picture, light = torch.rand(1, 3, 8, 8), LightDirection(90, 0, 48).numbers[None]
-    condition = relight_condition(picture, light)
-    assert torch.equal(condition.planes, picture * 2 - 1) and torch.equal(condition.vector, light)
+def test_condition_is_picture_surface_and_light() -> None:
+    picture, surface, light = torch.rand(1, 3, 8, 8), torch.rand(1, 4, 8, 8), LightDirection(90, 0, 48).numbers[None]
+    condition = relight_condition(picture, surface, light)
+    assert condition.planes.shape == (1, PLANES, 8, 8) and torch.equal(condition.vector, light)
+    assert torch.equal(condition.planes[:, :3], picture * 2 - 1) and torch.equal(condition.planes[:, 3:7], surface)
+    # Light from the right: its cosine is the normal's x.
+    torch.testing.assert_close(condition.planes[:, 7], surface[:, 0])
     assert light[0].tolist() == pytest.approx([1, 0, 0, 1], abs=1e-6)
 
 
@@ -45,7 +50,7 @@ def test_untrained_estimate_of_noise_is_the_picture() -> None:
     prior, condition = PicturePrior.untrained(RELIGHT), _condition()
     noise = torch.randn(2, 3, 24, 32, generator=torch.Generator().manual_seed(2))
     estimate = prior(40 * noise, torch.full((2,), 40.0), condition)
-    torch.testing.assert_close(estimate, condition.planes.expand(2, -1, -1, -1), atol=0.02, rtol=0)
+    torch.testing.assert_close(estimate, condition.planes[:, :3].expand(2, -1, -1, -1), atol=0.02, rtol=0)
     assert prior.hash == "untrained" and prior.net.config == RELIGHT.net
     again = PicturePrior.untrained(RELIGHT).net.state_dict()
     assert all(torch.equal(again[k], v) for k, v in prior.net.state_dict().items())
@@ -70,7 +75,7 @@ def test_any_multiple_of_eight(size: tuple[int, int]) -> None:
 def test_light_changes_the_estimate_and_each_row_has_its_own() -> None:
     prior, x, sigma = _prior(), torch.zeros(2, 3, 24, 32), torch.ones(2)
     left, right = _condition(azimuth=-90), _condition(azimuth=90)
-    both = Condition(planes=left.planes.expand(2, -1, -1, -1), vector=torch.cat([left.vector, right.vector]))
+    both = Condition(planes=torch.cat([left.planes, right.planes]), vector=torch.cat([left.vector, right.vector]))
     rows = prior(x, sigma, both)
     assert (rows[0] - rows[1]).abs().max() > 1e-3
     for k, alone in enumerate((left, right)):
@@ -154,10 +159,12 @@ def test_shipped_weights_light_a_ball_from_the_wanted_side() -> None:
     row, column = torch.meshgrid(torch.arange(64) - 31.5, torch.arange(64) - 31.5, indexing="ij")
     inside = row**2 + column**2 < 24**2
     picture = torch.where(inside, 0.6 - 0.002 * row, torch.tensor(0.1)).expand(1, 3, -1, -1)
+    normal = torch.stack([column, -row, (24**2 - row**2 - column**2).clamp_min(0).sqrt()])[None] / 24 * inside * 0.9
+    surface = torch.cat([normal, torch.zeros(1, 1, 64, 64)], 1)
     noise = 40 * torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     sides = []
     for azimuth in (-80, 80):
-        condition = relight_condition(picture, LightDirection(azimuth, 15).numbers[None])
+        condition = relight_condition(picture, surface, LightDirection(azimuth, 15).numbers[None])
         made = prior.decode(prior(noise, torch.full((4,), 40.0), condition)).mean((0, 1))
         sides.append(float(made[inside & (column > 8)].mean() - made[inside & (column < -8)].mean()))
     assert sides[0] < -0.05 and sides[1] > 0.05

@@ -47,14 +47,15 @@ def test_a_photo_has_no_part_in_its_own_planes():
     assert float(torch.diagonal(near.photos, dim1=0, dim2=2).abs().max()) < 1e-5
 
 
-def test_leaving_one_out_is_what_it_says():
+@pytest.mark.parametrize("covariance", range(len(rti_features.COVARIANCES)))
+def test_leaving_one_out_is_what_it_says(covariance):
     """The closed forms give the planes of the capture without that photo."""
     d, images = lights(), photos(lights())
-    near = rti_features.weights(d)
+    near = rti_features.weights(d, None, covariance)
     step = rti_features.spacing(d)
     for i in (0, 7):
         others = [k for k in range(len(d)) if k != i]
-        apart = rti_features.weights(d[others], d[i:i + 1])
+        apart = rti_features.weights(d[others], d[i:i + 1], covariance)
         torch.testing.assert_close(near.photos[i, 0, others], apart.photos[0, 0], atol=2e-4, rtol=0)
         harmonics = slice(rti_features.COLOURED, None)
         torch.testing.assert_close(near.photos[i, harmonics][:, others], apart.photos[0, harmonics], atol=1e-3, rtol=0)
@@ -64,10 +65,27 @@ def test_leaving_one_out_is_what_it_says():
 
 
 def test_even_surfaces_stay_even():
-    d = lights()
-    for near in (rti_features.weights(d), rti_features.weights(d, torch.tensor([[0.6, 0.0, 0.8]]))):
-        coloured = near.photos[:, :rti_features.COLOURED].sum(2)
-        torch.testing.assert_close(coloured, torch.ones_like(coloured), atol=1e-4, rtol=0)
+    """Exactly on the sides, nearly in the prediction between lights; at a light it is the photo."""
+    d = lights(40)
+    near = rti_features.weights(d, torch.tensor([[0.6, 0.0, 0.8]]))
+    torch.testing.assert_close(near.photos[0, 1:5].sum(1), torch.ones(4), atol=1e-5, rtol=0)
+    assert float(near.photos[0, 0].sum()) == pytest.approx(1, abs=0.05)
+    torch.testing.assert_close(rti_features.weights(d, d).photos[:, 0], torch.eye(40), atol=0.02, rtol=0)
+
+
+def test_the_best_covariance_is_found():
+    """By brute force: fit without each photo in turn."""
+    d, images = lights(), photos(lights())
+    errors = []
+    for k in range(len(rti_features.COVARIANCES)):
+        total = 0.0
+        for i in range(len(d)):
+            others = [j for j in range(len(d)) if j != i]
+            row = rti_features.weights(d[others], d[i:i + 1], k).photos[0, 0]
+            total += float((torch.tensordot(row, images[others], 1) - images[i]).square().mean())
+        errors.append(total)
+    assert rti_features.best_covariance(d, images) == errors.index(min(errors))
+    assert max(errors) > 1.02 * min(errors)
 
 
 def test_the_sides_lie_where_they_say():
@@ -310,4 +328,4 @@ def test_damaged_folders(trained, tmp_path):
     save_file(tensors, tmp_path / names[1], {"architecture": "other"})
     with pytest.raises(PriorError, match="'other'"):
         load(tmp_path)
-    assert np.isfinite(load(out).scale)
+    assert np.isfinite(load(out).planes[0])

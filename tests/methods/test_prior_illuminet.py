@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from dipir.diffusion.geometry import PLANES, Geometry
 from dipir.errors import PriorError
 from dipir.image.losses import edge_loss, ssim_loss
 from dipir.methods import prior_illuminet
 from dipir.methods.prior_illuminet import GeneralNetConfig, LossWeights, train_general, validation
-from dipir.methods.prior_relight import validation_pairs
+from dipir.methods.prior_relight import as_seen, validation_pairs
 from dipir.methods.relight_net import load_net
 from dipir.methods.training import TrainConfig
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
@@ -22,9 +23,10 @@ from dipir.synth import relit_pairs
 from dipir.synth.relit_pairs import PairConfig, Pairs
 from tests.support.relit_sets import balls
 
-NET = IllumiNetConfig(light=4, channels=(4, 6, 8, 8), embedding=8, stem=2)
+NET = IllumiNetConfig(planes=PLANES, light=4, channels=(4, 6, 8, 8), embedding=8, stem=2)
 CONFIG = GeneralNetConfig(batch=2, scenes=4, val_pairs=4, pairs=PairConfig(size=32), net=NET,
                           train=TrainConfig(steps=6, rate=1e-3, warmup=1, validate_every=3, log_every=1))
+BLIND = Geometry.untrained()
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +56,17 @@ def test_loss_by_hand() -> None:
     assert float(LossWeights()(ramp, ramp)) == pytest.approx(0, abs=1e-6)
 
 
-def test_loss_gradient() -> None:
+def test_loss_gradient_leads_down_and_half_floats_do_not_hurt() -> None:
     torch.manual_seed(0)
-    image, target = (torch.rand(1, 1, 12, 12, dtype=torch.float64) for _ in range(2))
-    assert torch.autograd.gradcheck(lambda x: LossWeights()(x, target), image.requires_grad_())
+    image, target = torch.rand(1, 3, 16, 16, requires_grad=True), torch.rand(1, 3, 16, 16)
+    loss = LossWeights()(image, target)
+    loss.backward()
+    step = 1e-3 / float(image.grad.norm())
+    lower = LossWeights()((image - step * image.grad).detach(), target)
+    assert float(loss.detach() - lower) == pytest.approx(step * float(image.grad.square().sum()), rel=0.05)
+    half = (0.5 + 0.01 * target).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float(LossWeights()(half, half)) == pytest.approx(0, abs=1e-5)
 
 
 def test_validation_by_hand() -> None:
@@ -72,8 +81,9 @@ def test_validation_by_hand() -> None:
     assert figures["score"] == pytest.approx(float(CONFIG.loss(batch.image, batch.target)), rel=0.02)
 
     class Perfect(nn.Module):
-        def forward(self, image, light):
-            return torch.stack([batch.target[k] for x in image for k in range(20) if torch.equal(x, batch.image[k])])
+        def forward(self, planes, light):
+            row = [k for x in planes[:, :3] for k in range(20) if torch.equal(x, batch.image[k])]
+            return batch.target[row]
 
     perfect = validation(Perfect(), batch, CONFIG)
     assert perfect["score"] == pytest.approx(0, abs=1e-6) and perfect["rmse"] == 0 < perfect["input_rmse"]
@@ -83,7 +93,7 @@ def test_validation_by_hand() -> None:
 
 def test_interrupted_training_ends_in_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     events, data, held_out = [], balls(), _pairs(2)
-    whole = train_general(CONFIG, data, held_out, name="whole", on_event=events.append)
+    whole = train_general(CONFIG, data, held_out, BLIND, name="whole", on_event=events.append)
     draw, calls = relit_pairs.draw, []
 
     def stopping(*args):
@@ -93,9 +103,9 @@ def test_interrupted_training_ends_in_the_same_weights(monkeypatch: pytest.Monke
         return draw(*args)
 
     monkeypatch.setattr(relit_pairs, "draw", stopping)
-    first = train_general(CONFIG, data, held_out, name="parts")
+    first = train_general(CONFIG, data, held_out, BLIND, name="parts")
     assert first.step == 3 and not first.finished
-    second = train_general(CONFIG, data, held_out, name="parts")
+    second = train_general(CONFIG, data, held_out, BLIND, name="parts")
     assert second.finished and second.best_score == whole.best_score
     assert all(torch.equal(whole.best[k], second.best[k]) for k in whole.best)
     assert [e.step for e in events if e.stage == "whole/val"] == [3, 6]
@@ -105,17 +115,23 @@ def test_a_new_run_begins_with_the_given_weights() -> None:
     torch.manual_seed(3)
     start = IllumiNet(NET)
     config = replace(CONFIG, train=replace(CONFIG.train, steps=1, rate=0.0))
-    trained = train_general(config, balls(), _pairs(2), name="a", start=start)
+    trained = train_general(config, balls(), _pairs(2), BLIND, name="a", start=start)
     weights = dict(start.named_parameters())
     assert all(torch.allclose(trained.best[k], v.detach()) for k, v in weights.items())
 
 
+def test_half_floats_train_too() -> None:
+    config = replace(CONFIG, train=replace(CONFIG.train, steps=2, bf16=True))
+    trained = train_general(config, balls(), _pairs(2), BLIND, name="half")
+    assert trained.finished and all(bool(torch.isfinite(v).all()) for v in trained.best.values())
+
+
 def test_training_lowers_the_error() -> None:
     data = balls().part(slice(1, 2))
-    held_out = validation_pairs(data, CONFIG.pairs, 8)
-    config = replace(CONFIG, batch=6, train=replace(CONFIG.train, steps=60, rate=1e-2, ema=0.8, validate_every=60))
+    held_out = as_seen(validation_pairs(data, CONFIG.pairs, 8), BLIND)
+    config = replace(CONFIG, batch=6, train=replace(CONFIG.train, steps=30, rate=1e-2, ema=0.6, validate_every=30))
     events = []
-    train_general(config, data, held_out, name="learns", on_event=events.append)
+    train_general(config, data, held_out, BLIND, name="learns", on_event=events.append)
     end = [e.scalars for e in events if e.stage == "learns/val"][-1]
     assert end["rmse"] < 0.9 * end["input_rmse"]
 
@@ -125,11 +141,12 @@ def test_training_lowers_the_error() -> None:
 def test_run_writes_a_network_that_loads_and_can_be_gone_on_from(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(prior_illuminet, "training_scenes", lambda *args: balls())
     monkeypatch.setattr(prior_illuminet, "validation_scenes", lambda *args: balls())
+    monkeypatch.setattr(prior_illuminet.Geometry, "load", staticmethod(Geometry.untrained))
     path = tmp_path / "net.safetensors"
     assert prior_illuminet.run(10, CONFIG, path, "one") == path
     net, digest = load_net(path)
     assert net.config == NET and len(digest) == 16
-    other = replace(CONFIG, net=IllumiNetConfig(light=4), train=replace(CONFIG.train, steps=1, rate=0.0))
+    other = replace(CONFIG, net=IllumiNetConfig(planes=PLANES, light=4), train=replace(CONFIG.train, steps=1, rate=0.0))
     again, _ = load_net(prior_illuminet.run(10, other, tmp_path / "again.safetensors", "two", start=path))
     assert all(torch.allclose(p, q, atol=1e-3) for p, q in zip(again.parameters(), net.parameters(), strict=True))
 

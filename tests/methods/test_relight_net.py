@@ -9,14 +9,17 @@ import pytest
 import torch
 from torch import nn
 
+from dipir.diffusion.geometry import DEFAULT_PATH as GEOMETRY
+from dipir.diffusion.geometry import PLANES, Geometry
 from dipir.diffusion.weights import write_weights
 from dipir.errors import PriorError
-from dipir.methods.relight_net import ARCHITECTURE, DEFAULT_PATH, NET, load_net, relight_with, save_net
+from dipir.methods.relight_net import ARCHITECTURE, DEFAULT_PATH, NET, load_net, net_planes, relight_with, save_net
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.scene.direction import LightDirection
 
-SMALL = IllumiNetConfig(light=4, channels=(4, 6, 8, 8), embedding=8, stem=2)
+SMALL = IllumiNetConfig(planes=PLANES, light=4, channels=(4, 6, 8, 8), embedding=8, stem=2)
 LIGHT = LightDirection(60, 30).numbers[None]
+BLIND = Geometry.untrained()
 
 
 def _net(head: float = 0.0) -> IllumiNet:
@@ -25,6 +28,11 @@ def _net(head: float = 0.0) -> IllumiNet:
     if head:
         nn.init.normal_(net.head.weight, std=head)
     return net
+
+
+def _upright(image: torch.Tensor) -> torch.Tensor:
+    """Every surface faces up, in even light."""
+    return torch.tensor([0.0, 1.0, 0.0, 0.0])[:, None, None].expand(len(image), -1, *image.shape[2:])
 
 
 def _photo(height: int, width: int) -> torch.Tensor:
@@ -38,17 +46,17 @@ def _photo(height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("size", [(64, 64), (97, 131), (100, 50), (33, 41), (32, 300)])
 def test_untrained_network_changes_nothing(size: tuple[int, int]) -> None:
     photo = _photo(*size)
-    torch.testing.assert_close(relight_with(_net(), photo, LIGHT, 64), photo, atol=1e-6, rtol=0)
+    torch.testing.assert_close(relight_with(_net(), BLIND, photo, LIGHT, 64), photo, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (97, 131), (40, 50), (33, 300)])
 def test_any_size_also_below_what_the_network_sees(size: tuple[int, int]) -> None:
     net, photo = _net(20.0), _photo(*size)
-    relit = relight_with(net, photo, LIGHT, 64)
+    relit = relight_with(net, BLIND, photo, LIGHT, 64)
     assert relit.shape == photo.shape and bool(torch.isfinite(relit).all())
     assert 0 <= float(relit.min()) and float(relit.max()) <= 1
     assert (relit - photo).abs().max() > 0.02
-    other = relight_with(net, photo, LightDirection(-60, 30).numbers[None], 64)
+    other = relight_with(net, BLIND, photo, LightDirection(-60, 30).numbers[None], 64)
     assert (relit - other).abs().max() > 1e-3
 
 
@@ -56,20 +64,29 @@ def test_any_size_also_below_what_the_network_sees(size: tuple[int, int]) -> Non
 def test_an_even_shift_of_the_logit_by_hand(shift: float) -> None:
     """A network that shifts every logit alike, at its own size and at another: so does the engine."""
     class Shifting(nn.Module):
-        def forward(self, image, light):
-            return torch.sigmoid(torch.logit(image.clamp(1e-3, 1 - 1e-3)) + shift)
+        def forward(self, planes, light):
+            return torch.sigmoid(torch.logit(planes[:, :3].clamp(1e-3, 1 - 1e-3)) + shift)
 
     photo = _photo(96, 128) * 0.8 + 0.1
     for longest in (128, 64):
-        relit = relight_with(Shifting(), photo, LIGHT, longest)
+        relit = relight_with(Shifting(), BLIND, photo, LIGHT, longest)
         expected = torch.sigmoid(torch.logit(photo) + shift)
         inside = (expected > 2e-3) & (expected < 1 - 2e-3)
         torch.testing.assert_close(relit[inside], expected[inside], atol=2e-3, rtol=0)
 
 
 def test_at_its_own_size_it_is_the_network() -> None:
-    net, photo = _net(0.5), _photo(64, 96) * 0.9 + 0.05
-    torch.testing.assert_close(relight_with(net, photo, LIGHT, 96), net(photo, LIGHT), atol=2e-3, rtol=0)
+    net, photo = _net(5.0), _photo(64, 96) * 0.9 + 0.05
+    planes = net_planes(photo, _upright(photo), LIGHT)
+    assert torch.equal(planes[:, :3], photo) and torch.equal(planes[:, 3:7], _upright(photo))
+    torch.testing.assert_close(planes[:, 7], torch.full((1, 64, 96), 0.5))  # The sine of the elevation.
+    torch.testing.assert_close(relight_with(net, _upright, photo, LIGHT, 96), net(planes, LIGHT), atol=2e-3, rtol=0)
+
+
+def test_surfaces_matter() -> None:
+    net, photo = _net(20.0), _photo(64, 64)
+    seen, unseen = (relight_with(net, guess, photo, LIGHT, 64) for guess in (_upright, BLIND))
+    assert (seen - unseen).abs().max() > 1e-3
 
 
 # ---- its file --------------------------------------------------------------------------------------------------------
@@ -83,7 +100,7 @@ def test_file_keeps_the_network(tmp_path: Path) -> None:
     state = net.state_dict()
     assert all(torch.equal(v.float(), state[k].half().float()) for k, v in again.state_dict().items())
     photo = _photo(64, 64)
-    before, after = (relight_with(x, photo, LIGHT, 64) for x in (net, again))
+    before, after = (relight_with(x, BLIND, photo, LIGHT, 64) for x in (net, again))
     torch.testing.assert_close(after, before, atol=5e-3, rtol=0)
     assert save_net(again, path) == digest
 
@@ -105,13 +122,14 @@ def test_wrong_files(tmp_path: Path) -> None:
             load_net(path)
 
 
-@pytest.mark.skipif(not DEFAULT_PATH.is_file(), reason="no weights there")
+@pytest.mark.skipif(not (DEFAULT_PATH.is_file() and GEOMETRY.is_file()), reason="no weights there")
 def test_shipped_weights_light_a_ball_from_the_wanted_side() -> None:
     net, _ = load_net()
     assert net.config == NET and DEFAULT_PATH.stat().st_size < 20e6
     row, column = torch.meshgrid(torch.arange(128) - 63.5, torch.arange(128) - 63.5, indexing="ij")
     inside = row**2 + column**2 < 48**2
     picture = torch.where(inside, 0.6 - 0.001 * row, torch.tensor(0.1)).expand(1, 3, -1, -1)
-    made = [relight_with(net, picture, LightDirection(a, 15).numbers[None], 128).mean((0, 1)) for a in (-80, 80)]
+    made = [relight_with(net, Geometry.load(), picture, LightDirection(a, 15).numbers[None], 128).mean((0, 1))
+            for a in (-80, 80)]
     sides = [float(x[inside & (column > 16)].mean() - x[inside & (column < -16)].mean()) for x in made]
     assert sides[0] < -0.05 and sides[1] > 0.05

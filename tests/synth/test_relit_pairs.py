@@ -29,7 +29,8 @@ def _wanted(data: RelitSet, pairs: Pairs, row: int = 0) -> tuple[int, int]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_target_is_the_truth_of_its_light(seed):
-    """One light each, ambient of known strength: gain x (light + ambient) in display values, cut at white."""
+    """One light each, ambient of known strength: gain x (light + ambient) in display values, cut at white. The target
+    is as bright as the input, unless more than its brightest fiftieth would burn out."""
     data, config = ball(covered=True), replace(PLAIN, ambient=(0.3, 0.3), level=(0.8, 0.8))
     pairs = _draw(data, config, 1, seed)
     sky, lit = 0.3 * decode(data.sky[0]), decode(data.lit[0])
@@ -38,8 +39,9 @@ def test_target_is_the_truth_of_its_light(seed):
     fits = []
     for other in range(len(lit)):
         before, after = lit[other] + sky, lit[wanted] + sky
-        gain = 0.8 / max(bright(before), 0.6 * bright(after))
-        made = [linear_to_srgb((gain * x).clamp(0, 1)) for x in (before, after)]
+        gain = 0.8 / bright(before)
+        again = min(gain * float(before.mean()) / float(after.mean()), 1.2 / bright(after))
+        made = [linear_to_srgb(x.clamp(0, 1)) for x in (gain * before, again * after)]
         if torch.allclose(made[0], pairs.image[0], atol=1e-5):
             fits.append(other)
             torch.testing.assert_close(pairs.target[0], made[1], atol=1e-5, rtol=0)
@@ -91,17 +93,28 @@ def test_background_is_the_same_before_and_after_and_only_where_nothing_covers()
 
 # ---- exposure --------------------------------------------------------------------------------------------------------
 
-def test_exposure_of_the_input_or_of_a_much_brighter_target():
+def test_input_is_exposed_for_its_bright_pixels_and_the_target_like_the_input():
     data = ball(covered=True)
     dim = replace(data, lit=data.lit.clone())
-    dim.lit[:, 1:] = dim.lit[:, 1:] // 4  # The first light is 28 times as bright.
+    dim.lit[:, 1:] = dim.lit[:, 1:] // 4  # The first light is 28 times as bright: exposure takes that out.
     for source in (data, dim):
-        pairs = _draw(source, replace(PLAIN, level=(0.5, 0.5), ambient=(0.06, 0.06)), 12)
-        bright = srgb_to_linear(pairs.image).amax(1).flatten(1).quantile(0.98, dim=1)
-        after = srgb_to_linear(pairs.target).amax(1).flatten(1).quantile(0.98, dim=1)
-        assert bright.max() < 0.5 + 1e-3 and after.max() < 0.5 / 0.6 + 1e-3
-        torch.testing.assert_close(torch.maximum(bright, 0.6 * after), torch.full((12,), 0.5), atol=2e-3, rtol=0)
-    assert bright.min() < 0.2
+        pairs = _draw(source, replace(PLAIN, level=(0.4, 0.4), ambient=(0.3, 0.3)), 12)
+        image, target = (srgb_to_linear(x) for x in (pairs.image, pairs.target))
+        bright = lambda x: x.amax(1).flatten(1).quantile(0.98, dim=1)
+        torch.testing.assert_close(bright(image), torch.full((12,), 0.4), atol=2e-3, rtol=0)
+        whole = target.amax((1, 2, 3)) < 0.999  # Nothing is cut off.
+        torch.testing.assert_close(target.mean((1, 2, 3))[whole], image.mean((1, 2, 3))[whole], atol=1e-3, rtol=0)
+        assert whole.sum() > 3
+
+
+def test_a_target_is_not_burnt_out():
+    """Light on a small part of the picture could be as bright as the input only by burning it out."""
+    data = ball(lights=3, covered=True)
+    spot = torch.zeros_like(data.lit)
+    spot[..., 10:16, 10:16] = data.lit[..., 10:16, 10:16]
+    pairs = _draw(replace(data, lit=spot), replace(PLAIN, even=1.0, level=(1.0, 1.0), ambient=(1e-9, 1e-9)), 6)
+    assert bool((pairs.target.mean((1, 2, 3)) < 0.5 * pairs.image.mean((1, 2, 3))).all())
+    assert float((pairs.target.amin(1) > 0.999).float().mean((1, 2)).max()) < 0.03
 
 
 def test_the_backdrop_behind_nothing_does_not_set_the_exposure():
@@ -124,7 +137,10 @@ def test_mirrored_pairs_have_mirrored_lights():
     assert {round(float(-v), 3) for v in data.light[0, :, 0]} & xs != set() and any(v > 0.9 for v in xs)
     lights = {tuple(v) for v in data.light[0, :, 1:].mul(1e3).round().tolist()}
     assert {tuple(v) for v in pairs.light[:, 1:].mul(1e3).round().tolist()} <= lights
-    for target, light in zip(pairs.target, pairs.light, strict=True):
+    for target, light, normal in zip(pairs.target, pairs.light, pairs.surface[:, :3], strict=True):
+        cosine = torch.einsum("chw,c->hw", normal, light[:3]).clamp_min(0)
+        assert float(torch.corrcoef(torch.stack([srgb_to_linear(target).mean(0), cosine]).flatten(1)
+                                    [:, normal.norm(dim=0).flatten() > 0.5])[0, 1]) > 0.9
         left, right = target[:, 12:20, 6:12].mean(), target[:, 12:20, 20:26].mean()
         if abs(float(light[0])) > 0.5:
             assert (right > left) == (light[0] > 0)
@@ -152,6 +168,8 @@ def test_half_size_is_the_mean_of_linear_light():
         if bool((high < 0.999).all()):
             assert float(ratio.max() / ratio.min()) < 1.01 and 0.9 < float(ratio.mean()) < 1.2
     torch.testing.assert_close(small.subject, torch.nn.functional.avg_pool2d(full.subject, 2))
+    torch.testing.assert_close(small.surface[:, :3], torch.nn.functional.avg_pool2d(full.surface[:, :3], 2))
+    torch.testing.assert_close(full.surface[:, :3], data.normal / 127)
 
 
 def test_everything_follows_from_the_seed():
@@ -172,6 +190,23 @@ def test_all_scenes_and_lights_are_met():
     data = balls()
     pairs = _draw(data, replace(PLAIN, ambient=(1e-9, 1e-9)), 60)
     assert len({tuple(v) for v in pairs.light.tolist()}) == 5 and len(DIRECTIONS) == 6
+
+
+def test_shading_of_the_surface_is_the_light_of_the_input():
+    """In ambient light the ball of the tests is shaded 0.8 + 0.4 of its normal's y, whatever its colour."""
+    for colour in ((0.8, 0.5, 0.2), (0.3, 0.6, 0.7)):
+        pairs = _draw(ball(colour), replace(PLAIN, even=1.0))
+        normal, made = pairs.surface[0, :3], pairs.surface[0, 3]
+        inside = normal.norm(dim=0) > 0.9
+        shading = 0.8 + 0.4 * normal[1]
+        expected = (shading / shading[inside].mean()).log2() / 2
+        assert float((made - expected)[inside].abs().max()) < 0.05
+        assert not made[~inside].any()
+
+
+def test_shading_is_bounded_where_it_is_dark():
+    made = _draw(balls(), replace(PLAIN, ambient=(1e-9, 1e-9)), 12).surface[:, 3]
+    assert float(made.min()) == -2 and float(made.max()) <= 1.5
 
 
 # ---- refused ---------------------------------------------------------------------------------------------------------
