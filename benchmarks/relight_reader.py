@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dipir.arrays import split_seed
+from dipir.diffusion.geometry import Geometry
 from dipir.methods import training
 from dipir.nets.blocks import Conv, groups
 from dipir.scene.direction import vector_of
@@ -25,19 +26,21 @@ OPEN_KINDS = (relit.KINDS.index("floor"), relit.KINDS.index("free"))
 
 
 class Reader(nn.Module):
-    """(B, 3, 64, 64) display -> (B, 8) logits of the sides, counted from the camera to the right."""
+    """(B, 3, 64, 64) display -> (B, 8) logits of the sides, counted from the camera to the right. It is told the guess
+    of surfaces that relighting networks have too."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.geometry = Geometry.load()
         widths = (32, 48, 64, 96)
         layers: list[nn.Module] = []
-        for a, b in zip((3, *widths), widths, strict=False):
+        for a, b in zip((7, *widths), widths, strict=False):
             layers += [Conv(a, b, stride=2), nn.GroupNorm(groups(b), b), nn.SiLU(), Conv(b, b), nn.SiLU()]
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.2),
                                   nn.Linear(4 * widths[-1], SIDES))
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.body(image)
+        return self.body(torch.cat([image, self.geometry(image)], 1))
 
 
 def side_of(light: Tensor) -> Tensor:
@@ -78,7 +81,7 @@ def candidates(data: RelitSet) -> Tensor:
     return fine.nonzero()
 
 
-def trained(data: RelitSet, steps: int = 2500, batch: int = 48, seed: int = 0) -> Reader:
+def trained(data: RelitSet, steps: int = 800, batch: int = 48, seed: int = 0) -> Reader:
     """The reader, trained on ``data`` once and kept in the cache folder."""
     path = training.folder("relight_reader") / f"reader_{steps}_{len(data)}.safetensors"
     net = Reader()

@@ -19,14 +19,14 @@ from torch import Tensor
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.weights import PRIORS, read_network, write_weights
 from dipir.errors import PriorError
-from dipir.image.palette import VECTOR, Palette
+from dipir.image.palette import SLOTS, VECTOR, Palette
 from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 
 DEFAULT_PATH = PRIORS / "colour.safetensors"
 ARCHITECTURE = "dipir.colour_unet.1"
 SIZE = 64
 """Height and width that it was trained at."""
-COLOUR_NET = ConditionalUNetConfig(planes=3, vector=VECTOR, channels=(32, 48, 80), blocks=1, embedding=128,
+COLOUR_NET = ConditionalUNetConfig(planes=3 + 3 * SLOTS, vector=VECTOR, channels=(32, 48, 80), blocks=1, embedding=128,
                                    sigma_data=0.4)
 
 
@@ -74,13 +74,23 @@ class ColourPrior(AbstractDenoiser):
             raise PriorError(f"the colour prior was given a picture of {tuple(x.shape[-2:])} and a drawing of "
                              f"{tuple(planes.shape[-2:])} pixels; both must have the same size, a multiple of "
                              f"{self.multiple}. Resize the drawing.")
-        return self.net(x, sigma, planes.expand(len(x), -1, -1, -1), vector.expand(len(x), -1))
+        drawing, vector = planes.expand(len(x), -1, -1, -1), vector.expand(len(x), -1)
+        return self.net(x, sigma, tinted_planes(drawing, vector), vector)
 
     def encode(self, image_disp: Tensor) -> Tensor:
         return image_disp * 2 - 1
 
     def decode(self, latent: Tensor) -> Tensor:
         return ((latent + 1) / 2).clamp(0, 1)
+
+
+def tinted_planes(drawing: Tensor, vector: Tensor) -> Tensor:
+    """What the network reads: the drawing (B, 3, H, W) in [-1, 1], and multiplied by each colour of the palette
+    (B, 12), zeros for those that are not there: (B, 12, H, W). So the network need not learn what a colour looks like,
+    only where each belongs and how light falls on it."""
+    told = vector.unflatten(1, (SLOTS, 4))[..., None, None]
+    tinted = (drawing[:, None] + 1) * (told[:, :, :3] + 1) / 2 - 1
+    return torch.cat([drawing, (tinted * told[:, :, 3:]).flatten(1, 2)], 1)
 
 
 def colour_condition(drawing_disp: Tensor, palette: Palette | None = None) -> Condition:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Image, split_seed
-from dipir.diffusion.colour_prior import COLOUR_NET, DEFAULT_PATH, SIZE, ColourPrior
+from dipir.diffusion.colour_prior import COLOUR_NET, DEFAULT_PATH, SIZE, ColourPrior, tinted_planes
 from dipir.diffusion.denoiser import Condition
 from dipir.diffusion.sampler import sample
 from dipir.diffusion.schedule import karras
@@ -116,7 +116,8 @@ def denoising_loss(net, pairs: Pairs, rng: np.random.Generator, config: ColourPr
     sigma = sigma.clamp(ColourPrior.sigma_min, ColourPrior.sigma_max)
     noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
     told = torch.from_numpy(rng.random(len(x0)) >= config.untold)[:, None]
-    return _weighted_error(net, x0, sigma, noise, planes, pairs.vector * told, _weight(pairs, config), config).mean()
+    vector = pairs.vector * told
+    return _weighted_error(net, x0, sigma, noise, planes, vector, _weight(pairs, config), config).mean()
 
 
 def _weight(pairs: Pairs, config: ColourPriorConfig) -> Tensor:
@@ -126,7 +127,8 @@ def _weight(pairs: Pairs, config: ColourPriorConfig) -> Tensor:
 def _weighted_error(net, x0, sigma, noise, planes, vector, weight, config: ColourPriorConfig) -> Tensor:
     """(B,) mean weighted square error, scaled to unit variance of the network's target."""
     s, d = sigma[:, None, None, None], config.net.sigma_data
-    square = (net(x0 + s * noise, sigma, planes, vector).float() - x0) ** 2 * ((s**2 + d**2) / (s * d) ** 2)
+    estimate = net(x0 + s * noise, sigma, tinted_planes(planes, vector), vector).float()
+    square = (estimate - x0) ** 2 * ((s**2 + d**2) / (s * d) ** 2)
     return (square * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
 
 

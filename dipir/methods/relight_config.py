@@ -20,7 +20,7 @@ class LayerSettings:
     size : longer side in pixels at which layers are fitted;  rate : Adam's rate;  keep : weight of mean |layer - 1|"""
 
     kind: Literal["multiply_divide", "gain", "luminosity", "additive"] = "multiply_divide"
-    size: int = 128
+    size: int = 64
     rate: float = 3e-3
     keep: float = 0.003
 
@@ -28,13 +28,14 @@ class LayerSettings:
 @dataclass(frozen=True)
 class RelightGuidance:
     """kind : posterior (fit to pictures that the prior draws) or sds (score distillation at every step)
-    samples, sampler_steps : pictures drawn for posterior, steps for each;  size : longer side of what the prior sees
+    samples, sampler_steps : pictures drawn for posterior, steps for each; one step gives the mean of all likely
+    pictures, more give single ones;  size : longer side of what the prior sees
     weighting : of sds;  noise_start, noise_end : share of the noise range at first and at last (sds), noise_min : its
     lower end;  scale : classifier-free guidance of a pretrained model, negative : its prompt"""
 
     kind: Literal["posterior", "sds"] = "posterior"
-    samples: int = 8
-    sampler_steps: int = 10
+    samples: int = 4
+    sampler_steps: int = 1
     size: int = 64
     weighting: Literal["constant", "one_minus_alphabar", "sigma"] = "one_minus_alphabar"
     noise_start: float = 0.98

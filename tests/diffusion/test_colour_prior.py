@@ -8,14 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from dipir.diffusion.colour_prior import ARCHITECTURE, COLOUR_NET, DEFAULT_PATH, ColourPrior, colour_condition
+from dipir.diffusion.colour_prior import (
+    ARCHITECTURE,
+    COLOUR_NET,
+    DEFAULT_PATH,
+    ColourPrior,
+    colour_condition,
+    tinted_planes,
+)
 from dipir.diffusion.denoiser import Condition
 from dipir.diffusion.weights import read_network, write_weights
 from dipir.errors import PriorError
 from dipir.image.palette import parse_palette
 from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 
-SMALL = ConditionalUNetConfig(planes=3, vector=12, channels=(8, 8, 16), blocks=1, embedding=16, detail=2)
+SMALL = ConditionalUNetConfig(planes=12, vector=12, channels=(8, 8, 16), blocks=1, embedding=16, detail=2)
 
 
 def _prior(seed: int = 3) -> ColourPrior:
@@ -39,6 +46,16 @@ def test_condition_is_drawing_and_palette() -> None:
     assert not colour_condition(drawing).vector.any()
     coloured = torch.cat([drawing, drawing * 0.5, drawing * 0], 1)
     torch.testing.assert_close(colour_condition(coloured).planes[:, :1], drawing - 1)  # The mean is half the drawing.
+
+
+def test_tinted_planes_by_hand() -> None:
+    """A drawing of 0.5 and 1 under the colours (1, 0.5, 0) and (0.25, 1, 1); no third."""
+    drawing = torch.tensor([0.0, 1.0]).expand(1, 3, 1, 2)
+    vector = torch.tensor([[1, 0, -1, 1, -0.5, 1, 1, 1, 0, 0, 0, 0.0]])
+    tinted = ((tinted_planes(drawing, vector)[0, 3:9, 0] + 1) / 2).tolist()
+    assert tinted == [[0.5, 1], [0.25, 0.5], [0, 0], [0.125, 0.25], [0.5, 1], [0.5, 1]]
+    assert torch.equal(tinted_planes(drawing, vector)[:, :3], drawing)
+    assert not tinted_planes(drawing, vector)[:, 9:].any() and not tinted_planes(drawing, 0 * vector)[:, 3:].any()
 
 
 def test_untrained_estimate_of_noise_is_the_drawing() -> None:

@@ -103,7 +103,7 @@ def test_scenes_are_whole_and_face_the_camera(kind):
         assert np.isfinite(part.vertices).all() and part.faces.max() < len(part.vertices)
         np.testing.assert_allclose(np.linalg.norm(part.normals, axis=1), 1, atol=1e-4)
         # The camera is at z = -2.35; what is drawn stands before the plane z = 0, apart from what is sunk into it.
-        assert part.vertices[:, 2].min() > -0.5 and part.normals[:, 2].mean() < 0.01
+        assert part.vertices[:, 2].min() > -0.5 and part.normals[:, 2].mean() < 0.05
     again = dome.SCENES[kind](np.random.default_rng(1))
     assert all(np.array_equal(a.vertices, b.vertices) for a, b in zip(parts, again, strict=True))
 
