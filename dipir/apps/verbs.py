@@ -92,7 +92,8 @@ def prior(args: argparse.Namespace) -> int:
     """``dipir prior train KIND``."""
     kind, *options = args.options[1:] if args.options[:1] == ["--kind"] else args.options or [""]
     if kind not in PRIORS:
-        raise ConfigError(f"prior train '{kind}': accepted kinds are {', '.join(PRIORS)}.{nearest(kind, PRIORS)}")
+        raise ConfigError(f"prior train '{kind}': accepted kinds are {', '.join(PRIORS)}."
+                          f"{nearest(kind, PRIORS)}")
     importlib.import_module(PRIORS[kind]).main(options)
     return 0
 

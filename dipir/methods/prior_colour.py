@@ -147,14 +147,15 @@ def validation(net, held_out: Pairs, config: ColourPriorConfig) -> dict[str, flo
 # ---- judging ---------------------------------------------------------------------------------------------------------
 
 def evaluation(prior: ColourPrior, held_out: Pairs, steps: int = 18) -> dict[str, float]:
-    """Samples of the prior against the true pictures, beside the grey drawing and the drawing tinted in the first
-    colour: RMSE of display values on the objects, and how often a region has the colour that was asked for
-    (:func:`colours_met`)."""
+    """Samples of the prior, and its estimate from noise alone (the mean of all samples), against the true pictures,
+    beside the grey drawing and the drawing tinted in the first colour: RMSE of display values on the objects, and how
+    often a region has the colour that was asked for (:func:`colours_met`)."""
     start = torch.randn(held_out.picture.shape, generator=torch.Generator().manual_seed(6)) * prior.sigma_max
     condition = Condition(planes=held_out.drawing.expand(-1, 3, -1, -1) * 2 - 1, vector=held_out.vector)
     drawn = prior.decode(sample(prior, start, karras(steps, prior.sigma_min, prior.sigma_max), condition))
+    mean = prior.decode(prior(start, torch.full((len(start),), prior.sigma_max), condition))
     grey = held_out.drawing.expand(-1, 3, -1, -1)
-    pictures = {"sample": drawn, "grey": grey, "tinted": grey * held_out.colours[:, 0, :, None, None],
+    pictures = {"sample": drawn, "mean": mean, "grey": grey, "tinted": grey * held_out.colours[:, 0, :, None, None],
                 "truth": held_out.picture}
     alpha = held_out.regions.sum(1, keepdim=True)
     rmse = lambda x: float(((((x - held_out.picture) ** 2) * alpha).sum((1, 2, 3)) / (3 * alpha.sum((1, 2, 3)))).sqrt()

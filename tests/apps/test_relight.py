@@ -105,5 +105,6 @@ def test_a_direction_that_is_no_pair(folder, capsys):
 
 
 def test_unknown_kind_of_prior(capsys):
-    assert cli.main(["prior", "train", "--kind", "relit"]) == 2
-    assert "relight" in capsys.readouterr().err
+    for words in (["--kind", "ligth"], ["ligth"]):
+        assert cli.main(["prior", "train", *words]) == 2
+        assert "Did you mean 'light'" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import torch
 from benchmarks import relight as bench
 from benchmarks import relight_cases, relight_reader
 from dipir.errors import ConfigError
+from dipir.image.color import srgb_to_linear
 from dipir.scene.direction import LightDirection
 from dipir.synth.relit import RelitSet, decode, encode
 
@@ -32,18 +33,17 @@ def all_cases(scenes):
     return relight_cases.cases(scenes)
 
 
-def test_cases_have_one_exposure_and_the_true_light(scenes, all_cases):
+def test_cases_have_the_true_light_at_the_inputs_brightness(scenes, all_cases):
     assert len(all_cases) == 16 and all(c.open for c in all_cases)
     first = [c for c in all_cases if c.scene == 0]
     assert all(torch.equal(c.image, first[0].image) for c in first)
-    from dipir.image.color import srgb_to_linear
     mixed = decode(scenes.lit[0]) + relight_cases.AMBIENT * decode(scenes.sky[0])
-    gain = srgb_to_linear(first[0].image)[0] / mixed[0]
-    inside = first[0].image[0] < 0.99
-    assert float(gain[inside].std() / gain[inside].mean()) < 1e-3
-    again = srgb_to_linear(first[2].target)[0] / mixed[-8 + 2]
-    inside = first[2].target[0] < 0.99
-    assert float((again[inside] / gain[inside].mean() - 1).abs().max()) < 1e-2
+    for picture, light in ((first[0].image, 0), (first[2].target, -8 + 2)):
+        inside = picture[0] < 0.99
+        gain = (srgb_to_linear(picture)[0] / mixed[light])[inside]
+        assert float(gain.std() / gain.mean()) < 2e-3
+    assert float(srgb_to_linear(first[2].target).mean() / srgb_to_linear(first[0].image).mean()) == pytest.approx(
+        1, abs=0.05)
     assert first[2].direction == LightDirection(90.0, 25.0)
 
 
@@ -69,7 +69,7 @@ def test_the_way_to_the_bound(all_cases):
     figures = bench.summary(rows)
     assert figures["identity"]["covered"] == 0 and figures["bound"]["covered"] == pytest.approx(1)
     assert 0.2 < figures["half"]["covered"] < 0.9
-    assert figures["truth"]["rmse"] == 0 and figures["exposure"]["rmse"] <= figures["identity"]["rmse"]
+    assert figures["truth"]["rmse"] == 0 and figures["exposure"]["rmse"] > 0
     counts = bench.confusion(rows, "truth")
     assert counts.sum() == 16 and (counts.sum(1) == 2).all()
 
