@@ -32,7 +32,7 @@ BASELINES = ("identity", "exposure", "ramp")
 ENGINES = ("layers", "net")
 RAMP = 0.1
 LOOKS = {"left": (-80, 20), "right": (80, 20), "above": (0, 75), "behind": (180, 35)}
-TRAINING_SCENES = 560
+TRAINING_SCENES = 1200
 FIGURES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE", "si_rmse": "si-RMSE",
            "chroma_deg": "chroma drift (deg)", "seconds": "seconds"}
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,8 +77,9 @@ def run(all_cases: Sequence[Case], by_name: Mapping[str, Method], net: reader.Re
             began = time.perf_counter()
             made = method(case)
             seconds = time.perf_counter() - began
-            rows.append({"case": case.name, "method": name, "open": case.open, "asked": case.side,
-                         "read": reader.read(net, [made])[0], **figures(case, made), "seconds": seconds})
+            read = reader.read(net, made, case.normal, case.albedo)
+            rows.append({"case": case.name, "method": name, "open": case.open, "asked": case.side, "read": read,
+                         **figures(case, made), "seconds": seconds})
             pictures[name].append(made)
         print(f"{number + 1} of {len(all_cases)}", flush=True)
     return rows, pictures
@@ -143,7 +144,7 @@ def looks(folder: Path, by_name: Mapping[str, Method], count: int, out: Path) ->
         photo = shrunk(pixels, working_size(*pixels.shape[2:], 384, 16)).clamp(0, 1)
         rows = []
         for name in (n for n in ENGINES if n in by_name):
-            lit = [by_name[name](Case(file.stem, 0, 0, True, photo, photo, LightDirection(*LOOKS[side])))
+            lit = [by_name[name](Case(file.stem, 0, 0, True, photo, photo, LightDirection(*LOOKS[side]), photo, photo))
                    for side in LOOKS]
             rows.append(torch.cat([photo, *lit], -1))
         write_png(out / f"photo_{file.stem}.png", torch.cat(rows, -2))

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,18 @@ from dipir.scene.asset import load_asset
 from dipir.scene.direction import LightDirection
 from dipir.synth import relit, shards
 from dipir.synth.relit import RelitSet, RelitSettings
-from dipir.synth.relit_pairs import PairConfig, developed, exposed
+from dipir.synth.relit_pairs import developed, exposed
 
 SEED, SIZE = 5000, 128
-AMBIENT = 0.2
+AMBIENT, LEVEL = 0.2, 0.9
 SETTINGS = RelitSettings(size=SIZE, lights=4, spp=64, sky_spp=128, meshes=0.5)
 
 
 @dataclass(frozen=True)
 class Case:
     """name : scene and side;  scene : index;  side : asked;  open : no wall behind the object
-    image, target : (1, 3, H, W) display, before and after, the exposure is the same;  direction : asked"""
+    image, target : (1, 3, H, W) display, before and after, the exposure is the same;  direction : asked
+    normal, albedo : (1, 3, H, W) of the scene; engines do not see them"""
 
     name: str
     scene: int
@@ -36,6 +37,8 @@ class Case:
     image: Tensor
     target: Tensor
     direction: LightDirection
+    normal: Tensor
+    albedo: Tensor
 
 
 def ring() -> list[LightDirection]:
@@ -62,16 +65,16 @@ def scenes(count: int, settings: RelitSettings = SETTINGS, folder: Path | None =
 
 def cases(data: RelitSet, sides: Sequence[int] = range(SIDES)) -> list[Case]:
     """Every scene under each asked side; the input is lit by one light of its own and by ambient light."""
-    config = replace(PairConfig(size=data.lit.shape[-1]), augment=False, level=(0.9, 0.9))
     made = []
     for scene in range(len(data)):
         rng = np.random.default_rng(split_seed(SEED, "case", scene))
         lit = relit.decode(data.lit[scene]) + relit.decode(data.sky[scene]) * AMBIENT
-        pictures = exposed(rng, lit[0], list(lit[-SIDES:]), config)
-        image, *shown = developed(rng, pictures, data.alpha[scene] / 255, config)
+        before, after = exposed(lit[:1], lit[None, -SIDES:], torch.tensor([LEVEL]))
+        image, *shown = developed(rng, torch.cat([before[:, None], after], 1), data.alpha[scene][None] / 255, False)[0]
         for side in sides:
             made.append(Case(f"{scene:02d}_{side}", scene, side, int(data.kind[scene]) in OPEN_KINDS, image[None],
-                             shown[side][None], ring()[side]))
+                             shown[side][None], ring()[side], data.normal[scene][None] / 127,
+                             data.albedo[scene][None] / 255))
     return made
 
 

@@ -1,5 +1,5 @@
 """A small network that reads from which of eight sides a picture is lit, trained on rendered truth alone. It judges
-results by what can be seen in them; its own accuracy on truth is reported beside."""
+results by what can be seen in them where shape and albedo are known; its own accuracy on truth is reported beside."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -11,27 +11,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dipir.arrays import split_seed
-from dipir.diffusion.geometry import Geometry
+from dipir.image.color import srgb_to_linear
 from dipir.methods import training
 from dipir.nets.blocks import Conv, groups
 from dipir.scene.direction import vector_of
 from dipir.synth import relit
 from dipir.synth.relit import RelitSet
-from dipir.synth.relit_pairs import PairConfig, developed, exposed
+from dipir.synth.relit_pairs import PairConfig, developed, exposed, log_shading
 
 SIDES, ELEVATION_DEG, SIZE = 8, 25.0, 64
 NAMES = ("front", "front right", "right", "back right", "back", "back left", "left", "front left")
 OPEN_KINDS = (relit.KINDS.index("floor"), relit.KINDS.index("free"))
 """Scenes without a wall: light from behind reaches the objects."""
+_MIRROR = torch.tensor([1.0, 1, 1, -1, 1, 1, 1])[:, None, None]
 
 
 class Reader(nn.Module):
-    """(B, 3, 64, 64) display -> (B, 8) logits of the sides, counted from the camera to the right. It is told the guess
-    of surfaces that relighting networks have too."""
+    """(B, 7, 64, 64) of :func:`evidence` -> (B, 8) logits of the sides, counted from the camera to the right."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.geometry = Geometry.load()
         widths = (32, 48, 64, 96)
         layers: list[nn.Module] = []
         for a, b in zip((7, *widths), widths, strict=False):
@@ -39,8 +38,14 @@ class Reader(nn.Module):
         self.body = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Dropout(0.2),
                                   nn.Linear(4 * widths[-1], SIDES))
 
-    def forward(self, image: Tensor) -> Tensor:
-        return self.body(torch.cat([image, self.geometry(image)], 1))
+    def forward(self, planes: Tensor) -> Tensor:
+        return self.body(planes)
+
+
+def evidence(image: Tensor, normal: Tensor, albedo: Tensor) -> Tensor:
+    """(B, 7, S, S): the picture (B, 3, S, S) display, and what is known of a rendered scene: its normals, and the light
+    on them, which is what the picture shows over the true albedo (linear)."""
+    return torch.cat([image, normal, log_shading(srgb_to_linear(image), albedo)], 1)
 
 
 def side_of(light: Tensor) -> Tensor:
@@ -55,22 +60,20 @@ def asked(side: int) -> Tensor:
 
 
 def _batch(rng: np.random.Generator, data: RelitSet, choices: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Pictures under one light each and their sides; ``choices`` (N, 2) scene and light."""
-    images, sides = [], []
-    config = PairConfig(size=SIZE)
-    for k in rng.integers(len(choices), size=count):
-        scene, light = choices[int(k)].tolist()
-        ambient = float(np.exp(rng.uniform(*np.log(config.ambient))))
-        linear = relit.decode(data.lit[scene, light]) + ambient * relit.decode(data.sky[scene])
-        small = functional.avg_pool2d(linear[None], linear.shape[-1] // SIZE)[0]
-        alpha = functional.avg_pool2d(data.alpha[scene][None] / 255, linear.shape[-1] // SIZE)[0]
-        image = developed(rng, exposed(rng, small, (), config), alpha, config)[0][rng.permutation(3).tolist()]
-        number = data.light[scene, light]
-        if rng.random() < 0.5:
-            image, number = image.flip(-1), number * torch.tensor([-1.0, 1, 1, 1])
-        images.append(image)
-        sides.append(number)
-    return torch.stack(images), side_of(torch.stack(sides))
+    """What is seen of pictures under one light each, and their sides; ``choices`` (N, 2) scene and light."""
+    number = lambda x: torch.as_tensor(x, dtype=torch.float32).view(count, *[1] * 3)
+    config = PairConfig()
+    scene, light = choices[torch.from_numpy(rng.integers(len(choices), size=count))].unbind(1)
+    ambient = number(np.exp(rng.uniform(*np.log(config.ambient), size=count)))
+    linear = relit.decode(data.lit[scene, light]) + ambient * relit.decode(data.sky[scene])
+    linear, _ = exposed(linear, linear[:, None], number(rng.uniform(*config.level, count)).flatten())
+    image = developed(rng, linear[:, None], data.alpha[scene] / 255, False)[:, 0]
+    mirrored = number(rng.random(count) < 0.5).bool()
+    vector = data.light[scene, light]
+    vector = torch.where(mirrored[:, :, 0, 0], vector * torch.tensor([-1.0, 1, 1, 1]), vector)
+    planes = evidence(image, data.normal[scene] / 127, data.albedo[scene] / 255)
+    planes = torch.where(mirrored, planes.flip(-1) * _MIRROR, planes)
+    return planes, side_of(vector)
 
 
 def candidates(data: RelitSet) -> Tensor:
@@ -81,9 +84,9 @@ def candidates(data: RelitSet) -> Tensor:
     return fine.nonzero()
 
 
-def trained(data: RelitSet, steps: int = 800, batch: int = 48, seed: int = 0) -> Reader:
+def trained(data: RelitSet, steps: int = 1500, batch: int = 48, seed: int = 0) -> Reader:
     """The reader, trained on ``data`` once and kept in the cache folder."""
-    path = training.folder("relight_reader") / f"reader_{steps}_{len(data)}.safetensors"
+    path = training.folder("relight_reader") / f"known_{steps}_{len(data)}.safetensors"
     net = Reader()
     if path.is_file():
         net.load_state_dict(load_file(path))
@@ -97,7 +100,7 @@ def trained(data: RelitSet, steps: int = 800, batch: int = 48, seed: int = 0) ->
         return functional.cross_entropy(model(images), sides), {}
 
     config = training.TrainConfig(steps=steps, rate=1e-3, decay=0.02, warmup=20, ema=0.995)
-    done = training.train(net, loss, replace(config, checkpoint_minutes=1), name="relight_reader/run")
+    done = training.train(net, loss, replace(config, checkpoint_minutes=1), name="relight_reader/known")
     net.load_state_dict(done.best)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(net.state_dict(), path)
@@ -105,8 +108,7 @@ def trained(data: RelitSet, steps: int = 800, batch: int = 48, seed: int = 0) ->
 
 
 @torch.no_grad()
-def read(net: Reader, images: list[Tensor]) -> list[int]:
-    """Side of each picture (1, 3, H, W) display, square."""
-    small = [functional.interpolate(x, (SIZE, SIZE), mode="area") for x in images]
-    return net(torch.cat(small)).argmax(1).tolist()
-
+def read(net: Reader, image: Tensor, normal: Tensor, albedo: Tensor) -> int:
+    """Side of a picture (1, 3, H, W) display, square, with the scene's buffers (1, 3, H, W)."""
+    small = (functional.interpolate(x, (SIZE, SIZE), mode="area") for x in (image, normal, albedo))
+    return int(net(evidence(*small)).argmax())

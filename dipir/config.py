@@ -282,8 +282,19 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-                              list("-+.0123456789"))
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text that :class:`_Loader` would take for a number, and line ends that are no line feed."""
+
+
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = '"' if any(c in text for c in "\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text)
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+                                list("-+.0123456789"))
 
 
 def _parse(text: str) -> Any:
@@ -329,7 +340,7 @@ def _reason(error: Exception) -> str:
 
 def dump_yaml(obj: Any, path: str | Path) -> None:
     """Write a config dataclass or mapping as YAML, atomically. Raises :class:`ConfigError` when that fails."""
-    text = yaml.safe_dump(to_dict(obj), sort_keys=False, allow_unicode=True, width=120)
+    text = yaml.dump(to_dict(obj), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     write_text(path, f"{text}{LAST_LINE}\n")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Optional
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dipir import config
@@ -104,6 +104,8 @@ configs = st.builds(Config, names.filter(str.strip).map(Path), st.text(st.charac
 
 @settings(max_examples=60, deadline=None)
 @given(configs)
+@example(Config(Path("0E0"), "\x85", extra=None))
+@example(Config(Path("1e-3"), "a\u2028 b\u2029"))
 def test_round_trip_through_dict_and_yaml(tmp_path_factory, cfg):
     path = tmp_path_factory.getbasetemp() / "round.yaml"
     assert config.from_dict(Config, config.to_dict(cfg)) == cfg

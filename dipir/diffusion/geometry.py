@@ -1,64 +1,123 @@
-"""Which way the surfaces of a picture face and how much light falls on them, guessed by a small network: what
-relighting priors are told beside the picture. Trained on rendered scenes; weights in ``assets/priors``."""
+"""What a picture shows of surfaces and of the light on them, and how it might look in another light: a first guess by
+two small networks, which relighting priors are told beside the picture. Trained on rendered scenes; weights in
+``assets/priors``."""
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from dipir.arrays import Image
 from dipir.diffusion.weights import PRIORS, read_network, write_weights
-from dipir.nets.shading import LayerUNet
+from dipir.nets.picture_unet import PictureUNet
+from dipir.nets.turned_unet import TurnedUNet
 
 DEFAULT_PATH = PRIORS / "geometry.safetensors"
-ARCHITECTURE = "dipir.geometry.1"
+ARCHITECTURE = "dipir.geometry.2"
 COMMAND = "dipir prior train geometry"
-LAYERS = (3, 1)
-PLANES = 8
-"""Channels of :func:`lit_planes`."""
+SIZE = 64
+"""Longer side of the pictures that it was trained on."""
+PLANES = 11
+"""Channels of :meth:`Geometry.planes`."""
+_UNIT = 16
+_STRONGEST = 3.0
+
+
+@dataclass(frozen=True)
+class GeometryConfig:
+    """surfaces, light : channels of the levels of the two networks;  fine : of their layers at full size"""
+
+    surfaces: tuple[int, ...] = (48, 64, 72)
+    light: tuple[int, ...] = (32, 48, 56)
+    fine: tuple[int, int] = (32, 24)
+
+
+class GeometryNets(nn.Module):
+    """``surface(picture)`` and ``gain(picture, surface, light)``, for squares whose side is a multiple of 16."""
+
+    def __init__(self, config: GeometryConfig = GeometryConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.surfaces = PictureUNet(3, 4, config.surfaces, 1, 0, 8, config.fine[0])
+        self.light = TurnedUNet(5, config.light, 96, config.fine[1])
+
+    def surface(self, image: Image) -> Tensor:
+        """(B, 3, S, S) display -> (B, 4, S, S): normals of length at most 1, and shading."""
+        return surface_of(self.surfaces(image * 2 - 1))
+
+    def gain(self, image: Image, surface: Tensor, light: Tensor) -> Tensor:
+        """(B, 1, S, S) log2 of what the picture is to be multiplied with, within three stops; 0 at first."""
+        planes = torch.cat([image * 2 - 1, surface[:, 3:], cosine(surface, light)], 1)
+        raw = self.light(planes, surface[:, :3], light).float()
+        return _STRONGEST * torch.tanh(raw / _STRONGEST)
 
 
 class Geometry:
-    """``geometry(image)`` -> surface; ``hash`` names the weights. Make one by :meth:`load`."""
+    """``hash`` names the weights. Make one by :meth:`load`."""
 
-    def __init__(self, net: LayerUNet, hash: str = "untrained") -> None:
-        self.net = net.eval().requires_grad_(False)
+    def __init__(self, nets: GeometryNets, hash: str = "untrained") -> None:
+        self.nets = nets.eval().requires_grad_(False)
         self.hash = hash
 
     @staticmethod
     def load(path: str | Path | None = None) -> Geometry:
         """Weights from a .safetensors file, by default the ones that ship. PriorError when they cannot be used."""
-        net, meta = read_network(Path(path or DEFAULT_PATH), ARCHITECTURE, COMMAND, lambda settings: LayerUNet(LAYERS))
-        return Geometry(net, meta["hash"])
+        nets, meta = read_network(Path(path or DEFAULT_PATH), ARCHITECTURE, COMMAND,
+                                  lambda settings: GeometryNets(GeometryConfig(**settings)))
+        return Geometry(nets, meta["hash"])
 
     @staticmethod
     def untrained() -> Geometry:
-        """Sees no surface and even light (its last layer is zero)."""
-        return Geometry(LayerUNet(LAYERS))
+        """Sees no surface and even light, and changes nothing (the last layers are zero)."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return Geometry(GeometryNets())
 
     def save(self, path: str | Path, notes: Mapping[str, str] | None = None) -> str:
         """Write the weights as float16; returns their hash."""
-        return write_weights(path, self.net.state_dict(), ARCHITECTURE, "{}", notes)
+        return write_weights(path, self.nets.state_dict(), ARCHITECTURE, json.dumps(asdict(self.nets.config)), notes)
 
     @torch.no_grad()
-    def __call__(self, image_disp: Image) -> Tensor:
+    def surface(self, image: Image) -> Tensor:
         """(B, 3, H, W) display [0, 1], about 64 pixels a side -> (B, 4, H, W): normals (+x the picture's right, +y up,
         +z towards the camera), shorter where the network is unsure or sees no surface; and the light that falls on
         them, log2(shading / mean) / 2."""
-        return surface_of(self.net(image_disp))
+        height, width = image.shape[2:]
+        return self.nets.surface(_square(image))[..., :height, :width]
+
+    @torch.no_grad()
+    def planes(self, image: Image, light: Tensor) -> Tensor:
+        """What a relighting network is told. image : (B, 3, H, W) display [0, 1]
+        light : (K B, 4), ``LightDirection.numbers``, K lights for each picture, those of one picture in a row
+        -> (K B, 11, H, W): the first guess of the picture in that light and the picture, both in [-1, 1], the surface,
+        and the cosine between its normals and the light."""
+        height, width = image.shape[2:]
+        each = len(light) // len(image)
+        full = _square(image)
+        full, surface = (x.repeat_interleave(each, 0) for x in (full, self.nets.surface(full)))
+        lit = (full * torch.exp2(self.nets.gain(full, surface, light))).clamp(0, 1)
+        return torch.cat([lit * 2 - 1, full * 2 - 1, surface, cosine(surface, light)], 1)[..., :height, :width]
 
 
-def surface_of(raw: tuple[Tensor, Tensor]) -> Tensor:
-    """What the network gives, any numbers -> (B, 4, H, W): vectors of length at most 1, and shading."""
-    normal, shading = (x.float() for x in raw)
+def surface_of(raw: Tensor) -> Tensor:
+    """What the network gives, any numbers (B, 4, H, W) -> vectors of length at most 1, and shading."""
+    normal, shading = raw[:, :3].float(), raw[:, 3:].float()
     return torch.cat([normal / (1 + normal.square().sum(1, keepdim=True)).sqrt(), shading], 1)
 
 
-def lit_planes(image_disp: Image, surface: Tensor, light: Tensor) -> Tensor:
-    """(B, 8, H, W) what a relighting network is told: the picture in [-1, 1], the ``surface`` (1 or B, 4, H, W), and
-    the cosine between its normals and the light. light : (1 or B, 3 or more), the unit vector first."""
-    cosine = (surface[:, :3] * light[:, :3, None, None]).sum(1, keepdim=True)
-    told = torch.cat([image_disp * 2 - 1, surface], 1)
-    return torch.cat([told.expand(len(cosine), -1, -1, -1), cosine], 1)
+def cosine(surface: Tensor, light: Tensor) -> Tensor:
+    """(B, 1, H, W) between normals, as short as they are, and the light (B, 3 or more)."""
+    return (surface[:, :3] * light[:, :3, None, None]).sum(1, keepdim=True)
+
+
+def _square(image: Image) -> Image:
+    """The picture continued to the right and below to a square whose side is a multiple of 16."""
+    height, width = image.shape[2:]
+    side = max(height, width)
+    side += -side % _UNIT
+    return functional.pad(image, (0, side - width, 0, side - height), mode="replicate")

@@ -1,5 +1,5 @@
-"""The small priors that turn one picture into another, told a picture and a few numbers: relighting (the picture and
-the wanted light). Pixel space; weights in ``assets/priors``."""
+"""The small priors that turn one picture into another, told a picture and a few numbers: here relighting (the picture
+and the wanted light), in ``colour_prior`` colours for a drawing. Pixel space; weights in ``assets/priors``."""
 from __future__ import annotations
 
 import json
@@ -13,13 +13,10 @@ from torch import Tensor
 
 from dipir.arrays import Image
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
-from dipir.diffusion.geometry import PLANES, lit_planes
+from dipir.diffusion.geometry import PLANES, Geometry
 from dipir.diffusion.weights import PRIORS, read_network, write_weights
 from dipir.errors import PriorError
 from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
-
-SIZE = 64
-"""Longer side of the pictures that they were trained on."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,9 @@ class PriorKind:
         return f"dipir prior train {self.name}"
 
 
-RELIGHT = PriorKind("relight", "dipir.relight_unet.1", ConditionalUNetConfig(
-    planes=PLANES, vector=4, channels=(24, 40, 56), blocks=1, embedding=96, sigma_data=0.3))
-"""Planes: ``geometry.lit_planes``; vector: ``LightDirection.numbers``, towards the wanted light."""
+RELIGHT = PriorKind("relight", "dipir.relight_unet.2", ConditionalUNetConfig(
+    planes=PLANES, vector=4, channels=(16, 24, 32), blocks=1, embedding=64, sigma_data=0.15))
+"""Planes: ``Geometry.planes``, whose first guess is relit already; vector: ``LightDirection.numbers``."""
 
 
 @final
@@ -100,6 +97,6 @@ class PicturePrior(AbstractDenoiser):
         return ((latent + 1) / 2).clamp(0, 1)
 
 
-def relight_condition(image_disp: Image, surface: Tensor, light: Tensor) -> Condition:
-    """What the relighting prior is told: the picture (1, 3, H, W), its surface (1, 4, H, W) and the light (1, 4)."""
-    return Condition(planes=lit_planes(image_disp, surface, light), vector=light)
+def relight_condition(image_disp: Image, geometry: Geometry, light: Tensor) -> Condition:
+    """What the relighting prior is told: the picture (1, 3, H, W), what ``geometry`` sees in it, the light (1, 4)."""
+    return Condition(planes=geometry.planes(image_disp, light), vector=light)

@@ -4,6 +4,8 @@
 """
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -41,6 +43,25 @@ def sobel(image: Image) -> Tensor:
     """(B, C, H, W) -> (B, 2 C, H - 2, W - 2): change per pixel along x of every channel, then along y (Sobel 1968)."""
     smooth, slope = image.new_tensor([0.25, 0.5, 0.25]), image.new_tensor([-0.5, 0.0, 0.5])
     return torch.cat([_separable(image, slope, smooth), _separable(image, smooth, slope)], 1)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of mean absolute and squared error, 1 - SSIM and difference of Sobel gradients; IllumiNet names these
+    four without weights."""
+
+    l1: float = 0.5
+    mse: float = 10.0
+    ssim: float = 0.1
+    edge: float = 0.25
+
+    def __call__(self, image: Image, target: Image) -> Tensor:
+        """Weighted sum, a scalar >= 0, 0 for equal images. In single precision whatever autocast says: SSIM's variances
+        are differences of nearly equal numbers."""
+        with torch.autocast(image.device.type, enabled=False):
+            image, target = image.float(), target.float()
+            return (self.l1 * (image - target).abs().mean() + self.mse * (image - target).square().mean()
+                    + self.ssim * ssim_loss(image, target) + self.edge * edge_loss(image, target))
 
 
 def _windowed(x: Tensor) -> Tensor:

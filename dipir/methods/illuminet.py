@@ -26,7 +26,6 @@ from dipir.errors import ConfigError, FitError, ImageError
 from dipir.exchange.rti import LEAST_SIDE, unit_directions
 from dipir.fit import checkpoint as files
 from dipir.fit.loop import Event
-from dipir.image.losses import edge_loss, ssim_loss
 from dipir.image.metrics import psnr
 from dipir.methods import rti_features
 from dipir.methods.illuminet_model import Fitted, IllumiNetTrainConfig, Split, load, load_config, save
@@ -167,7 +166,7 @@ class _Run:
             group["lr"] = rate
         planes, light, target = self._batch()
         self.net.train()
-        loss = image_loss(self.net(planes, light), target, self.config)
+        loss = self.config.loss(self.net(planes, light), target)
         if not math.isfinite(float(loss.detach())):
             raise FitError(f"{STAGE}, step {self.step}: the loss is {float(loss.detach())}. Try a lower rate "
                            "(--set rate=0.001).")
@@ -243,10 +242,3 @@ def learning_rate(config: IllumiNetTrainConfig, step: int) -> float:
         within, length = within - length, length * config.cycle_factor
     cosine = config.last + (1 - config.last) * 0.5 * (1 + math.cos(math.pi * within / length))
     return config.rate * cosine * min(1.0, (step + 1) / max(1, config.warm_up))
-
-
-def image_loss(picture: Image, target: Image, config: IllumiNetTrainConfig) -> Tensor:
-    """The weighted sum of :class:`LossWeights` of two batches, a scalar."""
-    w, difference = config.loss, picture - target
-    return (w.l1 * difference.abs().mean() + w.mse * difference.square().mean() + w.ssim * ssim_loss(picture, target)
-            + w.edge * edge_loss(picture, target))

@@ -18,21 +18,12 @@ from dipir.arrays import Directions, Image
 from dipir.config import dump_yaml, from_dict, load_yaml, merge, override, to_dict
 from dipir.errors import ConfigError, DipirError, PriorError
 from dipir.image.files import atomic_write_bytes
+from dipir.image.losses import LossWeights
 from dipir.methods import rti_features
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
 
 WEIGHTS, FEATURES, CONFIG = "illuminet.safetensors", "features.safetensors", "config.yaml"
 _ARCHITECTURE = "dipir illuminet 1"
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Factors of the terms of the loss: mean absolute and squared error, 1 - SSIM, difference of Sobel gradients."""
-
-    l1: float = 0.5
-    mse: float = 10.0
-    ssim: float = 0.1
-    edge: float = 0.25
 
 
 @dataclass(frozen=True)

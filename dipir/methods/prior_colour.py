@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Image, split_seed
-from dipir.diffusion.colour_prior import COLOUR_NET, DEFAULT_PATH, SIZE, ColourPrior, tinted_planes
+from dipir.diffusion.colour_prior import COLOUR, SIZE, tinted_planes
 from dipir.diffusion.denoiser import Condition
+from dipir.diffusion.picture_prior import PicturePrior
 from dipir.diffusion.sampler import sample
 from dipir.diffusion.schedule import karras
 from dipir.errors import ConfigError
@@ -49,7 +50,7 @@ class ColourPriorConfig:
     held_out: int = 50
     held_out_meshes: float = 0.5
     seed: int = 0
-    net: ConditionalUNetConfig = COLOUR_NET
+    net: ConditionalUNetConfig = COLOUR.net
     train: training.TrainConfig = training.TrainConfig(steps=6000, rate=8e-4, ema=0.998, validate_every=250)
 
 
@@ -113,7 +114,7 @@ def denoising_loss(net, pairs: Pairs, rng: np.random.Generator, config: ColourPr
     (classifier-free guidance, Ho and Salimans 2022)."""
     x0, planes = assemble(pairs)
     sigma = torch.from_numpy(np.exp(config.sigma_mean + config.sigma_std * rng.normal(size=len(x0))).astype(np.float32))
-    sigma = sigma.clamp(ColourPrior.sigma_min, ColourPrior.sigma_max)
+    sigma = sigma.clamp(PicturePrior.sigma_min, PicturePrior.sigma_max)
     noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
     told = torch.from_numpy(rng.random(len(x0)) >= config.untold)[:, None]
     vector = pairs.vector * told
@@ -146,12 +147,13 @@ def validation(net, held_out: Pairs, config: ColourPriorConfig) -> dict[str, flo
 
 # ---- judging ---------------------------------------------------------------------------------------------------------
 
-def evaluation(prior: ColourPrior, held_out: Pairs, steps: int = 18) -> dict[str, float]:
+def evaluation(prior: PicturePrior, held_out: Pairs, steps: int = 18) -> dict[str, float]:
     """Samples of the prior, and its estimate from noise alone (the mean of all samples), against the true pictures,
     beside the grey drawing and the drawing tinted in the first colour: RMSE of display values on the objects, and how
     often a region has the colour that was asked for (:func:`colours_met`)."""
     start = torch.randn(held_out.picture.shape, generator=torch.Generator().manual_seed(6)) * prior.sigma_max
-    condition = Condition(planes=held_out.drawing.expand(-1, 3, -1, -1) * 2 - 1, vector=held_out.vector)
+    planes = tinted_planes(held_out.drawing.expand(-1, 3, -1, -1) * 2 - 1, held_out.vector)
+    condition = Condition(planes=planes, vector=held_out.vector)
     drawn = prior.decode(sample(prior, start, karras(steps, prior.sigma_min, prior.sigma_max), condition))
     mean = prior.decode(prior(start, torch.full((len(start),), prior.sigma_max), condition))
     grey = held_out.drawing.expand(-1, 3, -1, -1)
@@ -194,15 +196,15 @@ def run(minutes: float, config: ColourPriorConfig = ColourPriorConfig(), out: Pa
     if wrong or config.size not in SIZES:
         raise ConfigError(f"prior train colour: {', '.join(wrong) or f'size {config.size}'}; accepted are numbers "
                           f"above 0 and the sizes {', '.join(map(str, SIZES))}.")
-    first = ColourPrior.load(start).net if start else None
+    first = PicturePrior.load(COLOUR, start).net if start else None
     config = replace(config, train=replace(config.train, minutes=minutes), net=first.config if first else config.net)
     held_out = held_out_pairs(config, workers, on_event)
     recorded = training_recordings(config, workers, on_event)
     trained = train_colour_prior(config, recorded, held_out, name=name, start=first, on_event=on_event)
     net = ConditionalUNet(config.net)
     net.load_state_dict(trained.best)
-    path = out or DEFAULT_PATH
-    ColourPrior(net).save(path, {"steps": str(trained.step), "score": f"{trained.best_score:.4f}",
+    path = out or COLOUR.path
+    PicturePrior(COLOUR, net).save(path, {"steps": str(trained.step), "score": f"{trained.best_score:.4f}",
                                  "training": json.dumps(asdict(config.train))})
     return path
 
@@ -211,35 +213,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """``dipir prior train colour``: recordings, training, weights; log lines on stdout. --evaluate only judges."""
     parser = argparse.ArgumentParser(prog="dipir prior train colour", description=main.__doc__)
     default = ColourPriorConfig()
-    parser.add_argument("--minutes", type=float, default=40, help="wall time of training (resumes next time)")
-    parser.add_argument("--steps", type=int, default=default.train.steps)
-    parser.add_argument("--batch", type=int, default=default.batch)
+    training.add_options(parser, default.train, default.batch, "colour", COLOUR.path)
     parser.add_argument("--size", type=int, choices=SIZES, default=default.size,
                         help="pixels of the drawings; half of them are a cheap beginning, --start goes on from it")
-    parser.add_argument("--rate", type=float, default=default.train.rate, help="learning rate at the start")
-    parser.add_argument("--validate-every", type=int, default=default.train.validate_every, help="steps")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast, for processors that have it")
-    parser.add_argument("--start", type=Path, help="weights that a new run begins with")
-    parser.add_argument("--name", default="colour", help="checkpoint folder below $DIPIR_CACHE/training")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make recordings before training")
     parser.add_argument("--recordings", type=int, default=default.recordings, help="to train on")
-    parser.add_argument("--out", type=Path, default=None, help="weights file (default: the one that ships)")
-    parser.add_argument("--evaluate", type=Path, nargs="?", const=DEFAULT_PATH, help="only judge these weights")
     a = parser.parse_args(arguments)
     if a.evaluate:
-        prior, held_out = ColourPrior.load(a.evaluate), held_out_pairs(default, a.workers)
+        prior, held_out = PicturePrior.load(COLOUR, a.evaluate), held_out_pairs(default, a.workers)
         figures = validation(prior.net, held_out, default) | evaluation(prior, held_out)
         sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
         return
-    config = replace(default, batch=a.batch, size=a.size, recordings=a.recordings, train=replace(
-        default.train, steps=a.steps, rate=a.rate, bf16=a.bf16, validate_every=a.validate_every))
-
-    def report(e: Event) -> None:
-        scalars = " ".join(f"{k}={v:.4g}" for k, v in e.scalars.items())
-        sys.stdout.write(f"{e.stage} {e.step}/{e.steps} {scalars}\n")
-        sys.stdout.flush()
-
-    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, report, a.start, a.workers)}\n")
+    config = replace(default, batch=a.batch, size=a.size, recordings=a.recordings,
+                     train=training.with_options(default.train, a))
+    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.report, a.start, a.workers)}\n")
 
 
 if __name__ == "__main__":

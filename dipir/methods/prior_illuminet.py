@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dipir.arrays import Image, split_seed
+from dipir.arrays import split_seed
 from dipir.diffusion.geometry import Geometry
 from dipir.fit.loop import Event
-from dipir.image.losses import edge_loss, ssim_loss
+from dipir.image.losses import LossWeights
 from dipir.image.metrics import psnr, rmse
 from dipir.methods import training
-from dipir.methods.prior_relight import as_seen, training_scenes, validation_pairs, validation_scenes
+from dipir.methods.prior_relight import seen, training_scenes, validation_pairs, validation_scenes
 from dipir.methods.relight_net import DEFAULT_PATH, NET, load_net, net_planes, save_net
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.synth import relit_pairs
@@ -27,33 +27,15 @@ from dipir.synth.relit_pairs import PairConfig, Pairs
 
 
 @dataclass(frozen=True)
-class LossWeights:
-    """Of the four parts that methods 4.1 names without weights."""
-
-    l1: float = 1.0
-    mse: float = 1.0
-    ssim: float = 0.2
-    edge: float = 0.5
-
-    def __call__(self, image: Image, target: Image) -> Tensor:
-        """Weighted sum, a scalar >= 0, 0 for equal pictures. In single precision: SSIM's variances are differences of
-        nearly equal numbers."""
-        with torch.autocast("cpu", enabled=False):
-            image, target = image.float(), target.float()
-            return (self.l1 * (image - target).abs().mean() + self.mse * (image - target).square().mean()
-                    + self.ssim * ssim_loss(image, target) + self.edge * edge_loss(image, target))
-
-
-@dataclass(frozen=True)
 class GeneralNetConfig:
     """batch : pairs a step;  scenes : of the training set;  val_pairs : of the validation set"""
 
-    batch: int = 10
-    scenes: int = 2400
+    batch: int = 32
+    scenes: int = 1200
     val_pairs: int = 96
     seed: int = 0
     loss: LossWeights = LossWeights()
-    pairs: PairConfig = PairConfig(size=128)
+    pairs: PairConfig = PairConfig(targets=4)
     net: IllumiNetConfig = NET
     train: training.TrainConfig = training.TrainConfig(steps=8000, rate=1e-3, decay=0.01, ema=0.998, validate_every=300)
 
@@ -68,23 +50,25 @@ def train_general(config: GeneralNetConfig, data: RelitSet, held_out: Pairs, geo
     if start is not None:
         model.load_state_dict(start.state_dict())
 
+    told = net_planes(seen(held_out, geometry))
+
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))
-        batch = as_seen(relit_pairs.draw(rng, data, config.batch, config.pairs), geometry)
-        planes = net_planes(batch.image, batch.surface, batch.light)
+        batch = relit_pairs.draw(rng, data, config.batch, config.pairs)
+        planes = net_planes(seen(batch, geometry, config.pairs.targets))
         return config.loss(net(planes, batch.light), batch.target), {}
 
-    return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out, config),
+    return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out, told, config),
                           on_event=on_event, name=name)
 
 
 @torch.no_grad()
-def validation(net: IllumiNet, held_out: Pairs, config: GeneralNetConfig) -> dict[str, float]:
-    """Loss, RMSE and PSNR on held-out pairs, and the RMSE of the input itself."""
+def validation(net: IllumiNet, held_out: Pairs, planes: Tensor, config: GeneralNetConfig) -> dict[str, float]:
+    """Loss, RMSE and PSNR on held-out pairs, and the RMSE of the first guess and of the input itself."""
     rows = torch.arange(len(held_out)).split(16)
-    planes = net_planes(held_out.image, held_out.surface, held_out.light)
     made = torch.cat([net(planes[r], held_out.light[r]).float() for r in rows])
     return {"score": float(config.loss(made, held_out.target)), "rmse": float(rmse(made, held_out.target).mean()),
+            "guess_rmse": float(rmse(planes[:, :3], held_out.target).mean()),
             "input_rmse": float(rmse(held_out.image, held_out.target).mean()),
             "psnr": float(psnr(made, held_out.target).mean())}
 
@@ -99,7 +83,6 @@ def run(minutes: float, config: GeneralNetConfig = GeneralNetConfig(), out: Path
         config = replace(config, net=first.config)
     held_out = validation_pairs(validation_scenes(workers, on_event), config.pairs, config.val_pairs)
     geometry = Geometry.load()
-    held_out = as_seen(held_out, geometry)
     data = training_scenes(config.scenes, workers, on_event)
     trained = train_general(config, data, held_out, geometry, name=name, start=first, on_event=on_event)
     net = IllumiNet(config.net)
@@ -116,17 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     default = GeneralNetConfig()
     training.add_options(parser, default.train, default.batch, "illuminet", DEFAULT_PATH)
     parser.add_argument("--scenes", type=int, default=default.scenes, help="of the training set, made where missing")
-    parser.add_argument("--size", type=int, choices=(64, 128), default=default.pairs.size,
-                        help="pixels of the pairs; a run at 64 is a cheap beginning, one at 128 goes on with --start")
     a = parser.parse_args(arguments)
     if a.evaluate:
         held_out = validation_pairs(validation_scenes(a.workers), default.pairs, default.val_pairs)
-        held_out = as_seen(held_out, Geometry.load())
-        figures = validation(load_net(a.evaluate)[0], held_out, default)
+        told = net_planes(seen(held_out, Geometry.load()))
+        figures = validation(load_net(a.evaluate)[0], held_out, told, default)
         sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
         return
-    config = replace(default, batch=a.batch, scenes=a.scenes, pairs=replace(default.pairs, size=a.size),
-                     train=training.with_options(default.train, a))
+    config = replace(default, batch=a.batch, scenes=a.scenes, train=training.with_options(default.train, a))
     sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.report, a.start, a.workers)}\n")
 
 

@@ -189,34 +189,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """``dipir prior train insert``: stages, training, weights; log lines on stdout. With --evaluate, only judges."""
     parser = argparse.ArgumentParser(prog="dipir prior train insert", description=main.__doc__)
     default = InsertPriorConfig()
-    parser.add_argument("--minutes", type=float, default=60, help="wall time of training (resumes next time)")
-    parser.add_argument("--steps", type=int, default=default.train.steps)
-    parser.add_argument("--batch", type=int, default=default.batch)
-    parser.add_argument("--rate", type=float, default=default.train.rate, help="learning rate at the start")
-    parser.add_argument("--validate-every", type=int, default=default.train.validate_every, help="steps")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast, for processors that have it")
-    parser.add_argument("--start", type=Path, help="weights that a new run begins with")
-    parser.add_argument("--name", default="insert", help="checkpoint folder below $DIPIR_CACHE/training")
-    parser.add_argument("--workers", type=int, default=1, help="processes that record stages; 0 = none beside training")
+    training.add_options(parser, default.train, default.batch, "insert", DEFAULT_PATH)
     parser.add_argument("--pool", type=int, default=default.pool.size, help="shards of 16 stages to draw from")
     parser.add_argument("--renew", type=int, default=default.pool.steps, help="steps after which a new shard joins")
-    parser.add_argument("--out", type=Path, default=None, help="weights file (default: the one that ships)")
-    parser.add_argument("--evaluate", type=Path, nargs="?", const=DEFAULT_PATH, help="only judge these weights on val")
     a = parser.parse_args(arguments)
     if a.evaluate:
         figures = validation(EmbeddedPrior.load(a.evaluate).net, validation_composites(default, a.workers), default)
         sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
         return
     pool = replace(default.pool, size=a.pool, first=min(default.pool.first, a.pool), steps=a.renew)
-    config = replace(default, batch=a.batch, pool=pool, train=replace(
-        default.train, steps=a.steps, rate=a.rate, bf16=a.bf16, validate_every=a.validate_every))
-
-    def report(e: Event) -> None:
-        scalars = " ".join(f"{k}={v:.4g}" for k, v in e.scalars.items())
-        sys.stdout.write(f"{e.stage} {e.step}/{e.steps} {scalars}\n")
-        sys.stdout.flush()
-
-    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, report, a.start, a.workers)}\n")
+    config = replace(default, batch=a.batch, pool=pool, train=training.with_options(default.train, a))
+    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.report, a.start, a.workers)}\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from dipir.fit.loop import Event
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.methods.light_measures import LUMINANCE, Functionals, functionals, score, summary, table
-from dipir.methods.training import TrainConfig, Trained, train
+from dipir.methods.training import TrainConfig, Trained, report, train
 from dipir.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
 from dipir.scene.light import dominant_direction
@@ -298,17 +298,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = LightPriorConfig(schedule, batch=args.batch, real=args.real)
     start = LightPrior.load(args.start).net.requires_grad_(True) if args.start else None
     prior, trained = train_light_prior(config, None if args.no_procedural else procedural_pairs(args.views),
-                                       name=args.name, on_event=_report, start=start)
+                                       name=args.name, on_event=report, start=start)
     prior.sharpness, prior.focus, prior.trust = args.sharpness, args.focus, args.trust
     if args.export:
         prior.save(args.export, {"steps": str(trained.step)})
     sys.stdout.write(table(evaluate_light_prior(prior, args.split, args.yaws, args.seed)) + "\n")
-
-
-def _report(event: Event) -> None:
-    numbers = "  ".join(f"{key} {value:.4g}" for key, value in event.scalars.items())
-    sys.stdout.write(f"{event.stage} {event.step}/{event.steps}  {numbers}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import split_seed
-from dipir.diffusion.geometry import Geometry, lit_planes
+from dipir.diffusion.geometry import SIZE, Geometry
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.fit.loop import Event
 from dipir.image.metrics import rmse
@@ -35,17 +35,20 @@ class RelightPriorConfig:
     batch: int = 24
     sigma_mean: float = 0.0
     sigma_std: float = 1.7
-    scenes: int = 2400
+    scenes: int = 1200
     val_pairs: int = 144
     seed: int = 0
-    pairs: PairConfig = PairConfig(size=64)
+    pairs: PairConfig = PairConfig(targets=4)
     net: ConditionalUNetConfig = RELIGHT.net
     train: training.TrainConfig = training.TrainConfig(steps=8000, rate=6e-4, ema=0.9985, validate_every=400)
 
 
 def training_scenes(scenes: int, workers: int = 1, on_event: Callable[[Event], None] | None = None) -> RelitSet:
-    """The training set with ``train`` meshes; what the cache lacks is made."""
-    return relit.load(relit.generate(scenes, None, 0, workers, on_event, meshes=training_meshes("train")))
+    """The training set with ``train`` meshes, at the size that the networks work at; what the cache lacks is made."""
+    settings = RelitSettings(size=SIZE, spp=16, sky_spp=32)
+    folder = relit.default_dir().with_name(f"train_v{relit.VERSION}_{SIZE}")
+    made = relit.load(relit.generate(scenes, folder, 0, workers, on_event, settings, training_meshes("train")))
+    return made.part(slice(0, scenes))
 
 
 def validation_scenes(workers: int = 1, on_event: Callable[[Event], None] | None = None) -> RelitSet:
@@ -53,12 +56,12 @@ def validation_scenes(workers: int = 1, on_event: Callable[[Event], None] | None
     settings = RelitSettings(spp=64, sky_spp=128, meshes=0.5)
     folder = relit.default_dir().with_name(f"val_v{relit.VERSION}")
     return relit.load(relit.generate(VAL_SCENES, folder, VAL_SEED, workers, on_event, settings,
-                                     training_meshes("val")))
+                                     training_meshes("val"))).at(SIZE)
 
 
 def validation_pairs(data: RelitSet, config: PairConfig, count: int) -> Pairs:
     """The fixed pairs that choose the weights."""
-    return relit_pairs.draw(np.random.default_rng(VAL_SEED), data, count, replace(config, augment=False))
+    return relit_pairs.draw(np.random.default_rng(VAL_SEED), data, count, replace(config, targets=1, augment=False))
 
 
 def train_relight_prior(config: RelightPriorConfig, data: RelitSet, held_out: Pairs, geometry: Geometry, *,
@@ -71,47 +74,47 @@ def train_relight_prior(config: RelightPriorConfig, data: RelitSet, held_out: Pa
     if start is not None:
         model.load_state_dict(start.state_dict())
 
+    told = seen(held_out, geometry)
+
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))
         batch = relit_pairs.draw(rng, data, config.batch, config.pairs)
-        batch = as_seen(batch, geometry)
+        planes = seen(batch, geometry, config.pairs.targets)
         sigma = np.exp(config.sigma_mean + config.sigma_std * rng.normal(size=len(batch))).astype(np.float32)
         sigma = torch.from_numpy(sigma).clamp(PicturePrior.sigma_min, PicturePrior.sigma_max)
         noise = torch.from_numpy(rng.standard_normal(batch.target.shape, dtype=np.float32))
-        return denoising_error(net, batch, sigma, noise).mean(), {}
+        return denoising_error(net, batch, planes, sigma, noise).mean(), {}
 
-    return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out),
+    return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out, told),
                           on_event=on_event, name=name)
 
 
-def as_seen(batch: Pairs, geometry: Geometry) -> Pairs:
-    """Pairs whose surface is what ``geometry`` guesses, as in use."""
-    return replace(batch, surface=torch.cat([geometry(x) for x in batch.image.split(48)]))
+def seen(batch: Pairs, geometry: Geometry, each: int = 1) -> Tensor:
+    """(B, 11, S, S) what ``geometry`` tells of pairs, ``each`` for one picture."""
+    rows = torch.arange(len(batch)).split(48 * each)
+    return torch.cat([geometry.planes(batch.image[r[::each]], batch.light[r]) for r in rows])
 
 
-def denoising_error(net: ConditionalUNet, batch: Pairs, sigma: Tensor, noise: Tensor) -> Tensor:
-    """(B,) EDM's weighted square error (Karras et al. 2022, eq. 8), twice as heavy on the objects."""
-    x0, planes = batch.target * 2 - 1, lit_planes(batch.image, batch.surface, batch.light)
+def denoising_error(net: ConditionalUNet, batch: Pairs, planes: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
+    """(B,) EDM's weighted square error (Karras et al. 2022, eq. 8)."""
+    x0 = batch.target * 2 - 1
     s, d = sigma[:, None, None, None], net.config.sigma_data
     estimate = net(x0 + s * noise, sigma, planes, batch.light).float()
-    square = (estimate - x0) ** 2 * ((s**2 + d**2) / (s * d) ** 2)
-    weight = 1 + batch.subject
-    return (square * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
+    return ((estimate - x0) ** 2 * ((s**2 + d**2) / (s * d) ** 2)).mean((1, 2, 3))
 
 
 @torch.no_grad()
-def validation(net: ConditionalUNet, held_out: Pairs) -> dict[str, float]:
-    """Weighted error at four noise levels; RMSE of the estimate from noise alone, and of the input."""
+def validation(net: ConditionalUNet, held_out: Pairs, planes: Tensor) -> dict[str, float]:
+    """Weighted error at four noise levels; RMSE of the estimate from noise alone, of the first guess, of the input."""
     noise = torch.randn(held_out.target.shape, generator=torch.Generator().manual_seed(5))
     rows = torch.arange(len(held_out)).split(48)
-    part = lambda r: Pairs(*(getattr(held_out, f.name)[r] for f in fields(Pairs)))
-    planes = lit_planes(held_out.image, held_out.surface, held_out.light)
     out = {f"sigma_{level:g}": float(torch.cat([
-        denoising_error(net, part(r), torch.full((len(r),), level), noise[r]) for r in rows]).mean())
+        denoising_error(net, held_out[r], planes[r], torch.full((len(r),), level), noise[r]) for r in rows]).mean())
         for level in (0.1, 0.5, 2.0, 10.0)}
     blind = torch.cat([net(40 * noise[r], torch.full((len(r),), 40.0), planes[r], held_out.light[r]).float()
                        for r in rows])
     figures = {"rmse": float(rmse((blind + 1) / 2, held_out.target).mean()),
+               "guess_rmse": float(rmse((planes[:, :3] + 1) / 2, held_out.target).mean()),
                "input_rmse": float(rmse(held_out.image, held_out.target).mean())}
     return {**out, **figures, "score": sum(out.values()) / len(out)}
 
@@ -126,7 +129,6 @@ def run(minutes: float, config: RelightPriorConfig = RelightPriorConfig(), out: 
         config = replace(config, net=first.config)
     held_out = validation_pairs(validation_scenes(workers, on_event), config.pairs, config.val_pairs)
     geometry = Geometry.load()
-    held_out = as_seen(held_out, geometry)
     data = training_scenes(config.scenes, workers, on_event)
     trained = train_relight_prior(config, data, held_out, geometry, name=name, start=first, on_event=on_event)
     net = ConditionalUNet(config.net)
@@ -146,8 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     a = parser.parse_args(arguments)
     if a.evaluate:
         held_out = validation_pairs(validation_scenes(a.workers), default.pairs, default.val_pairs)
-        held_out = as_seen(held_out, Geometry.load())
-        figures = validation(PicturePrior.load(RELIGHT, a.evaluate).net, held_out)
+        told = seen(held_out, Geometry.load())
+        figures = validation(PicturePrior.load(RELIGHT, a.evaluate).net, held_out, told)
         sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
         return
     config = replace(default, batch=a.batch, scenes=a.scenes, train=training.with_options(default.train, a))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dipir import config as files
 from dipir.arrays import Image, Mask
-from dipir.diffusion.colour_prior import ColourPrior, colour_condition
+from dipir.diffusion.colour_prior import COLOUR, colour_condition
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
 from dipir.diffusion.geometry import Geometry
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior, relight_condition
@@ -36,7 +36,7 @@ _SMALLEST = 32
 
 @dataclass(frozen=True)
 class Engine:
-    """network : the prior of engine ``layers``, or IllumiNet;  geometry : guesses normals for the embedded ones."""
+    """network : the prior of engine ``layers``, or IllumiNet;  geometry : tells the embedded ones of surfaces."""
 
     network: AbstractDenoiser | IllumiNet
     geometry: Geometry | None = None
@@ -109,7 +109,7 @@ def find_engine(config: RelightConfig, wish: Wish) -> Engine:
         if not embedded or config.engine == "net":
             raise ConfigError("colours for a drawing come from the embedded prior and engine 'layers'; leave --prior "
                               "and --engine out.")
-        return Engine(ColourPrior.load(path))
+        return Engine(PicturePrior.load(COLOUR, path))
     if embedded and wish.direction is None:
         raise ConfigError("no direction of light was given; accepted are --prompt with words such as 'from the left', "
                           "--direction AZIMUTH,ELEVATION and --light light.json.")
@@ -186,7 +186,7 @@ def make_guide(picture: Picture, wish: Wish, config: RelightConfig, engine: Engi
     if wish.palette is not None:
         condition = colour_condition(seen, wish.palette)
     elif engine.geometry is not None:
-        condition = relight_condition(seen, engine.geometry(seen), wish.direction.numbers[None])
+        condition = relight_condition(seen, engine.geometry, wish.direction.numbers[None])
     if config.guidance.kind == "sds":
         return Guide(prior, condition)
     return Guide(prior, condition, drawn(prior, condition, tuple(seen.shape[1:]), config, on_event))

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Image
-from dipir.diffusion.geometry import PLANES, Geometry, lit_planes
+from dipir.diffusion.geometry import PLANES, Geometry
 from dipir.diffusion.weights import PRIORS, read_network, write_weights
 from dipir.methods.relight_fit import enlarged, shrunk, working_size
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
 
 DEFAULT_PATH = PRIORS / "illuminet.safetensors"
-ARCHITECTURE = "dipir.illuminet.1"
-NET = IllumiNetConfig(planes=PLANES, light=4, channels=(20, 32, 48, 64), embedding=48, stem=2)
+ARCHITECTURE = "dipir.illuminet.2"
+NET = IllumiNetConfig(planes=PLANES, light=4, channels=(16, 24, 32, 40), embedding=48, stem=2)
 _EDGE = 1e-3
 
 
@@ -34,9 +34,9 @@ def save_net(net: IllumiNet, path: str | Path, notes: Mapping[str, str] | None =
     return write_weights(path, net.state_dict(), ARCHITECTURE, json.dumps(asdict(net.config)), notes)
 
 
-def net_planes(image: Image, surface: Tensor, light: Tensor) -> Tensor:
-    """(B, 8, H, W) input of the network: as ``lit_planes``, but the picture in [0, 1]."""
-    return torch.cat([image, lit_planes(image, surface, light)[:, 3:]], 1)
+def net_planes(planes: Tensor) -> Tensor:
+    """(B, 11, H, W) input of the network from ``Geometry.planes``: the first guess in [0, 1]."""
+    return torch.cat([planes[:, :3] / 2 + 0.5, planes[:, 3:]], 1)
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def relight_with(net: IllumiNet, geometry: Geometry, image: Image, light: Tensor
     size = working_size(*image.shape[2:], longest, 32)
     small = shrunk(image, tuple(min(pair) for pair in zip(size, image.shape[2:], strict=True))).clamp(0, 1)
     logit = lambda x: torch.logit(x.clamp(_EDGE, 1 - _EDGE))
-    shift = logit(net(net_planes(small, geometry(small), light), light)) - logit(small)
+    shift = logit(net(net_planes(geometry.planes(small, light)), light)) - logit(small)
     relit = torch.sigmoid(logit(image) + enlarged(shift, small, image))
     # Where nothing changes the picture stays as it was, beyond the logit's edges too.
     return (relit + (image - torch.sigmoid(logit(image)))).clamp(0, 1)

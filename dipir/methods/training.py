@@ -113,6 +113,7 @@ def add_options(parser: argparse.ArgumentParser, config: TrainConfig, batch: int
     parser.add_argument("--steps", type=int, default=config.steps)
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--rate", type=float, default=config.rate, help="learning rate at the start")
+    parser.add_argument("--validate-every", type=int, default=config.validate_every, help="steps")
     parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast, for processors that have it")
     parser.add_argument("--start", type=Path, help="weights that a new run begins with")
     parser.add_argument("--name", default=name, help="checkpoint folder below $DIPIR_CACHE/training")
@@ -123,7 +124,7 @@ def add_options(parser: argparse.ArgumentParser, config: TrainConfig, batch: int
 
 def with_options(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
     """``config`` with what :func:`add_options` read."""
-    return replace(config, steps=args.steps, rate=args.rate, bf16=args.bf16)
+    return replace(config, steps=args.steps, rate=args.rate, bf16=args.bf16, validate_every=args.validate_every)
 
 
 def report(event: Event) -> None:

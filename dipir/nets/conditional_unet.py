@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dipir.nets.blocks import Attention, Conv, ResBlock, groups, upsample
+from dipir.nets.picture_unet import PictureUNet
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ConditionalUNetConfig:
     sigma_data: float = 0.25
 
 
-class ConditionalUNet(nn.Module):
+class ConditionalUNet(PictureUNet):
     """x0 estimate of a noisy picture: D = guess + c_skip (x - guess) + c_out F(c_in (x - guess), planes, sigma)
     (Karras et al. 2022, eq. 7, around the first guess)."""
 
@@ -37,37 +37,12 @@ class ConditionalUNet(nn.Module):
     """Which planes are the first guess."""
 
     def __init__(self, config: ConditionalUNetConfig) -> None:
-        super().__init__()
+        e = config.embedding
+        super().__init__(config.planes + 3, 3, config.channels, config.blocks, e, config.detail)
         self.config = config
-        c, e = config.channels, config.embedding
         self.embed = nn.Sequential(nn.Linear(64, e), nn.SiLU(), nn.Linear(e, e))
         self.describe = (nn.Sequential(nn.Linear(config.vector, e), nn.SiLU(), nn.Linear(e, e)) if config.vector
                          else None)
-        self.enter = Conv((config.planes + 3) * 4, c[0])
-        self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        skips, width = [], c[0]
-        for level, channels in enumerate(c):
-            for _ in range(config.blocks):
-                self.down.append(ResBlock(width, channels, e))
-                width = channels
-                skips.append(width)
-            if level < len(c) - 1:
-                self.down.append(Conv(width, width, stride=2))
-        self.middle = nn.ModuleList([ResBlock(width, width, e), Attention(width), ResBlock(width, width, e)])
-        for level, channels in reversed(list(enumerate(c))):
-            for _ in range(config.blocks):
-                self.up.append(ResBlock(width + skips.pop(), channels, e))
-                width = channels
-            if level > 0:
-                self.up.append(Conv(width, width))
-        self.norm = nn.GroupNorm(groups(width), width)
-        self.leave = Conv(width, 12)
-        self.hand_over = Conv(width, 4 * config.detail)
-        self.fine = nn.Sequential(Conv(config.planes + 3 + config.detail, 40), nn.SiLU(), Conv(40, 40), nn.SiLU(),
-                                  Conv(40, 3))
-        for last in (self.leave, self.fine[-1]):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, sigma: Tensor, planes: Tensor, vector: Tensor | None = None) -> Tensor:
         """x : (B, 3, H, W) noisy in [-1, 1] space, H and W multiples of 2 to the number of levels;  sigma : (B,)
@@ -77,7 +52,7 @@ class ConditionalUNet(nn.Module):
         scale = (s**2 + d**2).sqrt()
         residual = x - guess
         embedding = functional.silu(self._told(sigma, planes, vector))
-        out = self._network(residual / scale, planes, embedding)
+        out = super().forward(torch.cat([residual / scale, planes], 1), embedding)
         return guess + residual * d**2 / scale**2 + out.to(x.dtype) * s * d / scale
 
     def _told(self, sigma: Tensor, planes: Tensor, vector: Tensor | None) -> Tensor:
@@ -86,20 +61,3 @@ class ConditionalUNet(nn.Module):
         angle = (sigma.log() / 4)[:, None] * frequencies
         told = self.embed(torch.cat([angle.sin(), angle.cos()], 1))
         return told if self.describe is None else told + self.describe(vector)
-
-    def _network(self, x: Tensor, planes: Tensor, embedding: Tensor) -> Tensor:
-        h = self.enter(functional.pixel_unshuffle(torch.cat([x, planes], 1), 2))
-        skips = []
-        for layer in self.down:
-            if isinstance(layer, ResBlock):
-                h = layer(h, embedding)
-                skips.append(h)
-            else:
-                h = layer(h)
-        for layer in self.middle:
-            h = layer(h, embedding) if isinstance(layer, ResBlock) else layer(h)
-        for layer in self.up:
-            h = layer(torch.cat([h, skips.pop()], 1), embedding) if isinstance(layer, ResBlock) else layer(upsample(h))
-        h = functional.silu(self.norm(h))
-        detail = functional.pixel_shuffle(self.hand_over(h), 2)
-        return functional.pixel_shuffle(self.leave(h), 2) + self.fine(torch.cat([x, planes, detail], 1))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
 
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
@@ -26,6 +27,7 @@ VERSION = 1
 BRIGHTEST = 8.0
 """Largest radiance that is kept; a white wall that faces the light has 1."""
 _GAMMA = 2.4
+_DECODED = (torch.arange(256) / 255) ** _GAMMA * BRIGHTEST
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,17 @@ class RelitSet:
         """Some of the scenes."""
         return RelitSet(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
+    def at(self, size: int) -> RelitSet:
+        """The scenes at a size that divides theirs: means over blocks, of linear light."""
+        if size == self.lit.shape[-1]:
+            return self
+        pool = lambda x: functional.avg_pool2d(x, self.lit.shape[-1] // size)
+        # One scene after the other: in single precision a whole set may not fit.
+        light = lambda x: torch.stack([encode(pool(decode(one))) for one in x])
+        mean = lambda x: torch.stack([pool(one.float()).round().to(x.dtype) for one in x])
+        return replace(self, lit=light(self.lit), sky=light(self.sky), alpha=mean(self.alpha),
+                       subject=mean(self.subject), albedo=mean(self.albedo), normal=mean(self.normal))
+
 
 def encode(linear: Tensor) -> Tensor:
     """Radiance [0, 8] -> uint8, finer for the dark."""
@@ -78,7 +91,7 @@ def encode(linear: Tensor) -> Tensor:
 
 def decode(stored: Tensor) -> Tensor:
     """Inverse of :func:`encode` up to rounding: float32 radiance."""
-    return (stored.float() / 255) ** _GAMMA * BRIGHTEST
+    return _DECODED[stored.long()]
 
 
 def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = RelitSettings(),
@@ -92,7 +105,7 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = Re
     shot = lambda env, spp, k: tracer.object_pass(env, seed=split_seed(seed, k) & 0xFFFF, spp=spp)[0][0]
     with torch.no_grad():
         # One size of map for all: the renderer compiles for it.
-        sky = torch.nn.functional.interpolate(made.sky.permute(2, 0, 1)[None], (64, 128), mode="bilinear")[0]
+        sky = functional.interpolate(made.sky.permute(2, 0, 1)[None], (64, 128), mode="bilinear")[0]
         ambient = shot(sky.permute(1, 2, 0).contiguous(), settings.sky_spp, "sky")
         lit = torch.stack([shot(light_map(light), settings.spp, k) for k, light in enumerate(lights)])
     g = tracer.gbuffers

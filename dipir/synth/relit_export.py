@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +64,7 @@ def _one(data: RelitSet, folder: Path, number: int, size: int, seed: int) -> dic
     rng = np.random.default_rng(split_seed(seed, "export", number))
     scene = int(rng.integers(len(data)))
     chosen = data.part(slice(scene, scene + 1))
-    pair = draw(rng, chosen, 1, replace(PairConfig(size=data.lit.shape[-1]), augment=False))
+    pair = draw(rng, chosen, 1, PairConfig(size=data.lit.shape[-1], augment=False))
     albedo = chosen.albedo.float() / 255
     shading = luminance(srgb_to_linear(pair.target)) / luminance(albedo).clamp_min(_DARK)
     pictures = {"image": pair.target, "conditioning_image": pair.image, "albedo": linear_to_srgb(albedo),

@@ -1,7 +1,6 @@
 """Pairs of pictures of one scene in different light, mixed from stored pictures of single lights while a net trains."""
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -18,14 +17,17 @@ _BURNT = 1.2
 
 @dataclass(frozen=True)
 class PairConfig:
-    """size : pixels of a side, the stored size or half of it
-    ambient : range of the ambient light's radiance, a white wall that faces the key light has 1;  even, double : share
-    of inputs in ambient light alone and under two lights, the others have one
+    """size : pixels of a side, the stored size or a part of it;  targets : wanted lights for each input
+    ambient : range of the ambient light's radiance in the input, a white wall that faces the key light has 1
+    fill : the same in the target: what "light from the left" means, a key five times as strong as the fill
+    even, double : share of inputs in ambient light alone and under two lights, the others have one
     level : range of the brightness (linear) that 98 % of the input's pixels stay below
     augment : mirror, exchange colours, vary contrast; False for fixed sets"""
 
-    size: int = 128
+    size: int = 64
+    targets: int = 1
     ambient: tuple[float, float] = (0.08, 0.4)
+    fill: float = 0.2
     even: float = 0.25
     double: float = 0.15
     level: tuple[float, float] = (0.5, 1.0)
@@ -34,7 +36,7 @@ class PairConfig:
 
 @dataclass(frozen=True)
 class Pairs:
-    """B pairs of S x S pixels, display [0, 1].
+    """B pairs of S x S pixels, display [0, 1]. With K targets for each input, pairs of one input follow each other.
 
     image, target : (B, 3, S, S) before and after;  light : (B, 4) the wanted light, ``LightDirection.numbers``
     subject : (B, 1, S, S) coverage by objects
@@ -51,86 +53,104 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.image)
 
+    def __getitem__(self, rows: slice | Tensor) -> Pairs:
+        return Pairs(*(getattr(self, f.name)[rows] for f in fields(self)))
+
 
 @torch.no_grad()
 def draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfig = PairConfig()) -> Pairs:
-    """``count`` pairs of random scenes. Everything follows from ``rng``; in single precision whatever autocast says.
-    ConfigError for scenes of fewer than three lights, or a size that does not divide theirs."""
-    lights, stored = data.lit.shape[1], data.lit.shape[-1]
-    if lights < 3 or config.size < 1 or stored % config.size:
-        raise ConfigError(f"pairs of {config.size} pixels of scenes with {lights} lights and {stored} pixels; accepted "
-                          "are at least 3 lights and sizes that divide the stored one. Choose another size.")
+    """``count`` pairs of random scenes, a multiple of ``config.targets``. Everything follows from ``rng``; in single
+    precision whatever autocast says. ConfigError for scenes of fewer than two lights more than targets, a count that is
+    no multiple, or a size that does not divide theirs."""
+    lights, stored, each = data.lit.shape[1], data.lit.shape[-1], config.targets
+    if lights < each + 2 or config.size < 1 or stored % config.size or each < 1 or count % each:
+        raise ConfigError(f"{count} pairs of {config.size} pixels, {each} for each input, of scenes with {lights} "
+                          f"lights and {stored} pixels; accepted are at least {each + 2} lights, sizes that divide the "
+                          "stored one and multiples of the pairs for each input. Choose other numbers.")
     with torch.autocast("cpu", enabled=False):
-        made = [_pair(rng, data, int(rng.integers(len(data))), config) for _ in range(count)]
-        return Pairs(*(torch.stack([getattr(p, f.name) for p in made]) for f in fields(Pairs)))
+        return _draw(rng, data, count // each, config)
 
 
-def _pair(rng: np.random.Generator, data: RelitSet, scene: int, config: PairConfig) -> Pairs:
-    """One pair, without the batch dimension."""
-    lights = data.lit.shape[1]
-    wanted, first, second = rng.choice(lights, 3, replace=False)
-    ambient = float(np.exp(rng.uniform(*np.log(config.ambient))))
-    shown = lambda k: _small(decode(data.lit[scene, int(k)]), config.size)
-    sky = _small(decode(data.sky[scene]), config.size)
-    kind = rng.random()
-    if kind < config.even:
-        before = sky * rng.uniform(0.4, 1.0)
-    elif kind < config.even + config.double:
-        share = rng.uniform(0.3, 0.7)
-        before = share * shown(first) + (1 - share) * shown(second) + ambient * sky
-    else:
-        before = shown(first) + ambient * sky
-    after = shown(wanted) + ambient * sky
-    light, subject = data.light[scene, int(wanted)], _small(data.subject[scene] / 255, config.size)
-    linear = before
-    before, after = developed(rng, exposed(rng, before, [after], config), _small(data.alpha[scene] / 255, config.size),
-                              config)
-    normal = _small(data.normal[scene] / 127, config.size)
-    surface = torch.cat([normal, _log_shading(linear, _small(data.albedo[scene] / 255, config.size))])
-    if not config.augment:
-        return Pairs(before, after, light, subject, surface)
-    order = rng.permutation(3).tolist()
-    before, after = before[order], after[order]
-    if rng.random() < 0.5:
-        before, after, subject, surface = (x.flip(-1) for x in (before, after, subject, surface))
+def _draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfig) -> Pairs:
+    number = lambda x: torch.as_tensor(x, dtype=torch.float32)
+    each, at = config.targets, lambda x: _small(x, config.size)
+    scene = torch.from_numpy(rng.integers(len(data), size=count))
+    order = torch.from_numpy(rng.permuted(np.tile(np.arange(data.lit.shape[1]), (count, 1)), axis=1))
+    wanted, first, second = order[:, :each], order[:, -1], order[:, -2]
+    shown = lambda k: at(decode(data.lit[scene, k]))
+    ambient = number(np.exp(rng.uniform(*np.log(config.ambient), size=count)))
+    kind, share = rng.random(count), number(rng.uniform(0.3, 0.7, count))
+    even = number(kind < config.even)
+    double = number(kind < config.even + config.double) - even
+    one = double * share + (1 - even - double)
+    sky = at(decode(data.sky[scene]))
+    before = (_tall(one) * shown(first) + _tall(double * (1 - share)) * shown(second)
+              + _tall(even + (1 - even) * ambient) * sky)
+    after = torch.stack([shown(wanted[:, k]) for k in range(each)], 1) + config.fill * sky[:, None]
+    before, after = exposed(before, after, number(rng.uniform(*config.level, count)))
+    alpha, subject, albedo = (at(x[scene] / 255) for x in (data.alpha, data.subject, data.albedo))
+    surface = torch.cat([at(data.normal[scene] / 127), log_shading(before, albedo)], 1)
+    pictures = developed(rng, torch.cat([before[:, None], after], 1), alpha, config.augment)
+    image, target, light = pictures[:, 0], pictures[:, 1:], data.light[scene[:, None], wanted]
+    if config.augment:
+        colours = torch.from_numpy(rng.permuted(np.tile(np.arange(3), (count, 1)), axis=1))
+        image = image.gather(1, _tall(colours).expand_as(image))
+        target = target.gather(2, _tall(colours)[:, None].expand_as(target))
+        mirrored = torch.from_numpy(rng.random(count) < 0.5)
         turned = torch.tensor([-1.0, 1.0, 1.0, 1.0])
-        light, surface = light * turned, surface * turned[:, None, None]
-    return Pairs(before, after, light, subject, surface)
+        flipped = lambda x: torch.where(mirrored.view(-1, *[1] * (x.dim() - 1)), x.flip(-1), x)
+        image, target, subject = flipped(image), flipped(target), flipped(subject)
+        surface = torch.where(_tall(mirrored), surface.flip(-1) * turned[:, None, None], surface)
+        light = torch.where(mirrored[:, None, None], light * turned, light)
+    every = lambda x: x.repeat_interleave(each, 0)
+    return Pairs(every(image), target.flatten(0, 1), light.flatten(0, 1), every(subject), every(surface))
 
 
-def _log_shading(linear: Tensor, albedo: Tensor) -> Tensor:
-    """(1, S, S): log2 of light over albedo (means of the channels), relative to its mean over surfaces, halved."""
-    colour = albedo.mean(0, keepdim=True)
-    shading = linear.mean(0, keepdim=True) / colour.clamp_min(0.02)
+def _tall(x: Tensor) -> Tensor:
+    """(B,) or (B, C) -> (B, 1 or C, 1, 1)."""
+    return x.view(len(x), -1, 1, 1)
+
+
+def log_shading(linear: Tensor, albedo: Tensor) -> Tensor:
+    """(B, 3, S, S) each -> (B, 1, S, S): log2 of light over albedo (means of the channels), relative to its mean over
+    surfaces, halved."""
+    colour = albedo.mean(1, keepdim=True)
     inside = colour > 0.01
-    mean = shading[inside].mean() if bool(inside.any()) else shading.new_tensor(1.0)
+    shading = linear.mean(1, keepdim=True) / colour.clamp_min(0.02)
+    count = inside.sum((1, 2, 3), keepdim=True).clamp_min(1)
+    mean = (shading * inside).sum((1, 2, 3), keepdim=True) / count
     return torch.where(inside, (shading / mean.clamp_min(1e-6)).clamp(2**-4, 2**3).log2() / 2, 0.0)
 
 
-def exposed(rng: np.random.Generator, before: Tensor, targets: Sequence[Tensor],
-            config: PairConfig) -> tuple[Tensor, ...]:
-    """(input, *targets), linear (3, S, S), each exposed by its own camera: the input by its bright pixels, targets to
-    the input's mean unless that would burn them out. What stands behind the objects without being lit has no part in
-    it. Otherwise a network would have to guess how strong the new light is, which no direction tells."""
-    bright = lambda x: float(torch.quantile(x.amax(0).flatten(), 0.98))
-    before = before * (rng.uniform(*config.level) / max(bright(before), 1e-3))
-    mean = float(before.mean())
-    gain = lambda x: min(mean / max(float(x.mean()), 1e-4), _BURNT / max(bright(x), 1e-3))
-    return (before, *(x * gain(x) for x in targets))
+def exposed(before: Tensor, targets: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear inputs (B, 3, S, S) and their targets (B, K, 3, S, S), each exposed by its own camera: the input by its
+    bright pixels, 98 % below ``level`` (B,); targets to the input's mean unless that would burn them out. What stands
+    behind the objects without being lit has no part in it. Otherwise a network would have to guess how strong the new
+    light is, which no direction tells."""
+    bright = lambda x: torch.quantile(x.amax(-3).flatten(-2), 0.98, dim=-1)
+    mean = lambda x: x.mean((-3, -2, -1))
+    before = before * _tall(level / bright(before).clamp_min(1e-3))
+    gain = mean(before)[:, None] / mean(targets).clamp_min(1e-4)
+    gain = torch.minimum(gain, _BURNT / bright(targets).clamp_min(1e-3))
+    return before, targets * gain[..., None, None, None]
 
 
-def developed(rng: np.random.Generator, pictures: Sequence[Tensor], alpha: Tensor,
-              config: PairConfig) -> tuple[Tensor, ...]:
-    """Exposed linear pictures (3, S, S) of one scene -> display, all on one background that no light reaches."""
-    low, high = (torch.tensor(rng.uniform(0, 1) ** 2 * np.exp(rng.normal(size=3) * 0.2), dtype=torch.float32)
-                 for _ in range(2))
+def developed(rng: np.random.Generator, pictures: Tensor, alpha: Tensor, vary: bool) -> Tensor:
+    """Exposed linear pictures (B, K, 3, S, S), those of one scene in a row -> display, each row on one background that
+    no light reaches, and with one contrast if it shall ``vary``. alpha : (B, 1, S, S)."""
+    count = len(pictures)
+    low, high = (_tall(torch.as_tensor(rng.uniform(0, 1, (count, 1)) ** 2 * np.exp(rng.normal(size=(count, 3)) * 0.2),
+                                       dtype=torch.float32)) for _ in range(2))
     ramp = torch.linspace(0, 1, alpha.shape[-2])[:, None]
-    background = (low[:, None, None] * ramp + high[:, None, None] * (1 - ramp)) * (1 - alpha)
-    contrast = float(np.exp(rng.uniform(-0.15, 0.15))) if config.augment else 1.0
-    return tuple(linear_to_srgb((x + background).clamp(0, 1)) ** contrast for x in pictures)
+    background = (low * ramp + high * (1 - ramp)) * (1 - alpha)
+    shown = linear_to_srgb((pictures + background[:, None]).clamp(0, 1))
+    if not vary:
+        return shown
+    contrast = torch.as_tensor(np.exp(rng.uniform(-0.15, 0.15, count)), dtype=torch.float32)
+    return shown ** contrast[:, None, None, None, None]
 
 
 def _small(picture: Tensor, size: int) -> Tensor:
-    """(C, H, W) at ``size``: the mean of linear light over blocks."""
+    """(B, C, H, W) at ``size``: the mean of linear light over blocks."""
     factor = picture.shape[-1] // size
-    return picture if factor == 1 else functional.avg_pool2d(picture[None], factor)[0]
+    return picture if factor == 1 else functional.avg_pool2d(picture, factor)

@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from dipir.diffusion.denoiser import Condition
-from dipir.diffusion.geometry import PLANES
+from dipir.diffusion.geometry import PLANES, Geometry
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior, relight_condition
 from dipir.diffusion.weights import PRIORS, write_weights
 from dipir.errors import PriorError
 from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 from dipir.scene.direction import LightDirection
+from tests.diffusion.test_geometry import random_geometry
 
+GEOMETRY = random_geometry()
 SMALL = ConditionalUNetConfig(planes=PLANES, vector=4, channels=(8, 8, 16), blocks=1, embedding=16, detail=2)
 
 
@@ -30,23 +32,20 @@ def _prior(seed: int = 3) -> PicturePrior:
 
 def _condition(height: int = 24, width: int = 32, azimuth: float = 60) -> Condition:
     g = torch.Generator().manual_seed(1)
-    picture, surface = (torch.rand(1, n, height, width, generator=g) for n in (3, 4))
-    return relight_condition(picture, surface - 0.5, LightDirection(azimuth, 20).numbers[None])
+    picture = torch.rand(1, 3, height, width, generator=g)
+    return relight_condition(picture, GEOMETRY, LightDirection(azimuth, 20).numbers[None])
 
 
 # ---- what it is told -------------------------------------------------------------------------------------------------
 
-def test_condition_is_picture_surface_and_light() -> None:
-    picture, surface, light = torch.rand(1, 3, 8, 8), torch.rand(1, 4, 8, 8), LightDirection(90, 0, 48).numbers[None]
-    condition = relight_condition(picture, surface, light)
-    assert condition.planes.shape == (1, PLANES, 8, 8) and torch.equal(condition.vector, light)
-    assert torch.equal(condition.planes[:, :3], picture * 2 - 1) and torch.equal(condition.planes[:, 3:7], surface)
-    # Light from the right: its cosine is the normal's x.
-    torch.testing.assert_close(condition.planes[:, 7], surface[:, 0])
+def test_condition_is_what_geometry_says_and_the_light() -> None:
+    picture, light = torch.rand(1, 3, 16, 16), LightDirection(90, 0, 48).numbers[None]
+    condition = relight_condition(picture, GEOMETRY, light)
+    assert torch.equal(condition.planes, GEOMETRY.planes(picture, light)) and torch.equal(condition.vector, light)
     assert light[0].tolist() == pytest.approx([1, 0, 0, 1], abs=1e-6)
 
 
-def test_untrained_estimate_of_noise_is_the_picture() -> None:
+def test_untrained_estimate_of_noise_is_the_first_guess() -> None:
     prior, condition = PicturePrior.untrained(RELIGHT), _condition()
     noise = torch.randn(2, 3, 24, 32, generator=torch.Generator().manual_seed(2))
     estimate = prior(40 * noise, torch.full((2,), 40.0), condition)
@@ -127,7 +126,7 @@ def test_wrong_files(tmp_path: Path) -> None:
         PicturePrior.load(RELIGHT, path)
     state = _prior().net.state_dict()
     write_weights(path, state, "dipir.colour_unet.1", json.dumps(asdict(SMALL)))
-    with pytest.raises(PriorError, match="architecture 'dipir.colour_unet.1'; expected 'dipir.relight_unet.1'"):
+    with pytest.raises(PriorError, match="architecture 'dipir.colour_unet.1'; expected 'dipir.relight_unet.2'"):
         PicturePrior.load(RELIGHT, path)
     wider = asdict(SMALL) | {"channels": [8, 8, 24]}
     for config in ("{}", "[1]", "{", json.dumps({"depth": 3}), json.dumps(wider)):
@@ -159,12 +158,10 @@ def test_shipped_weights_light_a_ball_from_the_wanted_side() -> None:
     row, column = torch.meshgrid(torch.arange(64) - 31.5, torch.arange(64) - 31.5, indexing="ij")
     inside = row**2 + column**2 < 24**2
     picture = torch.where(inside, 0.6 - 0.002 * row, torch.tensor(0.1)).expand(1, 3, -1, -1)
-    normal = torch.stack([column, -row, (24**2 - row**2 - column**2).clamp_min(0).sqrt()])[None] / 24 * inside * 0.9
-    surface = torch.cat([normal, torch.zeros(1, 1, 64, 64)], 1)
     noise = 40 * torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     sides = []
     for azimuth in (-80, 80):
-        condition = relight_condition(picture, surface, LightDirection(azimuth, 15).numbers[None])
+        condition = relight_condition(picture, Geometry.load(), LightDirection(azimuth, 15).numbers[None])
         made = prior.decode(prior(noise, torch.full((4,), 40.0), condition)).mean((0, 1))
         sides.append(float(made[inside & (column > 8)].mean() - made[inside & (column < -8)].mean()))
     assert sides[0] < -0.05 and sides[1] > 0.05

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from dipir.image.losses import edge_loss, sobel, ssim_loss
+from dipir.image.losses import LossWeights, edge_loss, sobel, ssim_loss
 from dipir.image.metrics import ssim
 
 
@@ -73,3 +73,34 @@ def test_bad_input():
     for loss in (ssim_loss, edge_loss):
         with pytest.raises(ValueError, match="of one shape"):
             loss(torch.rand(1, 3, 12, 12), torch.rand(1, 3, 12, 13))
+
+
+# ---- the weighted sum ------------------------------------------------------------------------------------------------
+
+def test_loss_by_hand() -> None:
+    """A ramp of slope 0.02 in x against an even picture of its mean."""
+    ramp = (0.3 + 0.02 * torch.arange(16.0)).expand(1, 3, 16, 16)
+    even = torch.full_like(ramp, float(ramp.mean()))
+    off = 0.02 * torch.tensor([abs(k - 7.5) for k in range(16)])
+    parts = [LossWeights(*row)(ramp, even) for row in ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))]
+    assert float(parts[0]) == pytest.approx(float(off.mean()), rel=1e-4)
+    assert float(parts[1]) == pytest.approx(float(off.square().mean()), rel=1e-4)
+    assert float(parts[2]) == pytest.approx(float(ssim_loss(ramp, even))) and 0 < float(parts[2]) < 2
+    assert float(parts[3]) == pytest.approx(0.01, rel=1e-4)  # 0.02 along x, 0 along y.
+    assert float(parts[3]) == pytest.approx(float(edge_loss(ramp, even)))
+    total = LossWeights()(ramp, even)
+    assert float(total) == pytest.approx(float(0.5 * parts[0] + 10 * parts[1] + 0.1 * parts[2] + 0.25 * parts[3]))
+    assert float(LossWeights()(ramp, ramp)) == pytest.approx(0, abs=1e-6)
+
+
+def test_loss_gradient_leads_down_and_half_floats_do_not_hurt() -> None:
+    torch.manual_seed(0)
+    image, target = torch.rand(1, 3, 16, 16, requires_grad=True), torch.rand(1, 3, 16, 16)
+    loss = LossWeights()(image, target)
+    loss.backward()
+    step = 1e-3 / float(image.grad.norm())
+    lower = LossWeights()((image - step * image.grad).detach(), target)
+    assert float(loss.detach() - lower) == pytest.approx(step * float(image.grad.square().sum()), rel=0.05)
+    half = (0.5 + 0.01 * target).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert float(LossWeights()(half, half)) == pytest.approx(0, abs=1e-5)

@@ -14,10 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from dipir.errors import ConfigError, FitError, ImageError, PriorError
 from dipir.image.files import read_image
-from dipir.image.losses import edge_loss, ssim_loss
+from dipir.image.losses import LossWeights
 from dipir.methods import illuminet, rti_features
 from dipir.methods.illuminet import IllumiNetTrainConfig, learning_rate, load, split_lights, train
-from dipir.methods.illuminet_model import LossWeights
 from dipir.methods.illuminet_report import loss_chart
 from dipir.methods.rti_bases import design, fit
 from dipir.synth.dome import dome_directions
@@ -151,13 +150,6 @@ def test_learning_rate_is_that_of_torch():
         optimiser.step()
         schedule.step()
     assert learning_rate(replace(config, warm_up=4), 0) == pytest.approx(0.025)
-
-
-def test_loss_is_the_weighted_sum():
-    a, b = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16)
-    config = IllumiNetTrainConfig(loss=LossWeights(2.0, 3.0, 0.5, 0.25))
-    expected = (2 * (a - b).abs().mean() + 3 * ((a - b) ** 2).mean() + 0.5 * ssim_loss(a, b) + 0.25 * edge_loss(a, b))
-    assert float(illuminet.image_loss(a, b, config)) == pytest.approx(float(expected))
 
 
 def test_loss_chart_draws_the_curve():

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from dipir.diffusion.colour_prior import ColourPrior
+from dipir.diffusion.colour_prior import COLOUR
+from dipir.diffusion.picture_prior import PicturePrior
 from dipir.errors import ConfigError
 from dipir.methods import prior_colour
 from dipir.methods.prior_colour import (
@@ -103,7 +104,8 @@ def test_colours_are_met_by_the_truth_alone() -> None:
 
 def test_evaluation_ranks_a_prior_that_knows_above_one_that_does_not() -> None:
     pairs = _pairs(count=4)
-    known, blind = (evaluation(ColourPrior(net), pairs, steps=4) for net in (_Perfect(pairs), ConditionalUNet(NET)))
+    known, blind = (evaluation(PicturePrior(COLOUR, net), pairs, steps=4)
+                    for net in (_Perfect(pairs), ConditionalUNet(NET)))
     assert known["rmse_sample"] < 1e-3 and known["met_sample"] == known["met_truth"] == 1
     assert blind["rmse_sample"] > 0.05 and blind["rmse_grey"] == known["rmse_grey"] > 0.05
     assert known["met_chance"] == pytest.approx(1 / 14) and known["rmse_mean"] < 1e-3
@@ -144,9 +146,9 @@ def test_run_writes_weights_and_starts_from_others(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(prior_colour, "training_meshes", lambda split: [Path(split)])
     path = prior_colour.run(5, CONFIG, tmp_path / "a.safetensors", "one")
     assert asked == [(50, 9, [Path("val")]), (4, 0, [Path("train")])]
-    assert ColourPrior.load(path).net.config == NET
+    assert PicturePrior.load(COLOUR, path).net.config == NET
     again = prior_colour.run(0.001, CONFIG, tmp_path / "b.safetensors", "two", start=path)
-    first, second = (ColourPrior.load(p).net.state_dict() for p in (path, again))
+    first, second = (PicturePrior.load(COLOUR, p).net.state_dict() for p in (path, again))
     assert max(float((first[k] - second[k]).abs().max()) for k in first) < 0.1
 
 

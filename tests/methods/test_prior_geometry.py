@@ -1,4 +1,4 @@
-"""Training of the network that guesses surfaces: its error by hand, a few steps, exact resume."""
+"""Training of the networks that guess surfaces and light: errors by hand, a few steps, exact resume."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -7,15 +7,43 @@ import numpy as np
 import pytest
 import torch
 
+from dipir.diffusion.geometry import Geometry, GeometryNets
+from dipir.errors import ConfigError
 from dipir.methods import prior_geometry, training
-from dipir.methods.prior_geometry import GeometryConfig, surface_error, train_geometry, validation
-from dipir.nets.shading import LayerUNet
+from dipir.methods.prior_geometry import (
+    PARTS,
+    GeometryTraining,
+    lit_error,
+    loss,
+    surface_error,
+    train_geometry,
+    validation,
+)
+from dipir.methods.prior_relight import validation_pairs
 from dipir.synth import relit_pairs
 from dipir.synth.relit_pairs import PairConfig
 from tests.support.relit_sets import balls
 
+TRAIN = training.TrainConfig(steps=4, rate=1e-3, warmup=1, validate_every=2, log_every=1)
+CONFIG = GeometryTraining(batch=4, lights=2, pairs=PairConfig(size=32), train=TRAIN)
 
-def test_error_by_hand():
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIPIR_CACHE", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def data():
+    return balls()
+
+
+@pytest.fixture(scope="module")
+def held_out(data):
+    return validation_pairs(data, CONFIG.pairs, 6)
+
+
+def test_surface_error_by_hand():
     true = torch.zeros(1, 4, 1, 2)
     made = true.clone()
     made[0, :3, 0, 0] = torch.tensor([0.0, 0.6, 0.8])
@@ -26,22 +54,67 @@ def test_error_by_hand():
     assert float(surface_error(true, true, subject)) < 2e-3
 
 
-@pytest.fixture(scope="module")
-def data():
-    return balls()
+def test_lit_error_by_hand():
+    true, made = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    made[0, :, :2] = 0.4  # RMSE 0.4 / sqrt(2), mean difference 0.2, in one of two pictures.
+    assert float(lit_error(made, true)) == pytest.approx((0.4 / 2**0.5 + 1e-3) / 2 + 0.5 * 0.1, abs=1e-3)
 
 
-def test_resumed_training_ends_in_the_same_weights(data, tmp_path, monkeypatch):
-    monkeypatch.setenv("DIPIR_CACHE", str(tmp_path))
-    size = data.lit.shape[-1]
-    train = training.TrainConfig(steps=6, rate=1e-3, warmup=1, validate_every=3, log_every=1)
-    config = GeometryConfig(batch=4, pairs=PairConfig(size=size), train=train)
-    held_out = relit_pairs.draw(np.random.default_rng(3), data, 6, replace(config.pairs, augment=False))
-    whole = train_geometry(config, data, held_out, name="whole")
-    train_geometry(replace(config, train=replace(train, minutes=0.0)), data, held_out, name="parts")
-    again = train_geometry(config, data, held_out, name="parts")
+def test_each_part_trains_its_own_network(data):
+    nets = GeometryNets()
+    for parameter in nets.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    batch = relit_pairs.draw(np.random.default_rng(0), data, 4, replace(CONFIG.pairs, targets=2))
+    for part, moved in (("surfaces", {"surfaces"}), ("light", {"light"}), ("both", {"surfaces", "light"})):
+        nets.zero_grad()
+        loss(nets, batch, part, 2, 0.2)[0].backward()
+        touched = {name.split(".")[0] for name, p in nets.named_parameters()
+                   if p.grad is not None and float(p.grad.abs().max()) > 0}
+        assert touched == moved, part
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_resumed_training_ends_in_the_same_weights(part, data, held_out):
+    whole = train_geometry(part, CONFIG, data, held_out, name="whole")
+    train_geometry(part, replace(CONFIG, train=replace(TRAIN, minutes=0.0)), data, held_out, name="parts")
+    again = train_geometry(part, CONFIG, data, held_out, name="parts")
     assert whole.finished and again.finished
     assert all(torch.equal(whole.best[k], again.best[k]) for k in whole.best)
-    figures = validation(LayerUNet(prior_geometry.LAYERS), held_out)
-    assert {"score", "angle_deg", "facing_deg", "shading_stops", "even_stops"} == set(figures)
+
+
+def test_training_the_light_lowers_its_error_and_leaves_the_surfaces(data, held_out):
+    config = replace(CONFIG, batch=8, train=replace(TRAIN, steps=25, rate=4e-3, ema=0.6, validate_every=25))
+    torch.manual_seed(0)
+    start = GeometryNets()
+    before = validation(start, held_out)
+    trained = train_geometry("light", config, data, held_out, start=start)
+    assert trained.best_score < 0.97 * before["score"]
+    assert all(torch.equal(trained.best[k], v) for k, v in start.state_dict().items() if k.startswith("surfaces"))
+
+
+def test_validation_of_untrained_ones(held_out):
+    figures = validation(GeometryNets(), held_out)
+    assert set(figures) == {"score", "angle_deg", "facing_deg", "shading_stops", "even_stops", "rmse", "input_rmse"}
     assert figures["shading_stops"] == pytest.approx(figures["even_stops"])
+    assert figures["rmse"] == pytest.approx(figures["input_rmse"], rel=1e-4)
+    surfaces = validation(GeometryNets(), held_out, "surfaces")
+    assert surfaces["score"] != figures["score"]
+
+
+def test_unknown_parts_and_parts_without_a_start(data, held_out):
+    with pytest.raises(ConfigError, match="surfaces, light, both"):
+        train_geometry("shadows", CONFIG, data, held_out)
+    with pytest.raises(ConfigError, match="--start"):
+        prior_geometry.main(["--part", "light"])
+
+
+def test_the_command_trains_all_parts_and_writes_weights(data, held_out, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(prior_geometry, "training_scenes", lambda *args: data)
+    monkeypatch.setattr(prior_geometry, "validation_scenes", lambda *args: data)
+    monkeypatch.setattr(prior_geometry, "GeometryTraining", lambda: CONFIG)
+    path = tmp_path / "g.safetensors"
+    prior_geometry.main(["--steps", "2", "--out", str(path), "--minutes", "5"])
+    assert capsys.readouterr().out.splitlines()[-1] == str(path)
+    Geometry.load(path)
+    prior_geometry.main(["--evaluate", str(path)])
+    assert "shading_stops" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -18,8 +19,8 @@ from dipir.errors import PriorError
 from dipir.methods import prior_relight
 from dipir.methods.prior_relight import (
     RelightPriorConfig,
-    as_seen,
     denoising_error,
+    seen,
     train_relight_prior,
     validation,
     validation_pairs,
@@ -28,6 +29,7 @@ from dipir.methods.training import TrainConfig
 from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 from dipir.synth import relit_pairs
 from dipir.synth.relit_pairs import PairConfig, Pairs
+from tests.diffusion.test_geometry import random_geometry
 from tests.support.relit_sets import balls
 
 NET = ConditionalUNetConfig(PLANES, vector=4, channels=(8, 8, 16), blocks=1, embedding=16, detail=2, sigma_data=0.3)
@@ -43,6 +45,10 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _pairs(count: int = 4) -> Pairs:
     return validation_pairs(balls(), CONFIG.pairs, count)
+
+
+def _told(batch: Pairs) -> torch.Tensor:
+    return seen(batch, BLIND)
 
 
 class _Answer(nn.Module):
@@ -62,49 +68,45 @@ class _Answer(nn.Module):
 
 def test_perfect_answer_has_no_error() -> None:
     batch, sigma = _pairs(), torch.tensor([0.1, 1, 5, 40])
-    error = denoising_error(_Answer(batch.target * 2 - 1), batch, sigma, torch.randn(4, 3, 32, 32))
+    error = denoising_error(_Answer(batch.target * 2 - 1), batch, _told(batch), sigma, torch.randn(4, 3, 32, 32))
     assert error.tolist() == [0] * 4
 
 
 def test_error_by_hand() -> None:
-    """EDM's weight, objects twice."""
+    """EDM's weight."""
     batch, sigma = _pairs(), torch.tensor([0.1, 0.5, 2.0, 40.0])
-    error = denoising_error(_Answer(batch.image * 2 - 1), batch, sigma, torch.zeros(4, 3, 32, 32))
+    error = denoising_error(_Answer(batch.image * 2 - 1), batch, _told(batch), sigma, torch.zeros(4, 3, 32, 32))
     for k, s in enumerate(sigma.tolist()):
         square = (2 * (batch.image[k] - batch.target[k])) ** 2
-        on, off = batch.subject[k, 0] == 1, batch.subject[k, 0] == 0
-        mean = (2 * square[:, on].sum() + square[:, off].sum()) / (3 * (2 * on.sum() + off.sum()))
-        assert float(error[k]) == pytest.approx(float(mean) * (s**2 + 0.09) / (s * 0.3) ** 2, rel=1e-4)
+        assert float(error[k]) == pytest.approx(float(square.mean()) * (s**2 + 0.09) / (s * 0.3) ** 2, rel=1e-4)
 
 
-def test_net_is_given_noisy_target_picture_and_light() -> None:
-    batch, seen = _pairs(2), {}
+def test_net_is_given_noisy_target_planes_and_light() -> None:
+    batch, given = _pairs(2), {}
 
     class Seeing(_Answer):
         def forward(self, x, sigma, planes, vector):
-            seen.update(x=x, planes=planes, vector=vector)
+            given.update(x=x, planes=planes, vector=vector)
             return self.answer
 
     noise, sigma = torch.randn(2, 3, 32, 32), torch.tensor([0.5, 3.0])
-    denoising_error(Seeing(batch.target), batch, sigma, noise)
-    torch.testing.assert_close(seen["x"], batch.target * 2 - 1 + sigma[:, None, None, None] * noise)
-    torch.testing.assert_close(seen["planes"][:, :3], batch.image * 2 - 1)
-    assert torch.equal(seen["planes"][:, 3:7], batch.surface)
-    for row in range(2):
-        cosine = torch.einsum("chw,c->hw", batch.surface[row, :3], batch.light[row, :3])
-        torch.testing.assert_close(seen["planes"][row, 7], cosine)
-    assert torch.equal(seen["vector"], batch.light)
+    planes = _told(batch)
+    denoising_error(Seeing(batch.target), batch, planes, sigma, noise)
+    torch.testing.assert_close(given["x"], batch.target * 2 - 1 + sigma[:, None, None, None] * noise)
+    assert torch.equal(given["planes"], planes) and torch.equal(given["vector"], batch.light)
 
 
 def test_validation_by_hand() -> None:
     batch = _pairs()
-    figures = validation(_Answer(batch.image * 2 - 1), batch)
-    assert set(figures) == {"sigma_0.1", "sigma_0.5", "sigma_2", "sigma_10", "rmse", "input_rmse", "score"}
+    figures = validation(_Answer(batch.image * 2 - 1), batch, _told(batch))
+    levels = {"sigma_0.1", "sigma_0.5", "sigma_2", "sigma_10"}
+    assert set(figures) == levels | {"rmse", "guess_rmse", "input_rmse", "score"}
     assert figures["rmse"] == pytest.approx(figures["input_rmse"]) and figures["rmse"] > 0
+    assert figures["guess_rmse"] == pytest.approx(figures["input_rmse"])  # Untrained, it guesses no change.
     expected = (batch.image - batch.target).square().mean((1, 2, 3)).sqrt().mean()
     assert figures["input_rmse"] == pytest.approx(float(expected), rel=1e-4)
     assert figures["score"] == pytest.approx(sum(v for k, v in figures.items() if k.startswith("sigma")) / 4)
-    perfect = validation(_Answer(batch.target * 2 - 1), batch)
+    perfect = validation(_Answer(batch.target * 2 - 1), batch, _told(batch))
     assert perfect["score"] == 0 < perfect["input_rmse"] and perfect["rmse"] < 1e-6
 
 
@@ -116,8 +118,8 @@ def test_validation_goes_through_every_pair() -> None:
         nn.init.normal_(p, 0, 0.1)
     many = _pairs(50)
     noise = torch.randn(many.target.shape, generator=torch.Generator().manual_seed(5))
-    whole = denoising_error(net, many, torch.full((50,), 0.5), noise).mean()
-    assert validation(net, many)["sigma_0.5"] == pytest.approx(float(whole.detach()), rel=1e-4)
+    whole = denoising_error(net, many, _told(many), torch.full((50,), 0.5), noise).mean()
+    assert validation(net, many, _told(many))["sigma_0.5"] == pytest.approx(float(whole.detach()), rel=1e-4)
 
 
 def test_held_out_pairs_are_fixed_and_not_changed() -> None:
@@ -129,11 +131,15 @@ def test_held_out_pairs_are_fixed_and_not_changed() -> None:
 
 # ---- surfaces --------------------------------------------------------------------------------------------------------
 
-def test_pairs_are_seen_with_the_guessed_surface() -> None:
-    batch = _pairs(50)
-    seen = as_seen(batch, lambda image: torch.cat([image, image[:, :1]], 1))
-    assert torch.equal(seen.surface[:, :3], batch.image) and torch.equal(seen.surface[:, 3:], batch.image[:, :1])
-    assert all(getattr(seen, name) is getattr(batch, name) for name in ("image", "target", "light", "subject"))
+@pytest.mark.parametrize("each", [1, 3])
+def test_pairs_are_seen_as_geometry_sees_them(each: int) -> None:
+    """In pieces, and once for each picture."""
+    geometry = random_geometry()
+    batch = relit_pairs.draw(np.random.default_rng(2), balls(), 51 * each, replace(CONFIG.pairs, targets=each))
+    planes = seen(batch, geometry, each)
+    assert planes.shape == (51 * each, PLANES, 32, 32)
+    row = slice(50 * each, 50 * each + 1)
+    torch.testing.assert_close(planes[row], geometry.planes(batch.image[row], batch.light[row]), atol=1e-5, rtol=1e-4)
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
@@ -176,11 +182,11 @@ def test_half_floats_train_too() -> None:
 def test_training_lowers_the_error() -> None:
     """One scene, twenty-five steps: better than the picture itself, from which it starts."""
     data = balls().part(slice(1, 2))
-    held_out = as_seen(validation_pairs(data, CONFIG.pairs, 8), BLIND)
+    held_out = validation_pairs(data, CONFIG.pairs, 8)
     config = replace(CONFIG, batch=4, train=replace(CONFIG.train, steps=25, rate=5e-3, ema=0.6, validate_every=25))
     events = []
     train_relight_prior(config, data, held_out, BLIND, name="learns", on_event=events.append)
-    start = validation(ConditionalUNet(NET), held_out)
+    start = validation(ConditionalUNet(NET), held_out, _told(held_out))
     end = [e.scalars for e in events if e.stage == "learns/val"][-1]
     assert end["score"] < 0.9 * start["score"]
 

@@ -16,6 +16,7 @@ from dipir.errors import PriorError
 from dipir.methods.relight_net import ARCHITECTURE, DEFAULT_PATH, NET, load_net, net_planes, relight_with, save_net
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.scene.direction import LightDirection
+from tests.diffusion.test_geometry import random_geometry
 
 SMALL = IllumiNetConfig(planes=PLANES, light=4, channels=(4, 6, 8, 8), embedding=8, stem=2)
 LIGHT = LightDirection(60, 30).numbers[None]
@@ -30,9 +31,6 @@ def _net(head: float = 0.0) -> IllumiNet:
     return net
 
 
-def _upright(image: torch.Tensor) -> torch.Tensor:
-    """Every surface faces up, in even light."""
-    return torch.tensor([0.0, 1.0, 0.0, 0.0])[:, None, None].expand(len(image), -1, *image.shape[2:])
 
 
 def _photo(height: int, width: int) -> torch.Tensor:
@@ -77,15 +75,16 @@ def test_an_even_shift_of_the_logit_by_hand(shift: float) -> None:
 
 def test_at_its_own_size_it_is_the_network() -> None:
     net, photo = _net(5.0), _photo(64, 96) * 0.9 + 0.05
-    planes = net_planes(photo, _upright(photo), LIGHT)
-    assert torch.equal(planes[:, :3], photo) and torch.equal(planes[:, 3:7], _upright(photo))
-    torch.testing.assert_close(planes[:, 7], torch.full((1, 64, 96), 0.5))  # The sine of the elevation.
-    torch.testing.assert_close(relight_with(net, _upright, photo, LIGHT, 96), net(planes, LIGHT), atol=2e-3, rtol=0)
+    told = BLIND.planes(photo, LIGHT)
+    planes = net_planes(told)
+    torch.testing.assert_close(planes[:, :3], photo)
+    assert torch.equal(planes[:, 3:], told[:, 3:])
+    torch.testing.assert_close(relight_with(net, BLIND, photo, LIGHT, 96), net(planes, LIGHT), atol=2e-3, rtol=0)
 
 
 def test_surfaces_matter() -> None:
     net, photo = _net(20.0), _photo(64, 64)
-    seen, unseen = (relight_with(net, guess, photo, LIGHT, 64) for guess in (_upright, BLIND))
+    seen, unseen = (relight_with(net, guess, photo, LIGHT, 64) for guess in (random_geometry(), BLIND))
     assert (seen - unseen).abs().max() > 1e-3
 
 
@@ -114,7 +113,7 @@ def test_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(PriorError, match="not a complete safetensors file"):
         load_net(path)
     write_weights(path, _net().state_dict(), "dipir.relight_unet.1", json.dumps(asdict(SMALL)))
-    with pytest.raises(PriorError, match="expected 'dipir.illuminet.1'"):
+    with pytest.raises(PriorError, match="expected 'dipir.illuminet.2'"):
         load_net(path)
     for config in ({}, {"depth": 3}, asdict(SMALL) | {"channels": [4, 6, 8]}):
         write_weights(path, _net().state_dict(), ARCHITECTURE, json.dumps(config))

@@ -31,7 +31,7 @@ def _wanted(data: RelitSet, pairs: Pairs, row: int = 0) -> tuple[int, int]:
 def test_target_is_the_truth_of_its_light(seed):
     """One light each, ambient of known strength: gain x (light + ambient) in display values, cut at white. The target
     is as bright as the input, unless more than its brightest fiftieth would burn out."""
-    data, config = ball(covered=True), replace(PLAIN, ambient=(0.3, 0.3), level=(0.8, 0.8))
+    data, config = ball(covered=True), replace(PLAIN, ambient=(0.3, 0.3), fill=0.3, level=(0.8, 0.8))
     pairs = _draw(data, config, 1, seed)
     sky, lit = 0.3 * decode(data.sky[0]), decode(data.lit[0])
     scene, wanted = _wanted(data, pairs)
@@ -60,7 +60,7 @@ def test_even_inputs_are_the_ambient_light():
 
 def test_inputs_under_two_lights_lie_between_them():
     data = ball(covered=True)
-    config = replace(PLAIN, double=1.0, ambient=(1e-9, 1e-9), level=(0.5, 0.5))
+    config = replace(PLAIN, double=1.0, ambient=(1e-9, 1e-9), fill=1e-9, level=(0.5, 0.5))
     for seed in range(3):
         pairs = _draw(data, config, 1, seed)
         lit = decode(data.lit[0]).flatten(1)
@@ -76,7 +76,7 @@ def test_shares_of_the_kinds():
     data = ball(lights=6)
     dark = lambda config: float((_draw(data, config, 60).image[:, :, 14:18, 14:18].amin((1, 2, 3)) < 1e-3).float()
                                 .mean())
-    config = replace(PLAIN, ambient=(1e-9, 1e-9))
+    config = replace(PLAIN, ambient=(1e-9, 1e-9), fill=1e-9)
     assert dark(replace(config, even=1.0)) == 0 and dark(config) > 0.1
     assert 0 < dark(replace(config, even=0.5)) < dark(config)
 
@@ -112,7 +112,8 @@ def test_a_target_is_not_burnt_out():
     data = ball(lights=3, covered=True)
     spot = torch.zeros_like(data.lit)
     spot[..., 10:16, 10:16] = data.lit[..., 10:16, 10:16]
-    pairs = _draw(replace(data, lit=spot), replace(PLAIN, even=1.0, level=(1.0, 1.0), ambient=(1e-9, 1e-9)), 6)
+    config = replace(PLAIN, even=1.0, level=(1.0, 1.0), ambient=(1e-9, 1e-9), fill=1e-9)
+    pairs = _draw(replace(data, lit=spot), config, 6)
     assert bool((pairs.target.mean((1, 2, 3)) < 0.5 * pairs.image.mean((1, 2, 3))).all())
     assert float((pairs.target.amin(1) > 0.999).float().mean((1, 2)).max()) < 0.03
 
@@ -132,7 +133,7 @@ def test_the_backdrop_behind_nothing_does_not_set_the_exposure():
 def test_mirrored_pairs_have_mirrored_lights():
     """Each pair is as drawn or its mirror image: the side that is bright and the light's x go together."""
     data = ball(lights=3, albedo=(0.5, 0.5, 0.5))
-    pairs = _draw(data, PairConfig(size=32, even=0, double=0, ambient=(0.06, 0.07)), 40)
+    pairs = _draw(data, PairConfig(size=32, even=0, double=0, ambient=(0.06, 0.07), fill=0.06), 40)
     xs = {round(float(v), 3) for v in pairs.light[:, 0]}
     assert {round(float(-v), 3) for v in data.light[0, :, 0]} & xs != set() and any(v > 0.9 for v in xs)
     lights = {tuple(v) for v in data.light[0, :, 1:].mul(1e3).round().tolist()}
@@ -188,7 +189,7 @@ def test_everything_follows_from_the_seed():
 
 def test_all_scenes_and_lights_are_met():
     data = balls()
-    pairs = _draw(data, replace(PLAIN, ambient=(1e-9, 1e-9)), 60)
+    pairs = _draw(data, replace(PLAIN, ambient=(1e-9, 1e-9), fill=1e-9), 60)
     assert len({tuple(v) for v in pairs.light.tolist()}) == 5 and len(DIRECTIONS) == 6
 
 
@@ -205,13 +206,42 @@ def test_shading_of_the_surface_is_the_light_of_the_input():
 
 
 def test_shading_is_bounded_where_it_is_dark():
-    made = _draw(balls(), replace(PLAIN, ambient=(1e-9, 1e-9)), 12).surface[:, 3]
+    made = _draw(balls(), replace(PLAIN, ambient=(1e-9, 1e-9), fill=1e-9), 12).surface[:, 3]
     assert float(made.min()) == -2 and float(made.max()) <= 1.5
+
+
+# ---- several lights for one input ------------------------------------------------------------------------------------
+
+def test_pairs_of_one_input_follow_each_other():
+    data = balls()
+    pairs = _draw(data, PairConfig(size=32, targets=3), 12)
+    assert len(pairs) == 12
+    for name in ("image", "subject", "surface"):
+        rows = getattr(pairs, name).unflatten(0, (4, 3))
+        assert torch.equal(rows, rows[:, :1].expand_as(rows))
+    lights = pairs.light.unflatten(0, (4, 3))
+    assert all(len({tuple(v) for v in row.tolist()}) == 3 for row in lights)
+    assert (pairs.target[0] - pairs.target[1]).abs().max() > 0.02
+    part = pairs[::3]
+    assert len(part) == 4 and torch.equal(part.image[1], pairs.image[3])
+
+
+def test_a_smaller_set_shows_the_same():
+    data = ball(size=32, covered=True)
+    small = data.at(16)
+    assert data.at(32) is data and small.lit.shape == (1, *data.lit.shape[1:3], 16, 16)
+    for name in ("lit", "sky"):
+        mean = torch.nn.functional.avg_pool2d(decode(getattr(data, name)).flatten(0, -4), 2)
+        torch.testing.assert_close(decode(getattr(small, name)).flatten(0, -4), mean, atol=0.03, rtol=0.02)
+    assert small.normal.dtype == torch.int8 and small.alpha.dtype == torch.uint8
+    torch.testing.assert_close(small.normal.float(), torch.nn.functional.avg_pool2d(data.normal.float(), 2),
+                               atol=0.51, rtol=0)
 
 
 # ---- refused ---------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("lights, size", [(2, 32), (5, 24), (5, 64), (5, 0)])
-def test_sizes_and_lights_that_do_not_fit(lights, size):
-    with pytest.raises(ConfigError, match="at least 3 lights and sizes that divide"):
-        _draw(ball(lights=lights), replace(PLAIN, size=size))
+@pytest.mark.parametrize("lights, size, each", [(2, 32, 1), (5, 24, 1), (5, 64, 1), (5, 0, 1), (5, 32, 4), (5, 32, 0),
+                                                (5, 32, 2)])
+def test_sizes_and_lights_that_do_not_fit(lights, size, each):
+    with pytest.raises(ConfigError, match="lights, sizes that divide the stored one"):
+        _draw(ball(lights=lights), replace(PLAIN, size=size, targets=each))
