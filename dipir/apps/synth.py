@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dipir.errors import ConfigError
 
-KINDS = ("views", "panoramas", "relit", "sketches")
-_DEFAULTS = {"views": 800, "panoramas": 1200, "relit": 2400, "sketches": 900}
+KINDS = ("views", "panoramas", "relit", "sketches", "layouts")
+_DEFAULTS = {"views": 800, "panoramas": 1200, "relit": 2400, "sketches": 900, "layouts": 4000}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -18,8 +18,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "synth", help="make training data with our own renderer",
         description="views: plates of procedural scenes, each with the light at its insertion point (28 a scene). "
                     "panoramas: whole HDR environments, for training composites. relit: objects before a backdrop, "
-                    "each under twelve lights around it. sketches: drawings and their coloured pictures. Deterministic "
-                    "for a seed; what is there is kept, so a stopped run goes on.")
+                    "each under twelve lights around it. sketches: drawings and their coloured pictures. layouts: "
+                    "captioned pictures of up to four things on a floor. Deterministic for a seed; what is there is "
+                    "kept, so a stopped run goes on.")
     p.add_argument("kind", choices=KINDS)
     p.add_argument("--count", type=int, metavar="N",
                    help=f"scenes in all (default: {', '.join(f'{n} {k}' for k, n in _DEFAULTS.items())})")
@@ -72,7 +73,7 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
     """The folder with the whole set."""
     from dipir.methods.prior_insert import training_meshes
     from dipir.methods.prior_light import DATA, real_panoramas
-    from dipir.synth import panoramas, relit, sketches, views
+    from dipir.synth import layouts, panoramas, relit, sketches, views
 
     real = not args.drawn and (DATA / "splits.json").is_file()
     count = args.count if args.count is not None else _DEFAULTS[args.kind]
@@ -81,19 +82,22 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
         return views.generate(*common, panoramas=real_panoramas("train") if real else ())
     if args.kind == "panoramas":
         return panoramas.generate(*common)
+    if args.kind == "layouts":
+        return layouts.generate(*common)
     maker = relit if args.kind == "relit" else sketches
     return maker.generate(*common, meshes=training_meshes("train") if real else ())
 
 
 def draw_sheet(kind: str, folder: Path, path: Path) -> None:
     """48 items spread over the set: views beside their light (the frame of the light turns with the camera, which
-    looks to its middle), panoramas alone, relit scenes under four lights, drawings beside their pictures."""
+    looks to its middle), panoramas alone, relit scenes under four lights, drawings beside their pictures, layouts with
+    the boxes of their things over their captions."""
     import torch
 
     from dipir.image.files import write_png
 
     tiles = {"views": _view_tiles, "panoramas": _panorama_tiles, "relit": _relit_tiles,
-             "sketches": _sketch_tiles}[kind](folder)
+             "sketches": _sketch_tiles, "layouts": _layout_tiles}[kind](folder)
     rows = [torch.cat(list(tiles[i:i + 4]), -1) for i in range(0, len(tiles), 4)]
     write_png(path, torch.cat(rows, -2)[None])
 
@@ -152,3 +156,39 @@ def _sketch_tiles(folder: Path):
     count = len(next(iter(recorded.values())))
     pairs = sketch_styles.draw(np.random.default_rng(0), recorded, _spread(count).numpy())
     return torch.cat([pairs.drawing.expand(-1, 3, -1, -1), pairs.picture], -1)
+
+
+def _layout_tiles(folder: Path):
+    import numpy as np
+    import torch
+
+    from dipir.synth import layouts
+
+    pictures = layouts.draw(np.random.default_rng(0), layouts.load(folder), 48)
+    return torch.stack([_captioned(*of_one) for of_one in zip(
+        pictures.image, pictures.captions, pictures.things, pictures.boxes, strict=True)])
+
+
+def _captioned(image, caption: str, things, boxes, scale: int = 4):
+    """(3, 64, 64) display -> (3, 352, 256): enlarged, with the box of each thing, over the caption and the truth."""
+    import textwrap
+
+    import cv2
+    import numpy as np
+    import torch
+
+    side = scale * image.shape[-1]
+    enlarged = (image * 255).round().byte().repeat_interleave(scale, 1).repeat_interleave(scale, 2).permute(1, 2, 0)
+    canvas = np.ascontiguousarray(np.concatenate([enlarged.numpy(), np.full((96, side, 3), 255, np.uint8)]))
+    write = lambda text, x, y, level, width=1: cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.36,
+                                                           (level,) * 3, width, cv2.LINE_AA)
+    for k, (x0, y0, x1, y1) in enumerate((boxes * side).round().int().tolist()):
+        cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), (255,) * 3, 1)
+        cv2.rectangle(canvas, (x0 - 1, y0 - 1), (x1, y1), (0,) * 3, 1)
+        write(str(k + 1), x0 + 2, y0 + 12, 255, 3)
+        write(str(k + 1), x0 + 2, y0 + 12, 0)
+    lines = [(line, 0) for line in textwrap.wrap(caption, 42)[:3]]
+    lines += [(f"{k + 1} {thing.phrase}", 130) for k, thing in enumerate(things)]
+    for k, (line, level) in enumerate(lines):
+        write(line, 3, side + 12 + 13 * k, level)
+    return torch.from_numpy(canvas).permute(2, 0, 1).float() / 255

@@ -126,7 +126,7 @@ def _furniture(rng: np.random.Generator, detail: float) -> list[Shape]:
         for sz in (-1, 1):
             at = (sx * (width - leg) / 2, height / 2, sz * (depth - leg) / 2)
             legs.append(shapes.box((leg, height, leg), at))
-    pieces = [_joined(legs), shapes.box((width, thick, depth), (0, height + thick / 2, 0))]
+    pieces = [shapes.joined(legs), shapes.box((width, thick, depth), (0, height + thick / 2, 0))]
     if rng.random() < 0.5:
         back = rng.uniform(0.4, 1.0)
         pieces.append(shapes.box((width, back, thick), (0, height + thick + back / 2, (thick - depth) / 2)))
@@ -196,12 +196,6 @@ def _group(rng: np.random.Generator, detail: float) -> list[Shape]:
         pieces.append((turned + [x, 0, rng.uniform(-0.3, 0.3)], *piece[1:]))
         x += 0.75 * size[0]
     return pieces
-
-
-def _joined(pieces: list[Shape]) -> Shape:
-    offsets = np.cumsum([0, *[len(p[0]) for p in pieces[:-1]]])
-    return (np.concatenate([p[0] for p in pieces]),
-            np.concatenate([p[1] + o for p, o in zip(pieces, offsets, strict=True)]), None)
 
 
 KINDS: dict[str, Builder] = {

@@ -5,6 +5,8 @@ Every maker returns a :data:`Shape`: vertices (V, 3), faces (F, 3), uvs (V, 2) o
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import trimesh
 
@@ -182,3 +184,10 @@ def tube(path: np.ndarray, radius: float, n: int = 12) -> Shape:
     points = path[:, None] + radius * ring
     ends = [np.broadcast_to(path[i], (1, n + 1, 3)) for i in (0, -1)]
     return grid(np.concatenate([ends[0], points, ends[1]]))
+
+
+def joined(pieces: Sequence[Shape]) -> Shape:
+    """Several shapes as one, without uvs."""
+    offsets = np.cumsum([0, *[len(p[0]) for p in pieces[:-1]]])
+    return (np.concatenate([p[0] for p in pieces]),
+            np.concatenate([p[1] + o for p, o in zip(pieces, offsets, strict=True)]), None)

@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dipir.apps import cli, synth
-from dipir.synth import views
+from dipir.image.captions import Thing
+from dipir.synth import layouts, shards, views
+from tests.support.layout_sets import several
 
 TINY = views.ViewSettings(height=24, width=32, spp=2, env_height=16, env_spp=2, lights=2, cameras=2, shard=1)
 
@@ -36,3 +39,26 @@ def test_a_finished_set_is_kept_and_drawn(tmp_path, capsys, monkeypatch):
     assert sheet.shape == (12 * 96, 4 * (128 + 192), 3) and sheet.std() > 10
     with pytest.raises(Exception, match="holds no views"):
         synth.draw_sheet("views", tmp_path / "none", tmp_path / "other.png")
+
+
+def test_layouts_are_drawn_over_their_captions(tmp_path, capsys, monkeypatch):
+    asked, data = [], several()
+    shards.save(tmp_path / "layouts_000000.safetensors",
+                {name: getattr(data, name).contiguous() for name in layouts.LayoutSet.__dataclass_fields__}, {})
+    monkeypatch.setattr(layouts, "generate", lambda *a, **k: asked.append((a[:4], k)) or tmp_path)
+    words = ["synth", "layouts", "--seed", "3", "--workers", "1", "--out", str(tmp_path), "--sheet"]
+    assert cli.main([*words, str(tmp_path / "sheet.png")]) == 0
+    assert asked == [((4000, tmp_path, 3, 1), {})] and str(tmp_path) in capsys.readouterr().out
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape == (12 * (256 + 96), 4 * 256, 3)
+    strips = sheet.reshape(12, 352, 4, 256, 3)[:, 256:]
+    assert (strips == 255).mean() > 0.7 and all(strips[i, :, j].min() < 60 for i in range(12) for j in range(4))
+
+
+def test_a_layout_tile_has_its_box():
+    image = torch.full((3, 64, 64), 0.5)
+    tile = synth._captioned(image, "a cube", [Thing("cube", "red")], torch.tensor([[0.25, 0.5, 0.75, 1.0]]))
+    assert tile.shape == (3, 352, 256)
+    assert tile[:, 200, 64].tolist() == [1] * 3 and tile[:, 200, 63].tolist() == [0] * 3
+    assert tile[:, 200, 191].tolist() == [1] * 3 and tile[0, 200, 128] == pytest.approx(0.5, abs=0.01)
+    assert torch.equal(tile[:, :120], torch.full((3, 120, 256), 128 / 255))
