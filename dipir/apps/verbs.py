@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Which prior is trained by which module; each has a main(arguments).
 PRIORS = {kind: f"dipir.methods.prior_{kind}" for kind in ("light", "insert", "geometry", "relight", "illuminet",
-                                                                    "colour")}
+                                                                    "colour", "layout")}
 _SCENE_SUFFIXES = (".yaml", ".yml", ".json")
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, denoise_epsilon, denoise_v, select
+from dipir.diffusion.phrases import positions
 from dipir.diffusion.schedule import sigmas_from_alphas
 from dipir.errors import ConfigError, PriorError, raise_all
 
@@ -125,6 +126,13 @@ class PretrainedDenoiser(AbstractDenoiser):
     def encode_pair(self, prompt: str, negative: str = "") -> tuple[Condition, Condition]:
         """(condition of the prompt, condition of the negative prompt), for :class:`GuidedDenoiser`."""
         return self.encode_text(prompt), self.encode_text(negative)
+
+    def token_positions(self, prompt: str, phrase: str) -> list[int]:
+        """Rows of ``encode_text(prompt).text`` where the words of ``phrase`` stand, the first time that they do.
+        ConfigError when they do not, or only where the prompt is cut off."""
+        tokenizer = self.parts.tokenizers[0]  # Both of SD XL cut words alike.
+        whole = tokenizer(prompt, truncation=True, max_length=tokenizer.model_max_length).input_ids
+        return positions(prompt, phrase, whole, tokenizer(phrase, add_special_tokens=False).input_ids)
 
     def _run_encoder(self, tokenizer: Any, encoder: nn.Module, prompts: list[str]) -> Any:
         longest = tokenizer.model_max_length

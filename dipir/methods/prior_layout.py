@@ -1,0 +1,188 @@
+"""Training of the embedded layout prior on captioned pictures that are drawn from rendered scenes while it trains;
+resumable, chosen on held-out scenes."""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dipir.arrays import Image, split_seed
+from dipir.diffusion.layout_prior import DEFAULT_PATH, LAYOUT_NET, LayoutPrior
+from dipir.errors import ConfigError
+from dipir.fit.loop import Event
+from dipir.image import captions
+from dipir.methods import training
+from dipir.nets.text_unet import TextUNet, TextUNetConfig
+from dipir.synth import layouts
+from dipir.synth.layouts import DrawConfig, LayoutPictures
+
+Draw = Callable[[np.random.Generator, int], LayoutPictures]
+LEVELS = (0.2, 0.7, 2.0, 10.0)
+"""Noise levels of the validation."""
+HEARD = (2.0, 10.0)
+"""Those at which it is asked whether the caption is heard."""
+
+
+@dataclass(frozen=True)
+class LayoutPriorConfig:
+    """batch : pictures a step
+    sigma_mean, sigma_std : log-normal noise levels of the training. Higher than EDM's, since what a caption says is
+    decided where a thing of 16 pixels drowns in noise, at sigma 1 to 15
+    untold : share of captions that are left out (classifier-free guidance, Ho and Salimans 2022)
+    emphasis : weight of the things' pixels above the 1 of all others. Above 0 the estimate is no longer the mean of
+    what the picture may be: things come out larger where noise leaves them open
+    scenes, held_out : of the training set;  pictures of the validation set, scenes of another seed"""
+
+    batch: int = 32
+    sigma_mean: float = 0.0
+    sigma_std: float = 1.5
+    untold: float = 0.12
+    emphasis: float = 0.0
+    scenes: int = 4000
+    held_out: int = 192
+    seed: int = 0
+    draw: DrawConfig = DrawConfig()
+    net: TextUNetConfig = LAYOUT_NET
+    train: training.TrainConfig = training.TrainConfig(steps=12_000, rate=1e-3, ema=0.999, validate_every=500)
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+
+def training_pictures(config: LayoutPriorConfig, workers: int = 1,
+                      on_event: Callable[[Event], None] | None = None) -> Draw:
+    """Draws from the training set; what the cache lacks of it is made."""
+    data = layouts.load(layouts.generate(config.scenes, None, config.seed, workers, on_event)).part(
+        slice(0, config.scenes))
+    return lambda rng, count: layouts.draw(rng, data, count, config.draw)
+
+
+def held_out_pictures(config: LayoutPriorConfig, workers: int = 1,
+                      on_event: Callable[[Event], None] | None = None) -> LayoutPictures:
+    """The fixed pictures that choose the weights: scenes of another seed, unchanged."""
+    seed = layouts.VALIDATION_SEED
+    folder = layouts.generate(config.held_out, layouts.validation_folder(), seed, workers, on_event)
+    data = layouts.load(folder).part(slice(0, config.held_out))
+    return layouts.draw(np.random.default_rng(seed), data, config.held_out, replace(config.draw, augment=False))
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+def train_layout_prior(config: LayoutPriorConfig, draw: Draw, held_out: LayoutPictures, *, name: str = "layout",
+                       start: TextUNet | None = None,
+                       on_event: Callable[[Event], None] | None = None) -> training.Trained:
+    """Train on pictures of ``draw``, which must depend on its generator alone; keep the weights that are best on
+    ``held_out``. A new run begins with the weights of ``start`` if given."""
+    torch.manual_seed(split_seed(config.seed, "weights"))
+    model = TextUNet(config.net)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
+    model = model.to(memory_format=torch.channels_last)
+
+    def batch_loss(net, step):
+        rng = np.random.default_rng(split_seed(config.seed, "batch", step))
+        with torch.autocast("cpu", enabled=False):
+            pictures = draw(rng, config.batch)
+        told = [said if rng.random() >= config.untold else "" for said in pictures.captions]
+        noise = torch.from_numpy(rng.standard_normal(pictures.image.shape, dtype=np.float32))
+        sigma = noise_levels(rng, len(noise), config)
+        weight = 1 + config.emphasis * pictures.masks.sum(1, keepdim=True).clamp_max(1)
+        return denoising_error(net, pictures.image, numbers(told), sigma, noise, weight).mean(), {}
+
+    return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out),
+                          on_event=on_event, name=name)
+
+
+def numbers(said: Sequence[str]) -> Tensor:
+    """(B, LONGEST) numbers of the words of captions."""
+    return torch.tensor([captions.tokens(text) for text in said])
+
+
+def noise_levels(rng: np.random.Generator, count: int, config: LayoutPriorConfig) -> Tensor:
+    """(count,) log-normal, one of each of ``count`` equally likely ranges: the mean loss of a batch varies less."""
+    part = torch.from_numpy((rng.permutation(count) + rng.random(count)) / count)
+    sigma = (config.sigma_mean + config.sigma_std * torch.special.ndtri(part)).exp().float()
+    return sigma.clamp(LayoutPrior.sigma_min, LayoutPrior.sigma_max)
+
+
+def denoising_error(net: TextUNet, image: Image, said: Tensor, sigma: Tensor, noise: Tensor,
+                    weight: Tensor) -> Tensor:
+    """(B,) EDM's weighted square error (Karras et al. 2022, eq. 8). image : display [0, 1];  said : (B, LONGEST)
+    numbers;  sigma : (B,);  noise : like image;  weight : (B, 1, H, W) of the pixels."""
+    x0 = (image * 2 - 1).contiguous(memory_format=torch.channels_last)
+    s, d = sigma[:, None, None, None], net.config.sigma_data
+    estimate = net(x0 + s * noise, sigma, net.read(said)).float()
+    square = (estimate - x0) ** 2 * ((s**2 + d**2) / (s * d) ** 2)
+    return (square * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3))
+
+
+@torch.no_grad()
+def validation(net: TextUNet, held_out: LayoutPictures) -> dict[str, float]:
+    """Weighted error at four noise levels, whose mean is the score; and what share of the error with another picture's
+    caption the right caption takes away: 0 when text is not heard."""
+    noise = torch.randn(held_out.image.shape, generator=torch.Generator().manual_seed(5))
+    right = numbers(held_out.captions)
+
+    def error(level: float, said: Tensor) -> float:
+        parts = [denoising_error(net, held_out.image[r], said[r], torch.full((len(r),), level), noise[r],
+                                 torch.ones(len(r), 1, 1, 1)) for r in torch.arange(len(noise)).split(48)]
+        return float(torch.cat(parts).mean())
+
+    out = {f"sigma_{level:g}": error(level, right) for level in LEVELS}
+    wrong = right[others(held_out.captions)]
+    heard = {f"heard_{level:g}": 1 - out[f"sigma_{level:g}"] / max(error(level, wrong), 1e-12) for level in HEARD}
+    return {**out, **heard, "score": sum(out.values()) / len(out)}
+
+
+def others(said: Sequence[str]) -> list[int]:
+    """For each caption the row of the next that says something else; its own where there is none."""
+    count = len(said)
+    return [next((j % count for j in range(k + 1, k + count) if said[j % count] != said[k]), k) for k in range(count)]
+
+
+# ---- command line ----------------------------------------------------------------------------------------------------
+
+def run(minutes: float, config: LayoutPriorConfig = LayoutPriorConfig(), out: Path | None = None, name: str = "layout",
+        on_event: Callable[[Event], None] | None = None, start: Path | None = None, workers: int = 1) -> Path:
+    """Data, training (resumed if begun) for at most ``minutes``, weights written to ``out``. ConfigError for numbers
+    out of range, before any work."""
+    given = {"minutes": minutes, "steps": config.train.steps, "batch": config.batch, "rate": config.train.rate,
+             "scenes": config.scenes, "workers": workers}
+    if wrong := [f"{key} {value:g}" for key, value in given.items() if not value > 0]:
+        raise ConfigError(f"prior train layout: {', '.join(wrong)}; accepted are numbers above 0. Correct them.")
+    first = LayoutPrior.load(start).net if start else None
+    config = replace(config, train=replace(config.train, minutes=minutes), net=first.config if first else config.net)
+    held_out = held_out_pictures(config, workers, on_event)
+    draw = training_pictures(config, workers, on_event)
+    trained = train_layout_prior(config, draw, held_out, name=name, start=first, on_event=on_event)
+    net = TextUNet(config.net)
+    net.load_state_dict(trained.best)
+    path = out or DEFAULT_PATH
+    LayoutPrior(net).save(path, {"steps": str(trained.step), "score": f"{trained.best_score:.4f}",
+                                 "training": json.dumps(asdict(config.train))})
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``dipir prior train layout``: scenes, training, weights; log lines on stdout. With --evaluate, only judges."""
+    parser = argparse.ArgumentParser(prog="dipir prior train layout", description=main.__doc__)
+    default = LayoutPriorConfig()
+    training.add_options(parser, default.train, default.batch, "layout", DEFAULT_PATH)
+    parser.add_argument("--scenes", type=int, default=default.scenes, help="of the training set, made where missing")
+    a = parser.parse_args(arguments)
+    if a.evaluate:
+        figures = validation(LayoutPrior.load(a.evaluate).net, held_out_pictures(default, a.workers))
+        sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
+        return
+    config = replace(default, batch=a.batch, scenes=a.scenes, train=training.with_options(default.train, a))
+    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.report, a.start, a.workers)}\n")
+
+
+if __name__ == "__main__":
+    main()
