@@ -1,4 +1,4 @@
-"""The command line: ``dipir insert|render|init|relight|illuminet|synth|prior|bench|doctor``.
+"""The command line: ``dipir insert|render|init|relight|layout|illuminet|synth|prior|bench|doctor``.
 
 This module imports nothing heavy, so that ``dipir --help`` is quick; each verb imports what it needs.
 
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dipir
-from dipir.apps import illuminet, relight, synth, verbs
+from dipir.apps import illuminet, layout, relight, synth, verbs
 from dipir.errors import DipirError, nearest
 
 FITTED = ("light", "tone", "material", "emission")
@@ -93,6 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     _render(commands)
     _init(commands)
     relight.add_parser(commands, _common, _pair, _natural)
+    layout.add_parser(commands, _common, _count, _natural)
     illuminet.add_parser(commands)
     synth.add_parser(commands)
     _prior(commands)

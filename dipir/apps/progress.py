@@ -55,7 +55,7 @@ class Progress:
         if self._json:
             self._line({"event": "done", "out": str(out)})
         elif not self._quiet:
-            pictures = [out / name for name in ("composite.png", "relit.png") if (out / name).exists()]
+            pictures = [out / name for name in ("composite.png", "relit.png", "image.png") if (out / name).exists()]
             print(pictures[0] if pictures else out, file=self._stream, flush=True)
 
     def __enter__(self) -> Progress:

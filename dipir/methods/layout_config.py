@@ -1,0 +1,157 @@
+"""Settings of ``dipir layout``: dataclass defaults, presets as deltas in ``configs/layout/``, overrides."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from dipir import config as files
+from dipir.errors import ConfigError, nearest
+from dipir.scene.regions import colour_named
+
+PRESETS = Path(__file__).resolve().parents[2] / "configs" / "layout"
+
+
+def _check(good: bool, text: str) -> None:
+    if not good:
+        raise ConfigError(f"accepted is {text}")
+
+
+@dataclass(frozen=True)
+class LayoutGuidance:
+    """kind : vision (LRDiff), none (the caption of the whole alone), multidiffusion (captions of the regions at all
+    steps, averaged, no shift) or paste (layers from noises of their own, put together at t0, no shift)
+    delta : of vision: constant (a colour), dynamic (mean of the noisy state where attention is highest) or
+    dynamic_colour (the same of the decoded state, as the authors' code)
+    colour : of the constant delta, for example "#ffffff", "dark blue", or "words" = the colour that the region's
+    caption names, and any by the seed when it names none
+    strength : lambda, inside the region;  outside : the same outside of it, None = alike
+    steps : how many of the layered steps begin with the shift, from the first; 0 = every one
+    top : K, cells of the highest attention;  within : they are looked for in the region only
+    bootstrap : of multidiffusion: share of the steps in which a layer sees one flat colour outside its region"""
+
+    kind: Literal["vision", "none", "multidiffusion", "paste"] = "vision"
+    delta: Literal["constant", "dynamic", "dynamic_colour"] = "constant"
+    colour: str = "words"
+    strength: float = 0.1
+    outside: float | None = None
+    steps: int = 6
+    top: int = 20
+    within: bool = True
+    bootstrap: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check(self.strength >= 0 and (self.outside is None or self.outside >= 0), "strength and outside: 0 or more.")
+        _check(self.steps >= 0, "steps: 0 (every layered step) or more.")
+        _check(self.top >= 1, "top: 1 or more.")
+        _check(0 <= self.bootstrap <= 1, "bootstrap: a share from 0 to 1.")
+        if self.colour != "words":
+            colour_named(self.colour)
+
+
+@dataclass(frozen=True)
+class LayerSettings:
+    """share : of the steps that are layered, from the first: t0 lies behind them;  stage : the same as a number of
+    steps, in its place
+    composition : per_step (after every layered step, as the paper) or at_t0 (once, as the authors' code)
+    edge : cells over which a layer fades into the next ones, to either side
+    avoid : the background's negative prompt names the objects"""
+
+    share: float = 0.4
+    stage: int | None = None
+    composition: Literal["per_step", "at_t0"] = "per_step"
+    edge: int = 0
+    avoid: bool = True
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.share <= 1, "share: from 0 (no layers) to 1 (layers to the end).")
+        _check(self.stage is None or self.stage >= 0, "stage: 0 or more steps, or null.")
+        _check(self.edge >= 0, "edge: 0 or more cells.")
+
+
+@dataclass(frozen=True)
+class LayoutSampler:
+    """kind : ddim, euler or heun (two calls a step);  eta : noise that ddim adds, 0 to 1
+    scale : classifier-free guidance, 1 = none;  negative : what no layer and no picture shall look like"""
+
+    kind: Literal["ddim", "euler", "heun"] = "ddim"
+    steps: int = 50
+    eta: float = 0.0
+    scale: float = 3.0
+    negative: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self.steps >= 1, "steps: 1 or more.")
+        _check(0 <= self.eta <= 1, "eta: 0 to 1.")
+        _check(self.eta == 0 or self.kind == "ddim", "eta: only ddim adds noise.")
+
+
+@dataclass(frozen=True)
+class EditSettings:
+    """noise : the region starts from new noise (fresh) or from the picture's own inverted noise (inverted), which
+    brings back something of what was there
+    iterations : of every step of the inversion
+    context : side of the square that the prior sees, in sizes of the region; 0 = the whole picture
+    feather : pixels of the prior's picture over which the finished region fades out, beyond its edge"""
+
+    noise: Literal["fresh", "inverted"] = "fresh"
+    iterations: int = 3
+    context: float = 2.0
+    feather: int = 1
+
+    def __post_init__(self) -> None:
+        _check(self.iterations >= 1, "iterations: 1 or more.")
+        _check(self.context == 0 or self.context >= 1, "context: 0 (everything), or 1 and more.")
+        _check(self.feather >= 0, "feather: 0 or more pixels.")
+
+
+@dataclass(frozen=True)
+class LayoutConfig:
+    """prior : "embedded", a .safetensors file or the folder of a pretrained model;  seed : of the noise
+    width, height : of a new picture in pixels, 0 = what the prior is made for
+    attention : record the maps of the regions' words at the first step"""
+
+    prior: str = "embedded"
+    seed: int = 0
+    width: int = 0
+    height: int = 0
+    attention: bool = True
+    guidance: LayoutGuidance = LayoutGuidance()
+    layers: LayerSettings = LayerSettings()
+    sampler: LayoutSampler = LayoutSampler()
+    edit: EditSettings = EditSettings()
+
+    def __post_init__(self) -> None:
+        _check(self.width >= 0 and self.height >= 0, "width and height: 0 or more pixels.")
+        stage = self.layers.stage
+        _check(stage is None or stage <= self.sampler.steps,
+               f"layers.stage: {stage} of {self.sampler.steps} steps; accepted are at most all of them.")
+
+    @property
+    def grammar(self) -> bool:
+        """Whether the prior is one of our own, whose words are those of ``image.captions``."""
+        return self.prior == "embedded" or self.prior.endswith(".safetensors")
+
+    @property
+    def layered_steps(self) -> int:
+        """How many steps are layered."""
+        kind, steps = self.guidance.kind, self.sampler.steps
+        if kind == "none":
+            return 0
+        if kind == "multidiffusion":
+            return steps
+        return round(self.layers.share * steps) if self.layers.stage is None else self.layers.stage
+
+
+def load_config(preset: str = "default", extra: Sequence[str | Path] = (),
+                overrides: Sequence[str] = ()) -> LayoutConfig:
+    """Dataclass defaults, then the preset's file, then ``extra`` YAML files, then ``key=value`` overrides. Raises
+    ConfigError with every unknown key and its nearest valid name."""
+    presets = sorted(p.stem for p in PRESETS.glob("*.yaml"))
+    if preset not in presets:
+        raise ConfigError(f"preset '{preset}': accepted are {', '.join(presets)}.{nearest(preset, presets)}")
+    settings = LayoutConfig()
+    for path in [PRESETS / f"{preset}.yaml", *map(Path, extra)]:
+        settings = files.merge(settings, files.load_yaml(path), str(path))
+    return files.override(settings, list(overrides))

@@ -1,0 +1,123 @@
+"""Editing a picture: the window that the prior sees, its inversion, and how the changed region is put back.
+
+Outside of the feathered region the result is the given picture bit for bit, whatever the prior: only pixels with a
+weight above 0 are written. Inside the prior's space the outside of the region is, at every composition, the state that
+the inverted picture itself has at that noise level.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from dipir.arrays import Image, Mask
+from dipir.diffusion.sampler import SamplerStep, ddim_inversion
+from dipir.fit.loop import Event
+from dipir.guidance.layered import Kept
+from dipir.guidance.regions import grown
+from dipir.methods.layout_config import LayoutConfig
+from dipir.methods.layout_words import TextPrior, Wording, told
+from dipir.methods.layout_work import Asked, Canvas, Made, OnEvent, generate, seen_weights, start_noise
+from dipir.scene.regions import Region, reduced
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a picture that the prior sees: rows ``top`` to ``bottom``, columns ``left`` to ``right``, pixels."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def of(self, image: Tensor) -> Tensor:
+        """(..., H, W) -> the part, a view."""
+        return image[..., self.top:self.bottom, self.left:self.right]
+
+
+def window_of(cover: Mask, context: float, canvas: Canvas) -> Window:
+    """The square around the region ((1, 1, H, W), 1 = changed) that is ``context`` times its size, at least as large as
+    the prior's pictures and moved into the picture; 0 = the whole picture. It is no square where the region is longer
+    than the picture's shorter side."""
+    height, width = cover.shape[2:]
+    if context == 0:
+        return Window(0, 0, width, height)
+    (y0, y1), (x0, x1) = (_span((cover[0, 0] > 0).any(axis)) for axis in (1, 0))
+    least = max(y1 - y0, x1 - x0)
+    side = min(max(round(context * least), canvas.height, canvas.width), max(least, min(height, width)))
+    left, right = _placed((x0 + x1) / 2, side, width)
+    top, bottom = _placed((y0 + y1) / 2, side, height)
+    return Window(left, top, right, bottom)
+
+
+def _span(occupied: Tensor) -> tuple[int, int]:
+    where = occupied.nonzero()[:, 0]
+    return int(where[0]), int(where[-1]) + 1
+
+
+def _placed(middle: float, side: int, size: int) -> tuple[int, int]:
+    side = min(side, size)
+    low = min(max(round(middle - side / 2), 0), size - side)
+    return low, low + side
+
+
+def invert(prior: TextPrior, image: Image, canvas: Canvas, source: str, iterations: int,
+           on_event: OnEvent | None = None) -> Tensor:
+    """(n + 1, 1, C, h, w) states of the picture at every level of the ladder, noisiest first, the picture's own code
+    last, by DDIM inversion with the caption ``source`` and no guidance."""
+    condition = told(prior, [source])
+    device = next(v.device for v in vars(condition).values() if v is not None)
+    with torch.no_grad():
+        states = [prior.encode(image.to(device))]
+
+    def after(step: SamplerStep) -> None:
+        states.append(step.x.clone())
+        if on_event is not None:
+            on_event(Event("inversion", step.index, step.steps, None, {"sigma": step.sigma}))
+
+    ddim_inversion(prior, states[0], canvas.sigmas, condition, after, iterations=iterations)
+    return torch.stack(states[::-1])
+
+
+def edit(prior: TextPrior, canvas: Canvas, config: LayoutConfig, image: Image, regions: Sequence[Region],
+         words: tuple[Wording, str], seed: int, on_event: OnEvent | None = None) -> tuple[Image, Made, Window]:
+    """The edited picture (1, 3, H, W), what the prior made, and the window in which it did.
+
+    image : (1, 3, H, W) display;  words : what is said, and what the picture shows as it is
+    """
+    covers = torch.cat([region.cover(*image.shape[2:]) for region in regions])
+    cover = covers.amax(0, keepdim=True)
+    window = window_of(cover, config.edit.context, canvas)
+    asked = Asked(words[0], tuple(regions), reduced(window.of(covers), *canvas.shape[1:]), seed)
+    background = seen_weights(asked, config)[:1]
+    states = invert(prior, _resized(window.of(image), canvas.height, canvas.width).clamp(0, 1), canvas, words[1],
+                    config.edit.iterations, on_event)
+    kept, start = Kept(background.to(states), states), states[0]
+    if config.edit.noise == "fresh":
+        fresh = start_noise(canvas, seed).to(start) * canvas.sigmas[0]
+        start = torch.where(kept.weight == 1, start, kept.weight * start + (1 - kept.weight) * fresh)
+    made = generate(prior, canvas, config, [asked], kept=kept, start=start, on_event=on_event)
+    with torch.no_grad():
+        new = prior.decode(made.x).float().cpu()
+    return put_back(image, new, cover, window, config.edit.feather), made, window
+
+
+def put_back(image: Image, new: Image, cover: Mask, window: Window, feather: int) -> Image:
+    """``image`` with the window's new content inside ``cover``, fading out beyond its edge. Pixels of the image further
+    than 2 ``feather`` pixels of the new content away from the cover are not touched."""
+    old = window.of(image)
+    scale = max(old.shape[2] / new.shape[2], old.shape[3] / new.shape[3])
+    weight = grown(window.of(cover), round(feather * scale)) if feather else window.of(cover)
+    new = _resized(new, *old.shape[2:]).clamp(0, 1)
+    result = image.clone()
+    window.of(result).copy_(torch.where(weight > 0, old + weight * (new - old), old))
+    return result
+
+
+def _resized(image: Image, height: int, width: int) -> Image:
+    if tuple(image.shape[2:]) == (height, width):
+        return image
+    return interpolate(image, (height, width), mode="bicubic", align_corners=False, antialias=True)

@@ -1,0 +1,40 @@
+"""The report page of `dipir layout`: the picture, where things were asked for, layers, attention, settings."""
+from __future__ import annotations
+
+from dipir.methods import report_page
+from dipir.methods.layout import Layout
+from dipir.methods.layout_pictures import attention_strip, enlarged, region_overlay
+
+
+def layout_html(result: Layout) -> str:
+    """The whole page. Every text from outside (captions, names, settings) is escaped."""
+    p, regions = result.provenance, result.request.regions
+    guidance, sampler = result.config["guidance"], result.config["sampler"]
+    facts = {"picture": "{1} × {0}".format(*result.image.shape[2:]), "regions": str(len(regions)),
+             "guidance": _guidance(guidance) if regions else "none (no regions)",
+             "steps": f"{sampler['steps']} {sampler['kind']}, {p['layered_steps']} of them layered",
+             "seconds": f"{p['seconds']:.1f}", "prior": str(p["prior"])}
+    sections = [report_page.head(str(p["name"]), result.caption, facts)]
+    if result.request.image is not None:
+        sections.append(report_page.compare(*(enlarged(i) for i in (result.request.image, result.image)),
+                                            ("before", "after")))
+    shown = {("picture", result.caption): enlarged(result.image)}
+    if regions:
+        shown["regions", "where things were asked for"] = region_overlay(result.image, regions)
+    sections.append("<h2>Picture</h2>" + report_page.grid(shown))
+    if result.layers:
+        layers = {(name, "the layer's own estimate at t0"): enlarged(image) for name, image in result.layers}
+        sections.append("<h2>Layers</h2>" + report_page.grid(layers))
+    if result.attention:
+        maps = {(words, "attention of its layer to these words at the first step"): attention_strip([(words, values)])
+                for words, values in result.attention}
+        sections.append("<h2>Attention</h2>" + report_page.grid(maps))
+    sections.append(report_page.settings(result.config, p))
+    return report_page.page(str(p["name"]), sections)
+
+
+def _guidance(settings: dict) -> str:
+    if settings["kind"] != "vision":
+        return str(settings["kind"])
+    outside = settings["strength"] if settings["outside"] is None else settings["outside"]
+    return f"vision, {settings['delta']} delta, {settings['strength']:g} inside, {outside:g} outside"

@@ -1,0 +1,110 @@
+"""What is said to which layer: captions and negative prompts of `dipir layout`, checked where a prior's language is
+known."""
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from dipir.diffusion.denoiser import Condition, select
+from dipir.errors import ConfigError
+from dipir.image import captions
+from dipir.methods.layout_config import LayoutConfig
+from dipir.scene.regions import Region
+
+_GROUND = re.compile(r"\bon (?:an?|the) (?:(\w+) )?floor\b")
+
+
+class TextPrior(Protocol):
+    """A prior that is told words: :class:`LayoutPrior`, :class:`PretrainedDenoiser`, or a toy of the tests."""
+
+    sigma_min: float
+    sigma_max: float
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor: ...
+    def encode(self, image_disp: Tensor) -> Tensor: ...
+    def decode(self, latent: Tensor) -> Tensor: ...
+    def encode_text(self, prompts: str | Sequence[str]) -> Condition: ...
+    def token_positions(self, prompt: str, phrase: str) -> list[int]: ...
+
+
+@dataclass(frozen=True)
+class Wording:
+    """caption : of the whole picture;  background : of its layer
+    negative : of the whole and of every layer;  background_negative : of that layer
+    negatives : of the regions' layers, in their order"""
+
+    caption: str
+    background: str
+    negative: str
+    background_negative: str
+    negatives: tuple[str, ...]
+
+
+def wording_of(caption: str, regions: Sequence[Region], background: str | None, config: LayoutConfig,
+               grammar: bool) -> Wording:
+    """What was left unsaid is made from what was said: the caption of the whole from those of the regions; the
+    background's from the floor that the caption names (``grammar``), otherwise it is the caption; what the background
+    shall not show from the regions.
+
+    grammar : the prior knows the words of ``image.captions`` only. ConfigError for others, for a region that names
+        nothing, and for regions that the caption does not name.
+    """
+    if grammar:
+        _check_regions(regions)
+    whole = caption if caption.strip() or not regions else _joined(regions, grammar)
+    if background is None:
+        background = _empty_floor(whole) if grammar else whole
+    general = config.sampler.negative
+    objects = [r.caption for r in regions] if config.layers.avoid else []
+    result = Wording(whole, background, general, _list(general, *objects),
+                     tuple(_list(general, r.negative) for r in regions))
+    if grammar:
+        for text in (whole, background, result.background_negative, *result.negatives):
+            captions.words(text)
+        _check_named(whole, regions)
+    return result
+
+
+def _list(*texts: str) -> str:
+    return ", ".join(text.strip() for text in texts if text.strip())
+
+
+def _joined(regions: Sequence[Region], grammar: bool) -> str:
+    if grammar:
+        return captions.caption([thing for r in regions for thing in captions.things(r.caption)])
+    said = [r.caption.strip() for r in regions]
+    return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
+
+
+def _empty_floor(caption: str) -> str:
+    found = _GROUND.search(caption.lower())
+    return captions.caption([], found[1] if found and found[1] in captions.GROUNDS else None)
+
+
+def _check_regions(regions: Sequence[Region]) -> None:
+    for region in regions:
+        if not captions.things(region.caption):
+            raise ConfigError(f"the region '{region.caption[:80]}' names no thing; accepted are captions with one of "
+                              f"{', '.join(captions.SHAPES)}, for instance 'a red cube'.")
+
+
+def _check_named(caption: str, regions: Sequence[Region]) -> None:
+    """ConfigError for regions that the caption does not name; a shape must be in it as often as it has regions."""
+    said = Counter(thing.shape for thing in captions.things(caption))
+    asked = Counter(thing.shape for r in regions for thing in captions.things(r.caption))
+    missing = asked - said
+    if missing:
+        what = ", ".join(f"{count} x {shape}" for shape, count in missing.items())
+        raise ConfigError(f"there are more regions than the caption names: {what} missing in {caption[:200]!r}. "
+                          "Accepted is a caption that names every region's thing; add them, or leave --caption out.")
+
+
+def told(prior: TextPrior, texts: Sequence[str]) -> Condition:
+    """One row for each text; equal texts are encoded once."""
+    distinct = list(dict.fromkeys(texts))
+    return select(prior.encode_text(distinct), [distinct.index(text) for text in texts])

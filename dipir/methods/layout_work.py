@@ -1,0 +1,264 @@
+"""How `dipir layout` makes pictures: the layers of one or several requests as one batch, their shifts, the sampler."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Generator, Tensor
+
+from dipir.arrays import split_seed
+from dipir.diffusion import sampler as samplers
+from dipir.diffusion.denoiser import Condition, GuidedDenoiser, select
+from dipir.diffusion.layout_prior import SIZE, LayoutPrior
+from dipir.diffusion.pretrained import PretrainedDenoiser
+from dipir.diffusion.schedule import karras, ladder
+from dipir.errors import ConfigError, SceneError
+from dipir.fit.loop import Event
+from dipir.guidance import regions as guidance
+from dipir.guidance.layered import Bootstrap, Kept, LayerPlan, Told, sample_layers
+from dipir.image.captions import COLOURS
+from dipir.image.palette import parse_palette
+from dipir.methods.layout_config import LayoutConfig
+from dipir.methods.layout_words import TextPrior, Wording, told
+from dipir.scene.regions import Region, colour_named
+
+OnEvent = Callable[[Event], None]
+_PREVIEW_EVERY = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """The space that a prior works in. height, width : of its pictures in pixels;  shape : (C, h, w) of its states
+    sigmas : (n + 1,) the ladder"""
+
+    height: int
+    width: int
+    shape: tuple[int, int, int]
+    sigmas: Tensor
+
+
+def canvas_of(prior: TextPrior, config: LayoutConfig) -> Canvas:
+    """ConfigError for a size that the prior cannot make."""
+    steps = config.sampler.steps
+    if isinstance(prior, PretrainedDenoiser):
+        own, multiple = prior.network.config.sample_size * prior.factor, prior.factor
+        height, width = config.height or own, config.width or own
+        shape = (4, height // multiple, width // multiple)
+        sigmas = ladder(prior.parts.table.cpu(), steps)
+    else:
+        height, width, multiple = config.height or SIZE, config.width or SIZE, 1
+        if isinstance(prior, LayoutPrior) and (height, width) != (SIZE, SIZE):
+            raise ConfigError(f"width {width}, height {height}: the embedded layout prior makes pictures of {SIZE} x "
+                              f"{SIZE} pixels only. Leave both out, or give a larger model with --prior.")
+        shape, sigmas = (3, height, width), karras(steps, prior.sigma_min, prior.sigma_max)
+    if height % multiple or width % multiple:
+        raise ConfigError(f"width {width}, height {height}: accepted are multiples of {multiple} for this prior.")
+    return Canvas(height, width, shape, sigmas)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One picture to make. wording : what is said;  seed : of its noise
+    masks : (K, 1, h, w) in {0, 1}, the regions in the prior's cells"""
+
+    wording: Wording
+    regions: tuple[Region, ...]
+    masks: Tensor
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One layer. picture : whose, of this seed;  number : 0 = background, else 1 + the region's place in the list
+    mask, weight : (1, h, w), its region and what of it is seen"""
+
+    picture: int
+    seed: int
+    number: int
+    region: Region | None
+    caption: str
+    negative: str
+    mask: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """x : (P, C, h, w) pictures in the prior's space;  rows : the layers, with ``estimates`` (R, C, h, w) of each at t0
+    maps : row -> (h, w) attention of its words;  deltas : row -> (C,)"""
+
+    x: Tensor
+    rows: tuple[Row, ...] = ()
+    estimates: Tensor | None = None
+    maps: dict[int, Tensor] = field(default_factory=dict)
+    deltas: dict[int, Tensor] = field(default_factory=dict)
+
+
+def start_noise(canvas: Canvas, seed: int, layer: int = 0) -> Tensor:
+    """(1, C, h, w) noise of unit variance, made on the CPU so that a seed means the same everywhere. Every picture
+    starts from that of layer 0; only ``paste`` gives layers their own."""
+    generator = Generator().manual_seed(split_seed(seed, "layout noise", layer))
+    return torch.randn(1, *canvas.shape, generator=generator)
+
+
+def sampler_of(config: LayoutConfig, seed: int) -> samplers.Sampler:
+    """The sampler that the settings name."""
+    if config.sampler.kind != "ddim":
+        return {"euler": samplers.euler, "heun": samplers.heun}[config.sampler.kind]
+    generator = Generator().manual_seed(split_seed(seed, "layout ddim"))
+    return partial(samplers.ddim, eta=config.sampler.eta, generator=generator)
+
+
+def guided(prior: TextPrior, scale: float, positive: Sequence[str], negative: Sequence[str]) -> Told:
+    """The prior under classifier-free guidance with its words, a row for each."""
+    condition = told(prior, positive)
+    return Told(prior if scale == 1 else GuidedDenoiser(prior, scale, told(prior, negative)), condition)
+
+
+def seen_weights(asked: Asked, config: LayoutConfig) -> Tensor:
+    """(K + 1, 1, h, w) what is seen of the background and of each region. SceneError for a region that covers no cell,
+    or of which smaller ones leave nothing."""
+    h, w = asked.masks.shape[2:]
+    if not asked.regions:
+        return torch.ones(1, 1, h, w)
+    for region, mask in zip(asked.regions, asked.masks, strict=True):
+        if not bool(mask.any()):
+            raise SceneError(f"region '{region.caption[:60]}' is smaller than one of the {w} x {h} cells that the "
+                             "prior works in. Make it larger.")
+    soft = guidance.softened(asked.masks, config.layers.edge)
+    weigh = guidance.weights_mean if config.guidance.kind == "multidiffusion" else guidance.weights_over
+    weights = weigh(soft)
+    for region, weight in zip(asked.regions, weights[1:], strict=True):
+        if not bool((weight > 0).any()):
+            raise SceneError(f"region '{region.caption[:60]}' is hidden by smaller ones, which lie above it (of equal "
+                             "ones the later). Leave it out, or move it.")
+    return weights
+
+
+def rows_of(pictures: Sequence[Asked], weights: Sequence[Tensor], kept: bool) -> tuple[Row, ...]:
+    """The layers of all pictures. A background of which nothing is seen, or that is ``kept``, is none; a picture
+    without regions has one that is told the caption of the whole, so that layers or not are the same for it."""
+    rows = []
+    for p, (asked, seen) in enumerate(zip(pictures, weights, strict=True)):
+        said = asked.wording
+        if not kept and bool((seen[0] > 0).any()):
+            words = ((said.background, said.background_negative) if asked.regions else (said.caption, said.negative))
+            rows.append(Row(p, asked.seed, 0, None, *words, torch.ones_like(seen[0]), seen[0]))
+        rows += [Row(p, asked.seed, k + 1, region, region.caption, said.negatives[k], asked.masks[k], seen[k + 1])
+                 for k, region in enumerate(asked.regions)]
+    return tuple(rows)
+
+
+def generate(prior: TextPrior, canvas: Canvas, config: LayoutConfig, pictures: Sequence[Asked], *,
+             kept: Kept | None = None, start: Tensor | None = None, on_event: OnEvent | None = None) -> Made:
+    """The pictures, all at once. kept, start : of edited pictures: what stays, and (P, C, h, w) at the highest level.
+    Raises SceneError, PriorError."""
+    scale, said = config.sampler.scale, [p.wording for p in pictures]
+    whole = guided(prior, scale, [w.caption for w in said], [w.negative for w in said])
+    device = _device(whole.condition)
+    weights = [seen_weights(p, config) for p in pictures]
+    rows, steps = rows_of(pictures, weights, kept is not None), config.layered_steps
+    sigmas, top = canvas.sigmas, canvas.sigmas[0]
+    if start is None:
+        start = torch.cat([start_noise(canvas, p.seed) for p in pictures]) * top
+    start, sampler = start.to(device), sampler_of(config, pictures[0].seed)
+    on_step = None if on_event is None else _Reporter(prior, on_event)
+    if all(r.region is None for r in rows) or (steps == 0 and not config.attention):
+        x, _ = sample_layers(whole, whole, start, sigmas, LayerPlan(torch.zeros(0).long(), torch.zeros(0), kept=kept),
+                             sampler, on_step)
+        return Made(x)
+    layers = guided(prior, scale, [r.caption for r in rows], [r.negative for r in rows])
+    owner = torch.tensor([r.picture for r in rows], device=device)
+    own = _own_starts(canvas, rows, config, device)
+    deltas, maps = find_deltas(prior, rows, layers.condition, start[owner] if own is None else own, top, config)
+    plan = LayerPlan(owner, torch.stack([r.weight for r in rows]).to(device), find_shift(rows, deltas, canvas, config),
+                     steps, config.guidance.steps or steps, config.layers.composition == "per_step"
+                     and config.guidance.kind != "paste", kept, _bootstrap(prior, rows, config, device))
+    x, estimates = sample_layers(layers, whole, start, sigmas, plan, sampler, on_step, own)
+    return Made(x, rows, estimates if steps else None, maps, deltas)
+
+
+def _device(condition: Condition) -> torch.device:
+    return next(v.device for v in vars(condition).values() if v is not None)
+
+
+def _own_starts(canvas: Canvas, rows: Sequence[Row], config: LayoutConfig, device: torch.device) -> Tensor | None:
+    if config.guidance.kind != "paste":
+        return None
+    noises = [start_noise(canvas, r.seed, r.number) for r in rows]
+    return (torch.cat(noises) * canvas.sigmas[0]).to(device)
+
+
+# ------------------------------------------------------------------------------------------------------------- guidance
+def find_deltas(prior: TextPrior, rows: Sequence[Row], condition: Condition, starts: Tensor, sigma: Tensor,
+                config: LayoutConfig) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """({row: (C,) delta before its strength}, {row: (h, w) attention}) of the rows that are regions."""
+    which = [k for k, row in enumerate(rows) if row.region is not None]
+    settings = config.guidance
+    vision = settings.kind == "vision" and max(settings.strength, settings.outside or 0) > 0
+    dynamic = vision and settings.delta != "constant"
+    maps, deltas = {}, {}
+    if config.attention or dynamic:
+        positions = [prior.token_positions(rows[k].caption, rows[k].region.words) for k in which]
+        taken = guidance.word_maps(prior, starts[which], sigma.to(starts).expand(len(which)),
+                                   select(condition, which), positions)
+        maps = dict(zip(which, taken, strict=True))
+    if dynamic:
+        z = starts[which] / guidance.spread(sigma.to(starts))
+        masks = torch.stack([rows[k].mask for k in which]).to(starts)
+        chosen = guidance.top_cells(taken, settings.top, masks if settings.within else None)
+        found = (guidance.dynamic_delta(z, chosen) if settings.delta == "dynamic"
+                 else guidance.seen_delta(prior, z, chosen))
+        deltas = dict(zip(which, found, strict=True))
+    elif vision:
+        colours = torch.tensor([colour_of(rows[k], settings.colour) for k in which], device=starts.device)
+        deltas = dict(zip(which, guidance.constant_delta(prior, colours), strict=True))
+    return deltas, maps
+
+
+def colour_of(row: Row, colour: str) -> tuple[float, float, float]:
+    """Display values of the constant delta: the region's own colour, that of the settings, or ("words") the one that
+    its caption names; one of ``COLOURS`` by the seed when it names none."""
+    if row.region.colour or colour != "words":
+        return colour_named(row.region.colour or colour)
+    try:
+        return parse_palette(row.caption).colours[0]
+    except ConfigError:
+        return tuple(COLOURS.values())[split_seed(row.seed, "layout colour", row.number) % len(COLOURS)]
+
+
+def find_shift(rows: Sequence[Row], deltas: dict[int, Tensor], canvas: Canvas, config: LayoutConfig) -> Tensor | None:
+    """(R, C, h, w) xi of every layer, 0 for backgrounds; None without deltas."""
+    if not deltas:
+        return None
+    none = torch.zeros_like(next(iter(deltas.values())))
+    every = torch.stack([deltas.get(k, none) for k in range(len(rows))])
+    masks = torch.stack([row.mask for row in rows]).to(every)
+    return guidance.shift(masks, every, config.guidance.strength, config.guidance.outside)
+
+
+def _bootstrap(prior: TextPrior, rows: Sequence[Row], config: LayoutConfig, device: torch.device) -> Bootstrap | None:
+    """The colours are drawn at random for every layer, as Bar-Tal et al. do."""
+    steps = round(config.guidance.bootstrap * config.sampler.steps)
+    if config.guidance.kind != "multidiffusion" or steps == 0:
+        return None
+    seeds = [split_seed(r.seed, "layout bootstrap", r.number) for r in rows]
+    colours = torch.stack([torch.rand(3, generator=Generator().manual_seed(seed)) for seed in seeds])
+    return Bootstrap(steps, torch.stack([r.mask for r in rows]),
+                     guidance.constant_delta(prior, colours.to(device))[:, :, None, None])
+
+
+class _Reporter:
+    """Steps of the sampler as events, every tenth with a preview of the first picture."""
+
+    def __init__(self, prior: TextPrior, on_event: OnEvent) -> None:
+        self._prior, self._on_event, self._began = prior, on_event, time.monotonic()
+
+    def __call__(self, step: samplers.SamplerStep) -> None:
+        left = (time.monotonic() - self._began) / step.index * (step.steps - step.index)
+        shown = step.index % _PREVIEW_EVERY == 0 or step.index == step.steps
+        images = {"composite": self._prior.decode(step.denoised[:1]).float().cpu()} if shown else {}
+        self._on_event(Event("layout", step.index, step.steps, left, {"sigma": step.sigma}, images))

@@ -1,0 +1,208 @@
+"""Where something shall stand in a picture: boxes and masks, as typed, as files, and the scene files of ``dipir
+layout``."""
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from dipir import config
+from dipir.arrays import Image, Mask
+from dipir.errors import ConfigError, ImageError, SceneError, raise_all
+from dipir.image.palette import Colour, parse_palette
+
+Box = tuple[float, float, float, float]
+_BOX = "four numbers x0,y0,x1,y1 from 0 to 1 from the top left, x0 < x1 and y0 < y1"
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """One thing and its place: a box or a mask, not both.
+
+    caption : of this thing alone, for example "a red cube"
+    box : x0, y0, x1, y1 in [0, 1] from the top left
+    mask : (1, 1, H, W) in [0, 1], 1 = the thing
+    negative : what it shall not look like;  colour : of its constant delta ("dark blue", "#4080ff"), "" = the settings'
+    SceneError for a box outside of the picture or empty, for an empty mask, and without a caption.
+    """
+
+    caption: str
+    box: Box | None = None
+    mask: Mask | None = None
+    negative: str = ""
+    colour: str = ""
+
+    def __post_init__(self) -> None:
+        name = f"region '{self.caption[:60]}'"
+        if not self.caption.strip():
+            raise SceneError("a region has no caption; accepted are words such as 'a red cube'. Say what stands there.")
+        if (self.box is None) == (self.mask is None):
+            raise SceneError(f"{name}: give a box or a mask, one of them.")
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            if not all(map(math.isfinite, self.box)) or not (0 <= x0 <= 1 and 0 <= x1 <= 1 and 0 <= y0 <= 1
+                                                             and 0 <= y1 <= 1):
+                raise SceneError(f"{name}: the box {_show(self.box)} reaches outside of the picture; accepted are "
+                                 f"{_BOX}. Pixels: divide them by the picture's width and height.")
+            if not (x0 < x1 and y0 < y1):
+                raise SceneError(f"{name}: the box {_show(self.box)} is empty; accepted are {_BOX}.")
+        elif not bool(torch.isfinite(self.mask).all()) or float(self.mask.max()) <= 0.5:
+            raise SceneError(f"{name}: its mask is black everywhere; accepted is a mask that is white where the thing "
+                             "shall be. Invert it, or give a box.")
+        if self.colour:
+            colour_named(self.colour)
+
+    @property
+    def words(self) -> str:
+        """The caption without its article: what attention is looked at for."""
+        return re.sub(r"^(a|an|the)\s+", "", self.caption.strip(), flags=re.IGNORECASE)
+
+    @property
+    def slug(self) -> str:
+        """The words as part of a file's name."""
+        return re.sub(r"[^a-z0-9]+", "_", self.words.lower()).strip("_")[:40] or "region"
+
+    def cover(self, height: int, width: int) -> Mask:
+        """(1, 1, height, width) in {0, 1}: the pixels whose centre is in the box, or that the mask covers by half."""
+        if self.box is not None:
+            return box_mask(self.box, height, width)
+        return reduced(self.mask, height, width)
+
+    def bounds(self) -> Box:
+        """The box, or the box around the mask."""
+        if self.box is not None:
+            return self.box
+        rows, columns = ((self.mask[0, 0] > 0.5).any(axis).nonzero()[:, 0] for axis in (1, 0))
+        height, width = self.mask.shape[2:]
+        return (int(columns[0]) / width, int(rows[0]) / height, (int(columns[-1]) + 1) / width,
+                (int(rows[-1]) + 1) / height)
+
+
+def _show(box: Box) -> str:
+    return ",".join(f"{v:g}" for v in box)
+
+
+def box_mask(box: Box, height: int, width: int) -> Mask:
+    """(1, 1, height, width), 1 in the pixels whose centre lies in the box (left and upper edge belong to it)."""
+    x0, y0, x1, y1 = box
+    x, y = (torch.arange(width) + 0.5) / width, (torch.arange(height) + 0.5) / height
+    inside = ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))[None]
+    return inside.float()[None, None]
+
+
+def reduced(mask: Tensor, height: int, width: int) -> Tensor:
+    """(K, 1, H, W) in [0, 1] -> (K, 1, height, width) in {0, 1}: covered by half or more."""
+    return (interpolate(mask.float(), (height, width), mode="area") >= 0.5).float()
+
+
+def colour_named(text: str) -> Colour:
+    """The one colour that a text names, display values. ConfigError for none, several or an unknown one."""
+    palette = parse_palette(text)
+    if len(palette.colours) != 1:
+        raise ConfigError(f"'{text[:80]}' names {len(palette.colours)} colours; accepted is one. Choose one of them.")
+    return palette.colours[0]
+
+
+# ---------------------------------------------------------------------------------------------------- as they are typed
+def parse_box(text: str) -> Region:
+    """The region of ``"a red cube: 0.1,0.5,0.4,0.9"``. SceneError for anything else."""
+    caption, colon, numbers = text.rpartition(":")
+    try:
+        box = tuple(float(word) for word in numbers.split(","))
+    except ValueError:
+        box = ()
+    if not colon or len(box) != 4:
+        raise SceneError(f"box '{text[:100]}': accepted is a caption, a colon and {_BOX}, for instance "
+                         "\"a red cube: 0.1,0.5,0.4,0.9\".")
+    return Region(caption.strip(), box)
+
+
+def parse_mask(text: str) -> Region:
+    """The region of ``"a dog: dog.png"``. SceneError for other texts, ImageError for a file that cannot be used."""
+    caption, colon, path = text.partition(":")
+    if not colon or not path.strip():
+        raise SceneError(f"mask '{text[:100]}': accepted is a caption, a colon and an image file, for instance "
+                         "\"a dog: dog.png\".")
+    return Region(caption.strip(), mask=read_region_mask(path.strip()))
+
+
+def read_region_mask(path: str | Path) -> Mask:
+    """(1, 1, H, W), the mean of the channels of an image file: white = the thing. ImageError when it cannot be read."""
+    from dipir.image.files import read_image
+
+    return read_image(Path(path).expanduser()).pixels.mean(1, keepdim=True).clamp(0, 1)
+
+
+def read_picture(path: str | Path) -> Image:
+    """(1, 3, H, W) display values of the picture to edit. ImageError when it cannot be read."""
+    from dipir.scene.plate import read_plate
+
+    return read_plate(Path(path).expanduser()).disp
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+@dataclass(frozen=True)
+class RegionSpec:
+    """A region in a file: caption, box or mask file, negative, colour (see :class:`Region`)."""
+
+    caption: str
+    box: tuple[float, float, float, float] | None = None
+    mask: Path | None = None
+    negative: str = ""
+    colour: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.box is None) == (self.mask is None):
+            raise SceneError(f"region '{self.caption[:60]}': give a box or a mask, one of them.")
+        if self.box is not None:
+            self.region()
+
+    def region(self) -> Region:
+        """The region, its mask read. SceneError, ImageError."""
+        mask = None if self.mask is None else read_region_mask(self.mask)
+        return Region(self.caption, self.box, mask, self.negative, self.colour)
+
+
+@dataclass(frozen=True)
+class LayoutFile:
+    """A scene file of ``dipir layout``.
+
+    caption : of the whole picture, "" = made of the regions';  regions : what stands where
+    background : caption of the background's layer, None = made from the caption
+    edit : the picture to edit, None = a new picture;  source : what that picture shows;  name : of the out folder
+    """
+
+    caption: str = ""
+    regions: tuple[RegionSpec, ...] = ()
+    background: str | None = None
+    edit: Path | None = None
+    source: str = ""
+    name: str = "layout"
+
+
+def load_layout(path: str | Path) -> LayoutFile:
+    """Read such a file; relative paths become relative to its folder. SceneError with every problem, ConfigError when
+    it is no YAML mapping."""
+    path = Path(path)
+    data = {"name": path.stem, **config.load_yaml(path)}
+    regions = data.get("regions")
+    if isinstance(regions, list):
+        data["regions"] = [_located(r, "mask", path.parent) for r in regions]
+    file, problems = config.check(LayoutFile, _located(data, "edit", path.parent))
+    raise_all(SceneError, str(path), problems)
+    missing = [file.edit, *(spec.mask for spec in file.regions)]
+    raise_all(ImageError, str(path), [f"no such file: {f}" for f in missing if f is not None and not f.is_file()])
+    return file
+
+
+def _located(data: object, key: str, folder: Path) -> object:
+    """A copy of a mapping with the path under ``key`` joined to ``folder``; anything else as it is."""
+    if not isinstance(data, dict) or not isinstance(data.get(key), str) or not data[key].strip():
+        return data
+    return {**data, key: folder / os.path.expanduser(data[key])}

@@ -1,0 +1,66 @@
+"""What is said to which layer."""
+from __future__ import annotations
+
+import pytest
+
+from dipir.errors import ConfigError
+from dipir.methods.layout_config import LayerSettings, LayoutConfig, LayoutSampler
+from dipir.methods.layout_words import told, wording_of
+from dipir.scene.regions import Region
+from tests.support.toy_layout import ColourToy
+
+CUBE, MUG = Region("a red cube", (0, 0, 0.5, 1)), Region("a mug", (0.5, 0, 1, 1), negative="a chair")
+CONFIG = LayoutConfig()
+
+
+def test_what_is_unsaid_is_made_from_what_is_said():
+    got = wording_of("", [CUBE, MUG], None, CONFIG, grammar=True)
+    assert (got.caption, got.background) == ("a red cube and a mug", "an empty floor")
+    assert (got.background_negative, got.negatives) == ("a red cube, a mug", ("", "a chair"))
+    free = wording_of("", [CUBE, MUG, CUBE], None, CONFIG, grammar=False)
+    assert free.caption == free.background == "a red cube, a mug and a red cube"
+
+
+@pytest.mark.parametrize("caption, background", [
+    ("a red cube and a mug on a grey floor", "an empty grey floor"),
+    ("a red cube and a mug on an orange floor", "an empty orange floor"), ("a red cube, a mug", "an empty floor"),
+    ("a mug and a red cube on the floor", "an empty floor")])
+def test_the_background_is_the_floor_of_the_caption(caption, background):
+    assert wording_of(caption, [CUBE, MUG], None, CONFIG, grammar=True).background == background
+
+
+def test_what_is_said_stays():
+    got = wording_of("a mug and a cube", [CUBE, MUG], "an empty white floor", CONFIG, grammar=True)
+    assert (got.caption, got.background) == ("a mug and a cube", "an empty white floor")
+
+
+def test_negatives_are_general_and_their_own():
+    config = LayoutConfig(sampler=LayoutSampler(negative="a torus"), layers=LayerSettings(avoid=False))
+    got = wording_of("", [CUBE, MUG], None, config, grammar=True)
+    assert (got.negative, got.background_negative) == ("a torus", "a torus")
+    assert got.negatives == ("a torus", "a torus, a chair")
+
+
+@pytest.mark.parametrize("caption, regions, background, text", [
+    ("a red cbue", [], None, "Did you mean 'cube'"), ("a red cube", [Region("a dog", (0, 0, 1, 1))], None, "dog"),
+    ("a red cube", [CUBE, CUBE], None, "more regions than the caption names: 1 x cube"),
+    ("a red cube", [CUBE, MUG], None, "1 x mug"), ("a mug", [Region("a floor", (0, 0, 1, 1))], None, "names no thing"),
+    ("a red cube", [CUBE], "a meadow", "meadow"),
+    ("a red cube", [Region("a red cube", (0, 0, 1, 1), negative="ugly")], None, "ugly")])
+def test_the_embedded_priors_language_is_checked(caption, regions, background, text):
+    with pytest.raises(ConfigError, match=text):
+        wording_of(caption, regions, background, CONFIG, grammar=True)
+    wording_of(caption, regions, background, CONFIG, grammar=False)
+
+
+def test_equal_texts_are_encoded_once():
+    asked = []
+
+    class Counting:
+        def encode_text(self, prompts):
+            asked.extend(prompts)
+            return ColourToy().encode_text(prompts)
+
+    rows = told(Counting(), ["a red cube", "a mug", "a red cube"]).planes
+    assert asked == ["a red cube", "a mug"] and rows.shape[0] == 3
+    assert rows[0].tolist() == rows[2].tolist() != rows[1].tolist()

@@ -1,0 +1,46 @@
+"""A prior with words whose answers are known: every caption is a Gaussian around one flat colour."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+from dipir.diffusion.denoiser import AbstractDenoiser, Condition
+from dipir.diffusion.toy import GaussianDenoiser
+from dipir.image.captions import COLOURS
+
+GREY = (0.5, 0.5, 0.5)
+
+
+@final
+class ColourToy(AbstractDenoiser):
+    """Pixel space, display values 2 x - 1. A caption is N(the colour of its first colour word, grey without one;
+    std^2). ``calls`` keeps the batch size of every call."""
+
+    sigma_min, sigma_max = 0.02, 40.0
+    hash = "toy"
+
+    def __init__(self, std: float = 0.2, size: int = 8) -> None:
+        self.toy = GaussianDenoiser(torch.zeros(3, size, size), std)
+        self.calls: list[int] = []
+
+    def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        self.calls.append(len(x))
+        return self.toy(x, sigma, condition)
+
+    def encode(self, image_disp: Tensor) -> Tensor:
+        return 2 * image_disp - 1
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return ((latent + 1) / 2).clamp(0, 1)
+
+    def encode_text(self, prompts: str | Sequence[str]) -> Condition:
+        prompts = [prompts] if isinstance(prompts, str) else prompts
+        colours = [next((COLOURS[w] for w in p.split() if w in COLOURS), GREY) for p in prompts]
+        return Condition(planes=self.encode(torch.tensor(colours))[:, :, None, None])
+
+    def token_positions(self, prompt: str, phrase: str) -> list[int]:
+        words = prompt.split()
+        return [k for k, word in enumerate(words) if word in phrase.split()]
