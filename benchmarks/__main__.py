@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from dipir.errors import DipirError, nearest
 
-NAMES = ("insert", "spheres", "speed", "plates", "composites", "environments", "relight", "rti")
+NAMES = ("insert", "spheres", "speed", "plates", "composites", "environments", "relight", "rti", "layout")
 
 
 def main(arguments: Sequence[str]) -> int:
