@@ -1,9 +1,10 @@
 """Layouts that were asked for against what was made: overlap, attributes, leakage, text and quality, judged by a
-detector trained on rendered truth; guided, unguided and the older ways in one run; what settings do; what regions cost.
-Protocol and measures: docs/bench-layout.md.
+detector trained on rendered truth; guided, unguided and the older ways in one run; what settings do; things put into
+given pictures; what regions cost. Protocol and measures: docs/bench-layout.md.
 
-usage: python -m benchmarks layout [--cases 500] [--ablation-cases 150] [--parts methods,strength,t0,composition,speed]
-                                   [--regions box|mask] [--set KEY=VALUE] [--workers 2] [--out DIR]
+usage: python -m benchmarks layout [--parts methods,strength,t0,composition,edit,speed] [--cases 500]
+                                   [--ablation-cases 150] [--edit-cases 120] [--regions box|mask] [--tuning]
+                                   [--set KEY=VALUE] [--workers 2] [--out DIR]
 """
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ from benchmarks import layout_measures as measures
 from benchmarks import layout_run as runs
 from benchmarks.common import compact, machine, write
 from benchmarks.layout_cases import Case
+from benchmarks.layout_edits import KINDS, EditCase, edit_cases, edit_methods, figures, judged
 from benchmarks.layout_figures import contact_sheets, curves, plotter, times
 from benchmarks.layout_measures import Cloud, Judged
 from benchmarks.layout_table import table
@@ -38,9 +40,11 @@ from dipir.methods.layout_config import LayoutConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "images"
-PARTS = (*runs.PARTS, "speed")
+PARTS = (*runs.PARTS, "edit", "speed")
 REFERENCE = 2000
 """Rendered pictures that the Frechet distance compares with."""
+TUNING = 1
+"""Seed of the cases by which settings are chosen."""
 COMPARED = (("dynamic", "none"), ("dynamic", "multidiffusion"), ("dynamic", "paste"), ("dynamic", "constant"),
             ("constant", "none"), ("constant", "multidiffusion"))
 
@@ -120,6 +124,23 @@ def judged_jobs(jobs: Sequence[runs.Job], all_cases: Sequence[Case], judge: Judg
     return entries
 
 
+def edited(all_cases: Sequence[EditCase], a: argparse.Namespace, prior_hash: str,
+           judge: Judge) -> tuple[dict, list[Path]]:
+    """({method: settings, figures, errors, the same of each kind, seconds a picture}, contact sheets) of the edits."""
+    columns, out = {"before": torch.cat([c.before for c in all_cases])}, {}
+    jobs = [runs.job_of(m, runs.config_of(m, a.set, a.prior), a.edit_cases, a.out, prior_hash)
+            for m in edit_methods()]
+    runs.run(jobs, all_cases, a.workers, on_event=show)
+    for job in jobs:
+        name = job.method.name
+        columns[name], seconds = runs.pictures(job, all_cases)
+        rows = [judged(*row) for row in zip(all_cases, judge.look(columns[name])[0], columns[name], strict=True)]
+        kinds = {kind: figures([r for r, c in zip(rows, all_cases, strict=True) if c.kind == kind])
+                 for kind in KINDS}
+        out[name] = {"settings": list(job.method.settings), **figures(rows), "kinds": kinds, "seconds": seconds}
+    return out, contact_sheets(a.out, "edits", all_cases, columns, a.sheet)
+
+
 def report(jobs: Sequence[runs.Job], entries: Mapping[str, Mapping], truth: Mapping) -> dict:
     """The parts of the results that say something of methods."""
     plain = lambda e: {k: e[k] for k in ("settings", "figures", "error", "regions", "seconds") if k in e}
@@ -159,11 +180,14 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks layout", description=__doc__.split("\n\n")[0])
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--ablation-cases", type=int, default=150, help="of these, for the other parts than methods")
+    parser.add_argument("--edit-cases", type=int, default=120)
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--speed", action="store_true", help="the part speed only")
     parser.add_argument("--methods", help="of the part methods only these")
     parser.add_argument("--add", action="append", default=[], metavar="NAME:KEY=VALUE,...", help="one more method")
     parser.add_argument("--regions", choices=sets.KINDS, default="box")
+    parser.add_argument("--tuning", action="store_true", help="cases like training scenes instead of held-out ones: to "
+                        "choose settings by")
     parser.add_argument("--prior", default="embedded", help="weights of a layout prior")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="settings of every method")
     parser.add_argument("--workers", type=int, default=1, help="processes, of one thread each")
@@ -181,7 +205,8 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     unknown = [p for p in a.parts if p not in PARTS]
     if unknown or not a.parts:
         raise ConfigError(f"--parts: accepted are {', '.join(PARTS)}.{nearest(unknown[0], PARTS) if unknown else ''}")
-    least = {"cases": 4, "ablation_cases": 4, "workers": 1, "scenes": 1, "held_out": 1, "steps": 1, "draws": 2}
+    least = {"cases": 4, "ablation_cases": 4, "edit_cases": 2, "workers": 1, "scenes": 1, "held_out": 1, "steps": 1,
+             "draws": 2}
     if wrong := [f"--{k.replace('_', '-')} {getattr(a, k)}" for k, n in least.items() if getattr(a, k) < n]:
         raise ConfigError(f"{', '.join(wrong)}: accepted are at least "
                           + ", ".join(f"{n} {k.replace('_', ' ')}" for k, n in least.items()) + ".")
@@ -190,7 +215,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def chosen(a: argparse.Namespace) -> list[runs.Method]:
     """The methods of the parts that were asked for. ConfigError for unknown ones."""
-    listed = runs.methods([p for p in a.parts if p != "speed"], a.add)
+    listed = runs.methods([p for p in a.parts if p in runs.PARTS], a.add)
     if not a.methods:
         return listed
     kept, known = a.methods.split(","), [m.name for m in listed if m.part == "methods"]
@@ -211,19 +236,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
                           "nothing but what such a prior draws.")
     plotter()
     prior, few, load = find_prior(base), min(a.ablation_cases, a.cases), os.getloadavg()[0]
-    held_out = sets.held_out(a.held_out, a.workers)
-    all_cases = sets.cases(a.cases, held_out, a.regions)
+    seed, scenes = (TUNING, sets.training_scenes) if a.tuning else (sets.SEED, sets.held_out)
+    held_out = scenes(a.held_out, a.workers)
+    all_cases = sets.cases(a.cases, held_out, a.regions, seed)
     a.out.mkdir(parents=True, exist_ok=True)
     data = {"schema": "dipir.bench.layout.1", "command": "python -m benchmarks layout " + " ".join(arguments or ()),
             "machine": machine(), "prior": prior.hash, "sampler": f"{base.sampler.kind}, {base.sampler.steps} steps, "
             f"scale {base.sampler.scale:g}", "settings": to_dict(base),
-            "cases": {"count": a.cases, "ablation": few, "regions": a.regions, "seed": sets.SEED,
+            "cases": {"count": a.cases, "ablation": few, "regions": a.regions, "seed": seed,
                       "digest": sets.digest(all_cases)},
-            "detector": {}, "methods": {}, "differences": {}, "ablations": {},
+            "detector": {}, "methods": {}, "differences": {}, "ablations": {}, "edits": {},
             "speed": {**speed(prior, base, all_cases), "load": load} if "speed" in a.parts else {}}
     entries: dict[str, dict] = {}
     files = []
-    if listed:
+    if listed or "edit" in a.parts:
         jobs = [runs.job_of(m, configs[m.name], a.cases if m.part == "methods" else few, a.out, prior.hash)
                 for m in listed]
         training = sets.training_scenes(a.scenes, a.workers)
@@ -238,6 +264,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                               "accuracy": detector.accuracy(net, held_out), "spread": judge.truth.spread},
                  **report(jobs, entries, truth)}
         files = contact_sheets(a.out, "truth", true_cases, {"truth": images}, a.sheet, {"truth": seen})
+        if "edit" in a.parts:
+            data["edits"], made = edited(edit_cases(a.edit_cases, held_out, seed), a, prior.hash, judge)
+            files += made
         files += pictures(a.out, jobs, entries, all_cases, data, a.sheet)
     finish(a, data, {name: entry["rows"] for name, entry in entries.items()}, files)
     return 0
@@ -252,7 +281,7 @@ def finish(a: argparse.Namespace, data: dict, rows: dict, files: Sequence[Path])
     atomic_write_text(a.out / "rows.json", compact(rows))
     atomic_write_text(a.out / "table.md", table(data))
     whole = set(a.parts) == set(PARTS) and not a.methods
-    if a.scratch or (a.name == "layout" and not whole):
+    if a.scratch or a.tuning or (a.name == "layout" and not whole):
         print(table(data))
     else:
         write(a.name, data, table(data))

@@ -94,8 +94,8 @@ def counts(data: LayoutSet) -> Tensor:
 
 
 # ------------------------------------------------------------------------------------------------------------- cases
-def cases(count: int, data: LayoutSet, kind: str = "box") -> list[Case]:
-    """Cases 0 ... count - 1, with 1, 2, 3, 4, 1, ... regions. Each depends on its number, ``data`` and ``kind`` alone.
+def cases(count: int, data: LayoutSet, kind: str = "box", seed: int = SEED) -> list[Case]:
+    """Cases 0 ... count - 1, with 1, 2, 3, 4, 1, ... regions. Each depends on its number and the other arguments.
 
     Of a ``box`` case shapes are drawn at random; each box has the size of a thing of that shape and the place of a
     thing, both of held-out scenes with as many things, changed by up to 10 % and 3 % of the picture. A ``mask`` case
@@ -103,18 +103,18 @@ def cases(count: int, data: LayoutSet, kind: str = "box") -> list[Case]:
     """
     if count < 1 or kind not in KINDS:
         raise ConfigError(f"{count} cases of kind '{kind}' were asked for; accepted are 1 or more, of {KINDS}.")
-    pools = [_pool(data, n) for n in range(1, MOST + 1)]
+    pools = [pool_of(data, n) for n in range(1, MOST + 1)]
     made = []
     for number in range(count):
         n = number % MOST + 1
-        rng = np.random.default_rng(split_seed(SEED, "layout case", kind, number))
+        rng = np.random.default_rng(split_seed(seed, "layout case", kind, number))
         shapes, boxes, masks = (_boxes(rng, pools[n - 1]) if kind == "box" else _masks(rng, data, pools[n - 1]))
         colours = rng.permutation(list(COLOURS))
         grounds = [g for g in GROUNDS if g not in colours[:n]]
         ground = str(rng.choice(grounds)) if rng.random() < GROUND_SAID else None
         words = [str(rng.choice(MATERIALS)) if rng.random() < MATERIAL_SAID else None for _ in range(n)]
         things = tuple(Thing(SHAPES[s], str(c), m) for s, c, m in zip(shapes, colours, words, strict=False))
-        made.append(Case(number, things, boxes, ground, masks, split_seed(SEED, "layout noise", number)))
+        made.append(Case(number, things, boxes, ground, masks, split_seed(seed, "layout noise", number)))
     return made
 
 
@@ -128,8 +128,8 @@ class _Pool:
     box: np.ndarray
 
 
-def _pool(data: LayoutSet, count: int) -> _Pool:
-    """ConfigError when there are no such scenes."""
+def pool_of(data: LayoutSet, count: int) -> _Pool:
+    """All things of the scenes that have ``count`` of them. ConfigError when there are no such scenes."""
     scenes = (counts(data) == count).nonzero()[:, 0]
     if not len(scenes):
         raise ConfigError(f"none of the {len(data)} held-out scenes has {count} things; use more of them.")
@@ -142,11 +142,8 @@ def _boxes(rng: np.random.Generator, pool: _Pool) -> tuple[list[int], tuple[Box,
     for _ in range(_TURNS):
         shapes, boxes = [int(s) for s in rng.integers(len(SHAPES), size=pool.count)], []
         for shape in shapes:
-            like = np.flatnonzero(pool.shape == shape)
             for _ in range(_TRIES):
-                of_size, of_place = (pool.box[rng.choice(which)] for which in (
-                    like if len(like) else np.arange(len(pool.shape)), np.arange(len(pool.shape))))
-                box = _placed(rng, of_size, of_place)
+                box = placed(rng, pool, shape)
                 if box is not None and all(shared(box, other) <= OVERLAP for other in boxes):
                     boxes.append(box)
                     break
@@ -157,9 +154,11 @@ def _boxes(rng: np.random.Generator, pool: _Pool) -> tuple[list[int], tuple[Box,
     raise ConfigError(f"found no places for {pool.count} boxes; use more held-out scenes.")
 
 
-def _placed(rng: np.random.Generator, of_size: np.ndarray, of_place: np.ndarray) -> Box | None:
-    """A box of about that size that stands, by the middle of its lower edge, about there; None when it leaves the
-    picture."""
+def placed(rng: np.random.Generator, pool: _Pool, shape: int) -> Box | None:
+    """A box of about the size of one of the pool's things of that shape that stands, by the middle of its lower edge,
+    about where one of its things does; None when it leaves the picture."""
+    like, every = np.flatnonzero(pool.shape == shape), np.arange(len(pool.shape))
+    of_size, of_place = (pool.box[rng.choice(which)] for which in (like if len(like) else every, every))
     wide, high = (of_size[2:] - of_size[:2]) * (1 + rng.uniform(-_RESIZED, _RESIZED, 2))
     x, bottom = (of_place[0] + of_place[2]) / 2 + rng.uniform(-_MOVED, _MOVED), of_place[3] + rng.uniform(
         -_MOVED, _MOVED)

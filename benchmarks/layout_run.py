@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CODE = ("arrays.py", "image/captions.py", "nets/text_unet.py", "nets/blocks.py", "diffusion/denoiser.py",
         "diffusion/layout_prior.py", "diffusion/sampler.py", "diffusion/schedule.py", "diffusion/attention.py",
         "guidance/regions.py", "guidance/layered.py", "scene/regions.py", "methods/layout.py",
-        "methods/layout_words.py", "methods/layout_work.py")
+        "methods/layout_edit.py", "methods/layout_words.py", "methods/layout_work.py")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ NAMES = {"iou": "IoU", "iou_any": "IoU, any shape", "ap": "AP", "ap50": "AP50", 
          "colour_right": "colour", "attributes": "attributes", "material_right": "material", "leakage": "leakage",
          "leakage_things": "on things", "text": "text", "frechet": "Frechet", "quality": "quality",
          "image_score": "image score", "align_score": "align score"}
+_EDITS = {"iou": "IoU", "placed": "IoU at least 1/2", "class_right": "class", "colour_right": "colour",
+          "attributes": "attributes", "old_colour": "old colour left", "kept": "outside bit for bit"}
 _FEW = ("iou", "ap50", "attributes", "leakage", "text", "frechet", "image_score", "align_score")
 _WITH_ERROR = ("iou", "ap50", "image_score", "align_score")
 
@@ -32,7 +34,7 @@ def table(data: Mapping) -> str:
         if data["ablations"].get(part):
             text += (f"\n**{title}.** Over the first {cases['ablation']} cases (Frechet distances are larger over "
                      "fewer).\n\n" + _figures_table(data["ablations"][part], _FEW))
-    return text + _speed_table(data["speed"]) + _detector(data["detector"])
+    return text + _edits(data["edits"]) + _speed_table(data["speed"]) + _detector(data["detector"])
 
 
 def _differences(entries: Mapping[str, Mapping]) -> str:
@@ -58,6 +60,20 @@ def _by_regions(entries: Mapping[str, Mapping]) -> str:
         "iou", "ap50", "attributes", "leakage"))
     return markdown([["method", *several], *([name, *(cell(e["regions"][n]) for n in several)]
                                              for name, e in entries.items())])
+
+
+def _edits(entries: Mapping[str, Mapping]) -> str:
+    if not entries:
+        return ""
+    share = lambda f, k, digits=2: f"{f[k]:.{digits}f}" if np.isfinite(f[k]) else "-"
+    rows = [["method", *_EDITS.values(), *(f"{k}: IoU / attributes" for k in ("insert", "replace")), "s a picture"]]
+    for name, entry in entries.items():
+        cells = [f"{share(entry['figures'], k)} ± {share(entry['error'], k)}" for k in _EDITS]
+        kinds = [" / ".join(share(entry["kinds"][kind]["figures"], k) for k in ("iou", "attributes"))
+                 for kind in ("insert", "replace")]
+        rows.append([name, *cells, *kinds, f"{entry['seconds']:.2f}"])
+    return ("\n**Editing.** One thing put into rendered held-out pictures, in every other case in place of another.\n\n"
+            + markdown(rows))
 
 
 def _speed_table(part: Mapping) -> str:

@@ -51,7 +51,8 @@ class TextUNet(nn.Module):
             self.down.append(self._block(c[max(level - 1, 0)], channel, level))
             if level < len(c) - 1:
                 self.shrink.append(Conv(channel, channel, stride=2))
-        self.middle = nn.ModuleList([Attention(c[-1]), WordAttention(c[-1], context=width), ResBlock(c[-1], c[-1], e)])
+        self.middle = nn.ModuleList([SelfAttention(c[-1]), WordAttention(c[-1], context=width),
+                                     ResBlock(c[-1], c[-1], e)])
         for level, channel in reversed(list(enumerate(c))):
             self.up.append(self._block(channel + c[min(level + 1, len(c) - 1)], channel, level))
         self.norm = nn.GroupNorm(groups(c[0]), c[0])
@@ -66,7 +67,7 @@ class TextUNet(nn.Module):
     def _block(self, channels_in: int, channels_out: int, level: int) -> nn.ModuleList:
         layers: list[nn.Module] = [ResBlock(channels_in, channels_out, self.config.embedding)]
         if level in self.config.selves:
-            layers.append(Attention(channels_out))
+            layers.append(SelfAttention(channels_out))
         if level in self.config.worded:
             layers.append(WordAttention(channels_out, context=self.config.width))
         return nn.ModuleList(layers)
@@ -159,6 +160,17 @@ class _Layer(nn.Module):
         return h + self.think(self.norm2(h))
 
 
+class SelfAttention(Attention):
+    """Attention of a feature map to itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same."""
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        q, k, v = (layer(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                   for layer in (self.to_q, self.to_k, self.to_v))
+        return x + self.to_out(attend(q, k, v).transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
+
+
 class WordAttention(Attention):
     """Attention of a feature map to words, those that are ``known``."""
 
@@ -182,11 +194,13 @@ class WordAttention(Attention):
                      for layer, t in ((self.to_q, tokens), (self.to_k, source), (self.to_v, source)))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, known: Tensor) -> Tensor:
-    """(B, heads, N, D) queries of (B, heads, T, D) keys and values, (B, T) of which are known -> (B, heads, N, D). In
-    plain steps: for heads this narrow the fused one takes several times as long to train on a CPU."""
+def attend(q: Tensor, k: Tensor, v: Tensor, known: Tensor | None = None) -> Tensor:
+    """(B, heads, N, D) queries of (B, heads, T, D) keys and values, (B, T) of which are known, by default all -> (B,
+    heads, N, D). In plain steps: for heads this narrow the fused one takes several times as long to train on a CPU."""
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return scores.masked_fill(~known[:, None, None], -math.inf).softmax(-1).to(v.dtype) @ v
+    if known is not None:
+        scores = scores.masked_fill(~known[:, None, None], -math.inf)
+    return scores.softmax(-1).to(v.dtype) @ v
 
 
 def places(like: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import layout as bench
-from benchmarks import layout_cases, layout_detector, layout_figures, layout_measures, layout_run
+from benchmarks import layout_cases, layout_detector, layout_edits, layout_figures, layout_measures, layout_run
 from benchmarks.layout_cases import Case
 from benchmarks.layout_detector import Found, Seen
 from benchmarks.layout_measures import Cloud, Judged, Precision
@@ -88,6 +88,7 @@ def test_cases_are_what_the_layout_accepts(scenes):
 def test_a_case_depends_on_its_number_alone(scenes):
     few, many = layout_cases.cases(5, scenes), layout_cases.cases(9, scenes)
     assert layout_cases.digest(few) == layout_cases.digest(many[:5]) != layout_cases.digest(many)
+    assert layout_cases.digest(few) != layout_cases.digest(layout_cases.cases(5, scenes, seed=bench.TUNING))
 
 
 def test_boxes_have_the_size_of_their_shape(scenes):
@@ -478,6 +479,51 @@ def test_folders_are_shared_by_equal_settings_alone(scenes, weights, tmp_path):
     assert layout_run.chunks(job, few, 2) != layout_run.chunks(job, few[::-1], 2)
 
 
+# ---- edits -----------------------------------------------------------------------------------------------------------
+
+def test_edits_put_a_new_thing_on_free_ground_or_in_place_of_another(scenes):
+    made = layout_edits.edit_cases(8, scenes)
+    assert [c.kind for c in made] == ["insert", "replace"] * 4
+    for case in made:
+        (new,) = case.things
+        assert new.colour not in {t.colour for t in case.shown} and new.colour != case.ground
+        request = case.request()
+        assert check(request, LayoutConfig()).caption == case.caption and request.source == case.source
+        assert len(case.caption.split(" and ")[0].split(",")) <= MOST
+        assert new.phrase in case.caption and new.phrase not in case.source
+        # What stands there before is the thing that goes, and nothing else.
+        inside = case.before[0][:, torch.from_numpy(case.covers[0])]
+        hues = {min(COLOURS, key=lambda c, p=p: float((p - torch.tensor(COLOURS[c])).norm())) for p in inside.T}
+        if case.kind == "replace":
+            assert case.shown[case.replaced].phrase not in case.caption and new.shape != case.shown[case.replaced].shape
+            assert hues == {case.shown[case.replaced].colour}
+        else:
+            assert not hues & {t.colour for t in case.shown} - {case.ground}
+    again = layout_edits.edit_cases(5, scenes)
+    assert layout_cases.digest(again) == layout_cases.digest(made[:5])
+    with pytest.raises(ConfigError):
+        layout_edits.edit_cases(0, scenes)
+
+
+def test_measures_of_an_edit_by_hand(scenes):
+    case = layout_edits.edit_cases(2, scenes)[1]
+    new, old, cover = case.things[0], case.shown[case.replaced], case.covers[0]
+    done = seen_of((new.shape, new.colour, cover))
+    got = layout_edits.judged(case, done, case.before[0])
+    assert got == {"iou": 1, "class_right": 1, "colour_right": 1, "attributes": 1, "text": 1, "placed": 1,
+                   "old_colour": 0, "kept": 1}
+    undone = layout_edits.judged(case, seen_of((old.shape, old.colour, cover)), case.before[0])
+    assert undone["old_colour"] == 1 and undone["attributes"] == undone["iou"] == undone["placed"] == 0
+    x, y = (int(64 * v) for v in case.boxes[0][:2])
+    near, far = case.before[0].clone(), case.before[0].clone()
+    near[:, max(y - 2, 0), x] += 0.1
+    assert layout_edits.judged(case, done, near)["kept"] == 1
+    far[0, (y + 40) % 64, (x + 40) % 64] += 1 / 255
+    assert layout_edits.judged(case, done, far)["kept"] == 0
+    figures = layout_edits.figures([got, undone])
+    assert figures["figures"]["old_colour"] == 0.5 and figures["error"]["kept"] == 0
+
+
 # ---- the whole -------------------------------------------------------------------------------------------------------
 
 def test_from_options_to_files(scenes, weights, tmp_path, monkeypatch):
@@ -487,21 +533,23 @@ def test_from_options_to_files(scenes, weights, tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "REFERENCE", 8)
     monkeypatch.setattr(layout_run, "STRENGTHS", (0.0, 0.4))
     monkeypatch.setattr(layout_run, "SHARES", (0.5,))
-    words = ["--cases", "4", "--ablation-cases", "4", "--prior", weights, "--draws", "3", "--scratch", "--out",
-             str(tmp_path), "--sheet", "2", *(w for s in FAST for w in ("--set", s))]
+    words = ["--cases", "4", "--ablation-cases", "4", "--edit-cases", "3", "--prior", weights, "--draws", "3",
+             "--scratch", "--out", str(tmp_path), "--sheet", "2", *(w for s in FAST for w in ("--set", s))]
     assert bench.main(words) == 0
     data = json.loads((tmp_path / "results.json").read_text())
     assert data["schema"] == "dipir.bench.layout.1" and data["cases"]["count"] == 4
     assert set(data["methods"]) == {*layout_run.METHODS, "truth"}
     assert set(data["ablations"]) == {"strength", "t0", "composition"}
+    assert set(data["edits"]) == set(layout_edits.METHODS)
+    assert all(e["figures"]["kept"] == 1 for e in data["edits"].values())
     assert set(data["methods"]["none"]["figures"]) == set(layout_measures.FIGURES)
     assert set(data["methods"]["none"]["regions"]) == {"1", "2", "3", "4"}
     assert "dynamic to multidiffusion" in data["differences"]
     # Two steps of two calls; one is layered, with a background and regions, and dynamic delta looks once.
     assert data["speed"]["regions"]["0"]["rows"] == 4 and data["speed"]["regions"]["3"]["rows"] == 2 * 4 + 2 + 3
     text = (tmp_path / "table.md").read_text()
-    assert "| dynamic |" in text and "**Speed.**" in text and "**Detector**" in text
-    for name in ("sheet", "seen", "truth", "layout_curves", "layout_speed"):
+    assert "| dynamic |" in text and "**Speed.**" in text and "**Editing.**" in text and "**Detector**" in text
+    for name in ("sheet", "seen", "truth", "edits", "layout_curves", "layout_speed"):
         assert cv2.imread(str(tmp_path / f"{name}.png")) is not None, name
 
 
