@@ -50,7 +50,7 @@ class LayoutPriorConfig:
     seed: int = 0
     draw: DrawConfig = DrawConfig()
     net: TextUNetConfig = LAYOUT_NET
-    train: training.TrainConfig = training.TrainConfig(steps=12_000, rate=1e-3, ema=0.999, validate_every=500)
+    train: training.TrainConfig = training.TrainConfig(steps=16_000, rate=1e-3, optimiser="muon", validate_every=1000)
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------

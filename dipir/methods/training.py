@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from dipir.errors import FitError
 from dipir.fit.loop import Event
+from dipir.fit.muon import Muon
 
 BatchLoss = Callable[[nn.Module, int], tuple[Tensor, Mapping[str, float]]]
 Validate = Callable[[nn.Module], Mapping[str, float]]
@@ -31,6 +33,7 @@ class TrainConfig:
 
     steps : of the whole run; the learning rate falls as a cosine from ``rate`` to ``rate * last`` over them
     warmup : steps of linear increase first;  decay : decoupled weight decay;  clip : largest gradient norm
+    optimiser : "adamw", or "muon" for networks that are mostly matrices and convolutions
     ema : share of the old average kept at each step (less during the first steps);  bf16 : autocast the forward pass
     minutes : wall time of this call, after which it writes a checkpoint and returns;  checkpoint_minutes : between
     checkpoints;  validate_every, log_every : steps
@@ -42,6 +45,7 @@ class TrainConfig:
     warmup: int = 200
     decay: float = 0.01
     clip: float = 1.0
+    optimiser: Literal["adamw", "muon"] = "adamw"
     ema: float = 0.999
     bf16: bool = False
     minutes: float = math.inf
@@ -140,7 +144,8 @@ class _Run:
     def __init__(self, model: nn.Module, config: TrainConfig, path: Path) -> None:
         self.model, self.config, self.folder = model, config, path
         self.ema = copy.deepcopy(model).eval().requires_grad_(False)
-        self.optimiser = torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.decay)
+        self.optimiser = (Muon(model, config.rate, config.decay) if config.optimiser == "muon" else
+                          torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.decay))
         self.step = self.start = 0
         self.best: dict[str, Tensor] | None = None
         self.best_score = math.nan
