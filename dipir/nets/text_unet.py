@@ -77,15 +77,24 @@ class TextUNet(nn.Module):
         Every row needs a word."""
         return self.reader(numbers)
 
+    @property
+    def features(self) -> int:
+        """Planes of the second output of :meth:`look`."""
+        return sum(self.config.channels[:2]) if len(self.config.channels) > 1 else 2 * self.config.channels[0]
+
     def forward(self, x: Tensor, sigma: Tensor, words: Tensor) -> Tensor:
         """x : (B, 3, H, W) noisy in [-1, 1] space, H and W multiples of 2 to the number of levels;  sigma : (B,)
         words : (B, T, width) of :meth:`read` -> (B, 3, H, W)."""
+        return self.look(x, sigma, words)[0]
+
+    def look(self, x: Tensor, sigma: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """As the call, and what the last block at half size is given: (B, ``features``, H / 2, W / 2)."""
         s, d = sigma[:, None, None, None], self.config.sigma_data
         scale = (s**2 + d**2).sqrt()
-        out = self._network(x / scale, sigma, words)
-        return x * d**2 / scale**2 + out.to(x.dtype) * s * d / scale
+        out, seen = self._network(x / scale, sigma, words)
+        return x * d**2 / scale**2 + out.to(x.dtype) * s * d / scale, seen
 
-    def _network(self, x: Tensor, sigma: Tensor, words: Tensor) -> Tensor:
+    def _network(self, x: Tensor, sigma: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
         known = words.abs().amax(-1) > 0
         told = functional.silu(self._told(sigma, words))
 
@@ -104,10 +113,11 @@ class TextUNet(nn.Module):
             skips.append(h)
         h = run(self.middle, h)
         for k, block in enumerate(self.up):
-            h = run(block, torch.cat([upsample(h) if k else h, skips.pop()], 1))
+            seen = torch.cat([upsample(h) if k else h, skips.pop()], 1)
+            h = run(block, seen)
         h = functional.silu(self.norm(h))
         detail = functional.pixel_shuffle(self.hand_over(h), 2)
-        return functional.pixel_shuffle(self.leave(h), 2) + self.fine(torch.cat([x, detail], 1))
+        return functional.pixel_shuffle(self.leave(h), 2) + self.fine(torch.cat([x, detail], 1)), seen
 
     def _told(self, sigma: Tensor, words: Tensor) -> Tensor:
         """(B, embedding): noise level and caption, before the activation."""

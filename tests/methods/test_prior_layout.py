@@ -65,9 +65,9 @@ class _Answer(nn.Module):
         self.heard = numbers
         return numbers
 
-    def forward(self, x, sigma, words):
+    def look(self, x, sigma, words):
         self.given = x, sigma, words
-        return self.answer[:len(x)]
+        return self.answer[:len(x)], torch.zeros(())
 
 
 class _Listener(_Answer):
@@ -77,9 +77,9 @@ class _Listener(_Answer):
         super().__init__(pictures.image * 2 - 1)
         self.said = numbers(pictures.captions)
 
-    def forward(self, x, sigma, words):
+    def look(self, x, sigma, words):
         right = (words == self.said[:len(x)]).all(1)
-        return torch.where(right[:, None, None, None], self.answer[:len(x)], torch.zeros(()))
+        return torch.where(right[:, None, None, None], self.answer[:len(x)], torch.zeros(())), torch.zeros(())
 
 
 # ---- noise and loss --------------------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def test_noise_levels_are_log_normal_one_of_each_range() -> None:
 def test_perfect_answer_has_no_error() -> None:
     pictures, sigma = _pictures(), torch.tensor([0.1, 1, 5, 40])
     error = denoising_error(_Answer(pictures.image * 2 - 1), pictures.image, numbers(pictures.captions), sigma,
-                            torch.randn(4, 3, 64, 64), torch.ones(4, 1, 1, 1))
+                            torch.randn(4, 3, 64, 64), torch.ones(4, 1, 1, 1))[0]
     assert error.tolist() == [0] * 4
 
 
@@ -108,7 +108,7 @@ def test_error_by_hand() -> None:
     """EDM's weight, and the mean over pixels by their weight; the net is given the noisy picture and the words."""
     pictures, sigma, noise = _pictures(), torch.tensor([0.1, 0.5, 2.0, 40.0]), torch.randn(4, 3, 64, 64)
     net, weight = _Answer(torch.zeros(4, 3, 64, 64)), torch.rand(4, 1, 64, 64)
-    error = denoising_error(net, pictures.image, numbers(pictures.captions), sigma, noise, weight)
+    error = denoising_error(net, pictures.image, numbers(pictures.captions), sigma, noise, weight)[0]
     x0 = pictures.image * 2 - 1
     for k, s in enumerate(sigma.tolist()):
         mean = float((x0[k] ** 2 * weight[k]).sum() / (3 * weight[k].sum()))
@@ -123,11 +123,11 @@ def test_validation_by_hand() -> None:
     pictures = _pictures(8)
     figures = validation(_Answer(torch.zeros(8, 3, 64, 64)), pictures)
     levels = {"sigma_0.2", "sigma_0.7", "sigma_2", "sigma_10"}
-    assert set(figures) == levels | {"heard_2", "heard_10", "score"}
+    assert set(figures) == levels | {"heard_2", "heard_10", "shapes_0.7", "shapes_2", "score"}
     square = float((pictures.image * 2 - 1).square().mean())
     assert figures["sigma_2"] == pytest.approx(square * 4.25, rel=1e-4)
     assert figures["score"] == pytest.approx(sum(figures[k] for k in levels) / 4)
-    assert figures["heard_2"] == figures["heard_10"] == 0
+    assert figures["heard_2"] == figures["heard_10"] == figures["shapes_2"] == 0
 
 
 def test_who_hears_is_found_out() -> None:
@@ -135,7 +135,7 @@ def test_who_hears_is_found_out() -> None:
     assert all(a != b for a, b in zip(pictures.captions, np.array(pictures.captions)[others(pictures.captions)],
                                       strict=True))
     figures = validation(_Listener(pictures), pictures)
-    assert figures["heard_2"] == figures["heard_10"] == 1 and figures["score"] == 0
+    assert figures["heard_2"] == figures["heard_10"] == figures["shapes_2"] == 1 and figures["score"] == 0
 
 
 def test_validation_goes_through_every_picture() -> None:
@@ -147,7 +147,7 @@ def test_validation_goes_through_every_picture() -> None:
     many = _small(_pictures(50))
     noise = torch.randn(many.image.shape, generator=torch.Generator().manual_seed(5))
     whole = denoising_error(net, many.image, numbers(many.captions), torch.full((50,), 0.7), noise,
-                            torch.ones(50, 1, 1, 1)).mean()
+                            torch.ones(50, 1, 1, 1))[0].mean()
     assert validation(net, many)["sigma_0.7"] == pytest.approx(float(whole.detach()), rel=1e-4)
 
 
@@ -204,22 +204,72 @@ def test_share_of_captions_that_are_left_out(monkeypatch: pytest.MonkeyPatch, un
     assert len(told) == 100 and abs(empty - share) <= 3 * math.sqrt(share * (1 - share) / 100)
 
 
-def test_emphasis_weighs_the_things(monkeypatch: pytest.MonkeyPatch) -> None:
-    weights, error = [], denoising_error
-    monkeypatch.setattr(prior_layout, "denoising_error", lambda *a: weights.append(a[5]) or error(*a))
+def test_other_shapes_and_nothing_else() -> None:
+    text = "a red cube, a metal chair and a mug on a grey floor"
+    changed = prior_layout.other_shapes(text)
+    assert changed != text and captions.words(changed)
+    for before, after in zip(captions.things(text), captions.things(changed), strict=True):
+        assert before.shape != after.shape and (before.colour, before.material) == (after.colour, after.material)
+    assert prior_layout.other_shapes("an empty floor") == "an empty floor"
+
+
+def test_emphasis_weighs_the_things_and_what_is_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to three pixels away, and where noise is not too strong to see them."""
+    given, error = [], denoising_error
+    monkeypatch.setattr(prior_layout, "denoising_error", lambda *a: given.append((a[3], a[5])) or error(*a))
+    monkeypatch.setattr(prior_layout, "validation", lambda net, held_out: {"score": 0.0})
     for emphasis in (0.0, 2.0):
-        config = replace(CONFIG, emphasis=emphasis, train=replace(CONFIG.train, steps=1, validate_every=99))
+        config = replace(CONFIG, batch=8, emphasis=emphasis, sigma_mean=1.1, train=replace(
+            CONFIG.train, steps=1, validate_every=99))
         made = []
         draw = lambda rng, count, made=made: made.append(flat_pictures(rng, count)) or made[-1]
-        monkeypatch.setattr(prior_layout, "validation", lambda net, held_out: {"score": 0.0})
         train_layout_prior(config, draw, _pictures(2), name=f"weight {emphasis}")
-        torch.testing.assert_close(weights[-1], 1 + emphasis * made[0].masks.amax(1, keepdim=True))
+        sigma, weight = given[-1]
+        assert (sigma < 3).any() and (sigma >= 3).any()
+        for k, masks in enumerate(made[0].masks.amax(1)):
+            y, x = masks.nonzero().T
+            wanted = torch.ones(64, 64)
+            if sigma[k] < 3:
+                for dy in range(-3, 4):
+                    for dx in range(-3, 4):
+                        wanted[(y + dy).clamp(0, 63), (x + dx).clamp(0, 63)] = 1 + emphasis
+            assert torch.equal(weight[k, 0], wanted)
+
+
+def test_naming_error_by_hand() -> None:
+    """Sure and right costs nothing, sure of the next shape much; of what is nowhere nothing is asked but that."""
+    pictures = _pictures(3)
+    shapes, hues = len(captions.SHAPES), list(captions.COLOURS)
+    cover = torch.nn.functional.avg_pool2d(pictures.masks, 4)
+    planes = torch.zeros(3, 1 + shapes + len(hues), 16, 16)
+    planes[:, 0] = 30
+    for b, things in enumerate(pictures.things):
+        for k, thing in enumerate(things):
+            there = cover[b, k] > (1 - cover[b].sum(0)).clamp_min(0)
+            planes[b, 0, there] = 0
+            planes[b, 1 + captions.SHAPES.index(thing.shape), there] = 30
+            planes[b, 1 + shapes + hues.index(thing.colour), there] = 30
+    assert prior_layout.naming_error(planes, pictures).max() < 1e-6
+    shifted = planes.clone()
+    shifted[:, 1:1 + shapes] = planes[:, 1:1 + shapes].roll(1, 1)
+    count = (planes[:, 0] == 0).sum((1, 2)).float()
+    expected = 30 * 5 * count / 256 + 30 * count / (count + 1)
+    torch.testing.assert_close(prior_layout.naming_error(shifted, pictures), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("taught", [0.0, 0.5])
+def test_the_second_task_ends_before_training_does(taught: float) -> None:
+    events = []
+    config = replace(CONFIG, taught=taught)
+    train_layout_prior(config, flat_pictures, _pictures(2), name="taught", on_event=events.append)
+    steps = [e.scalars for e in events if e.stage == "taught"]
+    assert ["named" in scalars for scalars in steps] == [taught > 0] * 3 + [False]
 
 
 def test_training_lowers_the_error_and_lets_it_hear() -> None:
     """Four pictures again and again."""
     few = _pictures(4, 1)
-    config = replace(CONFIG, batch=4, untold=0.0, sigma_mean=1.5, sigma_std=0.5,
+    config = replace(CONFIG, batch=4, untold=0.0, emphasis=0.0, taught=0.0, sigma_mean=1.5, sigma_std=0.5,
                      train=replace(CONFIG.train, steps=60, rate=1e-2, ema=0.6, validate_every=60))
     events = []
     train_layout_prior(config, lambda rng, count: few, few, name="learns", on_event=events.append)
