@@ -52,13 +52,13 @@ class LayoutPriorConfig:
     sigma_std: float = 1.5
     untold: float = 0.12
     emphasis: float = 4.0
-    taught: float = 0.03
+    taught: float = 0.1
     scenes: int = 4000
     held_out: int = 192
     seed: int = 0
     draw: DrawConfig = DrawConfig()
     net: TextUNetConfig = LAYOUT_NET
-    train: training.TrainConfig = training.TrainConfig(steps=16_000, rate=1e-3, optimiser="muon", validate_every=1000)
+    train: training.TrainConfig = training.TrainConfig(steps=34_000, rate=1e-3, optimiser="muon", validate_every=1000)
 
 
 # ---- data ------------------------------------------------------------------------------------------------------------
