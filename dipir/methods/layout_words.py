@@ -3,6 +3,7 @@ known."""
 from __future__ import annotations
 
 import re
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -48,8 +49,8 @@ class Wording:
 def wording_of(caption: str, regions: Sequence[Region], background: str | None, config: LayoutConfig,
                grammar: bool) -> Wording:
     """What was left unsaid is made from what was said: the caption of the whole from those of the regions; the
-    background's from the floor that the caption names (``grammar``), otherwise it is the caption; what the background
-    shall not show from the regions.
+    background's from the floor that the caption names, or a floor in a colour that no thing has (``grammar``),
+    otherwise it is the caption; what the background shall not show from the regions.
 
     grammar : the prior knows the words of ``image.captions`` only. ConfigError for others, for a region that names
         nothing, and for regions that the caption does not name.
@@ -58,7 +59,7 @@ def wording_of(caption: str, regions: Sequence[Region], background: str | None, 
         _check_regions(regions)
     whole = caption if caption.strip() or not regions else _joined(regions, grammar)
     if background is None:
-        background = _empty_floor(whole) if grammar else whole
+        background = _empty_floor(whole, regions) if grammar else whole
     general = config.sampler.negative
     objects = [r.caption for r in regions] if config.layers.avoid else []
     result = Wording(whole, background, general, _list(general, *objects),
@@ -81,9 +82,14 @@ def _joined(regions: Sequence[Region], grammar: bool) -> str:
     return said[0] if len(said) == 1 else f"{', '.join(said[:-1])} and {said[-1]}"
 
 
-def _empty_floor(caption: str) -> str:
+def _empty_floor(caption: str, regions: Sequence[Region]) -> str:
+    """Of the colour that the caption says; else of one that no thing has, in which none would be lost."""
     found = _GROUND.search(caption.lower())
-    return captions.caption([], found[1] if found and found[1] in captions.GROUNDS else None)
+    if found and found[1] in captions.GROUNDS:
+        return captions.caption([], found[1])
+    taken = {thing.colour for text in (caption, *(r.caption for r in regions)) for thing in captions.things(text)}
+    free = [ground for ground in captions.GROUNDS if ground not in taken]
+    return captions.caption([], free[zlib.crc32(caption.encode()) % len(free)])
 
 
 def _check_regions(regions: Sequence[Region]) -> None:
