@@ -28,7 +28,7 @@ from dipir.synth.layouts import LayoutPictures, LayoutSet
 SPLIT = (len(SHAPES) + 1, len(COLOURS), len(MATERIALS))
 """Planes of the output: background and shapes, colours, materials."""
 CHANNELS = (24, 48, 64, 96)
-STEPS = 6000
+STEPS = 4000
 LEAST = 12
 """Pixels of the smallest part that counts as a thing; the smallest of training are 9 across and upwards."""
 _IGNORED = -100

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import layout_run as runs
-from benchmarks.layout_cases import MOST, SEED, Case, counts, placed, pool_of, shared
+from benchmarks.layout_cases import MOST, SEED, SIZE, Case, counts, placed, pool_of, shared
 from benchmarks.layout_detector import Seen
 from benchmarks.layout_measures import judged_case
 from dipir.arrays import split_seed
@@ -122,8 +122,8 @@ def judged(case: EditCase, seen: Seen, image: Tensor) -> dict[str, float]:
     if case.replaced is not None and shown.any():
         old = list(COLOURS).index(case.shown[case.replaced].colour)
         out["old_colour"] = float((seen.colour[shown] == old).mean())
-    x0, y0, x1, y1 = (v * 64 for v in case.boxes[0])
-    far = torch.ones(64, 64, dtype=torch.bool)
+    x0, y0, x1, y1 = (v * SIZE for v in case.boxes[0])
+    far = torch.ones(SIZE, SIZE, dtype=torch.bool)
     far[max(int(y0) - 2, 0):int(np.ceil(y1)) + 2, max(int(x0) - 2, 0):int(np.ceil(x1)) + 2] = False
     out["kept"] = float(torch.equal(image[:, far], case.before[0][:, far]))
     return out

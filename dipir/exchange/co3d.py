@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
+import torch
 
 from dipir.errors import ImageError, SceneError, nearest
-from dipir.image.files import MAX_PIXELS, atomic_path, atomic_write_bytes
+from dipir.exchange.paths import inside
+from dipir.image.files import atomic_write_bytes, read_image, write_png
 from dipir.scene.camera import Camera
 from dipir.scene.point_cloud import read_points
 from dipir.scene.sequence import Frame, PosedSequence
@@ -49,8 +49,7 @@ class Viewpoint:
 
 
 def camera_of(viewpoint: Viewpoint, height: int, width: int) -> tuple[Camera, float]:
-    """The camera of a ``width`` x ``height`` image with square pixels, and the factor by which its rows are stretched
-    for that (about the upper edge); the camera's height is that of the stretched image, rounded up.
+    """The camera of a ``width`` x ``height`` image and the stretch of its rows, as of ``Camera.oblong``.
 
     SceneError for a viewpoint that is no camera: R no rotation, a focal length that is not positive, NaN.
     """
@@ -58,12 +57,9 @@ def camera_of(viewpoint: Viewpoint, height: int, width: int) -> tuple[Camera, fl
     per_unit = np.array([width, height]) / 2 if viewpoint.format == LEGACY else np.full(2, min(width, height) / 2)
     focal = per_unit * viewpoint.focal
     centre = np.array([width, height]) / 2 - per_unit * viewpoint.principal
-    stretch = float(focal[0] / focal[1])
     pose = np.eye(4)
-    pose[:3, :3] = viewpoint.R
-    pose[:3, 3] = -viewpoint.R @ viewpoint.T
-    tall = height if abs(stretch - 1) < 1e-9 else math.ceil(height * stretch - 1e-6)
-    return Camera(width, tall, float(focal[0]), float(centre[0]), float(centre[1] * stretch), pose), stretch
+    pose[:3, :3], pose[:3, 3] = viewpoint.R, -viewpoint.R @ viewpoint.T
+    return Camera.oblong(width, height, tuple(focal), tuple(centre), pose)
 
 
 def viewpoint_of(camera: Camera, format: Format = "ndc_isotropic") -> Viewpoint:
@@ -253,7 +249,7 @@ def read_sequence(category: Category, name: str) -> PosedSequence:
                          f"{nearest(name, category.frames)}")
     frames, skipped = [], []
     for note in category.frames[name]:
-        image = _inside(category.root, note.image)
+        image = inside(category.root, note.image)
         if note.viewpoint is None or not image.is_file():
             skipped.append(note.number)
             continue
@@ -277,16 +273,8 @@ def read_sequence(category: Category, name: str) -> PosedSequence:
     return PosedSequence(name, tuple(frames), points, category.name, dict(about.quality) if about else {}, notes)
 
 
-def _inside(root: Path, relative: str) -> Path:
-    path = (root / relative).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise SceneError(f"the annotations name '{relative[:200]}', which lies outside of {root}; accepted are paths "
-                         "below it. Do not use this data set.")
-    return path
-
-
 def _there(root: Path, relative: str | None) -> Path | None:
-    path = None if relative is None else _inside(root, relative)
+    path = None if relative is None else inside(root, relative)
     return path if path is not None and path.is_file() else None
 
 
@@ -294,7 +282,7 @@ def _there(root: Path, relative: str | None) -> Path | None:
 
 def read_mask(path: Path) -> np.ndarray:
     """(H, W) float32 in [0, 1], the probability of the object. ImageError."""
-    return _png(path).astype(np.float32) / 255
+    return read_image(path).pixels[0, 0].numpy()
 
 
 def read_depth(frame: Frame) -> np.ndarray | None:
@@ -302,44 +290,25 @@ def read_depth(frame: Frame) -> np.ndarray | None:
     bits of a pixel are those of a half float. ImageError."""
     if frame.depth is None:
         return None
-    stored = _png(frame.depth)
-    if stored.dtype != np.uint16:
-        raise ImageError(f"{frame.depth}: has {stored.dtype} pixels; accepted are 16-bit PNG files whose bits are half "
-                         "floats. Fetch the file again.")
+    pixels, _, info = read_image(frame.depth)
+    if info.bits != 16:
+        raise ImageError(f"{frame.depth}: has {info.bits} bits a pixel; accepted are 16-bit PNG files whose bits are "
+                         "half floats. Fetch the file again.")
+    stored = (pixels[0, 0].double().numpy() * 65535).round().astype(np.uint16)
     depth = stored.view(np.float16).astype(np.float32) * frame.depth_scale
     depth = np.where(np.isfinite(depth) & (depth > 0), depth, 0)
-    return depth if frame.depth_mask is None else depth * (_png(frame.depth_mask) > 0)
-
-
-def _png(path: Path) -> np.ndarray:
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    size = _png_size(data)
-    if size is not None and size[0] * size[1] > MAX_PIXELS:
-        raise ImageError(f"{path}: has {size[0]} x {size[1]} pixels; accepted are at most {MAX_PIXELS}.")
-    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
-    if pixels is None:
-        raise ImageError(f"{path}: is no readable PNG file. Fetch it again.")
-    return pixels if pixels.ndim == 2 else pixels[..., 0]
-
-
-def _png_size(data: np.ndarray) -> tuple[int, int] | None:
-    head = data[:24].tobytes()
-    return (int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")) if head[1:4] == b"PNG" else None
+    return depth if frame.depth_mask is None else depth * (read_mask(frame.depth_mask) > 0)
 
 
 def write_mask(path: str | Path, mask: np.ndarray) -> None:
-    """(H, W) in [0, 1] -> PNG of 8 bits."""
-    _write_png(path, (np.clip(mask, 0, 1) * 255).round().astype(np.uint8))
+    """(H, W) in [0, 1] -> PNG of 8 bits. ImageError."""
+    write_png(path, torch.from_numpy(np.asarray(mask, np.float32))[None, None])
 
 
 def write_depth(path: str | Path, depth: np.ndarray) -> None:
-    """(H, W) -> PNG whose 16 bits are half floats; 0 = unknown."""
-    _write_png(path, np.ascontiguousarray(depth, np.float32).astype(np.float16).view(np.uint16))
-
-
-def _write_png(path: str | Path, pixels: np.ndarray) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+    """(H, W) -> PNG whose 16 bits are half floats; 0 = unknown. ImageError."""
+    bits = np.ascontiguousarray(depth, np.float32).astype(np.float16).view(np.uint16)
+    write_png(path, torch.from_numpy(bits / 65535)[None, None], bits=16)
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------

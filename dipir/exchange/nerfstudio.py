@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from dipir.errors import SceneError
+from dipir.exchange.paths import inside
 from dipir.scene.camera import Camera
 from dipir.scene.point_cloud import read_points
 from dipir.scene.sequence import Frame, PosedSequence
@@ -51,14 +52,6 @@ def read_transforms(folder: str | Path) -> PosedSequence:
                          notes=notes if len(points) else (*notes, "there is no point cloud"))
 
 
-def inside(folder: Path, relative: str) -> Path:
-    """The file that a data set names. SceneError when it lies outside of its folder."""
-    path = (folder / relative).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise SceneError(f"'{relative[:200]}' lies outside of {folder}; accepted are paths below it.")
-    return path
-
-
 def _frame(folder: Path, number: int, r: Mapping[str, Any]) -> Frame:
     model = str(r.get("camera_model", "OPENCV"))
     if model not in _MODELS:
@@ -91,11 +84,9 @@ def pinhole(number: int, image: Path, size: tuple[int, int], focal: tuple[float,
     corner, camera-to-world (+X left, +Y up, +Z forward), k1, k2, p1, p2."""
     if not (min(size) > 0 and min(focal) > 0 and np.isfinite([*focal, *centre, *lens]).all()):
         raise ValueError(f"image {size}, focal lengths {focal}, principal point {centre}")
-    stretch = focal[0] / focal[1]
     pose = np.eye(4)
     # Rotations of text files are orthogonal to their last digit only.
     u, _, v = np.linalg.svd(rotation)
     pose[:3, :3], pose[:3, 3] = u @ v, place
-    height = size[1] if abs(stretch - 1) < 1e-9 else math.ceil(size[1] * stretch - 1e-6)
-    camera = Camera(size[0], height, focal[0], centre[0], centre[1] * stretch, pose)
+    camera, stretch = Camera.oblong(*size, focal, centre, pose)
     return Frame(number, image, camera, stretch, tuple(lens), mask if mask is not None and mask.is_file() else None)

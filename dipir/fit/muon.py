@@ -1,5 +1,5 @@
-"""Muon (Jordan et al. 2024) for the matrices of a network, AdamW for the rest. For our small U-Nets a step brings about
-twice what one of AdamW does. torch's own takes two-dimensional weights only, ours also convolutions."""
+"""Muon (Jordan et al. 2024) for the matrices of a network, AdamW for the rest. torch's own takes two-dimensional
+weights only, ours also convolutions."""
 from __future__ import annotations
 
 from collections.abc import Iterator

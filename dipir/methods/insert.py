@@ -3,7 +3,6 @@ composite."""
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from dipir.image.tone import ToneCurve
 from dipir.methods.insert_config import InsertConfig, load_config
 from dipir.methods.insert_fit import DATASET, Guide, Objective, final_light, make_parameters, material_values, tone_of
 from dipir.methods.insert_work import Work, composite, embedded_planes, prepare, random_lights, small_plate
+from dipir.methods.presets import versions
 from dipir.methods.result import Result, load_result
 from dipir.render.backend import mitsuba
 from dipir.render.path_traced import PathTracer
@@ -250,14 +250,9 @@ def _plate_hash(scene: Scene) -> str:
 
 
 def _provenance(scene: Scene, config: InsertConfig, denoiser, light_prior, times: dict, materials: dict) -> dict:
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "?"
     small = {k: v.tolist() for k, v in materials.items() if v.numel() <= 16}
-    return {"seed": config.seed, "scene": scene.name, "prompt": scene.prompt, "versions": versions, "times": times,
+    return {"seed": config.seed, "scene": scene.name, "prompt": scene.prompt, "times": times,
+            "versions": versions(_PACKAGES),
             "hashes": {"plate": _plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects],
                        "prior": getattr(denoiser, "hash", type(denoiser).__name__),
                        "light_prior": light_prior.hash if light_prior else "none"},

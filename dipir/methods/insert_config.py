@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dipir import config as files
 from dipir.diffusion.personalize import PersonalizeConfig
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import FitConfig
+from dipir.methods import presets
 from dipir.render.transport import TransportSettings
 
 PRESETS = Path(__file__).resolve().parents[2] / "configs" / "insert"
@@ -141,11 +141,5 @@ def load_config(preset: str = "default", extra: Sequence[str | Path] | str | Pat
                 overrides: Sequence[str] = ()) -> InsertConfig:
     """Dataclass defaults, then the preset's file, then ``extra`` YAML files, then ``key=value`` overrides. Raises
     ConfigError with every unknown key and its nearest valid name."""
-    presets = sorted(p.stem for p in PRESETS.glob("*.yaml"))
-    if preset not in presets:
-        raise ConfigError(f"preset '{preset}': accepted are {', '.join(presets)}.{nearest(preset, presets)}")
     extra = [] if extra is None else [extra] if isinstance(extra, (str, Path)) else list(extra)
-    settings = InsertConfig()
-    for path in [PRESETS / f"{preset}.yaml", *map(Path, extra)]:
-        settings = files.merge(settings, files.load_yaml(path), str(path))
-    return files.override(settings, list(overrides))
+    return presets.load(InsertConfig(), PRESETS, preset, extra, overrides)

@@ -2,7 +2,6 @@
 synthesis by layers (LRDiff, Qi et al., arXiv 2311.18435)."""
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from dipir.methods import layout_edit
 from dipir.methods.layout_config import LayoutConfig
 from dipir.methods.layout_words import TextPrior, Wording, wording_of
 from dipir.methods.layout_work import Asked, Canvas, Made, OnEvent, canvas_of, generate
+from dipir.methods.presets import versions
 from dipir.scene.regions import Region
 
 _PACKAGES = ("dipir", "torch", "diffusers", "numpy")
@@ -125,8 +125,8 @@ def layouts(requests: Sequence[LayoutRequest], config: LayoutConfig | None = Non
         image, made, _ = layout_edit.edit(prior, canvas, config, r.image, r.regions, (said[k], r.source), seeds[k],
                                           on_event)
         results[k] = (image, made, 0)
-    facts = {"prior": getattr(prior, "hash", config.prior), "versions": _versions(), "made_together": len(requests),
-             "seconds": round(time.monotonic() - began, 2)}
+    facts = {"prior": getattr(prior, "hash", config.prior), "versions": versions(_PACKAGES),
+             "made_together": len(requests), "seconds": round(time.monotonic() - began, 2)}
     return [_result(prior, r, said[k], config, results[k], {"seed": seeds[k], **facts})
             for k, r in enumerate(requests)]
 
@@ -178,13 +178,3 @@ def _result(prior: TextPrior, request: LayoutRequest, said: Wording, config: Lay
                    "edited": request.image is not None, "layered_steps": config.layered_steps if layers else 0,
                    "deltas": deltas}
     return Layout(request, said.caption, image, tuple(layers), tuple(attention), files.to_dict(config), provenance)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "unknown"
-    return found

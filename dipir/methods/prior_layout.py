@@ -44,7 +44,7 @@ class LayoutPriorConfig:
     leaves open what is a thing this would make things too large: it counts up to sigma 3 only
     taught : weight of a second task at the start, falling to 0 over the first three quarters of the steps: to say of
     each cell which shape and which colour stands there, from the network's own features. Edges of shapes are few
-    pixels; the task makes it hear the words of shapes two to three times as well after as many steps
+    pixels, so that the denoising error alone hardly asks for the words of shapes
     scenes, held_out : of the training set;  pictures of the validation set, scenes of another seed"""
 
     batch: int = 32

@@ -2,7 +2,6 @@
 and divide layers by guidance from a relighting prior; engine ``net``: IllumiNet, a feed-forward network."""
 from __future__ import annotations
 
-import importlib.metadata
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event
 from dipir.image import editing
 from dipir.image.palette import Palette
+from dipir.methods.presets import versions
 from dipir.methods.relight_config import RelightConfig
 from dipir.methods.relight_fit import KINDS, Guide, drawn, fit_layers, seen_size, shrunk
 from dipir.methods.relight_net import load_net, relight_with
@@ -137,7 +137,7 @@ def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *
     multiply, divide = (None, None) if layers is None else layers
     provenance = {"name": picture.name, "prompt": wish.prompt, "seed": config.seed, "engine": config.engine,
                   "prior": getattr(engine.network, "hash", config.prior),
-                  "seconds": round(time.monotonic() - began, 2), "versions": _versions()}
+                  "seconds": round(time.monotonic() - began, 2), "versions": versions(_PACKAGES)}
     if wish.direction is not None:
         provenance["direction"] = files.to_dict(wish.direction)
     return Relit(picture, wish, image, multiply, divide, files.to_dict(config), history, provenance)
@@ -197,13 +197,3 @@ def _key(picture: Picture, wish: Wish, config: RelightConfig) -> str:
     return run_hash(files.to_dict(config), picture.image.mul(65535).round().to(torch.int32).numpy().tobytes().hex(),
                     wish.prompt, None if wish.direction is None else files.to_dict(wish.direction),
                     None if wish.palette is None else wish.palette.vector.tolist())
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "unknown"
-    return found

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dipir import config as files
-from dipir.errors import ConfigError, nearest
+from dipir.errors import ConfigError
 from dipir.fit.loop import FitConfig
+from dipir.methods import presets
 
 PRESETS = Path(__file__).resolve().parents[2] / "configs" / "relight"
 
@@ -75,10 +75,4 @@ def load_config(preset: str = "default", extra: Sequence[str | Path] = (),
                 overrides: Sequence[str] = ()) -> RelightConfig:
     """Dataclass defaults, then the preset's file, then ``extra`` YAML files, then ``key=value`` overrides. Raises
     ConfigError with every unknown key and its nearest valid name."""
-    presets = sorted(p.stem for p in PRESETS.glob("*.yaml"))
-    if preset not in presets:
-        raise ConfigError(f"preset '{preset}': accepted are {', '.join(presets)}.{nearest(preset, presets)}")
-    settings = RelightConfig()
-    for path in [PRESETS / f"{preset}.yaml", *map(Path, extra)]:
-        settings = files.merge(settings, files.load_yaml(path), str(path))
-    return files.override(settings, list(overrides))
+    return presets.load(RelightConfig(), PRESETS, preset, extra, overrides)

@@ -51,7 +51,7 @@ class TextUNet(nn.Module):
             self.down.append(self._block(c[max(level - 1, 0)], channel, level))
             if level < len(c) - 1:
                 self.shrink.append(Conv(channel, channel, stride=2))
-        self.middle = nn.ModuleList([SelfAttention(c[-1]), WordAttention(c[-1], context=width),
+        self.middle = nn.ModuleList([PlainAttention(c[-1]), WordAttention(c[-1], context=width),
                                      ResBlock(c[-1], c[-1], e)])
         for level, channel in reversed(list(enumerate(c))):
             self.up.append(self._block(channel + c[min(level + 1, len(c) - 1)], channel, level))
@@ -67,7 +67,7 @@ class TextUNet(nn.Module):
     def _block(self, channels_in: int, channels_out: int, level: int) -> nn.ModuleList:
         layers: list[nn.Module] = [ResBlock(channels_in, channels_out, self.config.embedding)]
         if level in self.config.selves:
-            layers.append(SelfAttention(channels_out))
+            layers.append(PlainAttention(channels_out))
         if level in self.config.worded:
             layers.append(WordAttention(channels_out, context=self.config.width))
         return nn.ModuleList(layers)
@@ -80,7 +80,8 @@ class TextUNet(nn.Module):
     @property
     def features(self) -> int:
         """Planes of the second output of :meth:`look`."""
-        return sum(self.config.channels[:2]) if len(self.config.channels) > 1 else 2 * self.config.channels[0]
+        c = self.config.channels
+        return c[0] + c[min(1, len(c) - 1)]
 
     def forward(self, x: Tensor, sigma: Tensor, words: Tensor) -> Tensor:
         """x : (B, 3, H, W) noisy in [-1, 1] space, H and W multiples of 2 to the number of levels;  sigma : (B,)
@@ -170,25 +171,25 @@ class _Layer(nn.Module):
         return h + self.think(self.norm2(h))
 
 
-class SelfAttention(Attention):
-    """Attention of a feature map to itself."""
+class PlainAttention(Attention):
+    """Attention of a feature map to itself, in the plain steps of :func:`attend`."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same."""
-        tokens = self.norm(x).flatten(2).transpose(1, 2)
-        q, k, v = (layer(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-                   for layer in (self.to_q, self.to_k, self.to_v))
-        return x + self.to_out(attend(q, k, v).transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
-
-
-class WordAttention(Attention):
-    """Attention of a feature map to words, those that are ``known``."""
-
-    def forward(self, x: Tensor, words: Tensor, known: Tensor) -> Tensor:
-        """x : (B, C, H, W);  words : (B, T, D);  known : (B, T) bool, at least one a row -> (B, C, H, W)."""
-        q, k, v = self._heads(x, words)
-        out = attend(q, k, v, known)
+    def forward(self, x: Tensor, words: Tensor | None = None, known: Tensor | None = None) -> Tensor:
+        """x : (B, C, H, W) -> the same."""
+        out = attend(*self._heads(x, words), known)
         return x + self.to_out(out.transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
+
+    def _heads(self, x: Tensor, words: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, heads, places or words, C / heads) queries, keys and values."""
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        source = tokens if words is None else self.context_norm(words)
+        return tuple(layer(t).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                     for layer, t in ((self.to_q, tokens), (self.to_k, source), (self.to_v, source)))
+
+
+class WordAttention(PlainAttention):
+    """Attention of a feature map (B, C, H, W) to ``words`` (B, T, D), those that are ``known``, (B, T) bool, at least
+    one a row."""
 
     def weights(self, x: Tensor, words: Tensor, known: Tensor) -> Tensor:
         """(B, T, H, W): how much every place attends to every word, mean of the heads; sums to 1 over the words."""
@@ -196,12 +197,6 @@ class WordAttention(Attention):
         scores = q.float() @ k.float().transpose(-1, -2) / q.shape[-1] ** 0.5
         weights = scores.masked_fill(~known[:, None, None], -math.inf).softmax(-1).mean(1)
         return weights.transpose(1, 2).unflatten(2, x.shape[-2:])
-
-    def _heads(self, x: Tensor, words: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, heads, places or words, C / heads) queries, keys and values."""
-        tokens, source = self.norm(x).flatten(2).transpose(1, 2), self.context_norm(words)
-        return tuple(layer(t).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-                     for layer, t in ((self.to_q, tokens), (self.to_k, source), (self.to_v, source)))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, known: Tensor | None = None) -> Tensor:

@@ -42,6 +42,17 @@ class Camera:
         pose[1, 3] = height_m
         return Camera(width, height, focal, width / 2, height / 2, pose)
 
+    @staticmethod
+    def oblong(width: int, height: int, focal: tuple[float, float], centre: tuple[float, float],
+               to_world: np.ndarray) -> tuple[Camera, float]:
+        """The camera of a picture whose pixels need not be square (focal lengths and principal point along x and y,
+        pixels from the image corner), and the factor by which its rows are stretched (about the upper edge) to make
+        them so; the camera's height is that of the stretched picture, rounded up."""
+        stretch = focal[0] / focal[1]
+        tall = height if abs(stretch - 1) < 1e-9 else math.ceil(height * stretch - 1e-6)
+        return Camera(width, tall, float(focal[0]), float(centre[0]), float(centre[1] * stretch), to_world), float(
+            stretch)
+
     @property
     def fov_x_deg(self) -> float:
         """Horizontal field of view of a centred image of this width, degrees."""
