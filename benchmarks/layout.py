@@ -46,7 +46,7 @@ REFERENCE = 2000
 TUNING = 1
 """Seed of the cases by which settings are chosen."""
 COMPARED = (("dynamic", "none"), ("dynamic", "multidiffusion"), ("dynamic", "paste"), ("dynamic", "constant"),
-            ("constant", "none"), ("constant", "multidiffusion"))
+            ("constant", "none"), ("constant", "multidiffusion"), ("constant", "paste"))
 
 
 # ------------------------------------------------------------------------------------------------------------- judging

@@ -30,7 +30,7 @@ METHODS: dict[str, tuple[str, ...]] = {
 OURS = ("constant", "dynamic")
 SAME = ", same cases"
 """Ends the names of the methods that ablations are compared with, over as many cases as they."""
-STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8)
+STRENGTHS = (0.0, 0.01, 0.02, 0.04, 0.06, 0.1, 0.2)
 SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 CHUNK = 25
 """Cases that are made together. A picture may differ in its last bits when others are made beside it, so this is part
@@ -76,8 +76,8 @@ def methods(parts: Sequence[str], added: Sequence[str] = ()) -> list[Method]:
             kind = METHODS["dynamic" if strength == 0 else delta]
             made.append(Method(f"{delta} strength {strength:g}", "strength",
                                (*kind, f"guidance.strength={strength:g}"), delta, strength))
-    made += [Method(f"dynamic t0 {share:g}", "t0",
-                    (*METHODS["dynamic"], "layers.stage=null", f"layers.share={share:g}"), "dynamic", share)
+    made += [Method(f"constant t0 {share:g}", "t0",
+                    (*METHODS["constant"], "layers.stage=null", f"layers.share={share:g}"), "constant", share)
              for share in SHARES]
     made += [Method(f"{delta} {way}", "composition", (*METHODS[delta], f"layers.composition={way}"), delta)
              for delta in OURS for way in ("per_step", "at_t0")]

@@ -39,6 +39,7 @@ FILES = {
             ("geometry", "picture -> normals and shading; priors/relight.md"),
             ("relight", "picture and light -> relit picture; priors/relight.md"),
             ("illuminet", "the same, in one pass; priors/relight.md"),
+            ("layout", "caption -> picture; priors/layout.md"),
             ("colour", "drawing and palette -> coloured drawing; priors/colour.md"),
         )
     },

@@ -34,7 +34,7 @@ class LayoutGuidance:
     kind: Literal["vision", "none", "multidiffusion", "paste"] = "vision"
     delta: Literal["constant", "dynamic", "dynamic_colour"] = "constant"
     colour: str = "words"
-    strength: float = 0.1
+    strength: float = 0.04
     outside: float | None = None
     steps: int = 6
     top: int = 20
@@ -76,9 +76,9 @@ class LayoutSampler:
     scale : classifier-free guidance, 1 = none;  negative : what no layer and no picture shall look like"""
 
     kind: Literal["ddim", "euler", "heun"] = "ddim"
-    steps: int = 50
+    steps: int = 25
     eta: float = 0.0
-    scale: float = 3.0
+    scale: float = 6.0
     negative: str = ""
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 known."""
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections import Counter
@@ -49,8 +50,8 @@ class Wording:
 def wording_of(caption: str, regions: Sequence[Region], background: str | None, config: LayoutConfig,
                grammar: bool) -> Wording:
     """What was left unsaid is made from what was said: the caption of the whole from those of the regions; the
-    background's from the floor that the caption names, or a floor in a colour that no thing has (``grammar``),
-    otherwise it is the caption; what the background shall not show from the regions.
+    background's from the floor that the caption names, or a floor in a colour far from those of the things
+    (``grammar``), otherwise it is the caption; what the background shall not show from the regions.
 
     grammar : the prior knows the words of ``image.captions`` only. ConfigError for others, for a region that names
         nothing, and for regions that the caption does not name.
@@ -83,13 +84,16 @@ def _joined(regions: Sequence[Region], grammar: bool) -> str:
 
 
 def _empty_floor(caption: str, regions: Sequence[Region]) -> str:
-    """Of the colour that the caption says; else of one that no thing has, in which none would be lost."""
+    """Of the colour that the caption says; else of one of the three that are furthest from those of the things, so that
+    none is lost in it."""
     found = _GROUND.search(caption.lower())
     if found and found[1] in captions.GROUNDS:
         return captions.caption([], found[1])
     taken = {thing.colour for text in (caption, *(r.caption for r in regions)) for thing in captions.things(text)}
-    free = [ground for ground in captions.GROUNDS if ground not in taken]
-    return captions.caption([], free[zlib.crc32(caption.encode()) % len(free)])
+    colours = [captions.COLOURS[hue] for hue in taken if hue]
+    apart = lambda ground: min((math.dist(captions.GROUNDS[ground], c) for c in colours), default=0.0)
+    best = sorted(captions.GROUNDS, key=apart, reverse=True)[:3]
+    return captions.caption([], best[zlib.crc32(caption.encode()) % len(best)])
 
 
 def _check_regions(regions: Sequence[Region]) -> None:

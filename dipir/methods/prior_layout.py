@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -167,8 +168,9 @@ def denoising_error(net: TextUNet, image: Image, said: Tensor, sigma: Tensor, no
 
 @torch.no_grad()
 def validation(net: TextUNet, held_out: LayoutPictures) -> dict[str, float]:
-    """Weighted error at four noise levels, whose mean is the score; what share of the error with another picture's
-    caption the right caption takes away: 0 when text is not heard; and the same of captions with other shapes."""
+    """Weighted error at four noise levels, whose geometric mean is the score (they are several times apart); what share
+    of the error with another picture's caption the right caption takes away: 0 when text is not heard; and the same of
+    captions with other shapes."""
     noise = torch.randn(held_out.image.shape, generator=torch.Generator().manual_seed(5))
     right = numbers(held_out.captions)
 
@@ -182,7 +184,7 @@ def validation(net: TextUNet, held_out: LayoutPictures) -> dict[str, float]:
     wrong, reshaped = right[others(held_out.captions)], numbers([other_shapes(text) for text in held_out.captions])
     heard = {f"heard_{level:g}": share(level, wrong) for level in HEARD}
     heard |= {f"shapes_{level:g}": share(level, reshaped) for level in LEVELS[1:3]}
-    return {**out, **heard, "score": sum(out.values()) / len(out)}
+    return {**out, **heard, "score": math.prod(out.values()) ** (1 / len(out))}
 
 
 def others(said: Sequence[str]) -> list[int]:

@@ -196,10 +196,10 @@ def test_methods_differ_where_they_should():
     kinds = {n: (configs[n].guidance.kind, configs[n].guidance.delta) for n in layout_run.METHODS}
     assert len(set(kinds.values())) == 5 and kinds["dynamic"] == ("vision", "dynamic")
     assert configs["weak"].guidance.strength == 0.01 and configs["weak"].layers.edge == 1
-    assert configs["dynamic t0 0.8"].layered_steps == 40
+    assert configs["constant t0 0.8"].layered_steps == 20
     assert configs["constant at_t0"].layers.composition == "at_t0"
     assert configs["constant strength 0"] == configs["dynamic strength 0"]
-    assert configs["constant strength 0.5"] != configs["dynamic strength 0.5"]
+    assert configs["constant strength 0.2"] != configs["dynamic strength 0.2"]
 
 
 def test_pictures_are_those_of_the_method_and_are_kept(scenes, weights, tmp_path, monkeypatch):

@@ -29,7 +29,7 @@ def test_the_background_is_the_floor_of_the_caption(caption, background):
     assert wording_of(caption, [CUBE, MUG], None, CONFIG, grammar=True).background == background
 
 
-def test_an_unsaid_floor_has_a_colour_that_no_thing_has():
+def test_an_unsaid_floor_has_a_colour_unlike_those_of_the_things():
     """Whether the caption or the region says it; the same on every call, and not always the same."""
     floors = set()
     for hue in COLOURS:
