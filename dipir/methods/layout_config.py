@@ -54,13 +54,14 @@ class LayoutGuidance:
 class LayerSettings:
     """share : of the steps that are layered, from the first: t0 lies behind them;  stage : the same as a number of
     steps, in its place
-    composition : per_step (after every layered step, as the paper) or at_t0 (once, as the authors' code)
+    composition : per_step (after every layered step, as the paper; multidiffusion always does) or at_t0 (once, as the
+    authors' code; paste always does)
     edge : cells over which a layer fades into the next ones, to either side
     avoid : the background's negative prompt names the objects"""
 
     share: float = 0.4
     stage: int | None = None
-    composition: Literal["per_step", "at_t0"] = "per_step"
+    composition: Literal["per_step", "at_t0"] = "at_t0"
     edge: int = 0
     avoid: bool = True
 

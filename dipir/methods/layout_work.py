@@ -175,10 +175,15 @@ def generate(prior: TextPrior, canvas: Canvas, config: LayoutConfig, pictures: S
     own = _own_starts(canvas, rows, config, device)
     deltas, maps = find_deltas(prior, rows, layers.condition, start[owner] if own is None else own, top, config)
     plan = LayerPlan(owner, torch.stack([r.weight for r in rows]).to(device), find_shift(rows, deltas, canvas, config),
-                     steps, config.guidance.steps or steps, config.layers.composition == "per_step"
-                     and config.guidance.kind != "paste", kept, _bootstrap(prior, rows, config, device))
+                     steps, config.guidance.steps or steps, each_step(config), kept,
+                     _bootstrap(prior, rows, config, device))
     x, estimates = sample_layers(layers, whole, start, sigmas, plan, sampler, on_step, own)
     return Made(x, rows, estimates if steps else None, maps, deltas)
+
+
+def each_step(config: LayoutConfig) -> bool:
+    """Whether the layers are put together after every step, or only after the last."""
+    return {"multidiffusion": True, "paste": False}.get(config.guidance.kind, config.layers.composition == "per_step")
 
 
 def _device(condition: Condition) -> torch.device:

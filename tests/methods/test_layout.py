@@ -268,7 +268,7 @@ def test_bad_input(make, kind, text):
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_presets_load(preset):
     config = load_config(preset)
-    assert config.layered_steps == {"default": round(LayoutConfig().layers.share * 50), "paper": 15}[preset]
+    assert config.layered_steps == {"default": round(LayoutConfig().layers.share * LayoutConfig().sampler.steps), "paper": 15}[preset]
 
 
 # ---------------------------------------------------------------------------------------------------------- real priors
