@@ -235,8 +235,8 @@ def test_a_broken_run_goes_on(scenes, weights, tmp_path, monkeypatch):
 
 def test_folders_are_shared_by_equal_settings_alone(scenes, weights, tmp_path):
     jobs = {j.method.name: j.folder for j in jobs_of(weights, tmp_path, (
-        "dynamic", "dynamic per_step", "constant strength 0", "dynamic strength 0", "constant"))}
-    assert jobs["dynamic"] == jobs["dynamic per_step"] != jobs["constant"]
+        "dynamic", "dynamic at_t0", "constant strength 0", "dynamic strength 0", "constant"))}
+    assert jobs["dynamic"] == jobs["dynamic at_t0"] != jobs["constant"]
     assert jobs["constant strength 0"] == jobs["dynamic strength 0"] != jobs["dynamic"]
     other = layout_run.job_of(layout_run.methods(["methods"])[0], layout_run.config_of(None, FAST, weights), 3,
                               tmp_path, "other weights", 2)

@@ -268,7 +268,9 @@ def test_bad_input(make, kind, text):
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_presets_load(preset):
     config = load_config(preset)
-    assert config.layered_steps == {"default": round(LayoutConfig().layers.share * LayoutConfig().sampler.steps), "paper": 15}[preset]
+    default = LayoutConfig()
+    steps = {"default": round(default.layers.share * default.sampler.steps), "paper": 15}
+    assert config.layered_steps == steps[preset]
 
 
 # ---------------------------------------------------------------------------------------------------------- real priors
