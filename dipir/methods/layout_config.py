@@ -59,7 +59,7 @@ class LayerSettings:
     edge : cells over which a layer fades into the next ones, to either side
     avoid : the background's negative prompt names the objects"""
 
-    share: float = 0.4
+    share: float = 0.5
     stage: int | None = None
     composition: Literal["per_step", "at_t0"] = "at_t0"
     edge: int = 0
