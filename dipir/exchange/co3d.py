@@ -346,6 +346,6 @@ def _frame_record(f: FrameNote) -> dict:
 
 
 def _sequence_record(s: SequenceNote) -> dict:
-    return {"sequence_name": s.name, "category": s.category, "video": None,
-            "point_cloud": None if s.points is None else {"path": s.points, "quality_score": s.quality.get("points")},
+    cloud = None if s.points is None else {"path": s.points, "quality_score": s.quality.get("points")}
+    return {"sequence_name": s.name, "category": s.category, "video": None, "point_cloud": cloud,
             "viewpoint_quality_score": s.quality.get("viewpoints")}

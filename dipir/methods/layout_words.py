@@ -91,8 +91,8 @@ def _empty_floor(caption: str, regions: Sequence[Region]) -> str:
         return captions.caption([], found[1])
     taken = {thing.colour for text in (caption, *(r.caption for r in regions)) for thing in captions.things(text)}
     colours = [captions.COLOURS[hue] for hue in taken if hue]
-    apart = lambda ground: min((math.dist(captions.GROUNDS[ground], c) for c in colours), default=0.0)
-    best = sorted(captions.GROUNDS, key=apart, reverse=True)[:3]
+    apart = lambda ground: min(math.dist(captions.GROUNDS[ground], colour) for colour in colours)
+    best = sorted(captions.GROUNDS, key=apart, reverse=True)[:3] if colours else list(captions.GROUNDS)
     return captions.caption([], best[zlib.crc32(caption.encode()) % len(best)])
 
 

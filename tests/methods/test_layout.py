@@ -92,6 +92,21 @@ def test_guidance_none_does_not_see_the_regions():
     assert torch.equal(got.image, sampled("a red cube", config)) and got.provenance["layered_steps"] == 0
 
 
+@pytest.mark.parametrize("kind, composition, every", [
+    ("vision", "per_step", True), ("vision", "at_t0", False), ("multidiffusion", "at_t0", True),
+    ("multidiffusion", "per_step", True), ("paste", "per_step", False)])
+def test_when_the_layers_meet(kind, composition, every):
+    """Every pixel hears of the mean of the picture: layers that meet only at the end show their captions alone."""
+    mixing = ColourToy(mix=0.5)
+    config = settings(f"guidance.kind={kind}", f"layers.composition={composition}", "layers.share=1",
+                      "guidance.bootstrap=0")
+    got = layout(wanted("", ("a red cube", LEFT), ("a blue mug", RIGHT)), config, prior=mixing).image
+    alone = [sampled(caption, config, mixing).mean((0, 2, 3)) for caption in ("a red cube", "a blue mug")]
+    sides = [half.mean((0, 2, 3)) for half in (got[..., :4], got[..., 4:])]
+    apart = float((sides[0] - sides[1]).norm() / (alone[0] - alone[1]).norm())
+    assert (apart < 0.8) == every
+
+
 def test_the_same_request_again_is_the_same_picture():
     request = wanted("", ("a red cube", LEFT), ("a blue mug", RIGHT))
     config = settings("guidance.delta=constant", "guidance.strength=0.3", "sampler.scale=2")

@@ -42,6 +42,16 @@ def test_an_unsaid_floor_has_a_colour_unlike_those_of_the_things():
     assert len(floors) > 3
 
 
+def test_no_thing_is_lost_on_an_unsaid_floor():
+    """By hand: what is furthest from black is white, yellow and pink; from red and white blue, green and yellow."""
+    floor = lambda *things: wording_of("", [Region(f"a {t}", (0, 0, 1, 1)) for t in things], None, CONFIG,
+                                       grammar=True).background.split()[2]
+    shapes = ("cube", "mug", "chair", "cone", "torus")
+    assert {floor(f"black {s}") for s in shapes} <= {"white", "yellow", "pink"}
+    assert {floor(f"red {s}", f"white {s}") for s in shapes} <= {"blue", "green", "yellow"}
+    assert len({floor(s) for s in shapes}) > 2, "any, when no colour is said"
+
+
 def test_what_is_said_stays():
     got = wording_of("a mug and a cube", [CUBE, MUG], "an empty white floor", CONFIG, grammar=True)
     assert (got.caption, got.background) == ("a mug and a cube", "an empty white floor")

@@ -17,18 +17,21 @@ GREY = (0.5, 0.5, 0.5)
 @final
 class ColourToy(AbstractDenoiser):
     """Pixel space, display values 2 x - 1. A caption is N(the colour of its first colour word, grey without one;
-    std^2). ``calls`` keeps the batch size of every call."""
+    std^2). ``calls`` keeps the batch size of every call. mix : of what is estimated for a pixel so much is the mean of
+    the picture's estimates."""
 
     sigma_min, sigma_max = 0.02, 40.0
     hash = "toy"
 
-    def __init__(self, std: float = 0.2, size: int = 8) -> None:
+    def __init__(self, std: float = 0.2, size: int = 8, mix: float = 0.0) -> None:
         self.toy = GaussianDenoiser(torch.zeros(3, size, size), std)
+        self.mix = mix
         self.calls: list[int] = []
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         self.calls.append(len(x))
-        return self.toy(x, sigma, condition)
+        own = self.toy(x, sigma, condition)
+        return own if self.mix == 0 else torch.lerp(own, own.mean((2, 3), keepdim=True), self.mix)
 
     def encode(self, image_disp: Tensor) -> Tensor:
         return 2 * image_disp - 1
