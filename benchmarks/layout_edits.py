@@ -26,7 +26,7 @@ from dipir.synth.layouts import DrawConfig, LayoutSet
 METHODS: dict[str, tuple[str, ...]] = {
     "none": ("guidance.kind=none",), "constant": ("guidance.kind=vision", "guidance.delta=constant"),
     "dynamic": ("guidance.kind=vision", "guidance.delta=dynamic"),
-    "constant, inverted": ("guidance.kind=vision", "guidance.delta=constant", "edit.noise=inverted")}
+    "constant, new noise": ("guidance.kind=vision", "guidance.delta=constant", "edit.noise=fresh")}
 """``none`` samples the region with the caption of the whole alone, the outside held: plain inpainting."""
 MEANS = ("iou", "placed", "class_right", "colour_right", "attributes", "text", "old_colour", "kept")
 KINDS = ("insert", "replace")

@@ -90,18 +90,21 @@ class LayoutSampler:
 
 @dataclass(frozen=True)
 class EditSettings:
-    """noise : the region starts from new noise (fresh) or from the picture's own inverted noise (inverted), which
-    brings back something of what was there
+    """noise : the region starts from the picture's own inverted noise (inverted), which may bring back something of
+    what was there, or from new noise (fresh)
+    strength : of an edit's vision guidance in those of ``guidance``: what is kept already says where things stand
     iterations : of every step of the inversion
     context : side of the square that the prior sees, in sizes of the region; 0 = the whole picture
     feather : pixels of the prior's picture over which the finished region fades out, beyond its edge"""
 
-    noise: Literal["fresh", "inverted"] = "fresh"
+    noise: Literal["inverted", "fresh"] = "inverted"
+    strength: float = 0.5
     iterations: int = 3
     context: float = 2.0
     feather: int = 1
 
     def __post_init__(self) -> None:
+        _check(self.strength >= 0, "strength: 0 or more.")
         _check(self.iterations >= 1, "iterations: 1 or more.")
         _check(self.context == 0 or self.context >= 1, "context: 0 (everything), or 1 and more.")
         _check(self.feather >= 0, "feather: 0 or more pixels.")

@@ -7,7 +7,7 @@ the inverted picture itself has at that noise level.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from dipir.diffusion.sampler import SamplerStep, ddim_inversion
 from dipir.fit.loop import Event
 from dipir.guidance.layered import Kept
 from dipir.guidance.regions import grown
-from dipir.methods.layout_config import LayoutConfig
+from dipir.methods.layout_config import LayoutConfig, LayoutGuidance
 from dipir.methods.layout_words import TextPrior, Wording, told
 from dipir.methods.layout_work import Asked, Canvas, Made, OnEvent, generate, seen_weights, start_noise
 from dipir.scene.regions import Region, reduced
@@ -88,6 +88,7 @@ def edit(prior: TextPrior, canvas: Canvas, config: LayoutConfig, image: Image, r
 
     image : (1, 3, H, W) display;  words : what is said, and what the picture shows as it is
     """
+    config = replace(config, guidance=weakened(config.guidance, config.edit.strength))
     covers = torch.cat([region.cover(*image.shape[2:]) for region in regions])
     cover = covers.amax(0, keepdim=True)
     window = window_of(cover, config.edit.context, canvas)
@@ -103,6 +104,12 @@ def edit(prior: TextPrior, canvas: Canvas, config: LayoutConfig, image: Image, r
     with torch.no_grad():
         new = prior.decode(made.x).float().cpu()
     return put_back(image, new, cover, window, config.edit.feather), made, window
+
+
+def weakened(guidance: LayoutGuidance, factor: float) -> LayoutGuidance:
+    """Its strengths times ``factor``."""
+    return replace(guidance, strength=factor * guidance.strength,
+                   outside=None if guidance.outside is None else factor * guidance.outside)
 
 
 def put_back(image: Image, new: Image, cover: Mask, window: Window, feather: int) -> Image:

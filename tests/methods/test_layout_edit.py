@@ -9,8 +9,8 @@ from dipir.diffusion.layout_prior import LayoutPrior
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.image.captions import COLOURS
 from dipir.methods.layout import LayoutRequest, layout, layouts
-from dipir.methods.layout_config import LayoutConfig
-from dipir.methods.layout_edit import Window, invert, put_back, window_of
+from dipir.methods.layout_config import LayoutConfig, LayoutGuidance
+from dipir.methods.layout_edit import Window, invert, put_back, weakened, window_of
 from dipir.methods.layout_work import canvas_of
 from dipir.scene.regions import Region, box_mask
 from tests.support.tiny_diffusion import build_pipeline
@@ -39,6 +39,17 @@ def wish(image, *regions, **more):
 def reach(box, height, width, pixels):
     """1 in the pixels that are at most so far from the box."""
     return torch.nn.functional.max_pool2d(box_mask(box, height, width), 2 * pixels + 1, 1, pixels)
+
+
+def test_an_edits_strength_is_a_share_of_the_others():
+    guide = LayoutConfig(guidance=LayoutGuidance(strength=0.4, outside=0.2)).guidance
+    assert weakened(guide, 0.5) == LayoutGuidance(strength=0.2, outside=0.1)
+    assert weakened(LayoutGuidance(strength=0.4), 0.25) == LayoutGuidance(strength=0.1)
+    image = picture()
+    made = lambda *pairs: layout(wish(image), settings(*pairs, "guidance.delta=constant"), prior=TOY).image
+    half = made("guidance.strength=0.4", "edit.strength=0.5")
+    assert torch.equal(half, made("guidance.strength=0.2", "edit.strength=1"))
+    assert not torch.equal(half, made("guidance.strength=0.4", "edit.strength=1"))
 
 
 # ----------------------------------------------------------------------------------------------------------- what stays
