@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from dipir.errors import DipirError, nearest
 
-NAMES = ("insert", "spheres", "speed", "plates", "composites", "environments", "relight", "rti", "layout")
+NAMES = ("insert", "spheres", "speed", "plates", "composites", "environments", "relight", "rti", "layout",
+         "suites", "co3d", "questions")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -39,15 +39,13 @@ are squares of even numbers, which the samplers spread best."""
 
 
 class Stage:
-    """Scene, renderer and truth of the case. job : as in job.json"""
+    """Scene, renderer and truth of a case. true : the light, plate white = 1;  lpips : folder of weights, or None"""
 
-    def __init__(self, job: dict) -> None:
-        self.scene, self.true = scene_of(Path(job["environment"]), Path(job["mesh"]), job["yaw_deg"], job["size"],
-                                         job["name"])
-        self.spp, self.seed = job["spp"], split_seed(job["seed"], job["name"])
+    def __init__(self, scene: Scene, true: EnvMap, spp: int, seed: int, lpips: str | None = None) -> None:
+        self.scene, self.true, self.spp, self.seed = scene, true, spp, seed
         self.tracer = PathTracer(self.scene, settings=RenderSettings(self.spp, DEPTH), gbuffer_samples=4)
         self.truth = self.render(Estimate(self.true), "truth")
-        self.lpips = perceptual(Path(job["lpips"])) if job["lpips"] else None
+        self.lpips = perceptual(Path(lpips)) if lpips else None
 
     @torch.no_grad()
     def render(self, estimate: Estimate, kind: str = "method") -> Shown:
@@ -72,7 +70,8 @@ def run(folder: Path) -> None:
     job = json.loads((folder / "job.json").read_text())
     done = finished(folder, job)
     missing = [m for m in job["methods"] if m not in done]
-    stage = Stage(job)
+    scene, true = scene_of(Path(job["environment"]), Path(job["mesh"]), job["yaw_deg"], job["size"], job["name"])
+    stage = Stage(scene, true, job["spp"], split_seed(job["seed"], job["name"]), job["lpips"])
     _pictures(folder, stage.scene, stage.truth, stage.true)
     with tempfile.TemporaryDirectory() as scratch:
         estimator = Estimator(stage.scene, stage.true, Path(scratch))

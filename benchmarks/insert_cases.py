@@ -145,7 +145,7 @@ def _named(files: Iterable[Path], root: Path, name_of: Callable[[Path], Path] = 
 def checked_environments(files: dict[str, Path]) -> list[Environment]:
     """Every panorama read once. ConfigError that lists all that cannot be used."""
     return _checked(files, "--environments", lambda name, path: Environment(
-        name, path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest(), light_share(_reduced(_panorama(path)))))
+        name, path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest(), light_share(reduced(panorama_of(path)))))
 
 
 def checked_meshes(files: dict[str, Path]) -> list[Mesh]:
@@ -183,14 +183,14 @@ def cases(environments: list[Environment], meshes: list[Mesh], views: int, seed:
 # ------------------------------------------------------------------------------------------------- scene of one case
 def scene_of(environment: Path, mesh: Path, yaw_deg: float, size: int, name: str = "case") -> tuple[Scene, EnvMap]:
     """The scene with a plate of ``size`` rows, and the true map (256, 512, 3), plate white = 1."""
-    panorama = _panorama(environment)
+    panorama = panorama_of(environment)
     panorama = torch.roll(panorama, round(yaw_deg / 360 * panorama.shape[1]), 1)  # Whole texels: nothing is blurred.
     camera = plate_camera(size)
     crop = perspective_crop(panorama, camera)
     gain = auto_exposure(crop)
     disp = quantise(linear_to_srgb((crop * gain).clamp(0, 1)))[None]
     plate = Plate(disp, srgb_to_linear(disp))
-    return Scene(plate, camera, (placed(load_asset(mesh), camera, name),), name=name), _reduced(panorama) * gain
+    return Scene(plate, camera, (placed(load_asset(mesh), camera, name),), name=name), reduced(panorama) * gain
 
 
 def plate_camera(size: int) -> Camera:
@@ -198,13 +198,14 @@ def plate_camera(size: int) -> Camera:
     return Camera.looking(round(size * ASPECT), size, FOV_DEG, CAMERA_M, PITCH_DEG)
 
 
-def placed(asset: Asset, camera: Camera, name: str) -> PlacedAsset:
-    """The asset on the ground at :data:`FOOT`, scaled until its box on the plate is :data:`EXTENT` of the plate's
-    height on the larger side, whatever its own size and proportions. SceneError when that leads nowhere."""
-    foot = contact_point(camera, (FOOT[0] * camera.width, FOOT[1] * camera.height))
+def placed(asset: Asset, camera: Camera, name: str, foot_at: tuple[float, float] = FOOT,
+           extent: float = EXTENT) -> PlacedAsset:
+    """The asset on the ground at ``foot_at``, scaled until its box on the plate is ``extent`` of the plate's height on
+    the larger side, whatever its own size and proportions. SceneError when that leads nowhere."""
+    foot = contact_point(camera, (foot_at[0] * camera.width, foot_at[1] * camera.height))
     yaw = facing_yaw(camera, foot) + math.radians(TURN_DEG)
     turn = np.array([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]])
-    wanted, distance = EXTENT * camera.height, float(np.linalg.norm(foot - camera.position))
+    wanted, distance = extent * camera.height, float(np.linalg.norm(foot - camera.position))
     factor = 0.5 * wanted / camera.focal_px * distance / max(float(np.ptp(asset.bounds, axis=0).max()), 1e-12)
     for _ in range(12):
         pose = np.eye(4)
@@ -215,19 +216,20 @@ def placed(asset: Asset, camera: Camera, name: str) -> PlacedAsset:
             check_view(one, camera)
             return one
         factor *= min(max(wanted / max(seen, 1e-9), 0.5), 2.0)
-    raise SceneError(f"'{name}': no scale makes it {EXTENT:.0%} of the plate's height (it became {seen:.0f} pixels, "
+    raise SceneError(f"'{name}': no scale makes it {extent:.0%} of the plate's height (it became {seen:.0f} pixels, "
                      f"wanted {wanted:.0f}); give a mesh with a finite extent.")
 
 
-def _panorama(path: Path) -> EnvMap:
+def panorama_of(path: Path) -> EnvMap:
+    """(H, W, 3) radiance as in the file. ConfigError for a black one."""
     radiance = read_envmap(path)
     if not float(radiance.max()) > 0:
         raise ConfigError(f"{path}: the panorama is black; a case needs light.")
     return radiance
 
 
-def _reduced(panorama: EnvMap) -> EnvMap:
-    """(256, 512, 3)."""
+def reduced(panorama: EnvMap) -> EnvMap:
+    """(256, 512, 3), means over texels."""
     return EnvironmentMap(panorama).envmap(TRUE_ROWS, 2 * TRUE_ROWS)
 
 

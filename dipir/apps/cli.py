@@ -166,11 +166,13 @@ def _prior(commands: argparse._SubParsersAction) -> None:
 
 
 def _bench(commands: argparse._SubParsersAction) -> None:
-    p = commands.add_parser("bench", help="run the benchmark tables (needs a source checkout)",
-                            description="Run the benchmark tables, all of them without a name. Options after a name "
-                                        "are those of that benchmark; `dipir bench NAME --help` lists them.")
+    p = commands.add_parser("bench", help="run suites of jobs, and the benchmark tables",
+                            description="run SUITE.yaml, status DIR, table DIR, compare A B: suites of jobs "
+                                        "(docs/benchmarks.md). Any other NAME: a benchmark table of the source "
+                                        "checkout, all of them without a name. `dipir bench run --help` and `dipir "
+                                        "bench NAME --help` list their options.")
     p.add_argument("options", nargs=argparse.REMAINDER, metavar="NAME ...",
-                   help="e.g. insert --environments DIR --meshes DIR --out DIR")
+                   help="e.g. run lobes.yaml --workers 2, or insert --environments DIR --meshes DIR")
     p.set_defaults(verb=verbs.bench)
 
 
@@ -179,6 +181,7 @@ def _common(p: argparse.ArgumentParser, out: str) -> None:
     group.add_argument("--out", type=Path, metavar="DIR", help=f"default: {out}")
     group.add_argument("--quiet", action="store_true", help="errors only")
     group.add_argument("--log", choices=("text", "json"), default="text", help="json: one JSON object a line on stdout")
+    group.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
     group.add_argument("--threads", type=_count, metavar="N", help="CPU threads (default: those of the CPU affinity)")
 
 

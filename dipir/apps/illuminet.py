@@ -78,7 +78,7 @@ def train(args: argparse.Namespace) -> int:
         for note in capture.notes:
             print(f"note: {note}", file=sys.stderr)
     with out_folder(args.out or Path("out") / args.data.stem) as out, \
-            Progress(log=args.log, quiet=args.quiet) as progress:
+            Progress(log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
         fitted = illuminet.train(capture.directions, capture.images, config, out=out, on_event=progress,
                                  resume=args.resume)
         if not args.quiet:
@@ -102,7 +102,8 @@ def relight(args: argparse.Namespace) -> int:
     from dipir.scene.direction import vector_of
 
     fitted = illuminet.load(args.folder)
-    with out_folder(out.parent if one else out) as folder, Progress(log=args.log, quiet=args.quiet) as progress:
+    with out_folder(out.parent if one else out) as folder, \
+            Progress(log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
         for i, (azimuth, elevation) in enumerate(directions):
             picture = fitted.relight(vector_of(azimuth, elevation))
             write_png(out if one else folder / f"light_{i:03d}.png", picture)

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--asset and --place belong to --as-scene NAME.yaml; leave them out, or name the scene.")
     prior = method.find_prior(config)
     with out_folder(args.out or Path("out") / request.name) as out, \
-            Progress(out, log=args.log, quiet=args.quiet) as progress:
+            Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
         result = method.layout(request, config, prior=prior, on_event=progress)
         save(result, out)
         if box is not None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from dipir.fit.loop import Event
+from dipir.fit.board import Board
+from dipir.fit.event import Event
 
 _PREVIEW_SECONDS = 2.0
 
@@ -26,19 +27,23 @@ class Progress:
     """An ``on_event`` for people or programs; a context manager that clears up after itself.
 
     out : folder for ``preview.png``, or None = no previews (it is removed when the block ends)
+    board : folder for TensorBoard too, or None
     log : "text" or "json";  quiet : say nothing;  stream : for JSON, stdout by default;  terminal : for the bar, stderr
     """
 
     def __init__(self, out: Path | None = None, *, log: str = "text", quiet: bool = False,
-                 stream: TextIO | None = None, terminal: TextIO | None = None) -> None:
+                 stream: TextIO | None = None, terminal: TextIO | None = None, board: Path | None = None) -> None:
         self._preview = None if out is None else Path(out) / "preview.png"
         self._json, self._quiet = log == "json", quiet
         self._stream, self._terminal = stream or sys.stdout, terminal or sys.stderr
         self._bar = not quiet and not self._json and self._terminal.isatty()
         self._shown, self._written = False, -math.inf
+        self._board = None if board is None else Board(board)
 
     def __call__(self, event: Event) -> None:
         self._save_preview(event)
+        if self._board is not None:
+            self._board(event)
         if self._json:
             self._line({"event": "progress", "stage": event.stage, "step": event.step, "steps": event.steps,
                         "seconds_left": _finite(event.seconds_left), "preview": self._shown_path(),
@@ -63,6 +68,8 @@ class Progress:
 
     def __exit__(self, kind: type | None, problem: BaseException | None, trace: TracebackType | None) -> None:
         self._clear()
+        if self._board is not None:
+            self._board.close()
         if self._preview is not None and self._written > -math.inf:
             self._preview.unlink(missing_ok=True)
 

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     picture = read_picture(args.image, args.mask)
     engine = method.find_engine(config, wish)
     with out_folder(args.out or Path("out") / f"relight_{args.image.stem}") as out, \
-            Progress(out, log=args.log, quiet=args.quiet) as progress:
+            Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
         result = method.relight(picture, wish, config, engine=engine, on_event=progress, out=out, resume=args.resume)
         save(result, out)
         progress.done(out)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dipir.errors import ConfigError
 
-KINDS = ("views", "panoramas", "relit", "sketches", "layouts")
-_DEFAULTS = {"views": 800, "panoramas": 1200, "relit": 2400, "sketches": 900, "layouts": 4000}
+KINDS = ("views", "panoramas", "relit", "sketches", "layouts", "co3d")
+_DEFAULTS = {"views": 800, "panoramas": 1200, "relit": 2400, "sketches": 900, "layouts": 4000, "co3d": 3}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -19,11 +19,13 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="views: plates of procedural scenes, each with the light at its insertion point (28 a scene). "
                     "panoramas: whole HDR environments, for training composites. relit: objects before a backdrop, "
                     "each under twelve lights around it. sketches: drawings and their coloured pictures. layouts: "
-                    "captioned pictures of up to four things on a floor. Deterministic for a seed; what is there is "
-                    "kept, so a stopped run goes on.")
+                    "captioned pictures of up to four things on a floor. co3d: a set in the format of CO3Dv2, photos "
+                    "all around objects under known light, with the truth beside them. Deterministic for a seed; what "
+                    "is there is kept, so a stopped run goes on.")
     p.add_argument("kind", choices=KINDS)
     p.add_argument("--count", type=int, metavar="N",
-                   help=f"scenes in all (default: {', '.join(f'{n} {k}' for k, n in _DEFAULTS.items())})")
+                   help=f"scenes in all, sequences of each category (default: "
+                        f"{', '.join(f'{n} {k}' for k, n in _DEFAULTS.items())})")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: a folder in ~/.cache/dipir (or $DIPIR_CACHE)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
@@ -35,6 +37,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                                                               "diffusers' ControlNet and LoRA training scripts")
     p.add_argument("--pairs", type=int, default=1000, help="pairs to export")
     p.add_argument("--export-size", type=int, default=512, metavar="PX", help="their side")
+    p.add_argument("--category", action="append", metavar="C", help="co3d: a kind of object; may be repeated (default: "
+                                                                   "mug, furniture, rock)")
+    p.add_argument("--frames", type=int, default=12, metavar="N", help="co3d: photos of each sequence")
+    p.add_argument("--environments", type=Path, metavar="DIR",
+                   help="co3d: .hdr and .exr files, the light of one sequence after the other (default: procedural)")
     p.add_argument("--quiet", action="store_true", help="errors only")
     p.add_argument("--log", choices=("text", "json"), default="text")
     p.set_defaults(verb=run)
@@ -71,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _generate(args: argparse.Namespace, on_event) -> Path:
     """The folder with the whole set."""
+    if args.kind == "co3d":
+        return _co3d(args, on_event)
     from dipir.methods.prior_insert import training_meshes
     from dipir.methods.prior_light import DATA, real_panoramas
     from dipir.synth import layouts, panoramas, relit, sketches, views
@@ -88,16 +97,32 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
     return maker.generate(*common, meshes=training_meshes("train") if real else ())
 
 
+def _co3d(args: argparse.Namespace, on_event) -> Path:
+    from dipir.synth import co3d
+    from dipir.synth.posed import PosedSettings
+
+    found = ()
+    if args.environments is not None:
+        found = tuple(str(p.resolve()) for p in sorted(args.environments.glob("*")) if p.suffix in (".hdr", ".exr"))
+        if not found:
+            raise ConfigError(f"--environments {args.environments}: holds no .hdr or .exr file; accepted is a folder "
+                              "with some.")
+    settings = co3d.Co3dSettings(tuple(args.category or co3d.Co3dSettings().categories),
+                                 _DEFAULTS["co3d"] if args.count is None else args.count,
+                                 PosedSettings(frames=args.frames), found)
+    return co3d.generate(args.out, args.seed, settings, args.workers, on_event)
+
+
 def draw_sheet(kind: str, folder: Path, path: Path) -> None:
     """48 items spread over the set: views beside their light (the frame of the light turns with the camera, which
     looks to its middle), panoramas alone, relit scenes under four lights, drawings beside their pictures, layouts with
-    the boxes of their things over their captions."""
+    the boxes of their things over their captions, photos of a CO3D set."""
     import torch
 
     from dipir.image.files import write_png
 
     tiles = {"views": _view_tiles, "panoramas": _panorama_tiles, "relit": _relit_tiles,
-             "sketches": _sketch_tiles, "layouts": _layout_tiles}[kind](folder)
+             "sketches": _sketch_tiles, "layouts": _layout_tiles, "co3d": _photo_tiles}[kind](folder)
     rows = [torch.cat(list(tiles[i:i + 4]), -1) for i in range(0, len(tiles), 4)]
     write_png(path, torch.cat(rows, -2)[None])
 
@@ -156,6 +181,22 @@ def _sketch_tiles(folder: Path):
     count = len(next(iter(recorded.values())))
     pairs = sketch_styles.draw(np.random.default_rng(0), recorded, _spread(count).numpy())
     return torch.cat([pairs.drawing.expand(-1, 3, -1, -1), pairs.picture], -1)
+
+
+def _photo_tiles(folder: Path, side: int = 160):
+    import torch
+    from torch.nn import functional
+
+    from dipir.image.files import read_image
+
+    paths = sorted(folder.glob("*/*/images/*.jpg"))
+    tiles = torch.ones(48, 3, side, side)
+    for tile, k in zip(tiles, _spread(len(paths)), strict=True):
+        photo = read_image(paths[k]).pixels
+        height, width = photo.shape[2:]
+        size = max(1, round(side * height / max(height, width))), max(1, round(side * width / max(height, width)))
+        tile[:, :size[0], :size[1]] = functional.interpolate(photo, size, mode="bilinear", antialias=True)[0]
+    return tiles
 
 
 def _layout_tiles(folder: Path):

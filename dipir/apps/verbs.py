@@ -35,7 +35,7 @@ def insert(args: argparse.Namespace) -> int:
     estimate = _estimate(scene_file)
     scene = build_scene(scene_file, str(args.inputs[0]), estimate)
     with out_folder(args.out or Path("out") / scene.name) as out, \
-            Progress(out, log=args.log, quiet=args.quiet) as progress:
+            Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
         prior, light_prior = method.ready(config)
         _show_camera(scene, estimate, out, args.quiet)
         result = method.insert(scene, config, prior=prior, light_prior=light_prior, on_event=progress, out=out,
@@ -55,7 +55,7 @@ def render(args: argparse.Namespace) -> int:
     # Reading the result first names a wrong folder before the new one is made.
     load_result(args.result)
     with out_folder(args.out or args.result / "render") as out, \
-            Progress(out, log=args.log, quiet=args.quiet) as progress:
+            Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
         result = method.render_result(args.result, args.asset, args.size, args.spp, progress)
         save(result, out)
         progress.done(out)
@@ -99,8 +99,12 @@ def prior(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """``dipir bench``: the folder ``benchmarks`` lies beside the package in a source checkout."""
+    """``dipir bench``: suites, and the named benchmarks, whose folder lies beside the package in a source checkout."""
     import dipir
+    from dipir.apps import suite_cli
+
+    if args.options and args.options[0] in suite_cli.VERBS:
+        return suite_cli.main(args.options)
 
     root = Path(dipir.__file__).resolve().parents[1]
     if not (root / "benchmarks").is_dir():

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -201,6 +201,37 @@ class LightPrior:
         chance = self._chance(self._both(plate_disp, ahead[None]))[0]
         found = hypotheses(latlong.rotate_yaw(chance[..., None], yaw_deg)[..., 0], count)
         return [replace(guess, chance=self.trust * guess.chance) for guess in found]
+
+    def estimate_together(self, plates: Sequence[Image], directions: Sequence[Directions],
+                          agree: float = 0.5, votes: Tensor | None = None) -> EnvMap:
+        """One map for plates of one place taken in one light and with one exposure: (16, 32, 3) radiance in the frame
+        of ``directions``, arguments as of :meth:`estimate`.
+
+        Means of what is smooth and of the dominant light's energy. Distributions over its direction are multiplied, as
+        those of witnesses, each to the power ``agree`` (1 = they err independently of each other; 1 / their number =
+        they say the same thing); ``votes``, (16, 32) logarithms, are one more witness. PriorError when there is
+        nothing, or shapes do not agree.
+        """
+        if not plates or len(plates) != len(directions):
+            raise PriorError(f"{len(plates)} plates with {len(directions)} directions; accepted: as many, 1 or more")
+        smooth, energy, chance = [], [], []
+        for plate, rays in zip(plates, directions, strict=True):
+            yaw_deg, ahead = self._ahead(plate, rays)
+            both = self._both(plate, ahead[None])
+            level = both.smooth.clamp(*_LOG_RANGE).exp().permute(0, 2, 3, 1)
+            smooth.append(latlong.rotate_yaw(_unmirrored(level)[0], yaw_deg))
+            energy.append(both.energy.clamp(*_LOG_RANGE).exp().mean(0))
+            chance.append(latlong.rotate_yaw(self._chance(both)[0][..., None], yaw_deg)[..., 0])
+        voices = agree * torch.stack(chance).clamp_min(1e-9).log().sum(0)
+        if votes is not None:
+            if votes.shape != voices.shape:
+                raise PriorError(f"votes {tuple(votes.shape)}; accepted are {tuple(voices.shape)}")
+            voices = voices + votes
+        together = voices.flatten().softmax(0).reshape(voices.shape)
+        place = hypotheses(together, 1)[0].direction[None]
+        together = together ** self.sharpness / (together ** self.sharpness).sum()
+        level, sun = torch.stack(smooth).mean(0)[None], torch.stack(energy).mean(0)[None]
+        return (level + spread(sun, decided(together[None], place, 1.0, self.focus * sunlike(level, sun))))[0]
 
     def _ahead(self, plate_disp: Image, directions: Directions) -> tuple[float, Directions]:
         if plate_disp.shape != (1, 3, *directions.shape[:2]) or directions.shape[-1] != 3:

@@ -322,14 +322,15 @@ def write_category(root: str | Path, category: str, frames: Sequence[FrameNote],
     packed = lambda rows: gzip.compress(json.dumps(rows).encode(), mtime=0)
     for name in ("", "set_lists", "eval_batches"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(folder / "frame_annotations.jgz", packed([_frame_record(f) for f in frames]))
+    atomic_write_bytes(folder / "frame_annotations.jgz", packed([frame_record(f) for f in frames]))
     atomic_write_bytes(folder / "sequence_annotations.jgz", packed([_sequence_record(s) for s in sequences]))
     for kind, parts in (("set_lists", set_lists or {}), ("eval_batches", eval_batches or {})):
         for subset, rows in parts.items():
             atomic_write_bytes(folder / kind / f"{kind}_{subset}.json", json.dumps(rows).encode())
 
 
-def _frame_record(f: FrameNote) -> dict:
+def frame_record(f: FrameNote) -> dict:
+    """A frame as ``frame_annotations.jgz`` has it."""
     v = f.viewpoint
     record = {"sequence_name": f.sequence, "frame_number": f.number, "frame_timestamp": f.number / 10,
               "image": {"path": f.image, "size": list(f.size)},

@@ -11,7 +11,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,25 +19,9 @@ from torch import Tensor
 from dipir.arrays import split_seed
 from dipir.errors import FitError
 from dipir.fit import checkpoint as files
+from dipir.fit.event import Event
 from dipir.fit.parameters import Parameters, describe
 from dipir.fit.schedule import Cosine, WarmUp
-
-
-@dataclass(frozen=True)
-class Event:
-    """One report during long work; the progress bar, the JSON log and the studio all read these.
-
-    stage : name of the station ("personalise", "fit", "render", ...)
-    step, steps : done and planned;  seconds_left : estimate or None
-    scalars : logged numbers;  images : preview images, (1, 3, H, W) display-referred [0, 1]
-    """
-
-    stage: str
-    step: int
-    steps: int
-    seconds_left: float | None = None
-    scalars: Mapping[str, float] = field(default_factory=dict)
-    images: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from dipir.image.composite import flatten_disp, insert_layers
 from dipir.image.tone import ToneCurve
 from dipir.methods.insert_config import InsertConfig, load_config
 from dipir.methods.insert_fit import DATASET, Guide, Objective, final_light, make_parameters, material_values, tone_of
-from dipir.methods.insert_work import Work, composite, embedded_planes, prepare, random_lights, small_plate
+from dipir.methods.insert_work import Work, composite, embedded_planes, prepare, random_lights, small_plate, with_plate
 from dipir.methods.presets import versions
 from dipir.methods.result import Result, load_result
 from dipir.render.backend import mitsuba
@@ -187,6 +187,9 @@ def final_passes(scene: Scene, light: SphericalGaussians, config: InsertConfig, 
     tracer = PathTracer(scene, camera, settings, gbuffer_samples=16)
     with torch.no_grad():
         radiance = light.envmap(config.final.env_height, 2 * config.final.env_height)
+        glass = any(part.material.transmission > 0 for o in scene.objects for part in o.asset.parts)
+        if config.final.plate == "always" or (config.final.plate == "auto" and glass):
+            radiance = with_plate(radiance, scene)
         passes = tracer.passes(radiance, seed=split_seed(config.seed, "final"), spp=config.final.spp,
                                materials=materials)
     on_event(Event("render", 1, 1))

@@ -12,6 +12,7 @@ from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import FitConfig
 from dipir.methods import presets
 from dipir.render.transport import TransportSettings
+from dipir.scene.light import Fusion
 
 PRESETS = Path(__file__).resolve().parents[2] / "configs" / "insert"
 FITTED = ("light", "tone", "material", "emission")
@@ -27,14 +28,15 @@ _LEAST = {"checkpoint_every": 1, "light.lobes": 1, "tone.bins": 1, "material.spp
 class LightSettings:
     """lobes : spherical Gaussians;  guess : 0 = weigh the light prior's guesses at the dominant light, 1, 2, 3 = choose
     the first, second, third of them;  start : where they begin (the light prior's estimate, the mirrored plate, or a
-    constant);  two_maps : separate shadow map, fused progressively (methods 1.5);  consistency, sparsity : weights of
-    that (methods 1.10);  anchor : weight of the distance to the start in log radiance
+    constant);  two_maps : separate shadow map, fused by the schedule ``fusion`` (methods 1.5, ``light.fusion_weight``)
+    consistency, sparsity : weights of that (methods 1.10);  anchor : weight of the distance to the start, log radiance
     rate : of amplitudes and widths;  axis_rate : of the axes, radians a step"""
 
     lobes: int = 32
     guess: int = 0
     start: Literal["prior", "mirrored", "ambient"] = "prior"
     two_maps: bool = False
+    fusion: Fusion = "linear"
     consistency: float = 0.03
     sparsity: float = 0.01
     anchor: float = 1.0
@@ -93,12 +95,15 @@ class GuidanceSettings:
 @dataclass(frozen=True)
 class FinalSettings:
     """spp : samples a pixel of the final render;  depth : longest path;  size : longer side in pixels, 0 = the plate's;
-    env_height : rows of the light map it is lit by"""
+    env_height : rows of the light map it is lit by
+    plate : the plate's own pixels in that map where it shows something: always, never, or auto = when something of the
+    scene is glass, which is what they are good for (docs/bench-questions.md)"""
 
     spp: int = 64
     depth: int = 4
     size: int = 0
     env_height: int = 256
+    plate: Literal["auto", "always", "never"] = "auto"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from dipir.methods.insert_config import InsertConfig
 from dipir.methods.insert_work import Work, composite
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes
-from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse
+from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse, fusion_weight
 
 WEIGHTS = {"constant": scores.constant, "one_minus_alphabar": scores.one_minus_alphabar, "sigma": scores.sigma_weight}
 DATASET = "dataset.image"
@@ -110,12 +110,12 @@ def tone_of(p: Parameters, curve: str) -> ToneCurve:
 
 
 def maps_of(p: Parameters, config: InsertConfig, progress: float, height: int = 16) -> tuple[EnvMap, EnvMap]:
-    """(object's, shadow's) map; with two maps the object's is fused progressively (methods 1.5)."""
+    """(object's, shadow's) map; with two maps the object's is fused by the schedule (methods 1.5)."""
     foreground = light_of(p).envmap(height, 2 * height)
     if not config.light.two_maps:
         return foreground, foreground
     shadow = light_of(p, "shadow").envmap(height, 2 * height)
-    return fuse(foreground, shadow, progress), shadow
+    return fuse(foreground, shadow, fusion_weight(config.light.fusion, progress, foreground, shadow)), shadow
 
 
 def final_light(p: Parameters, config: InsertConfig) -> SphericalGaussians:

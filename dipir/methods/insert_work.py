@@ -83,6 +83,22 @@ def starting_light(scene: Scene, settings: LightSettings, light_prior: LightPrio
     return mirrored if settings.start == "mirrored" else ambient_light(scene)
 
 
+def with_plate(light: EnvMap, scene: Scene) -> EnvMap:
+    """The map with the plate's own pixels where it shows something, fading out over a twentieth of the plate to its
+    edges: what glass refracts. Where the plate is clipped the light stays at least as it was."""
+    height, width = light.shape[:2]
+    camera = scene.camera
+    points = camera.position + latlong.directions(height, width).double().numpy()
+    uv, depth = (torch.from_numpy(v).float() for v in camera.project(points))
+    x, y = uv[..., 0] / camera.width, uv[..., 1] / camera.height
+    edge = torch.stack([x, 1 - x, y, 1 - y]).amin(0)
+    weight = ((edge / 0.05).clamp(0, 1) * (depth > 1e-3))[..., None]
+    grid = torch.stack([2 * x - 1, 2 * y - 1], -1)[None]
+    seen = torch.nn.functional.grid_sample(scene.plate.lin, grid, align_corners=False)[0].permute(1, 2, 0)
+    clipped = (seen.amax(-1, keepdim=True) >= 0.98).float()
+    return light + weight * (torch.lerp(seen, torch.maximum(seen, light), clipped) - light)
+
+
 def composite(work: Work, passes: Passes, tone_fg: ToneCurve | None, tone_shadow: ToneCurve | None) -> Image:
     """(1, 3, S, S) display; with a small slope beyond [0, 1]."""
     layers = insert_layers(work.plate_lin, work.plate_disp, passes.object_rgb, passes.alpha, passes.shadow_ratio,

@@ -225,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     config = replace(default, batch=a.batch, size=a.size, recordings=a.recordings,
                      train=training.with_options(default.train, a))
-    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.report, a.start, a.workers)}\n")
+    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.reporter(a.tensorboard), a.start, a.workers)}\n")
 
 
 if __name__ == "__main__":

@@ -140,13 +140,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures = validation(Geometry.load(a.evaluate).nets, held_out)
         sys.stdout.write("".join(f"{k:14s} {v:.4f}\n" for k, v in figures.items()))
         return
-    data = training_scenes(a.scenes, a.workers, training.report)
+    tell = training.reporter(a.tensorboard)
+    data = training_scenes(a.scenes, a.workers, tell)
     notes = {}
     for part in PARTS if a.part == "all" else [a.part]:
         minutes = a.minutes * (PARTS[part] if a.part == "all" else 1)
         config = replace(default, batch=a.batch, scenes=a.scenes, lights=a.lights,
                          train=replace(training.with_options(default.train, a), minutes=minutes))
-        trained = train_geometry(part, config, data, held_out, name=a.name, start=nets, on_event=training.report)
+        trained = train_geometry(part, config, data, held_out, name=a.name, start=nets, on_event=tell)
         nets = GeometryNets()
         nets.load_state_dict(trained.best)
         notes |= {f"steps_{part}": str(trained.step), "score": f"{trained.best_score:.4f}"}

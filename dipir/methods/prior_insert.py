@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     pool = replace(default.pool, size=a.pool, first=min(default.pool.first, a.pool), steps=a.renew)
     config = replace(default, batch=a.batch, pool=pool, train=training.with_options(default.train, a))
-    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.report, a.start, a.workers)}\n")
+    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.reporter(a.tensorboard), a.start, a.workers)}\n")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from dipir.fit.loop import Event
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.methods.light_measures import LUMINANCE, Functionals, functionals, score, summary, table
-from dipir.methods.training import TrainConfig, Trained, report, train
+from dipir.methods.training import TrainConfig, Trained, reporter, train
 from dipir.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
 from dipir.scene.light import dominant_direction
@@ -281,6 +281,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                                                                  "guess, kept with the weights")
     parser.add_argument("--trust", type=float, default=1.0, help="factor on the chances of guesses, kept with the "
                                                                  "weights")
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
     parser.add_argument("--evaluate", type=Path, nargs="?", const=DEFAULT_PATH, help="only judge these weights")
     parser.add_argument("--split", default="val", choices=("train", "val"))
     parser.add_argument("--yaws", type=int, default=8, help="plates of each environment when judging")
@@ -298,7 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = LightPriorConfig(schedule, batch=args.batch, real=args.real)
     start = LightPrior.load(args.start).net.requires_grad_(True) if args.start else None
     prior, trained = train_light_prior(config, None if args.no_procedural else procedural_pairs(args.views),
-                                       name=args.name, on_event=report, start=start)
+                                       name=args.name, on_event=reporter(args.tensorboard), start=start)
     prior.sharpness, prior.focus, prior.trust = args.sharpness, args.focus, args.trust
     if args.export:
         prior.save(args.export, {"steps": str(trained.step)})

@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
         return
     config = replace(default, batch=a.batch, scenes=a.scenes, train=training.with_options(default.train, a))
-    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.report, a.start, a.workers)}\n")
+    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.reporter(a.tensorboard), a.start, a.workers)}\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from dipir.errors import FitError
+from dipir.fit.board import Board
 from dipir.fit.loop import Event
 from dipir.fit.muon import Muon
 
@@ -123,12 +124,30 @@ def add_options(parser: argparse.ArgumentParser, config: TrainConfig, batch: int
     parser.add_argument("--name", default=name, help="checkpoint folder below $DIPIR_CACHE/training")
     parser.add_argument("--workers", type=int, default=1, help="processes that make missing data")
     parser.add_argument("--out", type=Path, default=None, help="weights file (default: the one that ships)")
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
     parser.add_argument("--evaluate", type=Path, nargs="?", const=path, help="only judge these weights")
 
 
 def with_options(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
     """``config`` with what :func:`add_options` read."""
     return replace(config, steps=args.steps, rate=args.rate, bf16=args.bf16, validate_every=args.validate_every)
+
+
+def reporter(board: Path | None) -> Callable[[Event], None]:
+    """:func:`report`, with a folder for TensorBoard too. ConfigError without the extra."""
+    return report if board is None else _Both(Board(board))
+
+
+@dataclass(frozen=True)
+class _Both:
+    board: Board
+
+    def __call__(self, event: Event) -> None:
+        report(event)
+        self.board(event)
+
+    def close(self) -> None:
+        self.board.close()
 
 
 def report(event: Event) -> None:

@@ -119,9 +119,13 @@ def material_dict(material: Material, textured: bool) -> dict:
             "roughness": pick(roughness, float(np.clip(m.roughness, ROUGHNESS_MIN, 1))),
             "metallic": pick(m.metallic_texture, float(np.clip(m.metallic, 0, 1))),
             "specular": float(np.clip(m.specular, SPECULAR_MIN, 1))}
+    if m.transmission > 0:
+        bsdf["spec_trans"] = float(min(m.transmission, 1))
     if textured and m.normal_texture is not None:
         bsdf = {"type": "normalmap", "normalmap": _bitmap(m.normal_texture), "bsdf": bsdf}
-    bsdf = {"type": "twosided", "bsdf": bsdf}
+    if m.transmission == 0:
+        # What refracts has two different sides of its own.
+        bsdf = {"type": "twosided", "bsdf": bsdf}
     if (textured and m.opacity_texture is not None) or m.opacity < 1:
         opacity = pick(m.opacity_texture, float(m.opacity))
         if isinstance(opacity, dict) and np.isin(m.opacity_texture, (0.0, 1.0)).all():

@@ -16,6 +16,7 @@ class Material:
     roughness : float [0.05, 1];  roughness_texture : (H, W) float32, or None
     metallic : float [0, 1];  metallic_texture : (H, W) float32, or None
     normal_texture : (H, W, 3) float32 in [0, 1], OpenGL (+Y) convention, or None
+    transmission : float [0, 1], refracted part of what is neither reflected nor metal, 1 = glass; for closed meshes
     emission : (3,) float32, linear radiance, plate white = 1;  emission_texture : (H, W, 3) float32, or None
     opacity_texture : (H, W) float32 in [0, 1], or None;  opacity : float [0, 1]
     specular : float [0.01, 1], dielectric reflectance as in the principled model (0.5 = index 1.5)
@@ -30,6 +31,7 @@ class Material:
     specular: float = 0.5
     emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
     opacity: float = 1.0
+    transmission: float = 0.0
     double_sided: bool = True
     base_color_texture: np.ndarray | None = None
     roughness_texture: np.ndarray | None = None

@@ -70,7 +70,7 @@ def _unit(values: Any) -> tuple:
 
 # --- glTF ------------------------------------------------------------------------------------------------------
 
-IGNORED = {"KHR_materials_transmission": "transmission (glass)", "KHR_materials_clearcoat": "clear coat",
+IGNORED = {"KHR_materials_clearcoat": "clear coat",
            "KHR_materials_sheen": "sheen", "KHR_materials_anisotropy": "anisotropy", "KHR_materials_volume": "volume",
            "KHR_materials_iridescence": "iridescence", "KHR_materials_pbrSpecularGlossiness": "specular-glossiness"}
 
@@ -91,6 +91,8 @@ def gltf_material(entry: dict, fetch: Fetch) -> Built:
         values["normal_texture"] = normal_map(fetch(entry["normalTexture"]),
                                               _number(entry["normalTexture"].get("scale"), 1.0))
     values["specular"] = _gltf_specular(extensions)
+    values["transmission"] = float(np.clip(_number((extensions.get("KHR_materials_transmission") or {}).get(
+        "transmissionFactor"), 0.0), 0, 1))
     material = Material(name=name, double_sided=bool(entry.get("doubleSided", False)), **values)
     return Built(material, has_textures(material), tuple(notes))
 

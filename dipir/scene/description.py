@@ -39,10 +39,12 @@ class MaterialOverride:
     base_color: tuple[float, float, float] | None = None
     roughness: float | None = None
     metallic: float | None = None
+    transmission: float | None = None
     emission: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        bad = [f"{name} must lie in 0 to 1, got {value}." for name in ("base_color", "roughness", "metallic")
+        shares = ("base_color", "roughness", "metallic", "transmission")
+        bad = [f"{name} must lie in 0 to 1, got {value}." for name in shares
                if (value := getattr(self, name)) is not None
                and not all(0 <= v <= 1 for v in (value if isinstance(value, tuple) else (value,)))]
         if self.emission is not None and not all(0 <= v < float("inf") for v in self.emission):
@@ -257,4 +259,6 @@ def override_material(material: Material, change: MaterialOverride) -> Material:
         value = getattr(change, name)
         if value is not None:
             values |= {name: max(value, 0.05) if name == "roughness" else value, f"{name}_texture": None}
+    if change.transmission is not None:
+        values["transmission"] = change.transmission
     return replace(material, **values)

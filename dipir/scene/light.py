@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from dipir.image import latlong
 from dipir.image.color import luminance
 
 SIGMA_MIN, SIGMA_MAX = 0.01, 2.0
+Fusion = Literal["linear", "step", "exponential", "none", "adaptive"]
 
 
 class AbstractLight(ABC):
@@ -176,6 +178,19 @@ def fuse(foreground: EnvMap, shadow: EnvMap, progress: float) -> EnvMap:
     ratio = (l_fg / l_fg.max().clamp_min(1e-12)) * (l_sh / (l_fg + l_sh).clamp_min(1e-12))
     fused = foreground * (((1 - ratio) * l_fg + ratio * l_sh) / l_fg.clamp_min(1e-12))
     return (1 - progress) * foreground + progress * fused
+
+
+def fusion_weight(schedule: Fusion, progress: float, foreground: EnvMap, shadow: EnvMap) -> float:
+    """How far :func:`fuse` goes at ``progress`` in [0, 1] of the run: linear (as published), step (nothing until the
+    middle, then all), exponential (e^(5 x), from 0 to 1: late and smooth), none, or adaptive: as far as the maps agree
+    already, the sum of the smaller luminances in that of the larger ones, so that each may find its own light first.
+    """
+    if schedule == "adaptive":
+        l_fg, l_sh = (luminance(m.detach().permute(2, 0, 1)[None])[0, 0] * latlong.solid_angles(*m.shape[:2])
+                      for m in (foreground, shadow))
+        return float(torch.minimum(l_fg, l_sh).sum() / torch.maximum(l_fg, l_sh).sum().clamp_min(1e-12))
+    return {"linear": progress, "step": float(progress >= 0.5), "none": 0.0,
+            "exponential": math.expm1(5 * progress) / math.expm1(5)}[schedule]
 
 
 def dominant_direction(envmap: EnvMap) -> Tensor:

@@ -49,6 +49,13 @@ def test_gltf_defaults_and_ior(tmp_path):
     assert m.specular == pytest.approx(0.2507, abs=1e-3)
 
 
+@pytest.mark.parametrize("factor, expected", [(1.0, 1.0), (0.25, 0.25), (7, 1.0), (None, 0.0)])
+def test_gltf_transmission(tmp_path, factor, expected):
+    glass = {"extensions": {"KHR_materials_transmission": {} if factor is None else {"transmissionFactor": factor}}}
+    asset = load_asset(write(tmp_path, gltf(material=glass)))
+    assert asset.parts[0].material.transmission == expected and not asset.notes
+
+
 @pytest.mark.parametrize("mode, expected", [("OPAQUE", None), ("MASK", [[0, 1]]), ("BLEND", [[0.2, 0.4]])])
 def test_alpha_modes(tmp_path, mode, expected):
     color = np.full((1, 2, 4), 255)

@@ -17,6 +17,7 @@ from dipir.scene.light import (
     fibonacci_sphere,
     fit_gaussians,
     fuse,
+    fusion_weight,
 )
 
 
@@ -100,6 +101,17 @@ def test_dominant_direction_across_seam_and_pole(axis):
     axes = torch.stack([axis, torch.tensor([0.0, -1.0, 0.0])])
     light = SphericalGaussians.of(axes, torch.tensor([[9.0] * 3, [0.5] * 3]), torch.tensor([0.15, 1.0]))
     assert float(dominant_direction(light.envmap(64, 128)) @ (axis / axis.norm())) > math.cos(math.radians(1.5))
+
+
+def test_fusion_schedules():
+    """By hand; the adaptive one does not look at the time but at the maps."""
+    a, b = torch.ones(4, 8, 3), 3 * torch.ones(4, 8, 3)
+    at = lambda kind, x, other=b: fusion_weight(kind, x, a, other)
+    assert [at("linear", x) for x in (0, 0.3, 1)] == [0, 0.3, 1] and at("none", 1) == 0
+    assert [at("step", x) for x in (0, 0.49, 0.5, 1)] == [0, 0, 1, 1]
+    assert at("exponential", 0) == 0 and at("exponential", 1) == 1 and 0.07 < at("exponential", 0.5) < 0.08
+    assert at("adaptive", 0) == pytest.approx(1 / 3) == at("adaptive", 1) and at("adaptive", 0, a) == pytest.approx(1)
+    assert at("adaptive", 1, torch.zeros(4, 8, 3)) == 0
 
 
 def test_fuse_ends():

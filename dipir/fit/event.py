@@ -1,0 +1,26 @@
+"""What a run says while it goes on. Without torch, so that processes which only pass events on start at once."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Event:
+    """One report during long work; the progress bar, the JSON log and the studio all read these.
+
+    stage : name of the station ("personalise", "fit", "render", ...)
+    step, steps : done and planned;  seconds_left : estimate or None
+    scalars : logged numbers;  images : preview images, (1, 3, H, W) display-referred [0, 1]
+    """
+
+    stage: str
+    step: int
+    steps: int
+    seconds_left: float | None = None
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    images: Mapping[str, Tensor] = field(default_factory=dict)

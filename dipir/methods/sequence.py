@@ -1,0 +1,205 @@
+"""An asset in several posed photos of one place, lit by one light: the light that all of them together speak for."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from dipir.arrays import EnvMap, Image, split_seed
+from dipir.diffusion.denoiser import AbstractDenoiser
+from dipir.diffusion.embedded import SIZE, EmbeddedPrior
+from dipir.diffusion.light_prior import LightPrior
+from dipir.errors import ConfigError, SceneError
+from dipir.fit.loop import Event, minimise
+from dipir.image.tone import ToneCurve
+from dipir.methods.insert import final_passes, find_prior, finish, make_guide
+from dipir.methods.insert_config import InsertConfig
+from dipir.methods.insert_fit import Objective, final_light, make_parameters, tone_of
+from dipir.methods.insert_work import prepare, small_plate
+from dipir.render.renderer import Passes
+from dipir.scene.asset import Asset
+from dipir.scene.camera import Camera
+from dipir.scene.description import Scene
+from dipir.scene.framing import projected_box
+from dipir.scene.light import SphericalGaussians, fit_gaussians
+from dipir.scene.proxy import PlacedAsset
+from dipir.scene.sequence import PosedSequence, frame_plate
+
+Place = Literal["beside", "instead"]
+
+
+@dataclass(frozen=True)
+class SequenceSettings:
+    """frames : how many, evenly over the sequence;  longest : pixels of a plate's longer side
+    place : the asset stands beside the sequence's object, or instead of it;  height : of the asset in heights of that
+    agree : how far the photos count as independent witnesses of the dominant light, see
+    ``LightPrior.estimate_together``"""
+
+    frames: int = 6
+    longest: int = 512
+    place: Place = "beside"
+    height: float = 1.0
+    agree: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.longest < 32 or not self.height > 0 or not 0 < self.agree <= 1:
+            raise ConfigError("accepted are frames of 1 or more, longest of 32 or more, height above 0, agree above 0 "
+                              "and up to 1.")
+
+
+@dataclass(frozen=True, eq=False)
+class Inserted:
+    """One frame with the asset. image, plate : (1, 3, H, W) display"""
+
+    scene: Scene
+    camera: Camera
+    passes: Passes
+    image: Image
+    plate: Image
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceResult:
+    """light : one for all frames;  start : (16, 32, 3), where it began;  alone : the start of each frame by itself"""
+
+    frames: tuple[Inserted, ...]
+    light: SphericalGaussians
+    tones: tuple[ToneCurve, ToneCurve]
+    start: EnvMap
+    alone: tuple[EnvMap, ...]
+    history: list[dict]
+
+
+# ---- scenes ----------------------------------------------------------------------------------------------------------
+
+def scenes_of(sequence: PosedSequence, asset: Asset, settings: SequenceSettings = SequenceSettings()) -> list[Scene]:
+    """The asset in the chosen frames of a sequence that lies in our world (``scene.sequence.on_ground``). Frames in
+    which it would not be seen whole, or from below the ground, are passed over. SceneError when none is left."""
+    middle, size = thing_of(sequence)
+    frames = [sequence.frames[k] for k in _evenly(len(sequence.frames), settings.frames)]
+    height = settings.height * size
+    offset = np.zeros(3) if settings.place == "instead" else _aside(frames, middle, size, height)
+    scale = height / max(float(np.ptp(asset.bounds[:, 1])), 1e-9)
+    pose = np.diag([scale, scale, scale, 1.0])
+    pose[:3, 3] = middle * [1, 0, 1] + offset
+    placed, scenes = PlacedAsset(asset, pose, "asset"), []
+    for frame in frames:
+        plate, camera = frame_plate(frame, settings.longest)
+        if camera.position[1] > 0 and _seen(placed, camera):
+            scenes.append(Scene(plate, camera, (placed,), name=f"{sequence.name}_{frame.number:06d}"))
+    if not scenes:
+        raise SceneError(f"{sequence.name}: the asset would be seen whole in none of {len(frames)} frames; place it "
+                         "instead of the object, make it smaller, or take more frames.")
+    return scenes
+
+
+def thing_of(sequence: PosedSequence) -> tuple[np.ndarray, float]:
+    """((3,) middle, height) of the sequence's object: points that stand out of the ground around the place that all
+    cameras look at. Without enough points a quarter of the cameras' mean distance from there."""
+    target = looked_at([f.camera for f in sequence.frames])
+    distance = float(np.mean([np.linalg.norm(f.camera.position - target) for f in sequence.frames]))
+    near = np.linalg.norm((sequence.points - target)[:, [0, 2]], axis=1) < 0.35 * distance
+    above = sequence.points[near & (sequence.points[:, 1] > 0.03 * distance) & (sequence.points[:, 1] < distance)]
+    if len(above) < 30:
+        return target, 0.25 * distance
+    low, high = np.quantile(above, [0.05, 0.95], axis=0)
+    return (low + high) / 2, float(high[1])
+
+
+def looked_at(cameras: Sequence[Camera]) -> np.ndarray:
+    """(3,) point nearest to all view axes, in the sense of least squares."""
+    total, right = np.zeros((3, 3)), np.zeros(3)
+    for camera in cameras:
+        axis = camera.to_world[:3, 2]
+        across = np.eye(3) - np.outer(axis, axis)
+        total, right = total + across, right + across @ camera.position
+    return np.linalg.lstsq(total, right, rcond=None)[0]
+
+
+def _evenly(count: int, wanted: int) -> list[int]:
+    return sorted({int(k) for k in np.linspace(0, count - 1, min(count, wanted)).round()})
+
+
+def _aside(frames, middle: np.ndarray, size: float, height: float) -> np.ndarray:
+    """To the side of the mean camera's view, so far that neither stands in the other."""
+    away = np.mean([f.camera.position for f in frames], 0) - middle
+    turn = math.atan2(away[0], away[2]) + math.pi / 2 if np.linalg.norm(away[[0, 2]]) > 1e-6 else 0.0
+    return 0.75 * (size + height) * np.array([math.sin(turn), 0.0, math.cos(turn)])
+
+
+def _seen(placed: PlacedAsset, camera: Camera) -> bool:
+    try:
+        box = projected_box((placed,), camera)
+    except SceneError:
+        return False
+    return bool((box[0] >= 0).all() and (box[1] <= [camera.width, camera.height]).all())
+
+
+# ---- light -----------------------------------------------------------------------------------------------------------
+
+def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
+                    settings: SequenceSettings = SequenceSettings(), *, prior: AbstractDenoiser | str | None = None,
+                    light_prior: LightPrior | None = None, votes: Tensor | None = None,
+                    on_event: Callable[[Event], None] = lambda event: None) -> SequenceResult:
+    """Fit one light and one pair of tone curves to all frames, then render each.
+
+    scenes : of one world, taken in one light with one exposure;  votes : on the dominant light's direction, (16, 32)
+    logarithms, of ``cast_shadow.shadow_votes``. Raises the DipirError of whatever cannot be used;
+    ConfigError for material fits and personalised priors, which belong to one picture.
+    """
+    config = config or InsertConfig()
+    if {"material", "emission"} & set(config.optimize) or config.guidance.personalise:
+        raise ConfigError("a sequence: light and tone are fitted to several frames; materials and personalised priors "
+                          "belong to one picture. Leave them out, or use `dipir insert` on a frame.")
+    denoiser = find_prior(prior or config.prior, config)
+    light_prior = light_prior or LightPrior.load()
+    small = [small_plate(scene) for scene in scenes]
+    alone = tuple(light_prior.estimate(*views) for views in small)
+    start = light_prior.estimate_together([p for p, _ in small], [d for _, d in small], settings.agree, votes)
+    size = SIZE if isinstance(denoiser, EmbeddedPrior) else config.guidance.size
+    works = []
+    for k, scene in enumerate(scenes):
+        on_event(Event("prepare", k, len(scenes)))
+        works.append(replace(prepare(scene, config, size, light_prior), start=start))
+    parameters = make_parameters(config, fit_gaussians(start, config.light.lobes), None)
+    history: list[dict] = []
+    if config.guidance.kind != "none" and config.fit.steps > 0:
+        guides = [make_guide(s, w, config, denoiser, on_event, None) for s, w in zip(scenes, works, strict=True)]
+        objective = _Together([Objective(w, config, parameters, g) for w, g in zip(works, guides, strict=True)])
+        history = minimise(objective, parameters, replace(config.fit, seed=split_seed(config.seed, "fit")),
+                           on_event=on_event)
+    light = final_light(parameters, config)
+    tones = tuple(_detached(tone_of(parameters, n)) for n in ("tone_fg", "tone_shadow"))
+    frames = []
+    for scene in scenes:
+        passes, camera = final_passes(scene, light, config, on_event)
+        _, image, plate = finish(scene, passes, camera, *tones)
+        frames.append(Inserted(scene, camera, passes, image, plate))
+    return SequenceResult(tuple(frames), light, tones, start, alone, history)
+
+
+@dataclass(frozen=True)
+class _Together:
+    """The mean of the frames' objectives."""
+
+    frames: list[Objective]
+
+    def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float], Callable[[], Mapping[str, Image]]]:
+        each = [objective(step) for objective in self.frames]
+        count = len(each)
+        numbers = {key: sum(scalars[key] for _, scalars, _ in each) / count for key in each[0][1]}
+        return sum(value for value, _, _ in each) / count, numbers, each[0][2]
+
+
+def _detached(curve: ToneCurve) -> ToneCurve:
+    return curve.with_parameters({k: v.detach().clone() for k, v in curve.parameters().items()})
+
+
+def flicker(colours: Tensor) -> float:
+    """Of one thing's colour in F frames, (F, 3), what the view changes divided out: the largest over channels of
+    standard deviation / mean."""
+    return float((colours.std(0, correction=0) / colours.mean(0).clamp_min(1e-6)).max())

@@ -1,0 +1,149 @@
+"""CO3D sets that we make: read back through the reader, cameras and points against what was photographed."""
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dipir.errors import ConfigError
+from dipir.exchange import co3d as files
+from dipir.image.files import read_envmap, read_image
+from dipir.scene.ground import fit_ground
+from dipir.scene.sequence import frame_plate, on_ground
+from dipir.synth import co3d
+from dipir.synth.co3d import Co3dSettings
+from dipir.synth.posed import PosedSettings, looking_at, orbit, photograph, surface_points
+
+SMALL = PosedSettings(frames=12, width=48, height=36, spp=4, depth=2)
+
+
+def sky() -> torch.Tensor:
+    """A bright spot at +X, 45 degrees up, over grey."""
+    env = torch.full((16, 32, 3), 0.3)
+    env[4, 8] = 60.0
+    return env
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    from dipir.image.files import write_hdr
+
+    folder = tmp_path_factory.mktemp("co3d")
+    write_hdr(folder / "sky.hdr", sky())
+    settings = Co3dSettings(("mug",), 4, SMALL, (str(folder / "sky.hdr"),))
+    return co3d.generate(folder / "set", 3, settings, workers=2)
+
+
+def test_a_camera_looks_where_it_should():
+    pose = looking_at(np.array([0, 1.0, -2]), np.zeros(3))
+    assert np.allclose(pose[:3, :3].T @ pose[:3, :3], np.eye(3)) and np.linalg.det(pose[:3, :3]) == pytest.approx(1)
+    assert np.allclose(pose[:3, 2], np.array([0, -1, 2]) / np.sqrt(5)) and pose[1, 1] > 0.8
+    assert np.allclose(pose[:3, 0], [1, 0, 0])  # +X is left: seen along +Z that is the world's +X.
+    for camera in orbit(np.random.default_rng(0), 0.3, SMALL):
+        assert camera.position[1] > 0.1
+        assert np.abs(camera.project(np.array([[0, 0.13, 0]]))[0] - [24, 18]).max() < 6
+
+
+def test_photographs_show_one_thing_in_one_light():
+    made = photograph("mug", sky(), 1, SMALL)
+    assert len(made.shots) == 12 and all(s.image.shape == (1, 3, 36, 48) for s in made.shots)
+    ratio = made.light / sky()
+    assert torch.allclose(ratio, ratio[0, 0, 0].expand_as(ratio))
+    points, colours = surface_points(made.shots, 2000, np.random.default_rng(0))
+    assert points.shape == (2000, 3) and colours.dtype == np.uint8
+    assert points[:, 1].min() > -0.01 and (np.abs(points[:, 1]) < 0.005).mean() > 0.4
+    # What a camera sees of the points that another one saw lies where its own depth is, where nothing is in between.
+    shot = made.shots[3]
+    uv, depth = shot.camera.project(points)
+    inside = (depth > 0) & (uv > 0).all(1) & (uv < [48, 36]).all(1)
+    own = shot.depth[uv[inside, 1].astype(int), uv[inside, 0].astype(int)]
+    assert np.median(np.abs(own - depth[inside])) < 0.02, "less than a pixel on the floor"
+
+
+def test_what_is_written_is_read(root):
+    assert files.categories(root) == ["mug"]
+    category = files.read_category(root, "mug")
+    assert len(category.frames) == 4
+    sizes = set()
+    for k, name in enumerate(category.frames):
+        truth = json.loads((root / "truth" / "mug" / f"{name}.json").read_text())
+        sequence = files.read_sequence(category, name)
+        assert len(sequence.frames) == 11, "the frame without a camera is left out"
+        assert [f.mask is None for f in sequence.frames] == [f.number % 7 == 0 for f in sequence.frames]
+        assert (len(sequence.points) == 0) == (truth["points"] is None)
+        world = truth["similarity"]
+        scale, rotation, shift = world["scale"], np.array(world["rotation"]), np.array(world["shift"])
+        frame = sequence.frames[2]
+        plate, camera = frame_plate(frame)
+        sizes.add(plate.size)
+        depth = files.read_depth(frame)
+        assert depth.shape == (camera.height, camera.width) and 0.02 < (depth == 0).mean() < 0.9
+        rays = camera.directions() / (camera.directions() @ camera.to_world[:3, 2])[..., None]
+        seen = (camera.position + rays * depth[..., None])[depth > 0]
+        ours = (seen - shift) @ rotation / scale
+        assert ours[:, 1].min() > -0.01 and (np.abs(ours[:, 1]) < 0.005).mean() > 0.3, k
+        if len(sequence.points):
+            points = (sequence.points - shift) @ rotation / scale
+            assert 0.7 < (np.abs(points[:, 1]) < 0.5).mean() and (np.abs(points[:, 1]) < 0.03).mean() > 0.4
+        light = read_envmap((root / "truth" / "mug" / f"{name}.json").with_suffix(".exr"))
+        assert light.shape == (16, 32, 3) and float(light.max() / light.median()) == pytest.approx(200, rel=0.02)
+    assert sizes == {(48, 36), (36, 48)}
+
+
+def test_both_formats_of_intrinsics_and_unknown_keys_are_there(root):
+    import gzip
+
+    records = json.loads(gzip.decompress((root / "mug" / "frame_annotations.jgz").read_bytes()))
+    formats = {r["viewpoint"].get("intrinsics_format") for r in records if r["viewpoint"]}
+    assert formats == {"ndc_isotropic", None} and all("our_own_key" in r for r in records)
+    assert sum(r["viewpoint"] is None for r in records) == 4 and sum(r["mask"] is None for r in records) == 4
+    assert len({r["depth"]["scale_adjustment"] for r in records}) == 4
+
+
+def test_set_lists_and_batches(root):
+    assert files.subsets(root, "mug") == sorted(co3d.SUBSETS)
+    train = files.read_set_lists(root, "mug", "fewview_train")
+    assert len({s for s, _, _ in train["train"]}) == 3 and len(train["val"]) == len(train["test"]) == 6
+    (first, *_) = files.read_eval_batches(root, "mug", "fewview_dev")
+    assert len(first) == 4 and first[0][1] == 5 and all(s == first[0][0] for s, _, _ in first)
+    for rows in train.values():
+        assert all((root / image).is_file() for _, _, image in rows)
+
+
+def test_the_ground_is_found(root):
+    category = files.read_category(root, "mug")
+    for name in category.frames:
+        truth = json.loads((root / "truth" / "mug" / f"{name}.json").read_text())
+        sequence = files.read_sequence(category, name)
+        if not len(sequence.points):
+            continue
+        ground = fit_ground(sequence.points, np.stack([f.camera.to_world for f in sequence.frames]))
+        up = np.array(truth["similarity"]["rotation"])[:, 1]
+        assert np.degrees(np.arccos(np.clip(ground.normal @ up, -1, 1))) < 2 and ground.confidence > 0.3
+        placed = on_ground(sequence, ground)
+        assert np.median(placed.centres[:, 1]) == pytest.approx(1)
+
+
+def test_masks_are_about_right_and_leak(root):
+    category = files.read_category(root, "mug")
+    frame = files.read_sequence(category, next(iter(category.frames))).frames[0]
+    mask = files.read_mask(frame.mask)
+    assert 0.02 < mask.mean() < 0.5 and ((mask > 0.05) & (mask < 0.95)).any()
+    assert read_image(frame.image).pixels.shape[-2:] == mask.shape
+
+
+def test_a_set_is_made_once_and_not_mixed(root):
+    settings = Co3dSettings(("mug",), 4, SMALL, (str(root.parent / "sky.hdr"),))
+    before = {p: p.stat().st_mtime_ns for p in (root / "truth").rglob("*.json")}
+    co3d.generate(root, 3, settings)
+    assert before == {p: p.stat().st_mtime_ns for p in (root / "truth").rglob("*.json")}
+    with pytest.raises(ConfigError, match="another set"):
+        co3d.generate(root, 4, settings)
+
+
+@pytest.mark.parametrize("settings", [{"categories": ("mgu",)}, {"categories": ()}, {"sequences": 0}])
+def test_bad_settings(settings):
+    with pytest.raises(ConfigError):
+        Co3dSettings(**settings)
