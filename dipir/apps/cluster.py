@@ -5,7 +5,9 @@ name must be found under the same paths on all of them.
 """
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import socket
 import tarfile
 import tempfile
@@ -18,6 +20,7 @@ from dipir.apps.suite import Limits
 from dipir.apps.suite_job import Outcome, ProcessAttempt
 from dipir.errors import ConfigError
 
+_NOTES = Path("/tmp/ray/ray_current_cluster")
 _POLL_S, _ANSWER_S = 0.1, 10.0
 _NOBODY = ("--ray {}: no Ray cluster answers there ({}). Start one with `ray start --head`, or give HOST:PORT of its "
            "head.")
@@ -91,8 +94,14 @@ def connect(address: str, limits: Limits) -> Cluster:
 
 
 def _check_answer(address: str) -> None:
-    """ConfigError when nobody listens at HOST:PORT: Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    """ConfigError when nobody listens at HOST:PORT, or where Ray's notes of this machine's cluster lead ("auto"), as
+    after a crash: Ray itself would try for minutes."""
+    found = address
+    if address == "auto":
+        found = os.environ.get("RAY_ADDRESS", "")
+        with contextlib.suppress(OSError):
+            found = found or _NOTES.read_text().strip()
+    host, _, port = found.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return
     try:
