@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import socket
 import tarfile
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +87,17 @@ def connect(address: str, limits: Limits) -> Cluster:
     except ImportError as problem:
         raise ConfigError("--ray: Ray is not installed. `pip install dipir[ray]` brings it.") from problem
     _check_answer(address)
+    main = threading.current_thread() is threading.main_thread()
+    kept = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=None if address == "local" else address, log_to_driver=False, configure_logging=False,
                  ignore_reinit_error=True)
     except (ConnectionError, ValueError, RuntimeError) as problem:
         raise ConfigError(_NOBODY.format(address, str(problem).splitlines()[0][:200])) from problem
+    finally:
+        # Ray puts its own in: SIGTERM shall go on to mean here what it means everywhere.
+        if main:
+            signal.signal(signal.SIGTERM, kept)
     return Cluster(ray, limits)
 
 

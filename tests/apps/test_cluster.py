@@ -1,6 +1,7 @@
 """The runner on Ray: two nodes on this machine, one of them killed in the middle; the same results as without it."""
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from dataclasses import replace
@@ -28,6 +29,7 @@ def two_nodes():
     """(cluster, its second node, which can be removed)."""
     from ray.cluster_utils import Cluster as Nodes
 
+    kept = signal.getsignal(signal.SIGTERM)
     nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     second = nodes.add_node(num_cpus=1)
     nodes.wait_for_nodes()
@@ -36,6 +38,8 @@ def two_nodes():
     finally:
         ray.shutdown()
         nodes.shutdown()
+        # A node of Ray puts its own in.
+        signal.signal(signal.SIGTERM, kept)
 
 
 def suite_of(count: int, seconds: float) -> Suite:
@@ -62,7 +66,9 @@ def test_no_cluster_there(address, monkeypatch):
 def test_a_lost_node_costs_nothing_but_time(two_nodes, tmp_path):
     nodes, second = two_nodes
     suite = suite_of(4, 4.0)
+    before = signal.getsignal(signal.SIGTERM)
     starter = connect(nodes.address, suite.limits)
+    assert signal.getsignal(signal.SIGTERM) is before, "what stops a run is still ours"
     assert isinstance(starter, Cluster) and starter.slots == 4
     used: set[str] = set()
 
