@@ -17,15 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import machine, markdown, write
+from benchmarks.common import ONE_THREAD, machine, markdown, write
 from benchmarks.insert_cases import panorama_files
 from dipir.apps.progress import Progress
 from dipir.apps.suite import JobSpec, Limits, Suite
-from dipir.apps.suite_report import write_report
+from dipir.apps.suite_report import write_results
 from dipir.apps.suite_run import Local, run_suite
-from dipir.apps.suite_table import Row, mean_and_error, number, read_rows, write_parquet
+from dipir.apps.suite_table import Row, mean_and_error, number
 from dipir.errors import ConfigError
 from dipir.exchange.co3d import categories, read_category, read_set_lists
+from dipir.exchange.posed import poses_file
 from dipir.scene.asset import load_asset
 from dipir.synth import co3d as synth
 from dipir.synth.shards import cache_dir
@@ -33,6 +34,7 @@ from dipir.synth.shards import cache_dir
 ROOT = Path(__file__).resolve().parents[1]
 COMMITTED = ("--known", "2", "--name", "co3d")
 SEED = 20_000
+JOB = "benchmarks.co3d_job:job"
 ASSET = ROOT / "assets" / "demo" / "vase.glb"
 NAMES = {"light_deg": "dominant light, one light for all (degrees)",
          "light_alone_deg": "dominant light, each frame by itself (degrees)",
@@ -49,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
     """Its options."""
     p = argparse.ArgumentParser(prog="dipir bench co3d", description=__doc__.split("usage")[0])
     source = p.add_mutually_exclusive_group(required=True)
-    source.add_argument("--root", type=Path, metavar="DIR", help="of the data set")
+    source.add_argument("--root", type=Path, metavar="DIR", help="of the data set, or of one sequence of nerfstudio or "
+                                                                 "COLMAP")
     source.add_argument("--known", type=int, metavar="N", help="rendered truth: N sequences of each category")
     p.add_argument("--category", action="append", metavar="C", help="may be repeated; default: all that are there")
     p.add_argument("--subset", metavar="S", help="only sequences of this set list")
@@ -75,8 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if min(args.workers, args.frames, 1 if args.limit is None else args.limit, args.known or 1) < 1:
         raise ConfigError("--workers, --frames, --limit, --known: accepted are 1 or more.")
     load_asset(args.asset)
-    # One thread a job, so that the number of workers changes no figure.
-    os.environ |= {"DIPIR_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    os.environ |= ONE_THREAD
     if args.known:
         with Progress(None, quiet=args.quiet) as progress:
             args.root = known(args.known, args.workers, progress)
@@ -88,9 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         starter = connect(args.ray, suite.limits)
     with Progress(None, quiet=args.quiet) as progress:
         run_suite(suite, args.out, starter, progress)
-    rows = read_rows(args.out)
-    write_parquet(args.out, rows)
-    write_report(args.out, rows, suite.name)
+    rows = write_results(args.out, suite.name)
     text = table(rows)
     if args.name:
         result = {"schema": "dipir.bench.co3d.1", "machine": machine(), "command": command(arguments),
@@ -114,7 +114,17 @@ def command(arguments: Sequence[str] | None) -> str:
 
 
 def plan(args: argparse.Namespace) -> Suite:
-    """A job for each sequence. DipirError for categories and subsets that are not there."""
+    """A job for each sequence, or for the only one of a folder of COLMAP or nerfstudio. DipirError for categories and
+    subsets that are not there."""
+    settings = {"root": str(args.root.resolve()), "asset": str(args.asset.resolve()), "preset": args.preset,
+                "set": list(args.set), "place": args.place, "frames": args.frames}
+    posed = poses_file(args.root)
+    if posed is not None:
+        if args.category or args.subset:
+            raise ConfigError(f"{args.root}: holds one sequence; --category and --subset belong to sets of CO3D.")
+        name = args.root.resolve().name
+        return _suite([JobSpec(name, JOB, str(posed.resolve()), args.seed, {**settings, "category": ""},
+                               {"category": name})])
     jobs = []
     for name in args.category or categories(args.root):
         category = read_category(args.root, name)
@@ -124,14 +134,15 @@ def plan(args: argparse.Namespace) -> Suite:
         else:
             wanted = set(category.frames)
         for sequence in [s for s in category.frames if s in wanted][:args.limit]:
-            settings = {"root": str(args.root.resolve()), "category": name, "sequence": sequence,
-                        "asset": str(args.asset.resolve()), "preset": args.preset, "set": list(args.set),
-                        "place": args.place, "frames": args.frames}
-            jobs.append(JobSpec(f"{name}_{sequence}", "benchmarks.co3d_job:job",
-                                str((args.root / name / "frame_annotations.jgz").resolve()), args.seed, settings,
-                                {"category": name}))
+            jobs.append(JobSpec(f"{name}_{sequence}", JOB,
+                                str((args.root / name / "frame_annotations.jgz").resolve()), args.seed,
+                                {**settings, "category": name, "sequence": sequence}, {"category": name}))
     if not jobs:
         raise ConfigError(f"{args.root}: no sequence to run; choose another --category or --subset.")
+    return _suite(jobs)
+
+
+def _suite(jobs: Sequence[JobSpec]) -> Suite:
     return Suite("co3d", tuple(jobs), Limits(minutes=60))
 
 

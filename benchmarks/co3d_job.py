@@ -13,9 +13,11 @@ from benchmarks.insert_cases import SINGLE_LIGHT, light_share
 from dipir.apps.suite import JobSpec
 from dipir.arrays import EnvMap, split_seed
 from dipir.exchange.co3d import FORMATS, camera_of, read_category, read_sequence, viewpoint_of
+from dipir.exchange.posed import read_posed
 from dipir.fit.loop import Event
 from dipir.image import latlong
 from dipir.image.files import read_envmap, write_png
+from dipir.image.metrics import direction_error_deg
 from dipir.methods.cast_shadow import shadow_votes
 from dipir.methods.insert_config import InsertConfig, load_config
 from dipir.methods.sequence import SequenceResult, SequenceSettings, flicker, insert_sequence, scenes_of, thing_of
@@ -32,10 +34,12 @@ ROWS = 256
 
 
 def job(spec: JobSpec, folder: Path, on_event: Callable[[Event], None]) -> dict[str, float]:
-    """settings: root, category, sequence, asset, preset, set, place, frames. Figures: see docs/bench-co3d.md."""
+    """settings: root, category ("" = the root is one sequence), sequence, asset, preset, set, place, frames. Figures:
+    see docs/bench-co3d.md."""
     s, began = spec.settings, time.monotonic()
     root = Path(s["root"])
-    read = read_sequence(read_category(root, s["category"]), s["sequence"])
+    category = s["category"]
+    read = read_sequence(read_category(root, category), s["sequence"]) if category else read_posed(root)
     ground = fit_ground(read.points, np.stack([f.camera.to_world for f in read.frames]), spec.seed)
     sequence = on_ground(read, ground)
     settings = SequenceSettings(frames=int(s["frames"]), place=s["place"])
@@ -47,8 +51,8 @@ def job(spec: JobSpec, folder: Path, on_event: Callable[[Event], None]) -> dict[
         write_png(folder / f"{frame.scene.name}.png", frame.image)
     write_png(folder / "composite.png", _sheet(made))
     light = None
-    path = root / TRUTH / s["category"] / f"{s['sequence']}.json"
-    if path.is_file():
+    path = root / TRUTH / category / f"{read.name}.json"
+    if category and path.is_file():
         turn, light = between(json.loads(path.read_text()), read, sequence), read_envmap(path.with_suffix(".exr"))
         light = latlong.sample(light, latlong.directions(ROWS, 2 * ROWS) @ torch.from_numpy(turn).float())
     out = {"frames": float(len(scenes)), "ground_confidence": ground.confidence, **consistency(made, config, light)}
@@ -103,15 +107,14 @@ def between(truth: dict, read: PosedSequence, sequence: PosedSequence) -> np.nda
 
 def against_truth(turn: np.ndarray, light: EnvMap, read: PosedSequence, made: SequenceResult) -> dict[str, float]:
     """Errors of camera round trip (pixels), ground (degrees), dominant light (degrees): of all frames together, and the
-    mean of each by itself. light : the true one in the sequence's world;  ``one_lamp`` : whether it counts as a sun or
-    one strong lamp, as in ``insert_cases``"""
-    angle = lambda a, b: float(np.degrees(np.arccos(np.clip(np.dot(a, b), -1, 1))))
-    true = dominant_direction(light).double().numpy()
-    got = dominant_direction(made.light.envmap(64, 128).detach()).double().numpy()
-    alone = [angle(true, dominant_direction(one).double().numpy()) for one in made.alone]
+    mean of each by itself. light : the true one in the sequence's world
+    ``sun_deg``, ``sun_alone_deg`` are given where it counts as a sun or one strong lamp, as in ``insert_cases``."""
+    true, got = dominant_direction(light), dominant_direction(made.light.envmap(64, 128).detach())
+    alone = [float(direction_error_deg(true, dominant_direction(one))) for one in made.alone]
+    up = torch.tensor([0, 1.0, 0], dtype=torch.float64)
     out = {"round_trip_px": max(_round_trip(f.camera) for f in read.frames),
-           "ground_deg": angle(turn @ np.array([0, 1.0, 0]), np.array([0, 1.0, 0])),
-           "light_deg": angle(true, got), "light_alone_deg": float(np.mean(alone))}
+           "ground_deg": float(direction_error_deg(torch.from_numpy(turn) @ up, up)),
+           "light_deg": float(direction_error_deg(true, got)), "light_alone_deg": float(np.mean(alone))}
     if light_share(light) >= SINGLE_LIGHT:
         out |= {"sun_deg": out["light_deg"], "sun_alone_deg": out["light_alone_deg"]}
     return out

@@ -10,6 +10,8 @@ from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+ONE_THREAD = {"DIPIR_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+"""Environment of a job's process, so that the number of workers changes no figure."""
 
 
 def machine() -> str:

@@ -6,13 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dipir.apps.suite_run import RESULT, job_folder
-from dipir.apps.suite_table import Row, grouped, mean_and_error
+from dipir.apps.suite_table import Row, grouped, mean_and_error, read_rows, write_parquet
 from dipir.errors import ImageError
 from dipir.image.files import atomic_write_text, read_image
 from dipir.methods import report_figures, report_page
 
 PICTURES = ("composite.png", "relit.png", "image.png")
 _MOST = 200
+
+
+def write_results(out: Path, name: str | None = None) -> list[Row]:
+    """``results.parquet`` and ``report.html`` of a run; its rows. name : in the report, else the folder's."""
+    rows = read_rows(out)
+    write_parquet(out, rows)
+    write_report(out, rows, name or out.name)
+    return rows
 
 
 def write_report(out: Path, rows: Sequence[Row], name: str) -> Path:

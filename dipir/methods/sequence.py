@@ -16,6 +16,7 @@ from dipir.diffusion.light_prior import LightPrior
 from dipir.errors import ConfigError, SceneError
 from dipir.fit.loop import Event, minimise
 from dipir.image.tone import ToneCurve
+from dipir.methods.ground_view import cleared, ground_view
 from dipir.methods.insert import final_passes, find_prior, finish, make_guide
 from dipir.methods.insert_config import InsertConfig
 from dipir.methods.insert_fit import Objective, final_light, make_parameters, tone_of
@@ -78,7 +79,8 @@ class SequenceResult:
 
 def scenes_of(sequence: PosedSequence, asset: Asset, settings: SequenceSettings = SequenceSettings()) -> list[Scene]:
     """The asset in the chosen frames of a sequence that lies in our world (``scene.sequence.on_ground``). Frames in
-    which it would not be seen whole, or from below the ground, are passed over. SceneError when none is left."""
+    which it would not be seen whole, or from below the ground, are passed over. Instead of the object means that it is
+    taken out of the photos (``ground_view.cleared``). SceneError when none is left."""
     middle, size = thing_of(sequence)
     frames = [sequence.frames[k] for k in _evenly(len(sequence.frames), settings.frames)]
     height = settings.height * size
@@ -87,8 +89,10 @@ def scenes_of(sequence: PosedSequence, asset: Asset, settings: SequenceSettings 
     pose = np.diag([scale, scale, scale, 1.0])
     pose[:3, 3] = middle * [1, 0, 1] + offset
     placed, scenes = PlacedAsset(asset, pose, "asset"), []
+    view = ground_view(sequence, middle, size, 192, 3.5, 512) if settings.place == "instead" else None
     for frame in frames:
-        plate, camera = frame_plate(frame, settings.longest)
+        plate, camera = (frame_plate(frame, settings.longest) if view is None
+                         else cleared(sequence, frame, view, settings.longest))
         if camera.position[1] > 0 and _seen(placed, camera):
             scenes.append(Scene(plate, camera, (placed,), name=f"{sequence.name}_{frame.number:06d}"))
     if not scenes:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from dipir.exchange.co3d import read_category, read_sequence
 from dipir.image.files import write_hdr
 from dipir.scene.camera import Camera
 from dipir.scene.ground import fit_ground
+from dipir.scene.point_cloud import write_points
 from dipir.scene.sequence import on_ground
 from dipir.synth.co3d import Co3dSettings, generate
 from dipir.synth.posed import PosedSettings
@@ -44,6 +46,33 @@ def test_a_run_from_folder_to_table(root, tmp_path, capsys):
     assert got["light_deg"] < 40 and got["flicker"] < got["flicker_alone"]
     assert (folder / "result" / "composite.png").is_file() and (tmp_path / "out" / "results.parquet").is_file()
     assert co3d.main([*words, "--quiet"]) == 0, "what is done is not done again"
+
+
+@pytest.fixture
+def captured(root, tmp_path):
+    """One sequence of the set as nerfstudio has it."""
+    category = read_category(root, "mug")
+    read = read_sequence(category, next(iter(category.frames)))
+    (tmp_path / "mug").mkdir()
+    write_points(tmp_path / "mug" / "points.ply", read.points)
+    frames = []
+    for f in read.frames:
+        shutil.copy(f.image, tmp_path / "mug" / f.image.name)
+        c = f.camera
+        frames.append({"file_path": f.image.name, "transform_matrix": (c.to_world @ np.diag([-1, 1, -1, 1])).tolist(),
+                       "fl_x": c.focal_px, "fl_y": c.focal_px, "cx": c.cx, "cy": c.cy, "w": c.width, "h": c.height})
+    (tmp_path / "mug" / "transforms.json").write_text(json.dumps({"frames": frames, "ply_file_path": "points.ply"}))
+    return tmp_path / "mug"
+
+
+def test_a_capture_of_ones_own(captured, tmp_path):
+    words = ["--root", str(captured), "--frames", "2", "--workers", "1", "--out", str(tmp_path / "out"), "--quiet",
+             "--preset", "fast", *(w for s in TINY for w in ("--set", s))]
+    assert co3d.main(words) == 0
+    got = json.loads((tmp_path / "out" / "jobs" / "mug" / "status.json").read_text())["figures"]
+    assert got["frames"] == 2 and "light_deg" not in got and got["ground_confidence"] > 0.5
+    assert (tmp_path / "out" / "jobs" / "mug" / "result" / "composite.png").is_file()
+    assert cli.main(["bench", "co3d", *words, "--category", "mug"]) == 2
 
 
 def test_the_way_from_the_truths_world_to_ours(root):

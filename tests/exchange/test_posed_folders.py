@@ -14,6 +14,7 @@ import torch
 from dipir.errors import SceneError
 from dipir.exchange.colmap import find_model, read_colmap
 from dipir.exchange.nerfstudio import read_transforms
+from dipir.exchange.posed import poses_file, read_posed
 from dipir.scene.sequence import distorted, frame_plate
 
 DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[3] / "shared/data"))
@@ -215,3 +216,17 @@ def test_real_photos(tmp_path):
         assert np.median(np.linalg.norm(through - measured, axis=1)) < 4
     plate, camera = frame_plate(sequence.frames[0], 200)
     assert plate.size == (200, 150) and camera.width == 200
+
+
+def test_one_door_for_all(photos):
+    """COLMAP's model, and nerfstudio's file before it where both are there; a folder of neither is said to be so."""
+    as_text(photos)
+    both = read_posed(photos).frames[0].camera, read_colmap(photos).frames[0].camera
+    assert np.array_equal(both[0].to_world, both[1].to_world) and both[0].focal_px == both[1].focal_px
+    assert poses_file(photos).name == "images.txt"
+    (photos / "transforms.json").write_text("{}")
+    with pytest.raises(SceneError, match="transforms.json"):
+        read_posed(photos)
+    assert poses_file(photos / "images") is None
+    with pytest.raises(SceneError, match="no posed sequence"):
+        read_posed(photos / "images")

@@ -10,6 +10,7 @@ import torch
 from dipir.image import latlong
 from dipir.image.files import write_png
 from dipir.methods.cast_shadow import correlation, shadow_votes, thrown
+from dipir.methods.ground_view import GroundView
 from dipir.methods.sequence import thing_of
 from dipir.scene.sequence import Frame, PosedSequence
 from dipir.synth.posed import PosedSettings, photograph, surface_points
@@ -75,7 +76,8 @@ def test_without_points_or_photos_nothing_is_said(sunny, tmp_path):
 
 def test_a_post_throws_a_line_away_from_the_light():
     post = np.stack([np.zeros(50), np.linspace(0, 1, 50), np.zeros(50)], 1)
-    shadow = thrown(post, np.array([1.0, 1.0, 0]) / 2**0.5, np.zeros(3), 1.0)
+    view = GroundView(np.zeros(3), 1.0, 3.5, np.zeros((96, 96, 3)), np.ones((96, 96), bool))
+    shadow = thrown(post, np.array([1.0, 1.0, 0]) / 2**0.5, view)
     rows, columns = np.nonzero(shadow)
     assert columns.max() < 50 and columns.min() == pytest.approx(48 - 48 / 3.5, abs=3), "towards -X, as long as high"
     assert np.abs(rows - 47.5).max() < 3
