@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.common import ONE_THREAD
 from benchmarks.insert_case import finished
 from benchmarks.insert_cases import Case
 from benchmarks.insert_methods import settings_of, weights_digest
@@ -104,7 +105,7 @@ def _rows(folder: Path, job: dict, end: str) -> dict[str, dict]:
 def _processes(waiting: Sequence[str], folders: Mapping[str, Path], workers: int) -> Iterator[tuple[str, str]]:
     """(case, "" or what went wrong) as each process ends; each computes with one thread, so that the figures do not
     depend on the number of workers."""
-    environment = {**os.environ, "DIPIR_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    environment = {**os.environ, **ONE_THREAD}
     queue, running = list(waiting), {}
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

@@ -10,21 +10,12 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.common import machine, write
+from benchmarks.common import ONE_THREAD, machine, write
 from dipir.apps.progress import Progress
 from dipir.apps.suite import load_suite
-from dipir.apps.suite_report import write_report
+from dipir.apps.suite_report import write_results
 from dipir.apps.suite_run import Local, run_suite
-from dipir.apps.suite_table import (
-    Row,
-    compare,
-    grouped,
-    groups,
-    number,
-    read_rows,
-    write_parquet,
-    written,
-)
+from dipir.apps.suite_table import Row, compare, grouped, groups, number, written
 from dipir.errors import ConfigError, nearest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,8 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown or a.workers < 1:
         raise ConfigError(f"--suites {a.suites} --workers {a.workers}: accepted are {', '.join(SUITES)} and 1 or more "
                           f"workers.{nearest(unknown[0], SUITES) if unknown else ''}")
-    # One thread a job, so that the number of workers changes no figure.
-    os.environ |= {"DIPIR_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    os.environ |= ONE_THREAD
     suites = {n: load_suite(ROOT / "configs" / "suites" / f"{n}.yaml") for n in names}
     failed = 0
     for name, suite in suites.items():
@@ -57,9 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Progress(None, quiet=a.quiet) as progress:
             ended = run_suite(suite, out, Local(a.workers), progress)
         failed += len(ended["failed"])
-        rows = read_rows(out)
-        write_parquet(out, rows)
-        write_report(out, rows, name)
+        rows = write_results(out, name)
         result = {"schema": "dipir.bench.questions.1", "suite": name, "machine": machine(),
                   "jobs": {r.name: {"state": r.state, "seconds": r.seconds, **r.figures} for r in rows}}
         write(f"question_{name}", result, table(name, rows), a.quiet)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import itertools
 import json
 import os
@@ -14,12 +13,14 @@ from typing import Any
 
 from dipir import config as files
 from dipir.errors import ConfigError, nearest
+from dipir.methods.presets import versions
 
 METHODS = {"insert": "dipir.apps.suite_methods:insert"}
 """Name -> module:function(spec, folder, on_event) -> figures. Besides, functions of ``benchmarks`` by their path."""
 MOST_JOBS = 100_000
 _OURS = re.compile(r"benchmarks\.[A-Za-z_]\w*:[A-Za-z_]\w*")
-_PACKAGES = ("torch", "mitsuba", "drjit", "diffusers", "numpy")
+PACKAGES = ("dipir", "torch", "mitsuba", "drjit", "diffusers", "numpy")
+"""Whose versions a result depends on."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class JobSpec:
     def key(self) -> str:
         """Hash of all that its result depends on: itself, the scene's file, this version and the packages."""
         scene = hashlib.sha256(Path(self.scene).read_bytes()).hexdigest() if self.scene else ""
-        facts = {**asdict(self), "scene": scene, "versions": versions()}
+        facts = {**asdict(self), "scene": scene, "versions": versions(PACKAGES)}
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -83,17 +84,6 @@ class Suite:
     name: str
     jobs: tuple[JobSpec, ...]
     limits: Limits
-
-
-def versions() -> dict[str, str]:
-    """Of the program and the packages that compute; "none" for those that are not installed."""
-    found = {}
-    for name in ("dipir", *_PACKAGES):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "none"
-    return found
 
 
 def load_suite(path: str | Path) -> Suite:

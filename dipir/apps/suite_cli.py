@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     from dipir.apps.progress import Progress
     from dipir.apps.suite import load_suite
+    from dipir.apps.suite_report import write_results
     from dipir.apps.suite_run import SUITE, Local, run_suite
 
     if args.workers < 1:
@@ -72,20 +73,11 @@ def _run(args: argparse.Namespace) -> int:
         writer()
     with Progress(None, log=args.log, quiet=args.quiet) as progress:
         ended = run_suite(suite, out, starter, progress, args.tensorboard)
-        _write_results(out)
+        write_results(out)
         progress.done(out)
     for name, cause in ended["failed"].items():
         print(f"failed: {name}: {cause.strip().splitlines()[-1][:300]}", file=sys.stderr)
     return 1 if ended["failed"] else 0
-
-
-def _write_results(out: Path) -> None:
-    from dipir.apps.suite_report import write_report
-    from dipir.apps.suite_table import read_rows, write_parquet
-
-    rows = read_rows(out)
-    write_parquet(out, rows)
-    write_report(out, rows, out.name)
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -99,10 +91,10 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _table(args: argparse.Namespace) -> int:
-    from dipir.apps.suite_table import grouped, read_rows, written
+    from dipir.apps.suite_report import write_results
+    from dipir.apps.suite_table import grouped, written
 
-    print(written(*grouped(read_rows(args.out)), args.style), end="")
-    _write_results(args.out)
+    print(written(*grouped(write_results(args.out)), args.style), end="")
     return 0
 
 

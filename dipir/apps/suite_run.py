@@ -19,12 +19,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from dipir.apps.suite import JobSpec, Limits, Suite, versions
+from dipir.apps.suite import PACKAGES, JobSpec, Limits, Suite
 from dipir.apps.suite_job import Attempt, Outcome, ProcessAttempt
 from dipir.apps.suite_worker import ANSWER, EVENTS, JOB, WORK, full_disk
 from dipir.config import write_text
 from dipir.errors import ConfigError, DipirError
 from dipir.fit.event import Event
+from dipir.methods.presets import versions
 
 STATUS, RESULT, SUITE, LOCK = "status.json", "result", "suite.json", "runner.lock"
 POLL_S, WAIT_S = 0.05, 2.0
@@ -95,7 +96,8 @@ def _write_suite(suite: Suite, out: Path) -> None:
     jobs = [{"name": job.name, "method": job.method, "scene": job.scene, "seed": job.seed, "varied": dict(job.varied)}
             for job in suite.jobs]
     write_text(out / SUITE, json.dumps({"schema": "dipir.suite.1", "name": suite.name, "jobs": jobs,
-                                        "limits": asdict(suite.limits), "versions": versions()}, indent=1) + "\n")
+                                        "limits": asdict(suite.limits),
+                                        "versions": versions(PACKAGES)}, indent=1) + "\n")
 
 
 def job_folder(out: Path, name: str) -> Path:

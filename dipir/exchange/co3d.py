@@ -313,16 +313,16 @@ def write_depth(path: str | Path, depth: np.ndarray) -> None:
 
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
-def write_category(root: str | Path, category: str, frames: Sequence[FrameNote], sequences: Sequence[SequenceNote],
+def write_category(root: str | Path, category: str, frames: Iterable[Mapping], sequences: Sequence[SequenceNote],
                    set_lists: Mapping[str, Mapping[str, Sequence]] | None = None,
                    eval_batches: Mapping[str, Sequence] | None = None) -> None:
-    """Annotation files, and set lists and eval batches by subset, as CO3Dv2 has them. ImageError when they cannot be
-    written."""
+    """Annotation files, and set lists and eval batches by subset, as CO3Dv2 has them. frames : as of
+    :func:`frame_record`. ImageError when they cannot be written."""
     folder = Path(root) / category
     packed = lambda rows: gzip.compress(json.dumps(rows).encode(), mtime=0)
     for name in ("", "set_lists", "eval_batches"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(folder / "frame_annotations.jgz", packed([frame_record(f) for f in frames]))
+    atomic_write_bytes(folder / "frame_annotations.jgz", packed(list(frames)))
     atomic_write_bytes(folder / "sequence_annotations.jgz", packed([_sequence_record(s) for s in sequences]))
     for kind, parts in (("set_lists", set_lists or {}), ("eval_batches", eval_batches or {})):
         for subset, rows in parts.items():

@@ -143,8 +143,7 @@ def write_png(path: str | Path, disp: Tensor, bits: int = 8) -> None:
 
 
 def write_jpeg(path: str | Path, disp: Tensor, quality: int = 95) -> None:
-    """(1, 3, H, W) display-referred in [0, 1]. Raises :class:`ImageError` for NaN or a folder that cannot be
-    written."""
+    """As :func:`write_png`, as JPEG without chroma subsampling."""
     pixels = (np.clip(_from_tensor(path, disp), 0, 1) * 255).round().astype(np.uint8)
     stream = io.BytesIO()
     Pillow.fromarray(pixels).save(stream, "JPEG", quality=quality, subsampling=0)

@@ -6,7 +6,6 @@ are wrong, keys that no one knows, a sequence without points or quality.
 """
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +19,7 @@ from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError, nearest
 from dipir.exchange import co3d
 from dipir.fit.loop import Event
-from dipir.image.files import atomic_write_bytes, atomic_write_text, read_envmap, write_exr, write_jpeg
+from dipir.image.files import atomic_write_text, read_envmap, write_exr, write_jpeg
 from dipir.scene.camera import Camera
 from dipir.scene.point_cloud import write_points
 from dipir.synth import panoramas, shards
@@ -220,9 +219,7 @@ def _annotate(folder: Path, category: str, truths: Sequence[Path]) -> None:
     made = [json.loads(path.read_text()) for path in truths]
     frames = [record for truth in made for record in truth["frames"]]
     sequences = [co3d.SequenceNote(t["sequence"], category, t["points"], t["quality"] or {}) for t in made]
-    co3d.write_category(folder, category, [], sequences, *_lists(made))
-    data = gzip.compress(json.dumps(frames).encode(), mtime=0)
-    atomic_write_bytes(folder / category / "frame_annotations.jgz", data)
+    co3d.write_category(folder, category, frames, sequences, *_lists(made))
 
 
 def _lists(made: Sequence[dict]) -> tuple[dict, dict]:

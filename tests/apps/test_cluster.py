@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from dipir.apps import suite_run
+from dipir.apps import cli, suite_run
 from dipir.apps.cluster import Cluster, connect, packed, unpacked
 from dipir.apps.suite import JobSpec, Limits, Suite
 from dipir.apps.suite_run import Local, job_folder, read_status, run_suite
@@ -95,6 +95,19 @@ def test_a_lost_node_costs_nothing_but_time(two_nodes, tmp_path):
         assert (job_folder(tmp_path / "ray", job.name) / "result" / "value.txt").read_text() == (
             job_folder(tmp_path / "local", job.name) / "result" / "value.txt").read_text()
     assert any("worker was lost" in cause for cause in used)
+
+
+def test_a_cluster_of_this_machine_from_the_command_line(tmp_path, monkeypatch, capsys):
+    """``local`` begins one of its own, whatever RAY_ADDRESS names."""
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text("method: benchmarks.suite_faults:job\nseeds: [0, 1]\n")
+    try:
+        assert cli.main(["bench", "run", "s.yaml", "--ray", "local", "--quiet"]) == 0
+    finally:
+        ray.shutdown()
+    assert cli.main(["bench", "status", "runs/s"]) == 0
+    assert "2 done, 0 failed" in capsys.readouterr().out
 
 
 def test_faults_are_recorded_as_on_this_machine(two_nodes, tmp_path):

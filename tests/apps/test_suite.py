@@ -78,7 +78,7 @@ def test_a_key_changes_with_all_that_counts(tmp_path, monkeypatch):
     keys = {job.key, replace(job, seed=1).key, replace(job, settings={"a": 2}).key, replace(job, method="m").key}
     scene.write_text("x: 2")
     keys.add(job.key)
-    monkeypatch.setattr(suites, "versions", lambda: {"torch": "0"})
+    monkeypatch.setattr(suites, "versions", lambda packages: {"torch": "0"})
     assert len(keys | {job.key}) == 6
 
 

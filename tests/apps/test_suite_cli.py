@@ -73,6 +73,7 @@ def test_a_scene_file_with_the_methods_own_figures(capsys, tmp_path):
     head, line, *_ = capsys.readouterr().out.splitlines()
     values = dict(zip(head.split(","), line.split(","), strict=True))
     assert values["done"] == "1 of 1" and -180 <= float(values["azimuth_deg"]) <= 180
+    assert 0 < float(values["light_deg"]) <= 180, "the demo's light is known"
     assert {"loss", "elevation_deg"} <= set(values) and "step" not in values
     (folder,) = Path("runs/demo/jobs").iterdir()
     assert (folder / "result" / "composite.png").is_file() and "data:image" in Path("runs/demo/report.html").read_text()

@@ -99,8 +99,8 @@ def root(tmp_path):
     notes = [SequenceNote("a", "toy", None, {"viewpoints": 0.5}),
              SequenceNote("b", "toy", "toy/b/pointcloud.ply", {"points": 0.9, "viewpoints": 1.2})]
     rows = [[f.sequence, f.number, f.image] for f in frames]
-    co3d.write_category(tmp_path, "toy", frames[::-1], notes, {"fewview_dev": {"train": rows[:2], "val": [],
-                                                                               "test": rows[2:]}},
+    co3d.write_category(tmp_path, "toy", map(co3d.frame_record, frames[::-1]), notes,
+                        {"fewview_dev": {"train": rows[:2], "val": [], "test": rows[2:]}},
                         {"fewview_dev": [rows[:2]]})
     return tmp_path
 

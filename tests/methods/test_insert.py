@@ -17,7 +17,7 @@ from dipir.image import latlong
 from dipir.image.metrics import direction_error_deg, si_rmse
 from dipir.methods import insert as method
 from dipir.methods.insert_config import InsertConfig, load_config
-from dipir.methods.insert_fit import Guide, Objective, final_light, make_parameters
+from dipir.methods.insert_fit import Guide, Objective, final_light, light_of, make_parameters, maps_of
 from dipir.methods.insert_work import composite, prepare
 from dipir.methods.result import save
 from dipir.scene.asset import Material
@@ -55,6 +55,22 @@ def test_known_light_is_recovered(material):
     error = float(si_rmse(got.object_rgb, target.object_rgb, target.alpha))
     assert angle < 5.0, f"{material}: dominant direction off by {angle:.1f} degrees"
     assert error < 0.05, f"{material}: foreground si-RMSE {error:.3f}"
+
+
+def test_two_maps_are_fused_by_the_schedule():
+    """Half way, none leaves the object's map alone, step fuses all of it, linear half of it."""
+    found = {}
+    for schedule in ("none", "linear", "step"):
+        config = quick("light.two_maps=true", f"light.fusion={schedule}")
+        parameters = make_parameters(config, fit_gaussians(sunny([0.5, 0.6, -0.6]), config.light.lobes), None)
+        state = parameters.state_dict()
+        parameters.load_state_dict({**state, "shadow.log_amplitude": state["shadow.log_amplitude"] + 1})
+        found[schedule] = [m.detach() for m in maps_of(parameters, config, 0.5)]
+    alone, shadow = found["none"]
+    assert torch.equal(alone, light_of(parameters).envmap(16, 32))
+    assert all(torch.equal(both[1], shadow) for both in found.values())
+    assert float((found["step"][0] - alone).abs().max()) > 0.1 * float(alone.max())
+    assert torch.allclose(found["linear"][0], (alone + found["step"][0]) / 2, rtol=1e-5)
 
 
 def run(tmp_path, config, **kwargs):

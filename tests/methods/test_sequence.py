@@ -120,6 +120,24 @@ def test_the_shared_light_turns_with_the_world():
     assert latlong.directions(16, 32).shape == turned.shape
 
 
+def test_votes_are_a_witness_of_the_direction():
+    """Sure votes bring the dominant light to where they point, equal ones change nothing."""
+    prior = LightPrior.load()
+    camera = Camera.looking(64, 48, 60)
+    plate = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(3))
+    rays = torch.from_numpy(camera.directions().astype(np.float32))
+    wanted = torch.nn.functional.normalize(torch.tensor([0.7, 0.6, -0.4]), dim=0)
+    votes = 200 * (latlong.directions(16, 32) @ wanted - 1)
+    got = dominant_direction(prior.estimate_together([plate], [rays], votes=votes))
+    assert float(torch.rad2deg((got @ wanted).clamp(-1, 1).acos())) < 8
+    without = prior.estimate_together([plate], [rays])
+    assert float(torch.rad2deg((dominant_direction(without) @ wanted).clamp(-1, 1).acos())) > 20
+    equal = prior.estimate_together([plate], [rays], votes=torch.full((16, 32), -3.0))
+    assert torch.allclose(equal, without, rtol=1e-4, atol=1e-5)
+    with pytest.raises(PriorError, match="votes"):
+        prior.estimate_together([plate], [rays], votes=votes[:8])
+
+
 def test_flicker_by_hand():
     assert flicker(torch.tensor([[1.0, 2, 3], [1, 2, 3]])) == 0
     assert flicker(torch.tensor([[1.0, 2, 3], [3, 2, 3]])) == pytest.approx(0.5)
