@@ -23,7 +23,7 @@ SUITES = {"material": ("fg_disp_rmse", "holder"), "fusion": ("fg_si_rmse_rel", "
           "unusual": ("fg_si_rmse_rel", "method"), "objects": ("fg_si_rmse_rel", "fit"),
           "lora": ("fg_si_rmse_rel", "")}
 """Suite -> the figure that differences are given of, and the setting whose first value they are to, with all others
-alike; "" = to the first group."""
+alike; "" = to the first group of the same method."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +58,7 @@ def table(name: str, rows: Sequence[Row]) -> str:
     """All groups, and how they differ."""
     head, lines = grouped(rows)
     text = [f"Made by `dipir bench questions --suites {name}`: {len(rows)} jobs of "
-            f"`configs/suites/{name}.yaml`, means over {len({r.case for r in rows})} scenes, half of the 95 % "
+            f"`configs/suites/{name}.yaml`, means over {_scenes(rows)}, half of the 95 % "
             f"bootstrap interval after the sign; {machine()}, one thread a job.\n", written(head, lines)]
     figure, members = SUITES[name][0], groups(rows)
     lines = []
@@ -74,17 +74,22 @@ def table(name: str, rows: Sequence[Row]) -> str:
         lines.append([label, base[0].label, number(d.b - d.a), f"{d.low:+.3g} to {d.high:+.3g}", f"{d.p:.2g}"])
     if lines:
         count = len({r.case for r in rows})
-        text += [f"\n**Differences of {figure}**, on the same scenes; with {count} of them no p is below "
+        text += [f"\n**Differences of {figure}**, on the same views; with {count} of them no p is below "
                  f"{2 ** (1 - count):.2g}:\n",
                  written(["settings", "to", "difference", "95 % interval (BCa)", "p (sign flips)"], lines)]
     return "\n".join(text)
+
+
+def _scenes(rows: Sequence[Row]) -> str:
+    return f"{len({r.case for r in rows})} views of {len({r.scene for r in rows})} panoramas"
 
 
 def base_of(name: str, members: Mapping[str, Sequence[Row]], label: str) -> str:
     """The group that a group is compared with."""
     key, labels = SUITES[name][1], list(members)
     if not key:
-        return labels[0]
+        method = lambda name: members[name][0].varied.get("method")
+        return next(other for other in labels if method(other) == method(label))
     rest = lambda varied: {k: v for k, v in varied.items() if k != key}
     return next(other for other in labels if rest(members[other][0].varied) == rest(members[label][0].varied))
 
