@@ -1,4 +1,4 @@
-"""CO3Dv2 folders (Reizenstein et al. 2021): annotations, set lists, cameras, masks and depths; read and written.
+"""CO3Dv2 folders (Reizenstein et al. 2021): annotations, set lists and cameras, read and written.
 
 The format is described by PyTorch3D's implicitron types. Unknown keys are ignored. Paths in annotations are relative to
 the root folder and may not leave it.
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from dipir.errors import ImageError, SceneError, nearest
+from dipir.errors import SceneError, nearest
+from dipir.exchange.co3d_pixels import depth_points
 from dipir.exchange.paths import inside
-from dipir.image.files import atomic_write_bytes, read_image, write_png
+from dipir.image.files import atomic_write_bytes
 from dipir.scene.camera import Camera
 from dipir.scene.point_cloud import read_points
 from dipir.scene.sequence import Frame, PosedSequence
@@ -242,7 +242,8 @@ def _sequence(r: Mapping) -> SequenceNote:
 # ---- sequences -------------------------------------------------------------------------------------------------------
 
 def read_sequence(category: Category, name: str) -> PosedSequence:
-    """A sequence with all frames that have a usable camera and an image. SceneError when fewer than one is left, for a
+    """A sequence with all frames that have a usable camera and an image; points from depth maps where there is no point
+    cloud. SceneError when fewer than one is left, for a
     name that does not exist, and for a path that leaves the root."""
     if name not in category.frames:
         raise SceneError(f"{category.name}: there is no sequence '{name}' among {len(category.frames)}."
@@ -269,46 +270,14 @@ def read_sequence(category: Category, name: str) -> PosedSequence:
     cloud = _there(category.root, about.points) if about is not None else None
     points = read_points(cloud)[0] if cloud else np.zeros((0, 3))
     if not len(points):
-        notes += ("there is no point cloud",)
+        points = depth_points(frames)
+        notes += (f"there is no point cloud; {len(points)} points are from depth maps",)
     return PosedSequence(name, tuple(frames), points, category.name, dict(about.quality) if about else {}, notes)
 
 
 def _there(root: Path, relative: str | None) -> Path | None:
     path = None if relative is None else inside(root, relative)
     return path if path is not None and path.is_file() else None
-
-
-# ---- masks and depths ------------------------------------------------------------------------------------------------
-
-def read_mask(path: Path) -> np.ndarray:
-    """(H, W) float32 in [0, 1], the probability of the object. ImageError."""
-    return read_image(path).pixels[0, 0].numpy()
-
-
-def read_depth(frame: Frame) -> np.ndarray | None:
-    """(H, W) float32 along the view axis in the world's units, 0 where nothing is known; None without a file. The 16
-    bits of a pixel are those of a half float. ImageError."""
-    if frame.depth is None:
-        return None
-    pixels, _, info = read_image(frame.depth)
-    if info.bits != 16:
-        raise ImageError(f"{frame.depth}: has {info.bits} bits a pixel; accepted are 16-bit PNG files whose bits are "
-                         "half floats. Fetch the file again.")
-    stored = (pixels[0, 0].double().numpy() * 65535).round().astype(np.uint16)
-    depth = stored.view(np.float16).astype(np.float32) * frame.depth_scale
-    depth = np.where(np.isfinite(depth) & (depth > 0), depth, 0)
-    return depth if frame.depth_mask is None else depth * (read_mask(frame.depth_mask) > 0)
-
-
-def write_mask(path: str | Path, mask: np.ndarray) -> None:
-    """(H, W) in [0, 1] -> PNG of 8 bits. ImageError."""
-    write_png(path, torch.from_numpy(np.asarray(mask, np.float32))[None, None])
-
-
-def write_depth(path: str | Path, depth: np.ndarray) -> None:
-    """(H, W) -> PNG whose 16 bits are half floats; 0 = unknown. ImageError."""
-    bits = np.ascontiguousarray(depth, np.float32).astype(np.float16).view(np.uint16)
-    write_png(path, torch.from_numpy(bits / 65535)[None, None], bits=16)
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from dipir.errors import DipirError, ImageError
@@ -19,6 +21,9 @@ from dipir.scene.sequence import Frame, PosedSequence, frame_plate, straight
 WIDE = 0.09      # Of a point, in heights of the object: clouds have gaps.
 _GAP = 0.2       # Of the ground's points, likewise.
 _COMPANY = 3     # Points within WIDE of one of the object.
+_JOINED = 0.25   # Points of one thing hang together by steps of so much, likewise.
+_MOST = 4000
+REACH = 3.5      # Half of the side of what is looked at, likewise.
 _FRAMES = 16     # At most so many photos are looked at.
 _ALIKE = 0.15    # Median difference of log luminance between photos, at most.
 _MASKED = 0.25   # Probability of the object from which on it is taken out.
@@ -70,15 +75,23 @@ class GroundView:
 
 
 def standing(sequence: PosedSequence, middle: np.ndarray, size: float) -> np.ndarray:
-    """(N, 3) points of what stands on the ground there, without those that lie alone: reconstructions err."""
-    near = np.linalg.norm((sequence.points - middle)[:, [0, 2]], axis=1) < size
-    found = sequence.points[near & (sequence.points[:, 1] > 0.04 * size) & (sequence.points[:, 1] < 1.3 * size)]
+    """(N, 3) points, ``_MOST`` at most, of what stands on the ground there: those that hang together with many near
+    the middle, without any that lie alone, because reconstructions err."""
+    height, away = sequence.points[:, 1], np.linalg.norm((sequence.points - middle)[:, [0, 2]], axis=1)
+    found = sequence.points[(away < REACH * size) & (height > 0.04 * size) & (height < 1.3 * size)]
+    if len(found) > _MOST:
+        found = found[np.random.default_rng(0).choice(len(found), _MOST, replace=False)]
     if len(found) <= _COMPANY:
         return found[:0]
-    return found[cKDTree(found).query(found, [_COMPANY + 1])[0][:, 0] < WIDE * size]
+    found = found[cKDTree(found).query(found, [_COMPANY + 1])[0][:, 0] < WIDE * size]
+    pairs = cKDTree(found).query_pairs(_JOINED * size, output_type="ndarray")
+    links = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(len(found),) * 2)
+    part = connected_components(links, directed=False)[1]
+    near = np.bincount(part[np.linalg.norm((found - middle)[:, [0, 2]], axis=1) < size], minlength=len(found))
+    return found[near[part] > near.max(initial=0) / 10]
 
 
-def ground_view(sequence: PosedSequence, middle: np.ndarray, size: float, cells: int = 96, reach: float = 3.5,
+def ground_view(sequence: PosedSequence, middle: np.ndarray, size: float, cells: int = 96, reach: float = REACH,
                 longest: int = 256) -> GroundView:
     """Of a sequence on its ground. longest : pixels of the photos that are looked at. Photos that cannot be read say
     nothing."""
@@ -108,7 +121,7 @@ def cleared(sequence: PosedSequence, frame: Frame, view: GroundView,
     other photos; gaps in it, and what is beyond it, filled in from around them (Telea 2004), beyond the ground from
     what is no ground. Its shadow stays."""
     plate, camera = frame_plate(frame, longest)
-    covered = _covered(sequence, frame, camera, view)
+    covered = _covered(frame, camera, standing(sequence, view.middle, view.size), view.size)
     rays = camera.directions()
     with np.errstate(divide="ignore", invalid="ignore"):
         far = np.where(rays[..., 1] < -1e-6, -camera.position[1] / rays[..., 1], np.nan)
@@ -165,7 +178,7 @@ def _seen(frame: Frame, ground: np.ndarray, thing: np.ndarray, size: float, long
     uv, depth = camera.project(ground)
     inside = (depth > 0) & (uv > 1).all(-1) & (uv < np.array([camera.width, camera.height]) - 1).all(-1)
     at = lambda image: cv2.remap(image, *np.moveaxis(uv.astype(np.float32) - 0.5, -1, 0), cv2.INTER_LINEAR)
-    free = inside & (at(_hidden(thing, camera, size)) < 0.01)
+    free = inside & (at(_covered(frame, camera, thing, size).astype(np.float32)) < 0.01)
     return np.where(free[..., None], at(plate.lin[0].permute(1, 2, 0).contiguous().numpy()), np.nan)
 
 
@@ -173,25 +186,25 @@ def _hidden(thing: np.ndarray, camera: Camera, size: float) -> np.ndarray:
     """(H, W) float32, 1 where the object's points are, as discs."""
     spots, away = camera.project(thing)
     image = np.zeros((camera.height, camera.width), np.float32)
-    if (away > 0).any():
-        reach = 1 + int(WIDE * size * camera.focal_px / float(np.median(away[away > 0])))
-        for px, py in np.clip(spots[away > 0], -9999, 9999).round().astype(int):
-            cv2.circle(image, (int(px), int(py)), reach, 1.0, -1)
+    front = away > 1e-3 * size
+    reaches = np.minimum(1 + WIDE * size * camera.focal_px / away[front], camera.height)
+    for (px, py), reach in zip(np.clip(spots[front], -9999, 9999).round().astype(int), reaches, strict=True):
+        cv2.circle(image, (int(px), int(py)), int(reach), 1.0, -1)
     return image
 
 
-def _covered(sequence: PosedSequence, frame: Frame, camera: Camera, view: GroundView) -> np.ndarray:
+def _covered(frame: Frame, camera: Camera, thing: np.ndarray, size: float) -> np.ndarray:
     """(H, W) bool: the object in a photo, by its mask, or its points where there is none, and two pixels more."""
     found = None
     if frame.mask is not None:
         try:
             mask = straight(read_image(frame.mask).pixels[:, :1], frame)
-            size = camera.width, camera.height
-            found = cv2.resize(mask[0, 0].numpy(), size, interpolation=cv2.INTER_AREA) > _MASKED
+            pixels = camera.width, camera.height
+            found = cv2.resize(mask[0, 0].numpy(), pixels, interpolation=cv2.INTER_AREA) > _MASKED
         except ImageError:
             found = None
     if found is None:
-        points = _hidden(standing(sequence, view.middle, view.size), camera, view.size)
+        points = _hidden(thing, camera, size)
         side = max(3, round(camera.height / 10)) | 1
         found = cv2.morphologyEx(points, cv2.MORPH_CLOSE, np.ones((side, side))) > 0
     return cv2.dilate(found.astype(np.uint8), np.ones((5, 5))).astype(bool)

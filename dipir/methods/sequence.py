@@ -89,7 +89,7 @@ def scenes_of(sequence: PosedSequence, asset: Asset, settings: SequenceSettings 
     pose = np.diag([scale, scale, scale, 1.0])
     pose[:3, 3] = middle * [1, 0, 1] + offset
     placed, scenes = PlacedAsset(asset, pose, "asset"), []
-    view = ground_view(sequence, middle, size, 192, 3.5, 512) if settings.place == "instead" else None
+    view = ground_view(sequence, middle, size, cells=192, longest=512) if settings.place == "instead" else None
     for frame in frames:
         plate, camera = (frame_plate(frame, settings.longest) if view is None
                          else cleared(sequence, frame, view, settings.longest))

@@ -17,7 +17,7 @@ import numpy as np
 
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError, nearest
-from dipir.exchange import co3d
+from dipir.exchange import co3d, co3d_pixels
 from dipir.fit.loop import Event
 from dipir.image.files import atomic_write_text, read_envmap, write_exr, write_jpeg
 from dipir.scene.camera import Camera
@@ -183,10 +183,11 @@ def _write_frames(folder: Path, place: str, name: str, made: Posed, world: Simil
                               f"{place}/depths/{stem}.jpg.geometric.png", depth_scale,
                               f"{place}/depth_masks/{stem}.png", "known" if k % 5 else "unseen")
         write_jpeg(folder / note.image, shot.image)
-        co3d.write_mask(folder / note.mask, _leaking(shot.mask, rng))
+        co3d_pixels.write_mask(folder / note.mask, _leaking(shot.mask, rng))
         known = (shot.depth > 0) & (rng.random(shot.depth.shape) > 0.1)
-        co3d.write_depth(folder / note.depth, np.where(shot.depth > 0, shot.depth * world.scale / depth_scale, 0))
-        co3d.write_mask(folder / note.depth_mask, known.astype(np.float32))
+        depth = np.where(shot.depth > 0, shot.depth * world.scale / depth_scale, 0)
+        co3d_pixels.write_depth(folder / note.depth, depth)
+        co3d_pixels.write_mask(folder / note.depth_mask, known.astype(np.float32))
         if k % 7 == 0:
             note = replace(note, mask=None)
         if k % 11 == 0:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dipir.errors import ImageError, SceneError
-from dipir.exchange import co3d
+from dipir.exchange import co3d, co3d_pixels
 from dipir.exchange.co3d import FrameNote, SequenceNote, Viewpoint
 from dipir.scene.camera import Camera
 from dipir.scene.point_cloud import read_points, write_points
@@ -86,11 +86,11 @@ def root(tmp_path):
         for k in range(count):
             path = lambda name, end, k=k, s=sequence: f"toy/{s}/{name}/frame{k + 1:06d}.{end}"
             (tmp_path / path("images", "jpg")).write_bytes(cv2.imencode(".jpg", np.zeros((30, 20, 3), np.uint8))[1])
-            co3d.write_mask(tmp_path / path("masks", "png"), np.full((30, 20), k / 4))
-            co3d.write_depth(tmp_path / path("depths", "png"), np.full((30, 20), 1.5 + k))
+            co3d_pixels.write_mask(tmp_path / path("masks", "png"), np.full((30, 20), k / 4))
+            co3d_pixels.write_depth(tmp_path / path("depths", "png"), np.full((30, 20), 1.5 + k))
             valid = np.zeros((30, 20))
             valid[:10] = 1
-            co3d.write_mask(tmp_path / path("depth_masks", "png"), valid)
+            co3d_pixels.write_mask(tmp_path / path("depth_masks", "png"), valid)
             frames.append(FrameNote(sequence, k, path("images", "jpg"), (30, 20),
                                     None if (sequence, k) == ("a", 1) else viewpoint(rng), path("masks", "png"),
                                     path("depths", "png"), 2.0, path("depth_masks", "png"), "train_known"))
@@ -113,8 +113,8 @@ def test_a_category_comes_back(root):
     assert len(sequence.frames) == 4 and sequence.points.shape == (50, 3)
     assert sequence.quality == {"points": 0.9, "viewpoints": 1.2} and not sequence.notes
     frame = sequence.frames[2]
-    assert frame.kind == "train_known" and np.abs(co3d.read_mask(frame.mask) - 0.5).max() < 0.01
-    depth = co3d.read_depth(frame)
+    assert frame.kind == "train_known" and np.abs(co3d_pixels.read_mask(frame.mask) - 0.5).max() < 0.01
+    depth = co3d_pixels.read_depth(frame)
     assert (depth[:10] == 7).all() and (depth[10:] == 0).all()
     lists = co3d.read_set_lists(root, "toy", "fewview_dev")
     assert lists["train"][1] == ("a", 1, "toy/a/images/frame000002.jpg") and lists["val"] == []
@@ -124,24 +124,35 @@ def test_a_category_comes_back(root):
 
 def test_frames_that_cannot_be_used_are_left_out(root):
     sequence = co3d.read_sequence(co3d.read_category(root, "toy"), "a")
-    assert [f.number for f in sequence.frames] == [0] and len(sequence.points) == 0
-    assert sequence.notes == ("2 frames without a usable camera or image were left out", "there is no point cloud")
+    assert [f.number for f in sequence.frames] == [0]
+    assert sequence.notes[0] == "2 frames without a usable camera or image were left out"
+
+
+def test_points_are_from_depths_where_there_is_no_cloud(root):
+    """Known in the upper third of the photo, 3 units away along the axis."""
+    sequence = co3d.read_sequence(co3d.read_category(root, "toy"), "a")
+    assert sequence.notes[1] == "there is no point cloud; 4000 points are from depth maps"
+    uv, depth = sequence.frames[0].camera.project(sequence.points)
+    assert np.allclose(depth, 3, atol=1e-3) and uv.min() > 0 and uv[:, 1].max() < 10.01 * sequence.frames[0].stretch
+    sequence.frames[0].depth.write_bytes(b"no picture")
+    bare = co3d.read_sequence(co3d.read_category(root, "toy"), "a")
+    assert len(bare.points) == 0 and bare.notes[1].startswith("there is no point cloud; 0 points")
 
 
 def test_depth_holds_half_floats(tmp_path):
     """The bits, not the numbers; infinity, NaN and negative values are unknown."""
     values = np.array([[0.5, 3.14], [np.inf, np.nan], [-1, 0]], np.float32)
-    co3d.write_depth(tmp_path / "d.png", values)
+    co3d_pixels.write_depth(tmp_path / "d.png", values)
     stored = cv2.imread(str(tmp_path / "d.png"), cv2.IMREAD_UNCHANGED)
     assert stored.dtype == np.uint16 and stored[0, 0] == 0x3800
     frame = co3d.Frame(0, tmp_path / "i.jpg", Camera.looking(2, 3, 50), depth=tmp_path / "d.png")
-    assert np.allclose(co3d.read_depth(frame), [[0.5, 3.14], [0, 0], [0, 0]], atol=1e-3)
-    co3d.write_mask(tmp_path / "d.png", np.ones((3, 2)))
+    assert np.allclose(co3d_pixels.read_depth(frame), [[0.5, 3.14], [0, 0], [0, 0]], atol=1e-3)
+    co3d_pixels.write_mask(tmp_path / "d.png", np.ones((3, 2)))
     with pytest.raises(ImageError, match="half"):
-        co3d.read_depth(frame)
+        co3d_pixels.read_depth(frame)
     (tmp_path / "d.png").write_bytes(b"no picture")
     with pytest.raises(ImageError):
-        co3d.read_depth(frame)
+        co3d_pixels.read_depth(frame)
 
 
 def edited(root, change) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from dipir.image import latlong
 from dipir.image.files import write_png
-from dipir.methods.cast_shadow import correlation, shadow_votes, thrown
+from dipir.methods.cast_shadow import partial_correlations, shadow_votes, thrown
 from dipir.methods.ground_view import GroundView
 from dipir.methods.sequence import thing_of
 from dipir.scene.sequence import Frame, PosedSequence
@@ -58,7 +58,9 @@ def test_it_does_not_depend_on_scale_or_place(sunny):
         pose[:3, 3] = move(pose[:3, 3])
     frames = tuple(replace(f, camera=replace(f.camera, to_world=p)) for f, p in zip(sunny.frames, poses, strict=True))
     moved = replace(sunny, frames=frames, points=move(sunny.points))
-    assert torch.allclose(shadow_votes(moved, *thing_of(moved)), shadow_votes(sunny, *thing_of(sunny)), atol=1.0)
+    here, there = shadow_votes(sunny, *thing_of(sunny)), shadow_votes(moved, *thing_of(moved))
+    # A point on the border of two cells may round to either.
+    assert torch.allclose(there, here, atol=0.03 * float(-here.min())) and there.argmax() == here.argmax()
 
 
 def test_even_light_says_little(tmp_path, sunny):
@@ -83,9 +85,14 @@ def test_a_post_throws_a_line_away_from_the_light():
     assert np.abs(rows - 47.5).max() < 3
 
 
-def test_correlation_by_hand():
-    known = np.ones((2, 2), bool)
-    a = np.array([[0.0, 1], [0, 1]])
-    assert correlation(a, a, known) == pytest.approx(1) and correlation(a, -a, known) == pytest.approx(-1)
-    assert correlation(a, np.zeros((2, 2)), known) == 0
-    assert correlation(a, np.array([[0.0, 1], [9, -9]]), np.array([[True, True], [False, False]])) == pytest.approx(1)
+def test_partial_correlations():
+    """Pearson's when only the mean is known; what is known takes no part, however much of it is added."""
+    rng = np.random.default_rng(0)
+    many, one, slope = rng.normal(size=(5, 40)), rng.normal(size=40), rng.normal(size=40)
+    mean = np.ones((40, 1))
+    assert np.allclose(partial_correlations(many, one, mean), [np.corrcoef(m, one)[0, 1] for m in many])
+    known = np.stack([mean[:, 0], slope], -1)
+    base = partial_correlations(many, one, known)
+    assert np.allclose(partial_correlations(many - 3 * slope, one + 50 * slope + 7, known), base)
+    assert np.allclose(partial_correlations(one[None], one, known), 1)
+    assert (partial_correlations(np.stack([slope, mean[:, 0]]), one, known) == 0).all()

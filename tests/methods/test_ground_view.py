@@ -10,6 +10,7 @@ import torch
 from dipir.image.files import write_png
 from dipir.methods.ground_view import GroundView, cleared, ground_view, standing
 from dipir.methods.sequence import thing_of
+from dipir.scene.camera import Camera
 from dipir.scene.sequence import Frame, PosedSequence, frame_plate
 from dipir.synth.posed import PosedSettings, photograph, surface_points
 
@@ -95,6 +96,20 @@ def test_without_points_nothing_is_known(made):
     assert not view.known.any() and len(standing(bare, np.zeros(3), 0.3)) == 0
     plate, _ = cleared(bare, bare.frames[0], view)
     assert torch.isfinite(plate.disp).all()
+
+
+def test_what_stands_hangs_together():
+    """All of a table wider than high; not another thing beside it, nor points that lie alone, nor the ground."""
+    rng = np.random.default_rng(0)
+    wide = rng.uniform([-1.5, 0.45, -0.3], [1.5, 0.5, 0.3], (2500, 3))
+    beside = rng.uniform([-0.2, 0.1, 1.2], [0.2, 0.5, 1.5], (800, 3))
+    alone = rng.uniform([-1.7, 0.6, -1.7], [1.7, 0.64, 0.0], (9, 3))
+    ground = rng.uniform(-1.7, 1.7, (500, 3)) * [1, 0, 1]
+    camera = Camera.looking(64, 48, 50.0, 1.0, 20.0)
+    sequence = PosedSequence("table", (Frame(0, None, camera),), np.concatenate([alone, ground, beside, wide]))
+    found = standing(sequence, np.array([0, 0.25, 0]), 0.5)
+    assert len(found) > 2300 and np.ptp(found[:, 0]) > 2.9
+    assert np.abs(found[:, 2]).max() <= 0.3 and found[:, 1].max() <= 0.5
 
 
 def test_places_are_cells():
