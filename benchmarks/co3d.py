@@ -32,7 +32,7 @@ from dipir.synth import co3d as synth
 from dipir.synth.shards import cache_dir
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMITTED = ("--known", "2", "--name", "co3d")
+COMMITTED = ("--known", "4", "--name", "co3d")
 SEED = 20_000
 JOB = "benchmarks.co3d_job:job"
 ASSET = ROOT / "assets" / "demo" / "vase.glb"
