@@ -4,7 +4,7 @@ Protocol and measures: docs/bench-co3d.md.
 
 usage: python -m benchmarks co3d --root DIR | --known N [--category C] [--subset S] [--limit N]
                                  [--asset FILE]
-                                 [--place beside|instead] [--frames N] [--preset P] [--set KEY=VALUE]
+                                 [--place beside|instead] [--height H] [--frames N] [--preset P] [--set KEY=VALUE]
                                  [--workers N | --ray ADDRESS] [--out DIR]
 """
 from __future__ import annotations
@@ -21,12 +21,14 @@ from benchmarks.common import ONE_THREAD, machine, markdown, write
 from benchmarks.insert_cases import panorama_files
 from dipir.apps.progress import Progress
 from dipir.apps.suite import JobSpec, Limits, Suite
+from dipir.apps.suite_cli import failures
 from dipir.apps.suite_report import write_results
 from dipir.apps.suite_run import Local, run_suite
 from dipir.apps.suite_table import Row, mean_and_error, number
 from dipir.errors import ConfigError
 from dipir.exchange.co3d import categories, read_category, read_set_lists
 from dipir.exchange.posed import poses_file
+from dipir.methods.sequence import SequenceSettings
 from dipir.scene.asset import load_asset
 from dipir.synth import co3d as synth
 from dipir.synth.shards import cache_dir
@@ -59,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--limit", type=int, metavar="N", help="sequences of each category")
     p.add_argument("--asset", type=Path, default=ASSET, metavar="FILE")
     p.add_argument("--place", choices=("beside", "instead"), default="instead")
+    p.add_argument("--height", type=float, default=1.0, metavar="H", help="of the asset, in heights of the object")
     p.add_argument("--frames", type=int, default=6, metavar="N")
     p.add_argument("--preset", default="default")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -77,6 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     if min(args.workers, args.frames, 1 if args.limit is None else args.limit, args.known or 1) < 1:
         raise ConfigError("--workers, --frames, --limit, --known: accepted are 1 or more.")
+    SequenceSettings(frames=args.frames, place=args.place, height=args.height)
     load_asset(args.asset)
     os.environ |= ONE_THREAD
     if args.known:
@@ -89,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         starter = connect(args.ray, suite.limits)
     with Progress(None, quiet=args.quiet) as progress:
-        run_suite(suite, args.out, starter, progress)
+        ended = run_suite(suite, args.out, starter, progress)
     rows = write_results(args.out, suite.name)
     text = table(rows)
     if args.name:
@@ -98,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write(args.name, result, f"Made by `{result['command']}`; {machine()}.\n\n{text}", args.quiet)
     elif not args.quiet:
         print(text)
-    return 1 if any(r.state == "failed" for r in rows) else 0
+    return failures(ended["failed"])
 
 
 def known(count: int, workers: int, on_event) -> Path:
@@ -117,7 +121,7 @@ def plan(args: argparse.Namespace) -> Suite:
     """A job for each sequence, or for the only one of a folder of COLMAP or nerfstudio. DipirError for categories and
     subsets that are not there."""
     settings = {"root": str(args.root.resolve()), "asset": str(args.asset.resolve()), "preset": args.preset,
-                "set": list(args.set), "place": args.place, "frames": args.frames}
+                "set": list(args.set), "place": args.place, "frames": args.frames, "height": args.height}
     posed = poses_file(args.root)
     if posed is not None:
         if args.category or args.subset:

@@ -34,15 +34,15 @@ ROWS = 256
 
 
 def job(spec: JobSpec, folder: Path, on_event: Callable[[Event], None]) -> dict[str, float]:
-    """settings: root, category ("" = the root is one sequence), sequence, asset, preset, set, place, frames. Figures:
-    see docs/bench-co3d.md."""
+    """settings: root, category ("" = the root is one sequence), sequence, asset, preset, set, place, height, frames.
+    Figures: see docs/bench-co3d.md."""
     s, began = spec.settings, time.monotonic()
     root = Path(s["root"])
     category = s["category"]
     read = read_sequence(read_category(root, category), s["sequence"]) if category else read_posed(root)
     ground = fit_ground(read.points, np.stack([f.camera.to_world for f in read.frames]), spec.seed)
     sequence = on_ground(read, ground)
-    settings = SequenceSettings(frames=int(s["frames"]), place=s["place"])
+    settings = SequenceSettings(frames=int(s["frames"]), place=s["place"], height=float(s["height"]))
     scenes = scenes_of(sequence, load_asset(s["asset"]), settings)
     config = load_config(s["preset"], [], [f"seed={spec.seed}", *s["set"]])
     votes = shadow_votes(sequence, *thing_of(sequence))

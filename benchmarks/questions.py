@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.common import ONE_THREAD, machine, write
 from dipir.apps.progress import Progress
 from dipir.apps.suite import load_suite
+from dipir.apps.suite_cli import failures
 from dipir.apps.suite_report import write_results
 from dipir.apps.suite_run import Local, run_suite
 from dipir.apps.suite_table import Row, compare, grouped, groups, number, written
@@ -41,17 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                           f"workers.{nearest(unknown[0], SUITES) if unknown else ''}")
     os.environ |= ONE_THREAD
     suites = {n: load_suite(ROOT / "configs" / "suites" / f"{n}.yaml") for n in names}
-    failed = 0
+    failed = {}
     for name, suite in suites.items():
         out = a.out / name
         with Progress(None, quiet=a.quiet) as progress:
             ended = run_suite(suite, out, Local(a.workers), progress)
-        failed += len(ended["failed"])
+        failed |= {f"{name} {job}": cause for job, cause in ended["failed"].items()}
         rows = write_results(out, name)
         result = {"schema": "dipir.bench.questions.1", "suite": name, "machine": machine(),
                   "jobs": {r.name: {"state": r.state, "seconds": r.seconds, **r.figures} for r in rows}}
         write(f"question_{name}", result, table(name, rows), a.quiet)
-    return 1 if failed else 0
+    return failures(failed)
 
 
 def table(name: str, rows: Sequence[Row]) -> str:

@@ -5,7 +5,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dipir.errors import ConfigError
@@ -75,9 +75,14 @@ def _run(args: argparse.Namespace) -> int:
         ended = run_suite(suite, out, starter, progress, args.tensorboard)
         write_results(out)
         progress.done(out)
-    for name, cause in ended["failed"].items():
+    return failures(ended["failed"])
+
+
+def failures(failed: Mapping[str, str]) -> int:
+    """Job -> cause: a line of stderr for each; the exit code."""
+    for name, cause in failed.items():
         print(f"failed: {name}: {cause.strip().splitlines()[-1][:300]}", file=sys.stderr)
-    return 1 if ended["failed"] else 0
+    return 1 if failed else 0
 
 
 def _status(args: argparse.Namespace) -> int:

@@ -74,7 +74,8 @@ def frame_plate(frame: Frame, longest: int | None = None) -> tuple[Plate, Camera
     if longest is not None and max(camera.width, camera.height) > longest:
         scale = longest / max(camera.width, camera.height)
         size = (max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
-        pixels, camera = _resized(pixels, *size), camera.resized(*size)
+        # Sums of filter weights round: white must not become more than white.
+        pixels, camera = _resized(pixels, *size).clamp(0, 1), camera.resized(*size)
     return plate_from_tensor(pixels, frame.image, camera.fov_x_deg), camera
 
 

@@ -75,6 +75,13 @@ def test_a_capture_of_ones_own(captured, tmp_path):
     assert cli.main(["bench", "co3d", *words, "--category", "mug"]) == 2
 
 
+def test_a_sequence_that_fails_says_why(captured, tmp_path, capsys):
+    words = ["--root", str(captured), "--place", "beside", "--height", "50", "--workers", "1", "--quiet", "--out",
+             str(tmp_path / "out")]
+    assert cli.main(["bench", "co3d", *words]) == 1
+    assert "failed: mug: mug: the asset would be seen whole in none" in capsys.readouterr().err
+
+
 def test_the_way_from_the_truths_world_to_ours(root):
     """Up is up, and what the turned cameras look at is what they looked at."""
     category = read_category(root, "mug")
@@ -102,7 +109,7 @@ def test_round_trip():
 @pytest.mark.parametrize("words, text", [
     (["--root", "{}", "--category", "mgu"], "mgu"), (["--root", "{}", "--subset", "manyview"], "manyview"),
     (["--root", "{}", "--workers", "0"], "1 or more"), (["--root", "{}/nowhere"], "nowhere"),
-    (["--root", "{}", "--asset", "none.glb"], "none.glb")])
+    (["--root", "{}", "--asset", "none.glb"], "none.glb"), (["--root", "{}", "--height", "0"], "height above 0")])
 def test_bad_input_is_one_line_and_2(root, words, text, tmp_path, capsys):
     words = [w.format(root) for w in words]
     assert cli.main(["bench", "co3d", *words, "--out", str(tmp_path / "out")]) == 2

@@ -15,7 +15,8 @@ from dipir.errors import SceneError
 from dipir.exchange.colmap import find_model, read_colmap
 from dipir.exchange.nerfstudio import read_transforms
 from dipir.exchange.posed import poses_file, read_posed
-from dipir.scene.sequence import distorted, frame_plate
+from dipir.scene.camera import Camera
+from dipir.scene.sequence import Frame, distorted, frame_plate
 
 DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[3] / "shared/data"))
 SIZE, FOCAL, CENTRE, LENS = (40, 30), (35.0, 34.0), (19.0, 15.5), (0.08, -0.2, 0.01, -0.005)
@@ -230,3 +231,9 @@ def test_one_door_for_all(photos):
     assert poses_file(photos / "images") is None
     with pytest.raises(SceneError, match="no posed sequence"):
         read_posed(photos / "images")
+
+
+def test_white_stays_white_when_it_is_made_smaller(tmp_path):
+    cv2.imwrite(str(tmp_path / "white.png"), np.full((733, 971, 3), 255, np.uint8))
+    plate, camera = frame_plate(Frame(0, tmp_path / "white.png", Camera.looking(971, 733, 50)), 160)
+    assert plate.disp.max() == 1 and plate.size == (camera.width, camera.height) == (160, 121)
