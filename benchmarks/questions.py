@@ -22,7 +22,7 @@ from dipir.errors import ConfigError, nearest
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = {"material": ("fg_disp_rmse", "holder"), "fusion": ("fg_si_rmse_rel", "light.fusion"),
           "unusual": ("fg_si_rmse_rel", "method"), "objects": ("fg_si_rmse_rel", "fit"),
-          "lora": ("fg_si_rmse_rel", "")}
+          "lora": ("fg_si_rmse_rel", ""), "lora_posterior": ("fg_si_rmse_rel", "")}
 """Suite -> the figure that differences are given of, and the setting whose first value they are to, with all others
 alike; "" = to the first group of the same method."""
 
