@@ -28,6 +28,7 @@ from dipir.apps.suite_table import Row, mean_and_error, number
 from dipir.errors import ConfigError
 from dipir.exchange.co3d import categories, read_category, read_set_lists
 from dipir.exchange.posed import poses_file
+from dipir.methods.insert_config import load_config
 from dipir.methods.sequence import SequenceSettings
 from dipir.scene.asset import load_asset
 from dipir.synth import co3d as synth
@@ -41,7 +42,9 @@ ASSET = ROOT / "assets" / "demo" / "vase.glb"
 NAMES = {"light_deg": "dominant light, one light for all (degrees)",
          "light_alone_deg": "dominant light, each frame by itself (degrees)",
          "sun_deg": "the same with a sun or one strong lamp, one light for all",
-         "sun_alone_deg": "with a sun or one strong lamp, each frame by itself", "ground_deg": "ground plane (degrees)",
+         "sun_alone_deg": "with a sun or one strong lamp, each frame by itself",
+         "soft_deg": "without one, one light for all", "soft_alone_deg": "without one, each frame by itself",
+         "ground_deg": "ground plane (degrees)",
          "round_trip_px": "camera round trip (pixels)", "flicker": "flicker of the object, one light for all",
          "flicker_alone": "flicker of the object, each frame by itself",
          "flicker_truth": "change over views that the true light does not make",
@@ -82,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError("--workers, --frames, --limit, --known: accepted are 1 or more.")
     SequenceSettings(frames=args.frames, place=args.place, height=args.height)
     load_asset(args.asset)
+    load_config(args.preset, [], args.set)
     os.environ |= ONE_THREAD
     if args.known:
         with Progress(None, quiet=args.quiet) as progress:

@@ -108,16 +108,15 @@ def between(truth: dict, read: PosedSequence, sequence: PosedSequence) -> np.nda
 def against_truth(turn: np.ndarray, light: EnvMap, read: PosedSequence, made: SequenceResult) -> dict[str, float]:
     """Errors of camera round trip (pixels), ground (degrees), dominant light (degrees): of all frames together, and the
     mean of each by itself. light : the true one in the sequence's world
-    ``sun_deg``, ``sun_alone_deg`` are given where it counts as a sun or one strong lamp, as in ``insert_cases``."""
+    ``sun_...`` repeats them where it counts as a sun or one strong lamp, as in ``insert_cases``, else ``soft_...``."""
     true, got = dominant_direction(light), dominant_direction(made.light.envmap(64, 128).detach())
     alone = [float(direction_error_deg(true, dominant_direction(one))) for one in made.alone]
     up = torch.tensor([0, 1.0, 0], dtype=torch.float64)
     out = {"round_trip_px": max(_round_trip(f.camera) for f in read.frames),
            "ground_deg": float(direction_error_deg(torch.from_numpy(turn) @ up, up)),
            "light_deg": float(direction_error_deg(true, got)), "light_alone_deg": float(np.mean(alone))}
-    if light_share(light) >= SINGLE_LIGHT:
-        out |= {"sun_deg": out["light_deg"], "sun_alone_deg": out["light_alone_deg"]}
-    return out
+    kind = "sun" if light_share(light) >= SINGLE_LIGHT else "soft"
+    return {**out, f"{kind}_deg": out["light_deg"], f"{kind}_alone_deg": out["light_alone_deg"]}
 
 
 def _round_trip(camera: Camera) -> float:

@@ -53,12 +53,14 @@ def parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> int:
     from dipir.apps.progress import Progress
     from dipir.apps.suite import load_suite
+    from dipir.apps.suite_methods import check
     from dipir.apps.suite_report import write_results
     from dipir.apps.suite_run import SUITE, Local, run_suite
 
     if args.workers < 1:
         raise ConfigError(f"--workers {args.workers}: accepted are 1 or more.")
     suite = load_suite(args.suite)
+    check(suite.jobs)
     out = args.out or Path("runs") / suite.name
     if (out / SUITE).is_file() and not args.resume:
         raise ConfigError(f"{out}: holds a run already. Go on with it by --resume, or choose another --out.")

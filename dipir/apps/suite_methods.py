@@ -1,11 +1,33 @@
 """Methods that suites can name."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dipir.apps.suite import JobSpec
+from dipir.errors import ConfigError
 from dipir.fit.event import Event
+from dipir.methods.insert_config import InsertConfig, load_config
+
+
+def check(jobs: Sequence[JobSpec]) -> None:
+    """ConfigError for settings of ``insert`` that are wrong whatever the scene, before work starts."""
+    fine: set[str] = set()
+    for job in jobs:
+        key = repr(sorted(job.settings.items()))
+        if job.method != "insert" or key in fine:
+            continue
+        try:
+            _config(job)
+        except ConfigError as problem:
+            raise ConfigError(f"job {job.name}: {problem}") from problem
+        fine.add(key)
+
+
+def _config(spec: JobSpec) -> InsertConfig:
+    settings = dict(spec.settings)
+    return load_config(str(settings.pop("preset", "default")), [],
+                       [f"seed={spec.seed}", *(f"{k}={v}" for k, v in settings.items())])
 
 
 def insert(spec: JobSpec, folder: Path, on_event: Callable[[Event], None]) -> dict[str, float]:
@@ -19,10 +41,7 @@ def insert(spec: JobSpec, folder: Path, on_event: Callable[[Event], None]) -> di
     from dipir.scene.description import build_scene, load_scene_file
     from dipir.scene.light import azimuth_elevation_deg, dominant_direction
 
-    settings = dict(spec.settings)
-    config = method.load_config(str(settings.pop("preset", "default")), [],
-                                [f"seed={spec.seed}", *(f"{k}={v}" for k, v in settings.items())])
-    file = load_scene_file(spec.scene)
+    config, file = _config(spec), load_scene_file(spec.scene)
     scene = build_scene(file, spec.scene)
     prior, light_prior = method.ready(config)
     result = method.insert(scene, config, prior=prior, light_prior=light_prior, on_event=on_event, out=folder,

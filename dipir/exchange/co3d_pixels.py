@@ -1,14 +1,17 @@
-"""Masks and depths of CO3Dv2: PNG files, those of depths with half floats in their 16 bits."""
+"""Photos, masks and depths of CO3Dv2: JPEG and PNG, depths with half floats in the 16 bits of a PNG."""
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image as Pillow
+from torch import Tensor
 
 from dipir.errors import ImageError
-from dipir.image.files import read_image, write_png
+from dipir.image.files import atomic_write_bytes, read_image, write_png
 from dipir.scene.sequence import Frame
 
 _FRAMES = 16  # At most so many depths are read for points.
@@ -54,6 +57,14 @@ def depth_points(frames: Sequence[Frame], count: int = 4000) -> np.ndarray:
         rays = camera.directions(np.stack([(x + 0.5) * camera.width / width, (y + 0.5) * camera.height / height], -1))
         found.append(camera.position + rays * (depth[y, x] / (rays @ camera.to_world[:3, 2]))[:, None])
     return np.concatenate(found)
+
+
+def write_photo(path: str | Path, disp: Tensor) -> None:
+    """(1, 3, H, W) display values in [0, 1] -> JPEG without chroma subsampling. ImageError."""
+    pixels = (disp[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255).round().astype(np.uint8)
+    stream = io.BytesIO()
+    Pillow.fromarray(pixels).save(stream, "JPEG", quality=95, subsampling=0)
+    atomic_write_bytes(path, stream.getvalue())
 
 
 def write_mask(path: str | Path, mask: np.ndarray) -> None:

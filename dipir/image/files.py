@@ -142,14 +142,6 @@ def write_png(path: str | Path, disp: Tensor, bits: int = 8) -> None:
     atomic_write_bytes(path, _png_bytes(pixels.astype(np.uint8 if bits == 8 else np.uint16)))
 
 
-def write_jpeg(path: str | Path, disp: Tensor, quality: int = 95) -> None:
-    """As :func:`write_png`, as JPEG without chroma subsampling."""
-    pixels = (np.clip(_from_tensor(path, disp), 0, 1) * 255).round().astype(np.uint8)
-    stream = io.BytesIO()
-    Pillow.fromarray(pixels).save(stream, "JPEG", quality=quality, subsampling=0)
-    atomic_write_bytes(path, stream.getvalue())
-
-
 def write_hdr(path: str | Path, lin: Tensor) -> None:
     """Linear light, (1, 3, H, W) image or (H, W, 3) map -> Radiance RGBE (8 bit mantissa shared exponent: relative
     error of the brightest channel below 0.4 %); negative values become 0. Raises ImageError for NaN."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dipir.image import latlong
-from dipir.methods.ground_view import WIDE, GroundView, ground_view, log_luminance, standing
+from dipir.methods.ground_view import WIDE, GroundView, ground_view, log_luminance
 from dipir.scene.sequence import PosedSequence
 
 _LOWEST_DEG = 8.0
@@ -31,17 +31,14 @@ def shadow_votes(sequence: PosedSequence, middle: np.ndarray, size: float, heigh
 
     sequence : on its ground (``scene.sequence.on_ground``);  middle, size : of its object (``sequence.thing_of``)
     """
-    nothing, thing = torch.zeros(height, 2 * height), standing(sequence, middle, size)
-    if len(thing) < _FEWEST:
-        return nothing
     view = ground_view(sequence, middle, size)
-    if view.known.mean() < 1 / 20:
-        return nothing
+    if len(view.thing) < _FEWEST or view.known.mean() < 1 / 20:
+        return torch.zeros(height, 2 * height)
     fine = 2 * height
     rays = latlong.directions(fine, 2 * fine).reshape(-1, 3).double().numpy()
     cosine = latlong.solid_angles(fine, 2 * fine).expand(fine, 2 * fine).reshape(-1).double().numpy() * rays[:, 1]
     above = rays[:, 1] > math.sin(math.radians(_LOWEST_DEG))
-    shadows = np.stack([thrown(thing, ray, view)[view.known] for ray in rays[above]])
+    shadows = np.stack([thrown(view.thing, ray, view)[view.known] for ray in rays[above]])
     x, z = (axis[view.known] for axis in view.places)
     # What else makes ground dark or bright: a slope, and that the object hides a part of the whole sky.
     known = np.stack([np.ones_like(x), x, z, cosine[above] @ shadows / cosine[above].sum()], -1)

@@ -34,6 +34,7 @@ class GroundView:
     """A square of the ground around the object. Row and column grow with z and x.
 
     middle, size : (3,) of the object, and its height;  reach : half of the side, in heights of the object
+    thing : (N, 3) points of the object, see :func:`standing`
     lin : (cells, cells, 3) linear, the median over photos;  known : (cells, cells) bool, where two photos or more agree
     on it and the cloud has points: beyond a table's edge it has none
     """
@@ -41,6 +42,7 @@ class GroundView:
     middle: np.ndarray
     size: float
     reach: float
+    thing: np.ndarray
     lin: np.ndarray
     known: np.ndarray
 
@@ -112,16 +114,15 @@ def ground_view(sequence: PosedSequence, middle: np.ndarray, size: float, cells:
         # What is not ground looks different from every side.
         away = np.abs(log_luminance(colours[:, known]) - log_luminance(lin[known]))
         known[known] = np.nanmedian(away, axis=0) < _ALIKE
-    return GroundView(middle, size, reach, lin, known)
+    return GroundView(middle, size, reach, thing, lin, known)
 
 
-def cleared(sequence: PosedSequence, frame: Frame, view: GroundView,
-            longest: int | None = None) -> tuple[Plate, Camera]:
+def cleared(frame: Frame, view: GroundView, longest: int | None = None) -> tuple[Plate, Camera]:
     """The photo without the object, and its camera, as of ``scene.sequence.frame_plate``: the ground behind it from the
     other photos; gaps in it, and what is beyond it, filled in from around them (Telea 2004), beyond the ground from
     what is no ground. Its shadow stays."""
     plate, camera = frame_plate(frame, longest)
-    covered = _covered(frame, camera, standing(sequence, view.middle, view.size), view.size)
+    covered = _covered(frame, camera, view.thing, view.size)
     rays = camera.directions()
     with np.errstate(divide="ignore", invalid="ignore"):
         far = np.where(rays[..., 1] < -1e-6, -camera.position[1] / rays[..., 1], np.nan)

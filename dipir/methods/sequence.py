@@ -92,7 +92,7 @@ def scenes_of(sequence: PosedSequence, asset: Asset, settings: SequenceSettings 
     view = ground_view(sequence, middle, size, cells=192, longest=512) if settings.place == "instead" else None
     for frame in frames:
         plate, camera = (frame_plate(frame, settings.longest) if view is None
-                         else cleared(sequence, frame, view, settings.longest))
+                         else cleared(frame, view, settings.longest))
         if camera.position[1] > 0 and _seen(placed, camera):
             scenes.append(Scene(plate, camera, (placed,), name=f"{sequence.name}_{frame.number:06d}"))
     if not scenes:

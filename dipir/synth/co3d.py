@@ -19,7 +19,7 @@ from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError, nearest
 from dipir.exchange import co3d, co3d_pixels
 from dipir.fit.loop import Event
-from dipir.image.files import atomic_write_text, read_envmap, write_exr, write_jpeg
+from dipir.image.files import atomic_write_text, read_envmap, write_exr
 from dipir.scene.camera import Camera
 from dipir.scene.point_cloud import write_points
 from dipir.synth import panoramas, shards
@@ -182,7 +182,7 @@ def _write_frames(folder: Path, place: str, name: str, made: Posed, world: Simil
                               co3d.viewpoint_of(world.camera(shot.camera), format), f"{place}/masks/{stem}.png",
                               f"{place}/depths/{stem}.jpg.geometric.png", depth_scale,
                               f"{place}/depth_masks/{stem}.png", "known" if k % 5 else "unseen")
-        write_jpeg(folder / note.image, shot.image)
+        co3d_pixels.write_photo(folder / note.image, shot.image)
         co3d_pixels.write_mask(folder / note.mask, _leaking(shot.mask, rng))
         known = (shot.depth > 0) & (rng.random(shot.depth.shape) > 0.1)
         depth = np.where(shot.depth > 0, shot.depth * world.scale / depth_scale, 0)

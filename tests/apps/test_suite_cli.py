@@ -48,9 +48,12 @@ def test_failed_jobs_end_with_1_and_their_cause(capsys):
 @pytest.mark.parametrize("words, text", [
     (["run", "none.yaml"], "no such file"), (["run", "s.yaml", "--workers", "0"], "1 or more"),
     (["status", "nowhere"], "holds no run"), (["table", "nowhere"], "holds no run"),
-    (["compare", "nowhere", "nowhere"], "holds no run"), (["run", "bad.yaml"], "Did you mean 'insert'")])
+    (["compare", "nowhere", "nowhere"], "holds no run"), (["run", "bad.yaml"], "Did you mean 'insert'"),
+    (["run", "typo.yaml"], "Did you mean 'steps'"), (["run", "preset.yaml"], "accepted are default")])
 def test_bad_input_is_one_line_and_2(words, text, capsys):
     Path("bad.yaml").write_text("method: insrt\n")
+    for name, setting in (("typo", "fit.stepz: 3"), ("preset", "preset: fats")):
+        Path(f"{name}.yaml").write_text(f"method: insert\nscenes: [{ROOT}/scenes/demo.yaml]\nset: {{{setting}}}\n")
     assert cli.main(["bench", *words]) == 2
     err = capsys.readouterr().err
     assert text in err and "Traceback" not in err and not Path("runs").exists()

@@ -43,7 +43,7 @@ def test_a_run_from_folder_to_table(root, tmp_path, capsys):
     (folder,) = (tmp_path / "out" / "jobs").iterdir()
     got = json.loads((folder / "status.json").read_text())["figures"]
     assert got["round_trip_px"] < 0.01 and got["ground_deg"] < 2 and got["frames"] == 2
-    assert got["light_deg"] < 40 and got["flicker"] < got["flicker_alone"]
+    assert got["light_deg"] == got["sun_deg"] < 40 and "soft_deg" not in got and got["flicker"] < got["flicker_alone"]
     assert (folder / "result" / "composite.png").is_file() and (tmp_path / "out" / "results.parquet").is_file()
     assert co3d.main([*words, "--quiet"]) == 0, "what is done is not done again"
 
@@ -109,7 +109,9 @@ def test_round_trip():
 @pytest.mark.parametrize("words, text", [
     (["--root", "{}", "--category", "mgu"], "mgu"), (["--root", "{}", "--subset", "manyview"], "manyview"),
     (["--root", "{}", "--workers", "0"], "1 or more"), (["--root", "{}/nowhere"], "nowhere"),
-    (["--root", "{}", "--asset", "none.glb"], "none.glb"), (["--root", "{}", "--height", "0"], "height above 0")])
+    (["--root", "{}", "--asset", "none.glb"], "none.glb"), (["--root", "{}", "--height", "0"], "height above 0"),
+    (["--root", "{}", "--preset", "fats"], "accepted are default"),
+    (["--root", "{}", "--set", "fit.stepz=3"], "Did you mean 'steps'")])
 def test_bad_input_is_one_line_and_2(root, words, text, tmp_path, capsys):
     words = [w.format(root) for w in words]
     assert cli.main(["bench", "co3d", *words, "--out", str(tmp_path / "out")]) == 2

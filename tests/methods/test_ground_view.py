@@ -52,7 +52,7 @@ def test_the_object_goes_and_the_rest_stays(made, tmp_path):
         write_png(tmp_path / "mask.png", torch.from_numpy(mask)[None, None].expand(1, 3, -1, -1))
         for frame in (sequence.frames[k], replace(sequence.frames[k], mask=tmp_path / "mask.png")):
             before, camera = frame_plate(frame)
-            after, same = cleared(sequence, frame, view)
+            after, same = cleared(frame, view)
             assert same == camera or np.allclose(same.to_world, camera.to_world)
             grown = torch.nn.functional.max_pool2d(torch.from_numpy(mask)[None, None], 41, 1, 20)[0, 0] > 0
             assert float((after.disp - before.disp).abs()[0][:, ~grown].max()) < 0.003
@@ -84,7 +84,7 @@ def test_exposure_is_that_of_the_photo(made, tmp_path):
     view = ground_view(sequence, *thing_of(sequence), cells=128, longest=128)
     half = posed.shots[2].image * 0.735  # sRGB: half the light.
     write_png(tmp_path / "half.png", half)
-    mean = lambda frame: float(cleared(sequence, frame, view)[0].lin[0, :, posed.shots[2].mask > 0.9].mean())
+    mean = lambda frame: float(cleared(frame, view)[0].lin[0, :, posed.shots[2].mask > 0.9].mean())
     dark = replace(sequence.frames[2], image=tmp_path / "half.png")
     assert mean(dark) / mean(sequence.frames[2]) == pytest.approx(0.5, abs=0.06)
 
@@ -93,8 +93,8 @@ def test_without_points_nothing_is_known(made):
     sequence, _ = made
     bare = replace(sequence, points=np.zeros((0, 3)))
     view = ground_view(bare, np.zeros(3), 0.3, cells=16)
-    assert not view.known.any() and len(standing(bare, np.zeros(3), 0.3)) == 0
-    plate, _ = cleared(bare, bare.frames[0], view)
+    assert not view.known.any() and len(view.thing) == 0
+    plate, _ = cleared(bare.frames[0], view)
     assert torch.isfinite(plate.disp).all()
 
 
@@ -113,7 +113,7 @@ def test_what_stands_hangs_together():
 
 
 def test_places_are_cells():
-    view = GroundView(np.array([1.0, 0, 2.0]), 0.5, 2.0, np.zeros((4, 4, 3)), np.ones((4, 4), bool))
+    view = GroundView(np.array([1.0, 0, 2.0]), 0.5, 2.0, np.zeros((0, 3)), np.zeros((4, 4, 3)), np.ones((4, 4), bool))
     x, z = view.places
     assert np.allclose(x[0], [0.25, 0.75, 1.25, 1.75]) and np.allclose(z[:, 0], [1.25, 1.75, 2.25, 2.75])
     marked = view.splat(np.array([[0.3, 0.8], [9.0, 0]]), 0.0)
