@@ -32,6 +32,10 @@ class RenderError(DipirError):
     """The renderer cannot start or its result cannot be used (missing LLVM, NaN)."""
 
 
+class DeviceMemoryError(DipirError):
+    """The GPU's memory does not suffice. Text says what was asked, what is free and which setting lowers it."""
+
+
 class PriorError(DipirError):
     """Weights of a prior are missing, truncated or of another architecture."""
 

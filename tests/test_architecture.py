@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dipir"
 FLOORS = {"": 1, "nets": 1, "config": 2, "image": 2, "fit": 2, "scene": 3, "diffusion": 3, "exchange": 4, "render": 4,
           "guidance": 4, "synth": 5, "methods": 6, "apps": 7, "__main__": 7}
 # Root modules on the first floor; ``dipir`` itself only points lazily at the others.
-ROOT = {"", "arrays", "errors"}
+ROOT = {"", "arrays", "device", "errors"}
 ONLY_IN = {"mitsuba": {"render"}, "drjit": {"render"}, "diffusers": {"diffusion"}, "peft": {"diffusion"},
            "transformers": {"diffusion"}, "trimesh": {"scene", "synth"}, "ray": {"apps"}}
 MAX_FILE, MAX_FUNCTION = 350, 70

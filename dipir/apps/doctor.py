@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
+from dipir import device
 from dipir.errors import DipirError
 from dipir.render import backend
 
@@ -85,8 +86,8 @@ def _device() -> list[Check]:
     except ImportError as problem:
         return [Check("device", "unknown", f"torch cannot be loaded ({problem}); install it again")]
     name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU ({_processor()})"
-    variant = backend.wanted_variant()
-    known = variant in ("llvm_ad_rgb", "cuda_ad_rgb")
+    variant = device.current().variant
+    known = variant in (device.LLVM, device.CUDA)
     return [Check("device", name),
             Check("mitsuba variant", variant, None if known else "DIPIR_VARIANT must be llvm_ad_rgb or cuda_ad_rgb")]
 

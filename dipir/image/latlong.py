@@ -9,24 +9,26 @@ from torch import Tensor
 from dipir.arrays import Directions, EnvMap
 
 
-def directions(height: int, width: int, dtype: torch.dtype = torch.float32) -> Directions:
+def directions(height: int, width: int, dtype: torch.dtype = torch.float32,
+               device: torch.device | None = None) -> Directions:
     """(H, W, 3) unit vectors through the texel centres."""
-    v = (torch.arange(height, dtype=dtype) + 0.5) / height * math.pi
-    u = (torch.arange(width, dtype=dtype) + 0.5) / width * 2 * math.pi
+    v = (torch.arange(height, dtype=dtype, device=device) + 0.5) / height * math.pi
+    u = (torch.arange(width, dtype=dtype, device=device) + 0.5) / width * 2 * math.pi
     v, u = torch.meshgrid(v, u, indexing="ij")
     return torch.stack([u.sin() * v.sin(), v.cos(), -u.cos() * v.sin()], -1)
 
 
-def solid_angles(height: int, width: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def solid_angles(height: int, width: int, dtype: torch.dtype = torch.float32,
+                 device: torch.device | None = None) -> Tensor:
     """(H, 1) exact solid angle of a texel of each row, steradian; the map sums to 4 pi."""
-    edges = torch.linspace(0, math.pi, height + 1, dtype=torch.float64).cos()
+    edges = torch.linspace(0, math.pi, height + 1, dtype=torch.float64, device=device).cos()
     return ((edges[:-1] - edges[1:]) * 2 * math.pi / width).to(dtype)[:, None]
 
 
-def plane_weights(height: int, width: int) -> Tensor:
+def plane_weights(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """(H, W) exact integral of cos / pi over each texel for a surface with normal +Y:
     d_phi (sin^2 theta_b - sin^2 theta_a) / (2 pi); zero below the horizon, the map sums to 1."""
-    edges = torch.linspace(0, math.pi, height + 1, dtype=torch.float64)
+    edges = torch.linspace(0, math.pi, height + 1, dtype=torch.float64, device=device)
     sin2 = torch.where(edges <= math.pi / 2 + 1e-9, edges.sin() ** 2, torch.ones_like(edges))
     return ((sin2[1:] - sin2[:-1]) / width).float()[:, None].expand(height, width)
 
@@ -63,6 +65,6 @@ def resize(envmap: EnvMap, height: int, width: int) -> EnvMap:
     h, w, c = envmap.shape
     if h % height or w % width:
         raise ValueError(f"map of {h}x{w} is not a multiple of {height}x{width}")
-    weighted = envmap * solid_angles(h, w, envmap.dtype).to(envmap.device)[..., None]
+    weighted = envmap * solid_angles(h, w, envmap.dtype, envmap.device)[..., None]
     pooled = weighted.reshape(height, h // height, width, w // width, c).sum((1, 3))
-    return pooled / solid_angles(height, width, envmap.dtype).to(envmap.device)[..., None]
+    return pooled / solid_angles(height, width, envmap.dtype, envmap.device)[..., None]

@@ -1,4 +1,5 @@
-"""Finds LLVM or CUDA, picks the Mitsuba variant, sets threads; the only place that imports mitsuba first.
+"""Finds LLVM, loads Mitsuba in the variant of the run's device (``dipir.device``), sets threads; the only place that
+imports mitsuba first.
 
 Dr.Jit 1.5 with LLVM < 16 aborts the whole process on its first kernel ("Cannot select: fminimum"), so the version is
 asked of the library itself, through ctypes in a child process, before Dr.Jit is imported.
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from dipir import device
 from dipir.errors import RenderError
 
 MIN_LLVM = 16
@@ -95,17 +97,15 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def wanted_variant() -> str:
-    """``cuda_ad_rgb`` when torch sees a GPU, else ``llvm_ad_rgb``; DIPIR_VARIANT overrides it."""
-    import torch
-
-    return os.environ.get("DIPIR_VARIANT") or ("cuda_ad_rgb" if torch.cuda.is_available() else "llvm_ad_rgb")
+def on_gpu() -> bool:
+    """Whether the renderer computes on the GPU."""
+    return device.current().variant.startswith("cuda")
 
 
 @functools.lru_cache(maxsize=1)
 def mitsuba() -> ModuleType:
     """The mitsuba module with variant and thread count set. Raises RenderError when no backend can be used."""
-    variant = wanted_variant()
+    variant = device.current().variant
     if variant.startswith("llvm"):
         os.environ["DRJIT_LIBLLVM_PATH"] = require_llvm().path
     cache = Path(os.environ.get("DRJIT_CACHE_DIR", Path.home() / ".drjit"))

@@ -1,22 +1,61 @@
-"""The only torch <-> Dr.Jit crossing: contiguous float32, by copy, dtype and device stated."""
+"""The only torch <-> Dr.Jit crossing: contiguous float32, dtype and device stated.
+
+Where both halves are on the GPU nothing is copied (DLPack; Dr.Jit's stream keeps order with torch's default one) and
+nothing passes through the host. Dr.Jit arrays that are handed out stay alive with the tensor, and Dr.Jit
+writes to a copy of an array that somebody else holds, so torch never sees a value change. On the CPU LLVM's arrays are
+copied: their memory is reused.
+"""
 from __future__ import annotations
 
+import functools
+
+import drjit as dr
+import numpy as np
 import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.errors import RenderError
-from dipir.render.backend import mitsuba
+from dipir.render.backend import mitsuba, on_gpu
 
 
 def to_drjit(tensor: Tensor):
-    """torch -> mi.TensorXf, detached, contiguous float32."""
-    return mitsuba().TensorXf(tensor.detach().float().contiguous().cpu().numpy()) if tensor.device.type == "cpu" \
-        else mitsuba().TensorXf(tensor.detach().float().contiguous())
+    """torch -> mi.TensorXf, detached, contiguous float32. On the GPU it shares the tensor's memory, which must not be
+    written to afterwards."""
+    plain = tensor.detach().float().contiguous()
+    return mitsuba().TensorXf(plain.cuda() if on_gpu() else plain.cpu().numpy())
+
+
+def to_index(tensor: Tensor):
+    """Indices (n,) -> mi.UInt32."""
+    mi = mitsuba()
+    plain = tensor.detach().int().contiguous()
+    return mi.UInt32(mi.Int32(plain.cuda())) if on_gpu() else mi.UInt32(plain.cpu().numpy())
+
+
+def to_array(values: np.ndarray):
+    """Host numbers -> mi.Float, flat."""
+    return mitsuba().Float(np.ascontiguousarray(values, np.float32).ravel())
 
 
 def to_torch(array) -> Tensor:
-    """Dr.Jit array or tensor -> torch, a copy that outlives the Dr.Jit memory."""
-    return array.torch().clone()
+    """Dr.Jit array or tensor -> torch on the run's device; vectors come out flat, component by component of each
+    entry. It outlives the Dr.Jit memory."""
+    flat = array if dr.is_tensor_v(array) or dr.depth_v(array) == 1 else dr.ravel(array)
+    tensor, target = flat.torch(), device.current().torch
+    if tensor.device.type == "cpu" and target.type == "cpu":
+        return tensor.clone()
+    return tensor.to(target)
+
+
+def columns(vector, width: int) -> Tensor:
+    """Dr.Jit vector of n entries -> (n, width)."""
+    return to_torch(vector).reshape(-1, width)
+
+
+def flags(mask) -> Tensor:
+    """mi.Bool -> float tensor of 0 and 1."""
+    return to_torch(mitsuba().Float(dr.select(mask, 1.0, 0.0)))
 
 
 def padded_envmap(radiance: Tensor, min_height: int = 256) -> Tensor:
@@ -27,17 +66,18 @@ def padded_envmap(radiance: Tensor, min_height: int = 256) -> Tensor:
     with a halo column on each side (left = last, right = first), rows at r / (H - 1), from pole to pole.
     """
     factor = max(1, -(-min_height // radiance.shape[0]))
-    rows = _row_overlap(radiance.shape[0], radiance.shape[0] * factor).to(radiance)
+    rows = _row_overlap(radiance.shape[0], radiance.shape[0] * factor, radiance.device).to(radiance.dtype)
     repeated = torch.einsum("rh,hwc->rwc", rows, radiance).repeat_interleave(factor, 1)
     return torch.cat([repeated[:, -1:], repeated, repeated[:, :1]], 1)
 
 
-def _row_overlap(height: int, rows: int) -> Tensor:
+@functools.lru_cache(maxsize=8)
+def _row_overlap(height: int, rows: int, where: torch.device) -> Tensor:
     """(rows, height): share of each of our rows in the band that a Mitsuba row stands for (half bands at the poles)."""
-    centre = torch.arange(rows, dtype=torch.float64) / (rows - 1)
+    centre = torch.arange(rows, dtype=torch.float64, device=where) / (rows - 1)
     half = 0.5 / (rows - 1)
     low, high = (centre - half).clamp_min(0)[:, None], (centre + half).clamp_max(1)[:, None]
-    edges = torch.arange(height + 1, dtype=torch.float64) / height
+    edges = torch.arange(height + 1, dtype=torch.float64, device=where) / height
     overlap = (high.minimum(edges[1:]) - low.maximum(edges[:-1])).clamp_min(0)
     return overlap / overlap.sum(1, keepdim=True)
 

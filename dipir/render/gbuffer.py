@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.render.backend import mitsuba
+from dipir.render.bridge import columns, flags, to_torch
 from dipir.render.mitsuba_scene import ROUGHNESS_MIN, BuiltScene
 from dipir.render.rays import camera_ray, first_hit, opaque, pixel_position, proxy_hit, stratified_offsets
 from dipir.render.renderer import GBuffers
@@ -17,17 +19,19 @@ from dipir.scene.camera import Camera
 def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: int = 0) -> GBuffers:
     """Average ``samples`` stratified primary rays per pixel (see :class:`GBuffers`)."""
     height, width = camera.height, camera.width
-    sums = torch.zeros(14, height * width)
-    first_id = torch.zeros(height * width, dtype=torch.int64)
+    where = device.current().torch
+    sums = torch.zeros(14, height * width, device=where)
+    first_id = torch.zeros(height * width, dtype=torch.int64, device=where)
+    forward = torch.from_numpy(camera.to_world[:3, 2]).float().to(where)
+    origin = torch.from_numpy(camera.position).float().to(where)
     for k, offset in enumerate(stratified_offsets(samples, seed)):
         hit = _hits(built, camera, offset, seed + k)
         rows = _materials(built, hit)
         valid = hit["valid"]
-        forward = torch.from_numpy(camera.to_world[:3, 2]).float()
-        depth = (hit["point"] - torch.from_numpy(camera.position).float()) @ forward
-        columns = torch.cat([valid[:, None], hit["ground"][:, None],
+        depth = (hit["point"] - origin) @ forward
+        rows = torch.cat([valid[:, None], hit["ground"][:, None],
                              torch.cat([depth[:, None], hit["normal"], rows, hit["point"]], 1) * valid[:, None]], 1)
-        sums += columns.T
+        sums += rows.T
         first_id = torch.where((first_id == 0) & (valid > 0), hit["object"], first_id)
     cover = sums[0]
     mean = sums[2:] / cover.clamp_min(1)
@@ -49,23 +53,22 @@ def _hits(built: BuiltScene, camera: Camera, offset: np.ndarray, seed: int) -> d
     si, _ = first_hit(built, ray, sampler)
     ground, _, _ = proxy_hit(built, camera, ray)
     ids = [dr.reinterpret_array(mi.UInt32, mi.ShapePtr(s))[0] for s in built.objects.shapes()]
-    pointer = dr.reinterpret_array(mi.UInt32, si.shape).torch().long()
+    pointer = to_torch(dr.reinterpret_array(mi.UInt32, si.shape)).long()
     normal = dr.select(dr.dot(si.sh_frame.n, ray.d) > 0, -si.sh_frame.n, si.sh_frame.n)
-    valid = mi.Float(dr.select(si.is_valid(), 1.0, 0.0)).torch()
-    shape = torch.full((count,), -1)
+    valid = flags(si.is_valid())
+    shape = torch.full((count,), -1, device=valid.device)
     for k, ident in enumerate(ids):
         shape[pointer == ident] = k
     shape[valid == 0] = -1
-    owner = torch.tensor([0] + [1 + i for i, _ in built.parts])
-    column = lambda v, n: dr.ravel(v).torch().reshape(-1, n)
-    return {"valid": valid, "ground": mi.Float(dr.select(ground, 1.0, 0.0)).torch(),
-            "point": column(si.p, 3) * valid[:, None], "normal": column(normal, 3), "uv": column(si.uv, 2),
+    owner = torch.tensor([0] + [1 + i for i, _ in built.parts], device=valid.device)
+    return {"valid": valid, "ground": flags(ground),
+            "point": columns(si.p, 3) * valid[:, None], "normal": columns(normal, 3), "uv": columns(si.uv, 2),
             "shape": shape, "object": owner[shape + 1]}
 
 
 def _materials(built: BuiltScene, hit: dict[str, Tensor]) -> Tensor:
     """(pixels, 5): albedo rgb, roughness, metallic at each hit."""
-    out = torch.zeros(len(hit["valid"]), 5)
+    out = hit["valid"].new_zeros(len(hit["valid"]), 5)
     for k, (_, part) in enumerate(built.parts):
         chosen = (hit["shape"] == k).nonzero()[:, 0]
         if len(chosen):
@@ -77,8 +80,8 @@ def _lookup(material: Material, uv: Tensor, textured: bool) -> Tensor:
     """Material values at UVs in Mitsuba's orientation (v down the image)."""
     def value(texture, constant, channels: int) -> Tensor:
         if not textured or texture is None:
-            return torch.as_tensor(constant, dtype=torch.float32).reshape(1, -1).expand(len(uv), channels)
-        t = torch.from_numpy(np.ascontiguousarray(texture, np.float32)).reshape(*texture.shape[:2], channels)
+            return uv.new_tensor(constant).reshape(1, -1).expand(len(uv), channels)
+        t = torch.from_numpy(np.ascontiguousarray(texture, np.float32)).reshape(*texture.shape[:2], channels).to(uv)
         row = ((uv[:, 1] % 1) * t.shape[0]).long().clamp(0, t.shape[0] - 1)
         col = ((uv[:, 0] % 1) * t.shape[1]).long().clamp(0, t.shape[1] - 1)
         return t[row, col]

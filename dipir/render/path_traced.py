@@ -15,7 +15,7 @@ from torch import Tensor
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import RenderError
 from dipir.render.backend import mitsuba
-from dipir.render.bridge import check_finite, padded_envmap, to_drjit
+from dipir.render.bridge import check_finite, padded_envmap, to_drjit, to_torch
 from dipir.render.gbuffer import record_gbuffers
 from dipir.render.mitsuba_scene import build, sensor_dict
 from dipir.render.object_integrator import object_integrator
@@ -62,8 +62,7 @@ class PathTracer(AbstractRenderer):
 
     def material(self, name: str) -> Tensor:
         """Current value of a material parameter, a copy."""
-        value = self._params[name]
-        return dr.ravel(value).torch().clone() if not dr.is_tensor_v(value) else value.torch().clone()
+        return to_torch(self._params[name])
 
     def passes(self, radiance: EnvMap, shadow_radiance: EnvMap | None = None, *, seed: int = 0, spp: int | None = None,
                materials: Mapping[str, Tensor] | None = None) -> Passes:
@@ -126,7 +125,7 @@ class PathTracer(AbstractRenderer):
                               seed_grad=split_seed(seed, "object gradient", k))
             dr.backward(dr.sum(image.array * full.array) * (part / spp))
             for sum_, leaf in zip(total, leaves, strict=True):
-                sum_ += _flat(dr.grad(leaf)).reshape(sum_.shape)
+                sum_ += to_torch(dr.grad(leaf)).reshape(sum_.shape)
         self.set_values(names, [to_drjit(t) for t in tensors])
         return total
 
@@ -149,10 +148,6 @@ def _chunks(spp: int, pixels: int) -> list[int]:
     return [size] * (spp // size) + ([spp % size] if spp % size else [])
 
 
-def _flat(array) -> Tensor:
-    return array.torch() if dr.is_tensor_v(array) else dr.ravel(array).torch()
-
-
 class _ObjectPass(torch.autograd.Function):
     """Environment and material tensors in, image out; gradients by path replay."""
 
@@ -161,8 +156,7 @@ class _ObjectPass(torch.autograd.Function):
         ctx.tracer, ctx.names, ctx.seed, ctx.spp = tracer, ("environment.data", *names), seed, spp
         ctx.save_for_backward(*tensors)
         tracer.set_values(ctx.names, [to_drjit(t) for t in tensors])
-        image = tracer.render_object(seed, spp).torch()
-        return image.permute(2, 0, 1)[None].contiguous().clone()
+        return to_torch(tracer.render_object(seed, spp)).permute(2, 0, 1)[None].contiguous()
 
     @staticmethod
     def backward(ctx, grad):

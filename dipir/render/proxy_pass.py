@@ -15,7 +15,7 @@ from torch import Tensor
 from dipir.arrays import EnvMap, split_seed
 from dipir.image import latlong
 from dipir.render.backend import mitsuba
-from dipir.render.bridge import check_finite, padded_envmap, to_drjit
+from dipir.render.bridge import check_finite, columns, flags, padded_envmap, to_drjit, to_index, to_torch
 from dipir.render.mitsuba_scene import BuiltScene
 from dipir.render.rays import (
     camera_ray,
@@ -54,9 +54,8 @@ class Ground:
         # Broadcast first: the plane's normal is one literal.
         normal = mi.Normal3f(normal) + dr.zeros(mi.Normal3f, count)
         dr.eval(valid, point, normal)
-        column = lambda v: dr.ravel(v).torch().reshape(count, 3).clone()
-        return Ground(mi.Float(dr.select(valid, 1.0, 0.0)).torch() > 0, column(mi.Vector3f(point)),
-                      column(mi.Vector3f(normal)), cover.flatten(), built.proxy is None)
+        return Ground(flags(valid) > 0, columns(mi.Vector3f(point), 3), columns(mi.Vector3f(normal), 3),
+                      cover.flatten(), built.proxy is None)
 
 
 def proxy_passes(built: BuiltScene, camera: Camera, ground: Ground, radiance: EnvMap, *, seed: int,
@@ -74,12 +73,12 @@ def proxy_passes(built: BuiltScene, camera: Camera, ground: Ground, radiance: En
 
 def unshadowed(ground: Ground, radiance: EnvMap) -> Tensor:
     """(pixels, 3): integral of L cos / pi over the sky of each pixel, without occlusion, on a coarse map."""
-    texels, weight = _texels()
+    texels, weight = _texels(radiance.device)
     flat = _coarse(radiance).reshape(-1, 3)
     index = ground.valid.nonzero()[:, 0]
     if ground.flat:
         # One normal, one row for all its pixels, and its weights are known exactly.
-        rows = latlong.plane_weights(*_COARSE).reshape(1, -1) @ flat
+        rows = latlong.plane_weights(*_COARSE, device=flat.device).reshape(1, -1) @ flat
     else:
         arriving = flat * weight[:, None] / torch.pi
         rows = torch.cat([(n @ texels.T).clamp_min(0) @ arriving for n in ground.normal[index].split(16384)])
@@ -92,14 +91,14 @@ def darkened(built: BuiltScene, camera: Camera, ground: Ground, radiance: EnvMap
     its cone, as a share of all the light there. Judged on every few pixels, with the neighbours kept as well."""
     height, width = camera.height, camera.width
     step = max(1, max(height, width) // 96)
-    rows, cols = torch.meshgrid(torch.arange(step // 2, height, step), torch.arange(step // 2, width, step),
-                                indexing="ij")
+    rows, cols = torch.meshgrid(torch.arange(step // 2, height, step, device=radiance.device),
+                                torch.arange(step // 2, width, step, device=radiance.device), indexing="ij")
     index = (rows * width + cols).flatten()
-    texels, weight = _texels()
+    texels, weight = _texels(radiance.device)
     light = _coarse(radiance).mean(-1).reshape(-1) * weight
     arriving = (ground.normal[index] @ texels.T).clamp_min(0) * light
     share = sum(((arriving * _in_cone(ground.point[index], sphere, texels)).sum(1) for sphere in built.spheres),
-                torch.zeros(len(index))) / arriving.sum(1).clamp_min(1e-12)
+                arriving.new_zeros(len(index))) / arriving.sum(1).clamp_min(1e-12)
     near = ((share > NEGLIGIBLE) & ground.valid[index]).float().reshape(1, 1, *rows.shape)
     grown = torch.nn.functional.max_pool2d(near, 3, 1, 1)
     whole = grown.repeat_interleave(step, 2).repeat_interleave(step, 3)
@@ -111,7 +110,7 @@ def darkened(built: BuiltScene, camera: Camera, ground: Ground, radiance: EnvMap
 def _in_cone(points: Tensor, sphere: tuple[np.ndarray, float], texels: Tensor) -> Tensor:
     """(pixels, J) bool: texels any part of which may lie behind a sphere, seen from each point."""
     center, radius = sphere
-    towards = torch.tensor(center, dtype=torch.float32) - points
+    towards = torch.as_tensor(center, dtype=torch.float32, device=points.device) - points
     distance = towards.norm(dim=1).clamp_min(1e-6)
     slack = 1.2 * torch.pi / _COARSE[0]
     cone = (torch.asin((radius / distance).clamp(0, 1)) + slack).clamp_max(torch.pi)
@@ -119,9 +118,10 @@ def _in_cone(points: Tensor, sphere: tuple[np.ndarray, float], texels: Tensor) -
     return (towards / distance[:, None]) @ texels.T > limit[:, None]
 
 
-def _texels() -> tuple[Tensor, Tensor]:
+def _texels(where: torch.device) -> tuple[Tensor, Tensor]:
     """(J, 3) directions and (J,) solid angles of the coarse map."""
-    return (latlong.directions(*_COARSE).reshape(-1, 3), latlong.solid_angles(*_COARSE).expand(*_COARSE).reshape(-1))
+    return (latlong.directions(*_COARSE, device=where).reshape(-1, 3),
+            latlong.solid_angles(*_COARSE, device=where).expand(*_COARSE).reshape(-1))
 
 
 def _coarse(radiance: EnvMap) -> EnvMap:
@@ -133,7 +133,7 @@ def _coarse(radiance: EnvMap) -> EnvMap:
     repeated = radiance.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
     if repeated.shape[0] == height:
         return repeated
-    return latlong.sample(radiance, latlong.directions(height, width))
+    return latlong.sample(radiance, latlong.directions(height, width, device=radiance.device))
 
 
 # ----------------------------------------------------------------------------------------------- Dr.Jit side
@@ -143,7 +143,7 @@ def _estimate(built: BuiltScene, camera: Camera, pixels: Tensor, spp: int, seed:
     mi = mitsuba()
     env = built.objects.environment()
     count = len(pixels) * spp
-    pixel = dr.gather(mi.UInt32, mi.UInt32(pixels.int().numpy()),
+    pixel = dr.gather(mi.UInt32, to_index(pixels),
                       dr.arange(mi.UInt32, count) // dr.opaque(mi.UInt32, spp))
     sampler = stratified_sampler(spp, split_seed(seed, int(pixels[0])), len(pixels))
     jitter = sampler.next_2d()
@@ -203,7 +203,7 @@ class _Trace(torch.autograd.Function):
         for run in pixels.split(max(1, _WAVEFRONT // spp)):
             pair = _estimate(built, camera, run, spp, seed)
             dr.eval(pair)
-            pieces.append([dr.ravel(v).torch().reshape(-1, 3).clone() for v in pair])
+            pieces.append([columns(v, 3) for v in pair])
         return tuple(torch.cat([p[k] for p in pieces]) for k in range(2))
 
     @staticmethod
@@ -221,6 +221,6 @@ class _Trace(torch.autograd.Function):
             pair = _estimate(built, camera, run, ctx.spp, ctx.seed)
             weights = [dr.unravel(mi.Color3f, to_drjit(x).array) for x in g]
             dr.backward(dr.sum(dr.dot(pair[0], weights[0]) + dr.dot(pair[1], weights[1])))
-            total += dr.grad(data).torch()
+            total += to_torch(dr.grad(data))
         _set_environment(built, environment)
         return None, None, None, total

@@ -68,7 +68,7 @@ class Transport(AbstractRenderer):
         blocked, shadow_pixels, lit_map = recorder.proxy_map()
         kept = torch.bfloat16 if settings.half else torch.float32
         offset = (_emission(scene, camera, settings, object_pixels) if built.emissive
-                  else torch.zeros(len(object_pixels), 3))
+                  else object_map.new_zeros(len(object_pixels), 3))
         return Transport(check_finite("object transport", object_map).to(kept), object_pixels, offset,
                          check_finite("proxy transport", blocked).to(kept), shadow_pixels, lit_map, gbuffers,
                          settings.env_height)
@@ -85,8 +85,8 @@ class Transport(AbstractRenderer):
         loss = (self.blocked.to(shade.dtype) @ shade.T if self.blocked.dtype == torch.float32
                 else (self.blocked @ shade.T.to(self.blocked.dtype)).float())
         image = lambda flat: flat.T.reshape(1, 3, height, width)
-        object_rgb = torch.zeros(height * width, 3).index_put((self.object_pixels,), rgb)
-        darkening = torch.zeros(height * width, 3).index_put((self.shadow_pixels,), loss)
+        object_rgb = rgb.new_zeros(height * width, 3).index_put((self.object_pixels,), rgb)
+        darkening = loss.new_zeros(height * width, 3).index_put((self.shadow_pixels,), loss)
         return Passes(image(object_rgb), image(lit), image((lit - darkening).clamp_min(0)), self.gbuffers)
 
     def object_colours(self, radiance: EnvMap) -> Tensor:
@@ -128,5 +128,6 @@ def _emission(scene: Scene, camera: Camera, settings: TransportSettings, pixels:
     from dipir.render.renderer import RenderSettings
 
     tracer = PathTracer(scene, camera, RenderSettings(spp=64, depth=settings.depth), gbuffer_samples=1)
-    dark = torch.full((settings.env_height, 2 * settings.env_height, 3), 1e-8)
+    dark = torch.full((settings.env_height, 2 * settings.env_height, 3), 1e-8,
+                      device=pixels.device)
     return tracer.object_pass(dark, seed=settings.seed, spp=64)[0][0].reshape(3, -1).T[pixels].contiguous()

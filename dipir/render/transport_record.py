@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.image import latlong
 from dipir.render.backend import mitsuba
+from dipir.render.bridge import flags, to_array, to_index, to_torch
 from dipir.render.mitsuba_scene import BuiltScene
 from dipir.render.rays import (
     camera_ray,
@@ -66,10 +68,9 @@ class Recorder:
         self.built, self.camera, self.settings = built, camera, settings
         self.height, self.width = settings.env_height, 2 * settings.env_height
         self.texels = self.height * self.width
-        mi = mitsuba()
         edges = np.cos(np.linspace(0, np.pi, self.height + 1))
-        self._cos_edges = mi.Float(edges.astype(np.float32))
-        self._solid_angle = mi.Float(((edges[:-1] - edges[1:]) * 2 * np.pi / self.width).astype(np.float32))
+        self._cos_edges = to_array(edges)
+        self._solid_angle = to_array((edges[:-1] - edges[1:]) * 2 * np.pi / self.width)
 
     # ------------------------------------------------ texels ------------------------------------------------
     def texel_direction(self, texel, u2):
@@ -101,7 +102,7 @@ class Recorder:
     def object_map(self) -> tuple[Tensor, Tensor]:
         """((P, 3, J), (P,))."""
         pixels = self._touched_pixels()
-        maps = torch.zeros(len(pixels), 3, self.texels)
+        maps = torch.zeros(len(pixels), 3, self.texels, device=pixels.device)
         s = self.settings
         chunk = max(1, _THREADS // (self.texels * s.samples))
         for first in range(0, len(pixels), chunk):
@@ -112,21 +113,21 @@ class Recorder:
         """Flat indices of pixels in which any camera sample of the recording meets an asset."""
         mi = mitsuba()
         count = self.camera.width * self.camera.height
-        hit = torch.zeros(count, dtype=torch.bool)
+        hit = torch.zeros(count, dtype=torch.bool, device=device.current().torch)
         for offset in stratified_offsets(self.settings.samples, self.settings.seed):
             index = dr.arange(mi.UInt32, count)
             ray = camera_ray(self.camera, *pixel_position(self.camera, index, *opaque(*offset)))
-            hit |= mi.Float(dr.select(self.built.objects.ray_test(ray), 1.0, 0.0)).torch() > 0
+            hit |= flags(self.built.objects.ray_test(ray)) > 0
         return hit.nonzero()[:, 0]
 
     def _object_chunk(self, pixels: Tensor, tag: int) -> Tensor:
         """(P, 3, J) of some pixels."""
         mi = mitsuba()
-        self._pixels = mi.UInt32(pixels.numpy().astype(np.uint32))
+        self._pixels = to_index(pixels)
         target = [dr.zeros(mi.Float, len(pixels) * self.texels) for _ in range(3)]
         self._direct(len(pixels), target, tag)
         self._paths(len(pixels), target, tag)
-        return torch.stack([t.torch().reshape(len(pixels), self.texels) for t in target], 1)
+        return torch.stack([to_torch(t).reshape(len(pixels), self.texels) for t in target], 1)
 
     def _primary(self, sample_index, sampler):
         """First hit of camera sample ``sample_index`` = pixel * samples + s; (slot, si, mask weight, ray)."""
@@ -134,8 +135,8 @@ class Recorder:
         slot, s = sample_index // self.settings.samples, sample_index % self.settings.samples
         offsets = stratified_offsets(self.settings.samples, self.settings.seed)
         pixel = dr.gather(mi.UInt32, self._pixels, slot)
-        ox = dr.gather(mi.Float, mi.Float(offsets[:, 0].copy()), s)
-        oy = dr.gather(mi.Float, mi.Float(offsets[:, 1].copy()), s)
+        ox = dr.gather(mi.Float, to_array(offsets[:, 0]), s)
+        oy = dr.gather(mi.Float, to_array(offsets[:, 1]), s)
         ray = camera_ray(self.camera, *pixel_position(self.camera, pixel, ox, oy))
         si, weight = first_hit(self.built, ray, sampler)
         return slot, si, weight
@@ -231,7 +232,8 @@ class Recorder:
             kept.append(touched + first)
             if self.built.proxy is not None:
                 lit.append(l)
-        lit_map = torch.cat(lit) if lit else latlong.plane_weights(self.height, self.width).reshape(-1).clone()
+        lit_map = torch.cat(lit) if lit else latlong.plane_weights(
+            self.height, self.width, device=device.current().torch).reshape(-1).clone()
         return torch.cat(blocked), torch.cat(kept), lit_map
 
     def _proxy_chunk(self, first: int, count: int) -> tuple[Tensor, Tensor]:
@@ -244,7 +246,7 @@ class Recorder:
         sample_index, texel = index // self.texels, index % self.texels
         offsets = stratified_offsets(s.samples, s.seed)
         slot, k = sample_index // s.samples, sample_index % s.samples
-        ox, oy = (dr.gather(mi.Float, mi.Float(offsets[:, axis].copy()), k) for axis in range(2))
+        ox, oy = (dr.gather(mi.Float, to_array(offsets[:, axis]), k) for axis in range(2))
         ray = camera_ray(self.camera, *pixel_position(self.camera, slot + dr.opaque(mi.UInt32, first), ox, oy))
         valid, point, normal = proxy_hit(self.built, self.camera, ray)
         direction = self.texel_direction(texel, sampler.next_2d())
@@ -252,8 +254,8 @@ class Recorder:
         solid = dr.gather(mi.Float, self._solid_angle, texel // self.width)
         if self.built.proxy is None:
             # The plane's weights are known exactly; only the blocked share is sampled.
-            exact = latlong.plane_weights(self.height, self.width).reshape(-1).numpy()
-            cosine = dr.gather(mi.Float, mi.Float(exact), texel)
+            exact = latlong.plane_weights(self.height, self.width).numpy()
+            cosine = dr.gather(mi.Float, to_array(exact), texel)
         else:
             cosine = dr.maximum(dr.dot(direction, normal), 0) * solid * dr.inv_pi
         weight = dr.select(valid, cosine, 0) / s.samples
@@ -266,7 +268,7 @@ class Recorder:
         if self.built.proxy is not None:
             _add(target[1], weight, where, weight > 0)
         dr.eval(target)
-        return tuple(t.torch().reshape(count, self.texels).clone() for t in target)
+        return tuple(to_torch(t).reshape(count, self.texels) for t in target)
 
     def _may_hit(self, ray):
         """Whether a ray meets the bounding sphere of the assets (most do not, and tracing costs more)."""

@@ -43,7 +43,8 @@ class EnvironmentMap(AbstractLight):
             return latlong.resize(self.data, height, width)
         # Up-sample to a common multiple first, so that the reduction keeps the energy.
         up_h, up_w = height * math.ceil(h / height), width * math.ceil(w / width)
-        return latlong.resize(latlong.sample(self.data, latlong.directions(up_h, up_w)), height, width)
+        directions = latlong.directions(up_h, up_w, device=self.data.device)
+        return latlong.resize(latlong.sample(self.data, directions), height, width)
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class SphericalGaussians(AbstractLight):
         (a lobe sharper than the grid would fall between its points), scaled to their exact energy, then averaged."""
         factor = max(1, math.ceil(64 / height))
         h, w = height * factor, width * factor
-        direction = latlong.directions(h, w, self.axis.dtype).reshape(-1, 3)
-        weight = latlong.solid_angles(h, w, self.axis.dtype).expand(h, w).reshape(-1)
+        direction = latlong.directions(h, w, self.axis.dtype, self.axis.device).reshape(-1, 3)
+        weight = latlong.solid_angles(h, w, self.axis.dtype, self.axis.device).expand(h, w).reshape(-1)
         spacing = math.pi / h
         lobes = torch.exp((direction @ self.mu.T - 1) / (self.sigma**2 + (0.7 * spacing) ** 2))
         scale = self.energy / (weight @ lobes)[:, None]
