@@ -85,13 +85,20 @@ def request(text: str) -> None:
 
 @functools.lru_cache(maxsize=1)
 def current() -> Device:
-    """The device of this process: DIPIR_DEVICE (set by ``--device``), or auto; DIPIR_VARIANT overrides the renderer's
-    half. ConfigError when a GPU is asked for and torch has none."""
+    """The device of this process, decided at the first call. ConfigError as :func:`decide`."""
+    return decide()
+
+
+def decide() -> Device:
+    """The device that the environment asks for: DIPIR_DEVICE (set by ``--device``), or auto; DIPIR_VARIANT overrides
+    the renderer's half. ConfigError for what is not accepted, and when a GPU is asked for and torch has none."""
     asked = _parse(os.environ.get("DIPIR_DEVICE") or "auto", "DIPIR_DEVICE")
     number = _number(asked)
     if number is not None:
         _narrow(number)
     variant = os.environ.get("DIPIR_VARIANT")
+    if variant and variant not in (LLVM, CUDA):
+        raise ConfigError(f"DIPIR_VARIANT={variant}: accepted are {LLVM} and {CUDA}; unset it to let --device choose.")
     if asked == "cpu":
         return Device("cpu", variant or LLVM, asked, "as asked")
     no_torch = why_not_torch()

@@ -86,10 +86,10 @@ def _device() -> list[Check]:
     except ImportError as problem:
         return [Check("device", "unknown", f"torch cannot be loaded ({problem}); install it again")]
     name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU ({_processor()})"
-    variant = device.current().variant
-    known = variant in (device.LLVM, device.CUDA)
-    return [Check("device", name),
-            Check("mitsuba variant", variant, None if known else "DIPIR_VARIANT must be llvm_ad_rgb or cuda_ad_rgb")]
+    try:
+        return [Check("device", name), Check("mitsuba variant", device.decide().variant)]
+    except DipirError as problem:
+        return [Check("device", name), Check("mitsuba variant", os.environ.get("DIPIR_VARIANT", "none"), str(problem))]
 
 
 def _llvm() -> list[Check]:

@@ -70,7 +70,7 @@ def test_little_memory_and_disk(monkeypatch):
 
 def test_unknown_variant_and_data_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("DIPIR_VARIANT", "scalar_rgb")
-    assert "llvm_ad_rgb or cuda_ad_rgb" in _by_name(doctor._device())["mitsuba variant"].problem
+    assert "llvm_ad_rgb and cuda_ad_rgb" in _by_name(doctor._device())["mitsuba variant"].problem
     monkeypatch.setenv("DIPIR_DATA", str(tmp_path / "none"))
     assert doctor._data()[0].problem
     monkeypatch.setenv("DIPIR_DATA", str(tmp_path))
