@@ -8,62 +8,91 @@ from torch import Tensor
 
 from dipir import device
 from dipir.render.backend import mitsuba
-from dipir.render.bridge import columns, flags, to_torch
+from dipir.render.bridge import columns, flags, to_index, to_torch
 from dipir.render.mitsuba_scene import ROUGHNESS_MIN, BuiltScene
 from dipir.render.rays import camera_ray, first_hit, opaque, pixel_position, proxy_hit, stratified_offsets
+from dipir.render.region import Region
 from dipir.render.renderer import GBuffers
 from dipir.scene.asset import Material
 from dipir.scene.camera import Camera
 
 
-def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: int = 0) -> GBuffers:
-    """Average ``samples`` stratified primary rays per pixel (see :class:`GBuffers`)."""
-    height, width = camera.height, camera.width
+def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: int = 0,
+                    region: Region | None = None) -> GBuffers:
+    """Average ``samples`` stratified primary rays per pixel (see :class:`GBuffers`); ``region`` : where objects can be
+    seen, if that is known already."""
     where = device.current().torch
-    sums = torch.zeros(14, height * width, device=where)
-    first_id = torch.zeros(height * width, dtype=torch.int64, device=where)
+    offsets = stratified_offsets(samples, seed)
+    pixels = touched_pixels(built, camera, offsets, region or Region.of_objects(built, camera))
+    sums = torch.zeros(13, len(pixels), device=where)
+    first_id = torch.zeros(len(pixels), dtype=torch.int64, device=where)
     forward = torch.from_numpy(camera.to_world[:3, 2]).float().to(where)
     origin = torch.from_numpy(camera.position).float().to(where)
-    for k, offset in enumerate(stratified_offsets(samples, seed)):
-        hit = _hits(built, camera, offset, seed + k)
-        rows = _materials(built, hit)
+    for k, offset in enumerate(offsets):
+        hit = _hits(built, camera, pixels, offset, seed + k)
         valid = hit["valid"]
         depth = (hit["point"] - origin) @ forward
-        rows = torch.cat([valid[:, None], hit["ground"][:, None],
-                             torch.cat([depth[:, None], hit["normal"], rows, hit["point"]], 1) * valid[:, None]], 1)
-        sums += rows.T
+        values = torch.cat([depth[:, None], hit["normal"], _materials(built, hit), hit["point"]], 1) * valid[:, None]
+        sums += torch.cat([valid[:, None], values], 1).T
         first_id = torch.where((first_id == 0) & (valid > 0), hit["object"], first_id)
-    cover = sums[0]
-    mean = sums[2:] / cover.clamp_min(1)
-    image = lambda rows: rows.reshape(1, -1, height, width)
+    mean = sums[1:] / sums[0].clamp_min(1)
     normal = mean[1:4] / mean[1:4].norm(dim=0).clamp_min(1e-6)
-    return GBuffers(alpha=image(cover / samples), ground=image(sums[1] / samples), depth=image(mean[0]),
-                    normal=image(normal), albedo=image(mean[4:7]), roughness=image(mean[7]), metallic=image(mean[8]),
-                    position=image(mean[9:12]), object_id=first_id.reshape(1, 1, height, width))
+
+    def image(rows: Tensor) -> Tensor:
+        rows = rows.reshape(-1, len(pixels))
+        picture = rows.new_zeros(len(rows), camera.height * camera.width)
+        picture[:, pixels] = rows
+        return picture.reshape(1, len(rows), camera.height, camera.width)
+
+    return GBuffers(alpha=image(sums[0] / samples), ground=_ground_cover(built, camera, offsets),
+                    depth=image(mean[0]), normal=image(normal), albedo=image(mean[4:7]), roughness=image(mean[7]),
+                    metallic=image(mean[8]), position=image(mean[9:12]), object_id=image(first_id))
 
 
-def _hits(built: BuiltScene, camera: Camera, offset: np.ndarray, seed: int) -> dict[str, Tensor]:
+def touched_pixels(built: BuiltScene, camera: Camera, offsets: np.ndarray, region: Region) -> Tensor:
+    """Flat indices of the pixels in which any of the camera samples at ``offsets`` (n, 2) meets an asset."""
+    pixels = region.pixels(device.current().torch)
+    met = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
+    index = to_index(pixels)
+    for offset in offsets:
+        ray = camera_ray(camera, *pixel_position(camera, index, *opaque(*offset)))
+        met |= flags(built.objects.ray_test(ray)) > 0
+    return pixels[met]
+
+
+def _ground_cover(built: BuiltScene, camera: Camera, offsets: np.ndarray) -> Tensor:
+    """(1, 1, H, W): share of each pixel's samples that meet the proxy."""
+    mi = mitsuba()
+    cover = mi.Float(0)
+    for offset in offsets:
+        index = dr.arange(mi.UInt32, camera.width * camera.height)
+        met, _, _ = proxy_hit(built, camera, camera_ray(camera, *pixel_position(camera, index, *opaque(*offset))))
+        cover += dr.select(met, 1.0, 0.0)
+        dr.eval(cover)
+    return to_torch(cover).reshape(1, 1, camera.height, camera.width) / len(offsets)
+
+
+def _hits(built: BuiltScene, camera: Camera, pixels: Tensor, offset: np.ndarray, seed: int) -> dict[str, Tensor]:
     """One primary ray a pixel: flat torch columns (pixels, ...)."""
     mi = mitsuba()
-    count = camera.width * camera.height
-    index = dr.arange(mi.UInt32, count)
+    count = len(pixels)
     sampler = mi.load_dict({"type": "independent"})
     sampler.seed(seed, count)
-    ray = camera_ray(camera, *pixel_position(camera, index, *opaque(*offset)))
+    ray = camera_ray(camera, *pixel_position(camera, to_index(pixels), *opaque(*offset)))
     si, _ = first_hit(built, ray, sampler)
-    ground, _, _ = proxy_hit(built, camera, ray)
     ids = [dr.reinterpret_array(mi.UInt32, mi.ShapePtr(s))[0] for s in built.objects.shapes()]
-    pointer = to_torch(dr.reinterpret_array(mi.UInt32, si.shape)).long()
+    pointer = dr.reinterpret_array(mi.UInt32, si.shape)
     normal = dr.select(dr.dot(si.sh_frame.n, ray.d) > 0, -si.sh_frame.n, si.sh_frame.n)
-    valid = flags(si.is_valid())
+    # In one kernel: each array alone would trace the ray once more.
+    dr.eval(si.is_valid(), si.p, si.uv, normal, pointer)
+    valid, pointer = flags(si.is_valid()), to_torch(pointer).long()
     shape = torch.full((count,), -1, device=valid.device)
     for k, ident in enumerate(ids):
         shape[pointer == ident] = k
     shape[valid == 0] = -1
     owner = torch.tensor([0] + [1 + i for i, _ in built.parts], device=valid.device)
-    return {"valid": valid, "ground": flags(ground),
-            "point": columns(si.p, 3) * valid[:, None], "normal": columns(normal, 3), "uv": columns(si.uv, 2),
-            "shape": shape, "object": owner[shape + 1]}
+    return {"valid": valid, "point": columns(si.p, 3) * valid[:, None], "normal": columns(normal, 3),
+            "uv": columns(si.uv, 2), "shape": shape, "object": owner[shape + 1]}
 
 
 def _materials(built: BuiltScene, hit: dict[str, Tensor]) -> Tensor:

@@ -19,7 +19,8 @@ from dipir.render.bridge import check_finite, padded_envmap, to_drjit, to_torch
 from dipir.render.gbuffer import record_gbuffers
 from dipir.render.mitsuba_scene import build, sensor_dict
 from dipir.render.object_integrator import object_integrator
-from dipir.render.proxy_pass import Ground, proxy_passes
+from dipir.render.proxy_sites import Ground, proxy_passes
+from dipir.render.region import Region
 from dipir.render.renderer import AbstractRenderer, Passes, RenderSettings
 from dipir.scene.camera import Camera
 from dipir.scene.description import Scene
@@ -38,11 +39,12 @@ class PathTracer(AbstractRenderer):
         self.built = build(scene)
         mi = mitsuba()
         self._integrator = object_integrator(self.settings.depth, self.built.masked)
-        self._sensor = mi.load_dict(sensor_dict(self.camera, self.settings.spp))
+        self.region = Region.of_objects(self.built, self.camera)
+        self._sensor = mi.load_dict(sensor_dict(self.region.camera(self.camera), self.settings.spp))
         self._params = self.built.params
         self._starts: dict[str, Tensor] = {}
         self._ground: Ground | None = None
-        self.gbuffers = record_gbuffers(self.built, self.camera, gbuffer_samples)
+        self.gbuffers = record_gbuffers(self.built, self.camera, gbuffer_samples, region=self.region)
 
     def material_names(self) -> list[str]:
         """Differentiable material parameters, ``objectI_partJ....``: base colour, roughness, metallic and emission,
@@ -79,7 +81,7 @@ class PathTracer(AbstractRenderer):
         coverage from other samples would leave a fringe); the coverage carries no gradient."""
         names = tuple(materials or {})
         tensors = [padded_envmap(radiance), *(materials[n] for n in names)]
-        image = check_finite("object pass", _ObjectPass.apply(self, names, seed, spp, *tensors))
+        image = self.region.paste(check_finite("object pass", _ObjectPass.apply(self, names, seed, spp, *tensors)))
         return image[:, :3], image[:, 3:].detach()
 
     def proxy_passes(self, radiance: EnvMap, *, seed: int = 0, spp: int = 64) -> tuple[Tensor, Tensor]:
@@ -101,9 +103,9 @@ class PathTracer(AbstractRenderer):
         self._params.update()
 
     def render_object(self, seed: int, spp: int):
-        """Primal render, in passes of at most _WAVEFRONT samples; TensorXf (H, W, 4)."""
+        """Primal render of the region, in passes of at most _WAVEFRONT samples; TensorXf (height, width, 4)."""
         mi = mitsuba()
-        parts = _chunks(spp, self.camera.width * self.camera.height)
+        parts = _chunks(spp, self.region.width * self.region.height)
         total = 0
         for k, part in enumerate(parts):
             image = mi.render(self.built.objects, integrator=self._integrator, sensor=self._sensor, spp=part,
@@ -113,12 +115,12 @@ class PathTracer(AbstractRenderer):
         return total
 
     def object_gradient(self, names: tuple[str, ...], tensors, grad: Tensor, seed: int, spp: int) -> list[Tensor]:
-        """Path replay backpropagation of an image gradient (H, W, 3) to the named parameters; its random numbers
-        differ from the primal ones (equal ones would bias the gradient)."""
+        """Path replay backpropagation of the region's image gradient (height, width, 3) to the named parameters; its
+        random numbers differ from the primal ones (equal ones would bias the gradient)."""
         mi = mitsuba()
         full = to_drjit(torch.cat([grad, torch.zeros_like(grad[..., :1])], -1))
         total = [torch.zeros_like(t) for t in tensors]
-        for k, part in enumerate(_chunks(spp, self.camera.width * self.camera.height)):
+        for k, part in enumerate(_chunks(spp, self.region.width * self.region.height)):
             leaves = self.attach(names, tensors)
             image = mi.render(self.built.objects, self._params, integrator=self._integrator, sensor=self._sensor,
                               spp=part, seed=split_seed(seed, "object", k),

@@ -1,7 +1,13 @@
-"""The proxy passes of the path tracer: direct light on a white diffuse catcher, with and without the objects.
+"""The shadow on the proxy: how much of the direct light on a white diffuse catcher the objects block.
 
-The objects are invisible to the camera but not to shadow rays, and both passes share their random numbers, so that the
-noise cancels in the ratio. Pixels that the objects cannot darken visibly are not traced: their ratio is 1 exactly.
+What is traced is the blocked light alone, with samples that can meet an object: one towards the light (by the map's
+radiance) and one into the cone around an object's bounding sphere, joined by the power heuristic. What the catcher
+receives without objects is known exactly for the plane and comes from the same samples for a mesh, so that
+
+    ratio = 1 - blocked / ((1 - t) lit_exact + t lit_sampled),  t = blocked / lit_sampled
+
+has little noise both where an object takes a little of the sky (t = 0) and in its umbra (t = 1: the noise of both
+cancels). The objects are invisible to the camera. Where samples are spent: ``proxy_sites``.
 """
 from __future__ import annotations
 
@@ -13,13 +19,13 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, split_seed
-from dipir.image import latlong
 from dipir.render.backend import mitsuba
-from dipir.render.bridge import check_finite, columns, flags, padded_envmap, to_drjit, to_index, to_torch
+from dipir.render.bridge import check_finite, columns, padded_envmap, to_drjit, to_index, to_torch
 from dipir.render.mitsuba_scene import BuiltScene
 from dipir.render.rays import (
     camera_ray,
     offset_origin,
+    opaque,
     pixel_position,
     proxy_hit,
     proxy_visible,
@@ -28,130 +34,63 @@ from dipir.render.rays import (
 )
 from dipir.scene.camera import Camera
 
-NEGLIGIBLE = 0.001  # A quarter of an 8-bit step at mid grey.
 _WAVEFRONT = 2**23  # Samples in flight; each holds two shadow rays and two light lookups.
-_COARSE = (32, 64)
+_MOST_SPHERES = 4  # Cones; with more objects one cone holds them all.
+_INSIDE = 1.05  # Nearer than this to a sphere's surface (in radii) the cone is the hemisphere.
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Where the pixel centres meet the proxy. valid : (pixels,) bool;  point, normal : (pixels, 3) float32;
-    cover : (pixels,) share of the pixel that the proxy covers;  flat : it is the plane, with one normal"""
+class Sites:
+    """Squares of the picture that are sampled as one: single pixels, or the cells of a coarse pass.
 
-    valid: Tensor
-    point: Tensor
-    normal: Tensor
-    cover: Tensor
-    flat: bool
+    corner : (n,) flat index of the upper left pixel;  side : pixels
+    """
 
-    @staticmethod
-    def of(built: BuiltScene, camera: Camera, cover: Tensor) -> Ground:
-        """Trace one ray a pixel; ``cover`` (1, 1, H, W) as in the G-buffers."""
-        mi = mitsuba()
-        count = camera.width * camera.height
-        ray = camera_ray(camera, *pixel_position(camera, dr.arange(mi.UInt32, count), 0.5, 0.5))
-        valid, point, normal = proxy_hit(built, camera, ray)
-        # Broadcast first: the plane's normal is one literal.
-        normal = mi.Normal3f(normal) + dr.zeros(mi.Normal3f, count)
-        dr.eval(valid, point, normal)
-        return Ground(flags(valid) > 0, columns(mi.Vector3f(point), 3), columns(mi.Vector3f(normal), 3),
-                      cover.flatten(), built.proxy is None)
+    corner: Tensor
+    side: int = 1
 
 
-def proxy_passes(built: BuiltScene, camera: Camera, ground: Ground, radiance: EnvMap, *, seed: int,
-                 spp: int) -> tuple[Tensor, Tensor]:
-    """(lit, shadowed), each (1, 3, H, W), differentiable in the map (H, W, 3). RenderError on NaN or infinity."""
-    irradiance = unshadowed(ground, radiance)
-    traced = darkened(built, camera, ground, radiance.detach())
-    lit = shadowed = irradiance
-    if len(traced):
-        pair = _Trace.apply((built, camera, traced), split_seed(seed, "proxy"), spp, padded_envmap(radiance))
-        lit, shadowed = (irradiance.index_put((traced,), check_finite("proxy pass", p)) for p in pair)
-    image = lambda flat: flat.T.reshape(1, 3, camera.height, camera.width)
-    return check_finite("proxy pass", image(lit)), image(shadowed)
+@dataclass(frozen=True)
+class Traced:
+    """Means over each site's samples. lit, blocked : (n, 3) light on the catcher without objects, and the part that
+    they block;  share : (n, 1) of the site that the proxy covers"""
+
+    lit: Tensor
+    blocked: Tensor
+    share: Tensor
+
+    def ratio(self, exact: Tensor | None) -> Tensor:
+        """(n, 3) shadowed / lit, 1 where there is no proxy. exact : (3,) light on the plane, None for a mesh."""
+        some = (self.share > 0) & (self.lit > 0)
+        lit = torch.where(some, self.lit, 1.0)
+        if exact is not None:
+            taken = (self.blocked / lit).detach().clamp(0, 1)
+            lit = torch.where(some, torch.lerp(exact * self.share, lit, taken), 1.0)
+        return torch.where(some, 1 - self.blocked / lit, 1.0).clamp_min(0)
 
 
-def unshadowed(ground: Ground, radiance: EnvMap) -> Tensor:
-    """(pixels, 3): integral of L cos / pi over the sky of each pixel, without occlusion, on a coarse map."""
-    texels, weight = _texels(radiance.device)
-    flat = _coarse(radiance).reshape(-1, 3)
-    index = ground.valid.nonzero()[:, 0]
-    if ground.flat:
-        # One normal, one row for all its pixels, and its weights are known exactly.
-        rows = latlong.plane_weights(*_COARSE, device=flat.device).reshape(1, -1) @ flat
-    else:
-        arriving = flat * weight[:, None] / torch.pi
-        rows = torch.cat([(n @ texels.T).clamp_min(0) @ arriving for n in ground.normal[index].split(16384)])
-    return flat.new_zeros(len(ground.valid), 3).index_put((index,), rows * ground.cover[index, None])
-
-
-@torch.no_grad()
-def darkened(built: BuiltScene, camera: Camera, ground: Ground, radiance: EnvMap) -> Tensor:
-    """Flat indices of pixels that an object's bounding sphere could darken by more than NEGLIGIBLE: the light within
-    its cone, as a share of all the light there. Judged on every few pixels, with the neighbours kept as well."""
-    height, width = camera.height, camera.width
-    step = max(1, max(height, width) // 96)
-    rows, cols = torch.meshgrid(torch.arange(step // 2, height, step, device=radiance.device),
-                                torch.arange(step // 2, width, step, device=radiance.device), indexing="ij")
-    index = (rows * width + cols).flatten()
-    texels, weight = _texels(radiance.device)
-    light = _coarse(radiance).mean(-1).reshape(-1) * weight
-    arriving = (ground.normal[index] @ texels.T).clamp_min(0) * light
-    share = sum(((arriving * _in_cone(ground.point[index], sphere, texels)).sum(1) for sphere in built.spheres),
-                arriving.new_zeros(len(index))) / arriving.sum(1).clamp_min(1e-12)
-    near = ((share > NEGLIGIBLE) & ground.valid[index]).float().reshape(1, 1, *rows.shape)
-    grown = torch.nn.functional.max_pool2d(near, 3, 1, 1)
-    whole = grown.repeat_interleave(step, 2).repeat_interleave(step, 3)
-    missing = (0, max(0, width - whole.shape[3]), 0, max(0, height - whole.shape[2]))
-    whole = torch.nn.functional.pad(whole, missing, mode="replicate")
-    return (whole[0, 0, :height, :width].flatten() > 0).nonzero()[:, 0]
-
-
-def _in_cone(points: Tensor, sphere: tuple[np.ndarray, float], texels: Tensor) -> Tensor:
-    """(pixels, J) bool: texels any part of which may lie behind a sphere, seen from each point."""
-    center, radius = sphere
-    towards = torch.as_tensor(center, dtype=torch.float32, device=points.device) - points
-    distance = towards.norm(dim=1).clamp_min(1e-6)
-    slack = 1.2 * torch.pi / _COARSE[0]
-    cone = (torch.asin((radius / distance).clamp(0, 1)) + slack).clamp_max(torch.pi)
-    limit = torch.where(distance <= 1.05 * radius, -1.1, cone.cos())
-    return (towards / distance[:, None]) @ texels.T > limit[:, None]
-
-
-def _texels(where: torch.device) -> tuple[Tensor, Tensor]:
-    """(J, 3) directions and (J,) solid angles of the coarse map."""
-    return (latlong.directions(*_COARSE, device=where).reshape(-1, 3),
-            latlong.solid_angles(*_COARSE, device=where).expand(*_COARSE).reshape(-1))
-
-
-def _coarse(radiance: EnvMap) -> EnvMap:
-    """The map on the coarse grid: averaged down, or repeated up."""
-    height, width = _COARSE
-    if radiance.shape[0] >= height and radiance.shape[0] % height == 0:
-        return latlong.resize(radiance, height, width)
-    factor = -(-height // radiance.shape[0])
-    repeated = radiance.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-    if repeated.shape[0] == height:
-        return repeated
-    return latlong.sample(radiance, latlong.directions(height, width, device=radiance.device))
+def trace(built: BuiltScene, camera: Camera, sites: Sites, radiance: EnvMap, *, seed: int, spp: int) -> Traced:
+    """Sample the sites; differentiable in the map (H, W, 3). RenderError on NaN or infinity."""
+    rows = _Trace.apply((built, camera, sites), split_seed(seed, "proxy", sites.side), spp, padded_envmap(radiance))
+    return Traced(*(check_finite("proxy pass", r) for r in rows))
 
 
 # ----------------------------------------------------------------------------------------------- Dr.Jit side
-def _estimate(built: BuiltScene, camera: Camera, pixels: Tensor, spp: int, seed: int):
-    """(lit, shadowed) of the listed pixels: one light and one BSDF sample a camera sample, power heuristic; attached
-    to the environment's texels only through its radiance."""
+def _estimate(built: BuiltScene, camera: Camera, sites: Sites, spp: int, seed: int):
+    """(lit, blocked, share) of the sites: one light and one cone sample a camera sample, power heuristic; attached to
+    the environment's texels only through its radiance."""
     mi = mitsuba()
     env = built.objects.environment()
-    count = len(pixels) * spp
-    pixel = dr.gather(mi.UInt32, to_index(pixels),
-                      dr.arange(mi.UInt32, count) // dr.opaque(mi.UInt32, spp))
-    sampler = stratified_sampler(spp, split_seed(seed, int(pixels[0])), len(pixels))
-    jitter = sampler.next_2d()
+    count = len(sites.corner) * spp
+    pixel = dr.gather(mi.UInt32, to_index(sites.corner), dr.arange(mi.UInt32, count) // dr.opaque(mi.UInt32, spp))
+    sampler = stratified_sampler(spp, split_seed(seed, int(sites.corner[0])), len(sites.corner))
+    jitter = sampler.next_2d() * opaque(sites.side)
     ray = camera_ray(camera, *pixel_position(camera, pixel, jitter.x, jitter.y))
     valid, point, normal = proxy_hit(built, camera, ray)
     it = dr.zeros(mi.SurfaceInteraction3f, count)
     it.p, it.n, it.sh_frame = point, normal, mi.Frame3f(normal)
     origin = offset_origin(point, normal, built.radius)
+    cones = [_Cone.towards(point, normal, *sphere) for sphere in _spheres(built)]
 
     def contribution(direction, weight, active):
         lookup = dr.zeros(mi.SurfaceInteraction3f, count)
@@ -159,27 +98,90 @@ def _estimate(built: BuiltScene, camera: Camera, pixels: Tensor, spp: int, seed:
         shadow_ray = mi.Ray3f(origin, direction)
         weight = weight * dr.maximum(dr.dot(direction, normal), 0) * dr.inv_pi
         weight *= proxy_visible(built, shadow_ray, active)
-        free = transmittance(built, shadow_ray, active & (weight > 0))
+        near = active & (weight > 0) & (_pdf(cones, direction) > 0)
+        hidden = dr.select(near, 1 - transmittance(built, shadow_ray, near), 0)
         value = dr.select(active, env.eval(lookup) * weight, 0)
-        return value, value * free
+        return value, value * hidden
 
-    # ---------------------- Light sample ----------------------
     with dr.suspend_grad():
+        # ------------------ Light sample ------------------
         ds, _ = env.sample_direction(it, sampler.next_2d(), valid)
-        cosine = dr.maximum(dr.dot(ds.d, normal), 0)
-        usable = valid & (cosine > 0) & (ds.pdf > 0)
-        weight_light = dr.select(usable, ds.pdf / (ds.pdf**2 + (cosine * dr.inv_pi) ** 2), 0)
-    # ------------------ BSDF sample (cosine) ------------------
-    with dr.suspend_grad():
-        local = mi.warp.square_to_cosine_hemisphere(sampler.next_2d())
-        direction = mi.Frame3f(normal).to_world(local)
-        pdf = local.z * dr.inv_pi
+        towards_light = ds.d
+        usable = valid & (dr.dot(ds.d, normal) > 0) & (ds.pdf > 0)
+        weight_light = dr.select(usable, ds.pdf / (ds.pdf**2 + _pdf(cones, ds.d) ** 2), 0)
+        # ------------------ Cone sample -------------------
+        direction = _sample(cones, sampler.next_1d(), sampler.next_2d())
+        pdf = _pdf(cones, direction)
         other = dr.zeros(mi.DirectionSample3f, count)
         other.d = direction
         pdf_light = env.pdf_direction(it, other, valid)
-        weight_bsdf = dr.select(valid & (pdf > 0), pdf / (pdf**2 + pdf_light**2), 0)
-    pairs = zip(contribution(ds.d, weight_light, usable), contribution(direction, weight_bsdf, valid), strict=True)
-    return [mi.Color3f(*[dr.block_sum(channel, spp) / spp for channel in mi.Color3f(a + b)]) for a, b in pairs]
+        aimed = valid & (pdf > 0) & (dr.dot(direction, normal) > 0)
+        weight_cone = dr.select(aimed, pdf / (pdf**2 + pdf_light**2), 0)
+    pairs = zip(contribution(towards_light, weight_light, usable), contribution(direction, weight_cone, aimed),
+                strict=True)
+    lit, blocked = (mi.Color3f(a + b) for a, b in pairs)
+    share = dr.select(valid, mi.Float(1), mi.Float(0))
+    # In one kernel: each sum would run all of the above once more.
+    dr.eval(lit, blocked, share)
+    mean = lambda value: dr.block_sum(value, spp) / spp
+    return (*(mi.Color3f(*[mean(channel) for channel in colour]) for colour in (lit, blocked)), mean(share))
+
+
+@dataclass(frozen=True)
+class _Cone:
+    """Directions from the points to a sphere, sampled evenly; from inside it the hemisphere, by the cosine.
+
+    frame : about the direction to the centre;  normal : frame of the catcher;  cosine : of the half angle
+    inside : points within the sphere (with some slack)
+    """
+
+    frame: object
+    normal: object
+    cosine: object
+    inside: object
+
+    @staticmethod
+    def towards(point, normal, center: np.ndarray, radius: float) -> _Cone:
+        mi = mitsuba()
+        offset = mi.Point3f(*opaque(*center)) - point
+        distance = dr.maximum(dr.norm(offset), 1e-6)
+        size = opaque(radius)
+        inside = distance < _INSIDE * size
+        sine = dr.select(inside, 0, size / distance)
+        return _Cone(mi.Frame3f(mi.Vector3f(offset / distance)), mi.Frame3f(normal), dr.safe_sqrt(1 - sine * sine),
+                     inside)
+
+    def sample(self, u):
+        mi = mitsuba()
+        around = self.frame.to_world(mi.warp.square_to_uniform_cone(u, self.cosine))
+        return dr.select(self.inside, self.normal.to_world(mi.warp.square_to_cosine_hemisphere(u)), around)
+
+    def pdf(self, direction):
+        above = dr.maximum(dr.dot(direction, self.normal.n), 0) * dr.inv_pi
+        # 1 - cos, without the loss of digits of a narrow cone.
+        sine2 = dr.maximum(1 - self.cosine * self.cosine, 1e-12)
+        even = dr.inv_two_pi * (1 + self.cosine) / sine2
+        held = dr.dot(direction, self.frame.n) >= self.cosine - 1e-6
+        return dr.select(self.inside, above, dr.select(held, even, 0))
+
+
+def _spheres(built: BuiltScene) -> tuple[tuple[np.ndarray, float], ...]:
+    if len(built.spheres) <= _MOST_SPHERES:
+        return built.spheres
+    return ((built.center, built.radius),)
+
+
+def _sample(cones: list[_Cone], choice, u):
+    """A direction of one of the cones, each as likely."""
+    mi = mitsuba()
+    direction = cones[0].sample(u)
+    for k, cone in enumerate(cones[1:], 1):
+        direction = dr.select(choice * len(cones) >= k, cone.sample(u), direction)
+    return mi.Vector3f(direction)
+
+
+def _pdf(cones: list[_Cone], direction):
+    return sum(cone.pdf(direction) for cone in cones) / len(cones)
 
 
 def _set_environment(built: BuiltScene, environment: Tensor):
@@ -191,36 +193,39 @@ def _set_environment(built: BuiltScene, environment: Tensor):
 
 
 class _Trace(torch.autograd.Function):
-    """Environment tensor in, lit and shadowed (pixels, 3) out; exact gradient of the very estimate."""
+    """Environment tensor in, lit, blocked and share of the sites out; exact gradient of the very estimate."""
 
     @staticmethod
     def forward(ctx, what, seed: int, spp: int, environment):
         ctx.what, ctx.seed, ctx.spp = what, seed, spp
         ctx.save_for_backward(environment)
-        built, camera, pixels = what
+        built, camera, sites = what
         _set_environment(built, environment)
         pieces = []
-        for run in pixels.split(max(1, _WAVEFRONT // spp)):
-            pair = _estimate(built, camera, run, spp, seed)
-            dr.eval(pair)
-            pieces.append([columns(v, 3) for v in pair])
-        return tuple(torch.cat([p[k] for p in pieces]) for k in range(2))
+        for run in sites.corner.split(max(1, _WAVEFRONT // spp)):
+            lit, blocked, share = _estimate(built, camera, Sites(run, sites.side), spp, seed)
+            dr.eval(lit, blocked, share)
+            pieces.append((columns(lit, 3), columns(blocked, 3), columns(share, 1)))
+        lit, blocked, share = (torch.cat([p[k] for p in pieces]) for k in range(3))
+        ctx.mark_non_differentiable(share)
+        return lit, blocked, share
 
     @staticmethod
-    def backward(ctx, *grads):
+    def backward(ctx, grad_lit, grad_blocked, _):
         mi = mitsuba()
         (environment,) = ctx.saved_tensors
-        built, camera, pixels = ctx.what
+        built, camera, sites = ctx.what
         total = torch.zeros_like(environment)
         size = max(1, _WAVEFRONT // ctx.spp)
-        for run, *g in zip(pixels.split(size), *(g.contiguous().split(size) for g in grads), strict=True):
+        runs = (t.contiguous().split(size) for t in (sites.corner, grad_lit, grad_blocked))
+        for run, *grads in zip(*runs, strict=True):
             data = to_drjit(environment)
             dr.enable_grad(data)
             built.params["environment.data"] = data
             built.params.update()
-            pair = _estimate(built, camera, run, ctx.spp, ctx.seed)
-            weights = [dr.unravel(mi.Color3f, to_drjit(x).array) for x in g]
-            dr.backward(dr.sum(dr.dot(pair[0], weights[0]) + dr.dot(pair[1], weights[1])))
+            lit, blocked, _ = _estimate(built, camera, Sites(run, sites.side), ctx.spp, ctx.seed)
+            weights = [dr.unravel(mi.Color3f, to_drjit(g).array) for g in grads]
+            dr.backward(dr.sum(dr.dot(lit, weights[0]) + dr.dot(blocked, weights[1])))
             total += to_torch(dr.grad(data))
         _set_environment(built, environment)
         return None, None, None, total

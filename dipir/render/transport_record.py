@@ -12,7 +12,8 @@ from dipir import device
 from dipir.arrays import split_seed
 from dipir.image import latlong
 from dipir.render.backend import mitsuba
-from dipir.render.bridge import flags, to_array, to_index, to_torch
+from dipir.render.bridge import to_array, to_index, to_torch
+from dipir.render.gbuffer import touched_pixels
 from dipir.render.mitsuba_scene import BuiltScene
 from dipir.render.rays import (
     camera_ray,
@@ -25,6 +26,7 @@ from dipir.render.rays import (
     stratified_offsets,
     transmittance,
 )
+from dipir.render.region import Region
 from dipir.scene.camera import Camera
 
 _THREADS = 2**22  # Rays in flight while recording.
@@ -101,24 +103,15 @@ class Recorder:
     # ------------------------------------------------ object ------------------------------------------------
     def object_map(self) -> tuple[Tensor, Tensor]:
         """((P, 3, J), (P,))."""
-        pixels = self._touched_pixels()
+        region = Region.of_objects(self.built, self.camera)
+        offsets = stratified_offsets(self.settings.samples, self.settings.seed)
+        pixels = touched_pixels(self.built, self.camera, offsets, region)
         maps = torch.zeros(len(pixels), 3, self.texels, device=pixels.device)
         s = self.settings
         chunk = max(1, _THREADS // (self.texels * s.samples))
         for first in range(0, len(pixels), chunk):
             maps[first:first + chunk] = self._object_chunk(pixels[first:first + chunk], first)
         return maps, pixels
-
-    def _touched_pixels(self) -> Tensor:
-        """Flat indices of pixels in which any camera sample of the recording meets an asset."""
-        mi = mitsuba()
-        count = self.camera.width * self.camera.height
-        hit = torch.zeros(count, dtype=torch.bool, device=device.current().torch)
-        for offset in stratified_offsets(self.settings.samples, self.settings.seed):
-            index = dr.arange(mi.UInt32, count)
-            ray = camera_ray(self.camera, *pixel_position(self.camera, index, *opaque(*offset)))
-            hit |= flags(self.built.objects.ray_test(ray)) > 0
-        return hit.nonzero()[:, 0]
 
     def _object_chunk(self, pixels: Tensor, tag: int) -> Tensor:
         """(P, 3, J) of some pixels."""
