@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dipir import config as files
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
 from dipir.diffusion.embedded import SIZE, EmbeddedPrior
@@ -27,11 +28,12 @@ from dipir.fit.parameters import Parameters
 from dipir.guidance.posterior import posterior_samples
 from dipir.image.composite import flatten_disp, insert_layers
 from dipir.image.tone import ToneCurve
-from dipir.methods.insert_config import InsertConfig, load_config
+from dipir.methods.insert_config import FinalSettings, InsertConfig, load_config
 from dipir.methods.insert_fit import DATASET, Guide, Objective, final_light, make_parameters, material_values, tone_of
 from dipir.methods.insert_work import Work, composite, embedded_planes, prepare, random_lights, small_plate, with_plate
 from dipir.methods.presets import versions
 from dipir.methods.result import Result, load_result
+from dipir.render import denoise as denoising
 from dipir.render.backend import mitsuba
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes, RenderSettings
@@ -42,6 +44,7 @@ from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg, fit_gau
 
 __all__ = ["InsertConfig", "insert", "load_config", "ready", "render_result"]
 _PACKAGES = ("dipir", "torch", "mitsuba", "drjit", "diffusers", "peft", "trimesh", "numpy")
+_SPP_WITHOUT = 4  # Times the samples of a final render that is to be denoised and cannot.
 OnEvent = Callable[[Event], None]
 
 
@@ -57,6 +60,7 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
     config = config or InsertConfig()
     on_event = on_event or (lambda event: None)
     began = time.monotonic()
+    scene = device.moved(scene)
     denoiser = find_prior(prior or config.prior, config)
     light_prior = light_prior or (LightPrior.load() if config.light.start == "prior" else None)
     size = SIZE if isinstance(denoiser, EmbeddedPrior) else config.guidance.size
@@ -72,7 +76,9 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
     layers, image, plate = finish(scene, passes, camera, *tones)
     times["total_s"] = round(time.monotonic() - began, 2)
     provenance = _provenance(scene, config, denoiser, light_prior, times, materials)
-    return Result(image, plate, passes, layers, light, *tones, camera, files.to_dict(config), None, history, provenance)
+    result = Result(image, plate, passes, layers, light, *tones, camera, files.to_dict(config), None, history,
+                    provenance)
+    return device.moved(result, torch.device("cpu"))
 
 
 def ready(config: InsertConfig) -> tuple[AbstractDenoiser | None, LightPrior | None]:
@@ -178,22 +184,33 @@ def adapt(work: Work, config: InsertConfig, denoiser: AbstractDenoiser, module, 
 def final_passes(scene: Scene, light: SphericalGaussians, config: InsertConfig, on_event: OnEvent,
                  materials: dict[str, Tensor] | None = None) -> tuple[Passes, Camera]:
     """Path-traced passes at final quality, one map for object and shadow."""
-    camera = scene.camera
-    if config.final.size and config.final.size != max(camera.width, camera.height):
-        factor = config.final.size / max(camera.width, camera.height)
+    camera, final = scene.camera, config.final
+    if final.size and final.size != max(camera.width, camera.height):
+        factor = final.size / max(camera.width, camera.height)
         camera = camera.resized(max(1, round(camera.width * factor)), max(1, round(camera.height * factor)))
     on_event(Event("render", 0, 1))
-    settings = RenderSettings(config.final.spp, config.final.depth, config.seed)
-    tracer = PathTracer(scene, camera, settings, gbuffer_samples=16)
+    spp, denoise, _ = final_quality(final)
+    tracer = PathTracer(scene, camera, RenderSettings(spp, final.depth, config.seed, even=True),
+                        gbuffer_samples=64 if denoise else 16)
     with torch.no_grad():
-        radiance = light.envmap(config.final.env_height, 2 * config.final.env_height)
+        radiance = light.envmap(final.env_height, 2 * final.env_height)
         glass = any(part.material.transmission > 0 for o in scene.objects for part in o.asset.parts)
-        if config.final.plate == "always" or (config.final.plate == "auto" and glass):
+        if final.plate == "always" or (final.plate == "auto" and glass):
             radiance = with_plate(radiance, scene)
-        passes = tracer.passes(radiance, seed=split_seed(config.seed, "final"), spp=config.final.spp,
-                               materials=materials)
+        passes = tracer.passes(radiance, seed=split_seed(config.seed, "final"), spp=spp, materials=materials)
+    if denoise:
+        passes = denoising.denoise_passes(passes, camera)
     on_event(Event("render", 1, 1))
     return passes, camera
+
+
+def final_quality(final: FinalSettings) -> tuple[int, bool, list[str]]:
+    """(samples a pixel, whether they are denoised, remarks for the user) of the final render on this machine."""
+    if not final.denoise or denoising.available() is not None:
+        return final.spp, final.denoise, []
+    spp = final.spp * _SPP_WITHOUT
+    return spp, False, [f"no denoiser on this machine: the final picture takes {spp} samples a pixel instead of "
+                        f"{final.spp}. `pip install pyoidn` brings one; --no-denoise stays at {final.spp}."]
 
 
 def finish(scene: Scene, passes: Passes, camera: Camera, tone_fg: ToneCurve, tone_shadow: ToneCurve):
@@ -219,7 +236,7 @@ def render_result(result_dir: str | Path, asset: str | Path | None = None, size:
     if asset is not None:
         first = replace(scene_file.objects[0], asset=Path(asset), name=None, material={})
         scene_file = replace(scene_file, objects=(first, *scene_file.objects[1:]))
-    scene = build_scene(scene_file, str(scene_path))
+    scene = device.moved(build_scene(scene_file, str(scene_path)))
     config = files.from_dict(InsertConfig, saved.config, str(Path(result_dir) / "config.yaml"))
     width, height = scene.plate.size
     if size is not None and abs(size[0] / size[1] - width / height) > 0.01 * width / height:
@@ -229,10 +246,12 @@ def render_result(result_dir: str | Path, asset: str | Path | None = None, size:
     config = replace(config, final=final)
     stored = saved.provenance.get("materials", {}) if asset is None else {}
     materials = {k: torch.tensor(v) for k, v in stored.items()}
-    passes, camera = final_passes(scene, saved.light, config, on_event, materials)
-    layers, image, plate = finish(scene, passes, camera, saved.tone_fg, saved.tone_shadow)
-    return Result(image, plate, passes, layers, saved.light, saved.tone_fg, saved.tone_shadow, camera, saved.config,
-                  None, [], {**saved.provenance, "rendered_from": str(result_dir)})
+    light, *tones = device.moved((saved.light, saved.tone_fg, saved.tone_shadow))
+    passes, camera = final_passes(scene, light, config, on_event, device.moved(materials))
+    layers, image, plate = finish(scene, passes, camera, *tones)
+    provenance = {**saved.provenance, "rendered_from": str(result_dir), "device": device.current().record()}
+    return device.moved(Result(image, plate, passes, layers, light, *tones, camera, saved.config, None, [],
+                               provenance), torch.device("cpu"))
 
 
 # ------------------------------------------------------------------------------------------------ provenance
@@ -248,19 +267,20 @@ def _detached(curve: ToneCurve) -> ToneCurve:
 
 
 def _plate_hash(scene: Scene) -> str:
-    return run_hash((scene.plate.disp * 65535).round().to(torch.int32).numpy().tobytes().hex()[:200000],
+    return run_hash((scene.plate.disp * 65535).round().to(torch.int32).cpu().numpy().tobytes().hex()[:200000],
                     float(scene.plate.lin.sum()), scene.plate.size)
 
 
 def _provenance(scene: Scene, config: InsertConfig, denoiser, light_prior, times: dict, materials: dict) -> dict:
     small = {k: v.tolist() for k, v in materials.items() if v.numel() <= 16}
     return {"seed": config.seed, "scene": scene.name, "prompt": scene.prompt, "times": times,
-            "versions": versions(_PACKAGES),
+            "versions": versions(_PACKAGES), "device": device.current().record(),
             "hashes": {"plate": _plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects],
                        "prior": getattr(denoiser, "hash", type(denoiser).__name__),
                        "light_prior": light_prior.hash if light_prior else "none"},
             "materials": small, "light_guesses": _guesses(scene, light_prior),
-            "notes": [*scene.plate.notes, *(n for o in scene.objects for n in o.asset.notes)]}
+            "notes": [*final_quality(config.final)[2], *scene.plate.notes,
+                      *(n for o in scene.objects for n in o.asset.notes)]}
 
 
 def _guesses(scene: Scene, light_prior: LightPrior | None) -> list[dict[str, float]]:

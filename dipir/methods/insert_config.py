@@ -94,12 +94,15 @@ class GuidanceSettings:
 
 @dataclass(frozen=True)
 class FinalSettings:
-    """spp : samples a pixel of the final render;  depth : longest path;  size : longer side in pixels, 0 = the plate's;
+    """spp : samples a pixel of the final render;  denoise : the object's colour and the shadow (not alpha); without a
+    denoiser on the machine four times the samples are taken instead;  depth : longest path
+    size : longer side in pixels, 0 = the plate's;
     env_height : rows of the light map it is lit by
     plate : the plate's own pixels in that map where it shows something: always, never, or auto = when something of the
     scene is glass, which is what they are good for (docs/bench-questions.md)"""
 
-    spp: int = 64
+    spp: int = 32
+    denoise: bool = True
     depth: int = 4
     size: int = 0
     env_height: int = 256

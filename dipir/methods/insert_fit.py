@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, Image, split_seed
+from dipir.device import moved, randn
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.schedule import annealed, scaled_linear_alphas, sigmas_from_alphas, uniform_t
 from dipir.errors import SceneError, nearest
@@ -43,7 +44,7 @@ class Guide:
 
 def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: PathTracer | None) -> Parameters:
     """All unknowns by name; what ``config.optimize`` leaves out has rate 0."""
-    p = Parameters()
+    p, where = Parameters(), start.mu.device
     wanted = set(config.optimize)
     light = config.light if "light" in wanted else replace(config.light, rate=0.0, axis_rate=0.0)
     for prefix in ("light", "shadow") if config.light.two_maps else ("light",):
@@ -52,15 +53,16 @@ def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: Pat
         p.add(f"{prefix}.raw_width", start.raw_width, rate=light.rate)
     rate = config.tone.rate if "tone" in wanted else 0.0
     for curve in ("tone_fg", "tone_shadow"):
-        identity = ToneCurve.identity(config.tone.bins, 3 if config.tone.per_channel else 1)
+        channels = 3 if config.tone.per_channel else 1
+        identity = moved(ToneCurve.identity(config.tone.bins, channels), where)
         for name, value in identity.parameters().items():
             p.add(f"{curve}.{name}", value, rate=rate)
     for name in material_parameters(config, tracer):
         value = tracer.material(name)
         if ".radiance." in name:
-            p.add(f"emission.{name}", torch.ones(1), rate=config.material.rate, transform=Exponential())
+            p.add(f"emission.{name}", value.new_ones(1), rate=config.material.rate, transform=Exponential())
         elif ".base_color." in name:
-            p.add(f"material.{name}", torch.ones(3), rate=config.material.rate, transform=Bounded(0.0, 2.0))
+            p.add(f"material.{name}", value.new_ones(3), rate=config.material.rate, transform=Bounded(0.0, 2.0))
         else:
             # Additive, so that a texture keeps its pattern; the sum is clamped to what the BSDF accepts.
             p.add(f"material.{name}", value.new_zeros(1), rate=config.material.rate, transform=Bounded(-1.0, 1.0))
@@ -146,8 +148,9 @@ class Objective:
         guidance, numbers = self._guidance(image, progress, step)
         terms = {"guidance": guidance, **self._regularisers(object_map, shadow_map)}
         total = sum(terms.values())
-        logged = {**{k: float(v.detach()) for k, v in terms.items()}, **numbers}
-        return total, logged, lambda: {"composite": image.detach().clamp(0, 1)}
+        # Read by the loop, all at once: each number read by itself would make a GPU wait.
+        logged = {**{k: v.detach() for k, v in terms.items()}, **numbers}
+        return total, logged, lambda: {"composite": image.detach().clamp(0, 1).cpu()}
 
     def _passes(self, object_map: EnvMap, shadow_map: EnvMap, step: int) -> Passes:
         passes = self.work.transport.passes(object_map, shadow_map)
@@ -168,8 +171,8 @@ class Objective:
         tau = annealed(progress, settings.noise_start, settings.noise_end)
         if settings.kind == "dataset_update":
             return self._dataset_update(latent, float(uniform_t(1, table, tau, tau)), generator, step)
-        sigma = uniform_t(1, table, settings.noise_min, tau, generator=generator).to(latent)
-        noise = torch.randn(latent.shape, generator=generator).to(latent)
+        level = uniform_t(1, table, settings.noise_min, tau, generator=generator)
+        sigma, noise = level.to(latent), randn(latent.shape, generator, latent.device).to(latent)
         weight = WEIGHTS[settings.weighting]
         if settings.kind == "lds":
             score = scores.lds(guide.prior, guide.base, latent, guide.condition, guide.empty, sigma, noise, weight)
@@ -177,7 +180,7 @@ class Objective:
             score = scores.sds(guide.prior, latent, guide.condition, sigma, noise, weight)
         scale = self._mask(latent).sum().clamp_min(1.0) * latent.shape[1]
         value = scores.apply_score(latent, replace(score, gradient=score.gradient * self._mask(latent))) / scale
-        return value, {"sigma": float(sigma), **score.norms}
+        return value, {"sigma": float(level), **score.norms}
 
     def _dataset_update(self, latent: Tensor, sigma: float, generator: torch.Generator,
                         step: int) -> tuple[Tensor, dict[str, float]]:
@@ -185,7 +188,7 @@ class Objective:
         guide, settings = self.guide, self.config.guidance
         kept = self.parameters.raw[DATASET]
         if step % settings.update_every == 0:
-            noise = torch.randn(latent.shape, generator=generator).to(latent)
+            noise = randn(latent.shape, generator, latent.device).to(latent)
             kept.copy_(edited(guide.prior, latent, guide.condition, sigma, noise, settings.sampler_steps))
         return posterior_loss(latent, kept, self._mask(latent)), {"sigma": sigma}
 
@@ -211,6 +214,6 @@ def log_distance(radiance: EnvMap, target: EnvMap) -> Tensor:
     """Solid-angle mean of |log L - log L0|, with a floor of 2 % of the target's mean."""
     if radiance.shape != target.shape:
         target = latlong.resize(target, *radiance.shape[:2])
-    weight = latlong.solid_angles(*radiance.shape[:2])[..., None] / (4 * torch.pi * 3)
+    weight = latlong.solid_angles(*radiance.shape[:2], device=radiance.device)[..., None] / (4 * torch.pi * 3)
     floor = 0.02 * (target * weight).sum()
     return (((radiance + floor) / (target + floor)).log().abs() * weight).sum()

@@ -40,7 +40,7 @@ class Work:
     def region(self) -> Tensor:
         """(1, 1, S, S) weights: the object, and less so the ground that its shadow can touch."""
         alpha = self.transport.gbuffers.alpha
-        shadow = torch.zeros(self.size * self.size)
+        shadow = alpha.new_zeros(self.size * self.size)
         shadow[self.transport.shadow_pixels] = self.transport.blocked.float().sum(1)
         shadow = (shadow / shadow.max().clamp_min(1e-6)).reshape(1, 1, self.size, self.size)
         return alpha + 0.5 * (1 - alpha) * shadow
@@ -62,7 +62,7 @@ def small_plate(scene: Scene, longest: int = 256) -> tuple[Image, Tensor]:
     factor = min(1.0, longest / max(width, height))
     w, h = max(8, round(width * factor)), max(8, round(height * factor))
     plate = torch.nn.functional.interpolate(scene.plate.disp, (h, w), mode="bilinear", antialias=True)
-    return plate, as_directions(scene.camera.resized(w, h))
+    return plate, as_directions(scene.camera.resized(w, h), plate.device)
 
 
 def mirrored_light(scene: Scene) -> EnvMap:
@@ -89,7 +89,7 @@ def with_plate(light: EnvMap, scene: Scene) -> EnvMap:
     height, width = light.shape[:2]
     camera = scene.camera
     points = camera.position + latlong.directions(height, width).double().numpy()
-    uv, depth = (torch.from_numpy(v).float() for v in camera.project(points))
+    uv, depth = (torch.from_numpy(v).to(light) for v in camera.project(points))
     x, y = uv[..., 0] / camera.width, uv[..., 1] / camera.height
     edge = torch.stack([x, 1 - x, y, 1 - y]).amin(0)
     weight = ((edge / 0.05).clamp(0, 1) * (depth > 1e-3))[..., None]
@@ -120,7 +120,7 @@ def embedded_planes(work: Work, scene: Scene, size: int) -> Tensor:
 
 def random_lights(work: Work, count: int, generator: torch.Generator) -> Tensor:
     """(count, 16, 32, 3): the start turned about the vertical and re-exposed at random, for concept images."""
-    yaw = torch.rand(count, generator=generator) * 360
-    stops = torch.randn(count, generator=generator) * 0.5
+    yaw = torch.rand(count, generator=generator, device="cpu") * 360
+    stops = torch.randn(count, generator=generator, device="cpu") * 0.5
     return torch.stack([latlong.rotate_yaw(work.start, float(y)) * 2.0 ** float(s)
                         for y, s in zip(yaw, stops, strict=True)])

@@ -28,7 +28,7 @@ def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: 
     first_id = torch.zeros(len(pixels), dtype=torch.int64, device=where)
     forward = torch.from_numpy(camera.to_world[:3, 2]).float().to(where)
     origin = torch.from_numpy(camera.position).float().to(where)
-    for k, offset in enumerate(offsets):
+    for k, offset in enumerate(offsets if len(pixels) else ()):
         hit = _hits(built, camera, pixels, offset, seed + k)
         valid = hit["valid"]
         depth = (hit["point"] - origin) @ forward

@@ -141,10 +141,10 @@ def _emission(material: Material, textured: bool) -> dict | None:
     return _rgb(material.emission) if max(material.emission) > 0 else None
 
 
-def sensor_dict(camera: Camera, spp: int) -> dict:
+def sensor_dict(camera: Camera, spp: int, even: bool = False) -> dict:
     """Perspective sensor with box filter (alpha and transport share it); principal point as fractions of the film.
-    Many samples are correlated multi-jittered, which halves their noise; few are independent, because the former
-    compiles a kernel for every seed, and those are the renders that a fit repeats."""
+    Many samples are correlated multi-jittered, which halves their noise, and few as well where ``even`` asks for it;
+    otherwise few are independent (those are the renders that a fit repeats)."""
     mi = mitsuba()
     return {"type": "perspective", "fov": camera.fov_x_deg, "fov_axis": "x", "near_clip": 0.01, "far_clip": 1e5,
             "principal_point_offset_x": 0.5 - camera.cx / camera.width,
@@ -152,4 +152,4 @@ def sensor_dict(camera: Camera, spp: int) -> dict:
             "to_world": mi.ScalarTransform4f(camera.to_world),
             "film": {"type": "hdrfilm", "width": camera.width, "height": camera.height, "pixel_format": "rgba",
                      "component_format": "float32", "rfilter": {"type": "box"}},
-            "sampler": {"type": "multijitter" if spp >= 64 else "independent", "sample_count": spp}}
+            "sampler": {"type": "multijitter" if even or spp >= 64 else "independent", "sample_count": spp}}

@@ -40,7 +40,7 @@ class PathTracer(AbstractRenderer):
         mi = mitsuba()
         self._integrator = object_integrator(self.settings.depth, self.built.masked)
         self.region = Region.of_objects(self.built, self.camera)
-        self._sensor = mi.load_dict(sensor_dict(self.region.camera(self.camera), self.settings.spp))
+        self._sensor = mi.load_dict(sensor_dict(self.region.camera(self.camera), self.settings.spp, self.settings.even))
         self._params = self.built.params
         self._starts: dict[str, Tensor] = {}
         self._ground: Ground | None = None

@@ -1,13 +1,10 @@
 """The shadow on the proxy: how much of the direct light on a white diffuse catcher the objects block.
 
 What is traced is the blocked light alone, with samples that can meet an object: one towards the light (by the map's
-radiance) and one into the cone around an object's bounding sphere, joined by the power heuristic. What the catcher
-receives without objects is known exactly for the plane and comes from the same samples for a mesh, so that
-
-    ratio = 1 - blocked / ((1 - t) lit_exact + t lit_sampled),  t = blocked / lit_sampled
-
-has little noise both where an object takes a little of the sky (t = 0) and in its umbra (t = 1: the noise of both
-cancels). The objects are invisible to the camera. Where samples are spent: ``proxy_sites``.
+radiance) and one into the cone around an object's bounding sphere, joined by the power heuristic. The light without
+objects comes from the same samples, so that in ``ratio = 1 - blocked / lit`` the noise of both cancels in an umbra; far
+from it only the blocked light has any. The objects are invisible to the camera. Where samples are spent:
+``proxy_sites``.
 """
 from __future__ import annotations
 
@@ -53,20 +50,16 @@ class Sites:
 @dataclass(frozen=True)
 class Traced:
     """Means over each site's samples. lit, blocked : (n, 3) light on the catcher without objects, and the part that
-    they block;  share : (n, 1) of the site that the proxy covers"""
+    they block"""
 
     lit: Tensor
     blocked: Tensor
-    share: Tensor
 
-    def ratio(self, exact: Tensor | None) -> Tensor:
-        """(n, 3) shadowed / lit, 1 where there is no proxy. exact : (3,) light on the plane, None for a mesh."""
-        some = (self.share > 0) & (self.lit > 0)
-        lit = torch.where(some, self.lit, 1.0)
-        if exact is not None:
-            taken = (self.blocked / lit).detach().clamp(0, 1)
-            lit = torch.where(some, torch.lerp(exact * self.share, lit, taken), 1.0)
-        return torch.where(some, 1 - self.blocked / lit, 1.0).clamp_min(0)
+    @property
+    def ratio(self) -> Tensor:
+        """(n, 3) shadowed / lit in [0, 1], 1 where no light arrives."""
+        some = self.lit > 0
+        return torch.where(some, 1 - self.blocked / torch.where(some, self.lit, 1.0), 1.0).clamp_min(0)
 
 
 def trace(built: BuiltScene, camera: Camera, sites: Sites, radiance: EnvMap, *, seed: int, spp: int) -> Traced:
@@ -77,7 +70,7 @@ def trace(built: BuiltScene, camera: Camera, sites: Sites, radiance: EnvMap, *, 
 
 # ----------------------------------------------------------------------------------------------- Dr.Jit side
 def _estimate(built: BuiltScene, camera: Camera, sites: Sites, spp: int, seed: int):
-    """(lit, blocked, share) of the sites: one light and one cone sample a camera sample, power heuristic; attached to
+    """(lit, blocked) of the sites: one light and one cone sample a camera sample, power heuristic; attached to
     the environment's texels only through its radiance."""
     mi = mitsuba()
     env = built.objects.environment()
@@ -120,11 +113,9 @@ def _estimate(built: BuiltScene, camera: Camera, sites: Sites, spp: int, seed: i
     pairs = zip(contribution(towards_light, weight_light, usable), contribution(direction, weight_cone, aimed),
                 strict=True)
     lit, blocked = (mi.Color3f(a + b) for a, b in pairs)
-    share = dr.select(valid, mi.Float(1), mi.Float(0))
     # In one kernel: each sum would run all of the above once more.
-    dr.eval(lit, blocked, share)
-    mean = lambda value: dr.block_sum(value, spp) / spp
-    return (*(mi.Color3f(*[mean(channel) for channel in colour]) for colour in (lit, blocked)), mean(share))
+    dr.eval(lit, blocked)
+    return [mi.Color3f(*[dr.block_sum(channel, spp) / spp for channel in colour]) for colour in (lit, blocked)]
 
 
 @dataclass(frozen=True)
@@ -193,7 +184,7 @@ def _set_environment(built: BuiltScene, environment: Tensor):
 
 
 class _Trace(torch.autograd.Function):
-    """Environment tensor in, lit, blocked and share of the sites out; exact gradient of the very estimate."""
+    """Environment tensor in, lit and blocked light of the sites out; exact gradient of the very estimate."""
 
     @staticmethod
     def forward(ctx, what, seed: int, spp: int, environment):
@@ -203,15 +194,13 @@ class _Trace(torch.autograd.Function):
         _set_environment(built, environment)
         pieces = []
         for run in sites.corner.split(max(1, _WAVEFRONT // spp)):
-            lit, blocked, share = _estimate(built, camera, Sites(run, sites.side), spp, seed)
-            dr.eval(lit, blocked, share)
-            pieces.append((columns(lit, 3), columns(blocked, 3), columns(share, 1)))
-        lit, blocked, share = (torch.cat([p[k] for p in pieces]) for k in range(3))
-        ctx.mark_non_differentiable(share)
-        return lit, blocked, share
+            pair = _estimate(built, camera, Sites(run, sites.side), spp, seed)
+            dr.eval(pair)
+            pieces.append([columns(v, 3) for v in pair])
+        return tuple(torch.cat([p[k] for p in pieces]) for k in range(2))
 
     @staticmethod
-    def backward(ctx, grad_lit, grad_blocked, _):
+    def backward(ctx, grad_lit, grad_blocked):
         mi = mitsuba()
         (environment,) = ctx.saved_tensors
         built, camera, sites = ctx.what
@@ -223,7 +212,7 @@ class _Trace(torch.autograd.Function):
             dr.enable_grad(data)
             built.params["environment.data"] = data
             built.params.update()
-            lit, blocked, _ = _estimate(built, camera, Sites(run, sites.side), ctx.spp, ctx.seed)
+            lit, blocked = _estimate(built, camera, Sites(run, sites.side), ctx.spp, ctx.seed)
             weights = [dr.unravel(mi.Color3f, to_drjit(g).array) for g in grads]
             dr.backward(dr.sum(dr.dot(lit, weights[0]) + dr.dot(blocked, weights[1])))
             total += to_torch(dr.grad(data))

@@ -52,22 +52,22 @@ def proxy_passes(built: BuiltScene, camera: Camera, ground: Ground, radiance: En
     """(lit, shadowed), each (1, 3, H, W): direct light on the white diffuse catcher without and with the objects;
     differentiable in the map (H, W, 3). RenderError on NaN or infinity."""
     check_finite("light", radiance.detach())
-    exact = plane_light(radiance) if ground.normal is None else None
+    flat = ground.normal is None
     lit = unshadowed(ground, radiance)
     side = max(1, round(max(camera.width, camera.height) / _CELLS)) if built.spheres else 0
     near = possible(built, camera, radiance.detach(), max(1, side))
     ratio = torch.ones_like(lit)
     pixels = near.flatten().nonzero()[:, 0]
     if side > 1 and near.any():
-        cells = _cell_ratios(built, camera, near, side, radiance, exact, split_seed(seed, "cells"), spp)
-        refined = edges(1 - cells.detach()) if exact is not None else _visible(1 - cells.detach())
+        cells = _cell_ratios(built, camera, near, side, radiance, split_seed(seed, "cells"), spp)
+        refined = edges(1 - cells.detach()) if flat else _visible(1 - cells.detach())
         pixels = _pixels_of(refined & near, side, camera)
-        if exact is not None:
+        if flat:
             ratio = 1 - _spread(1 - cells, side, camera)
     if len(pixels):
         traced = trace(built, camera, Sites(pixels), radiance, seed=seed, spp=spp)
-        ratio = ratio.index_put((pixels,), traced.ratio(exact))
-        if exact is None:
+        ratio = ratio.index_put((pixels,), traced.ratio)
+        if not flat:
             lit = lit.index_put((pixels,), traced.lit)
     ratio = torch.where(ground.cover[:, None] > 0, ratio, 1.0)
     image = lambda flat: flat.T.reshape(1, 3, camera.height, camera.width)
@@ -126,13 +126,13 @@ def _centres(built: BuiltScene, camera: Camera, index: Tensor) -> tuple[Tensor, 
     return flags(valid), columns(mi.Vector3f(point), 3), columns(mi.Vector3f(normal), 3)
 
 
-def _cell_ratios(built: BuiltScene, camera: Camera, near: Tensor, side: int, radiance: EnvMap, exact: Tensor | None,
-                 seed: int, spp: int) -> Tensor:
+def _cell_ratios(built: BuiltScene, camera: Camera, near: Tensor, side: int, radiance: EnvMap, seed: int,
+                 spp: int) -> Tensor:
     """(rows, columns, 3) ratio of the cells that are ``near``, 1 elsewhere."""
     row, column = near.nonzero(as_tuple=True)
     corner = row * (side * camera.width) + column * side
     traced = trace(built, camera, Sites(corner, side), radiance, seed=seed, spp=max(64, _CELL_SPP * spp))
-    return radiance.new_ones(*near.shape, 3).index_put((row, column), traced.ratio(exact))
+    return radiance.new_ones(*near.shape, 3).index_put((row, column), traced.ratio)
 
 
 def edges(darkness: Tensor) -> Tensor:

@@ -12,11 +12,13 @@ from dipir.arrays import EnvMap, IdMap, Image, Mask
 @dataclass(frozen=True)
 class RenderSettings:
     """spp : samples per pixel (powers of two share one compiled kernel);  depth : longest path of the object pass,
-    1 = direct light only;  seed : primal seed, gradients use another one."""
+    1 = direct light only;  seed : primal seed, gradients use another one;  even : correlated multi-jittered camera
+    samples (Kensler 2013) whatever their number, which halves the noise or better"""
 
     spp: int = 64
     depth: int = 4
     seed: int = 0
+    even: bool = False
 
 
 @dataclass(frozen=True)
