@@ -39,7 +39,7 @@ def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: 
     normal = mean[1:4] / mean[1:4].norm(dim=0).clamp_min(1e-6)
 
     def image(rows: Tensor) -> Tensor:
-        rows = rows.reshape(-1, len(pixels))
+        rows = rows if rows.ndim == 2 else rows[None]
         picture = rows.new_zeros(len(rows), camera.height * camera.width)
         picture[:, pixels] = rows
         return picture.reshape(1, len(rows), camera.height, camera.width)
