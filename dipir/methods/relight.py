@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dipir import config as files
+from dipir import device
 from dipir.arrays import Image, Mask
 from dipir.diffusion.colour_prior import COLOUR, colour_condition
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
@@ -36,7 +37,8 @@ _SMALLEST = 32
 
 @dataclass(frozen=True)
 class Engine:
-    """network : the prior of engine ``layers``, or IllumiNet;  geometry : tells the embedded ones of surfaces."""
+    """network : the prior of engine ``layers``, or IllumiNet;  geometry : tells the embedded ones of surfaces. Both are
+    on the run's device."""
 
     network: AbstractDenoiser | IllumiNet
     geometry: Geometry | None = None
@@ -82,7 +84,7 @@ class Wish:
 
 @dataclass(frozen=True, eq=False)
 class Relit:
-    """What a run found out.
+    """What a run found out; all of it on the CPU.
 
     picture, wish : as given;  image : (1, 3, H, W) display, relit
     multiply, divide : (1, 1 or 3, H, W) layers on display values, the mask in them; None when the engine or the kind of
@@ -120,7 +122,8 @@ def find_engine(config: RelightConfig, wish: Wish) -> Engine:
         return Engine(load_net(path)[0], Geometry.load())
     if embedded:
         return Engine(PicturePrior.load(RELIGHT, path), Geometry.load())
-    return Engine(load_pretrained(config.prior, options=MemoryOptions(controlnet=config.controlnet or None)))
+    return Engine(load_pretrained(config.prior, device.current().torch,
+                                  options=MemoryOptions(controlnet=config.controlnet or None)))
 
 
 def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *, engine: Engine | None = None,
@@ -132,12 +135,15 @@ def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *
     began = time.monotonic()
     engine = engine or find_engine(config, wish)
     work = _by_net if isinstance(engine.network, IllumiNet) else _by_layers
-    image, layers, history = work(picture, wish, config, engine, on_event, Checkpoint(
-        out / "checkpoint.safetensors", _key(picture, wish, config), config.checkpoint_every, resume) if out else None)
+    checkpoint = Checkpoint(out / "checkpoint.safetensors", _key(picture, wish, config), config.checkpoint_every,
+                            resume) if out else None
+    image, layers, history = work(device.moved(picture), wish, config, engine, on_event, checkpoint)
+    image, layers = device.moved((image, layers), torch.device("cpu"))
     multiply, divide = (None, None) if layers is None else layers
     provenance = {"name": picture.name, "prompt": wish.prompt, "seed": config.seed, "engine": config.engine,
                   "prior": getattr(engine.network, "hash", config.prior),
-                  "seconds": round(time.monotonic() - began, 2), "versions": versions(_PACKAGES)}
+                  "device": device.current().record(), "seconds": round(time.monotonic() - began, 2),
+                  "versions": versions(_PACKAGES)}
     if wish.direction is not None:
         provenance["direction"] = files.to_dict(wish.direction)
     return Relit(picture, wish, image, multiply, divide, files.to_dict(config), history, provenance)
@@ -194,6 +200,7 @@ def make_guide(picture: Picture, wish: Wish, config: RelightConfig, engine: Engi
 
 def _key(picture: Picture, wish: Wish, config: RelightConfig) -> str:
     """What a checkpoint belongs to."""
-    return run_hash(files.to_dict(config), picture.image.mul(65535).round().to(torch.int32).numpy().tobytes().hex(),
-                    wish.prompt, None if wish.direction is None else files.to_dict(wish.direction),
+    pixels = picture.image.mul(65535).round().to(torch.int32).cpu().numpy()
+    return run_hash(files.to_dict(config), pixels.tobytes().hex(), wish.prompt,
+                    None if wish.direction is None else files.to_dict(wish.direction),
                     None if wish.palette is None else wish.palette.vector.tolist())

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import EnvMap, Image, split_seed
 from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.diffusion.embedded import SIZE, EmbeddedPrior
@@ -65,7 +67,8 @@ class Inserted:
 
 @dataclass(frozen=True, eq=False)
 class SequenceResult:
-    """light : one for all frames;  start : (16, 32, 3), where it began;  alone : the start of each frame by itself"""
+    """All of it on the CPU. light : one for all frames;  start : (16, 32, 3), where it began;  alone : the start of each
+    frame by itself;  provenance : seed and device"""
 
     frames: tuple[Inserted, ...]
     light: SphericalGaussians
@@ -73,6 +76,7 @@ class SequenceResult:
     start: EnvMap
     alone: tuple[EnvMap, ...]
     history: list[dict]
+    provenance: dict = field(default_factory=dict)
 
 
 # ---- scenes ----------------------------------------------------------------------------------------------------------
@@ -161,6 +165,8 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
                           "belong to one picture. Leave them out, or use `dipir insert` on a frame.")
     denoiser = find_prior(prior or config.prior, config)
     light_prior = light_prior or LightPrior.load()
+    given, scenes = scenes, [device.moved(scene) for scene in scenes]
+    votes = None if votes is None else device.moved(votes)
     small = [small_plate(scene) for scene in scenes]
     alone = tuple(light_prior.estimate(*views) for views in small)
     start = light_prior.estimate_together([p for p, _ in small], [d for _, d in small], settings.agree, votes)
@@ -178,12 +184,14 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
                            on_event=on_event)
     light = final_light(parameters, config)
     tones = tuple(_detached(tone_of(parameters, n)) for n in ("tone_fg", "tone_shadow"))
-    frames = []
-    for scene in scenes:
+    frames, near = [], torch.device("cpu")
+    for scene, original in zip(scenes, given, strict=True):
         passes, camera = final_passes(scene, light, config, on_event)
         _, image, plate = finish(scene, passes, camera, *tones)
-        frames.append(Inserted(scene, camera, passes, image, plate))
-    return SequenceResult(tuple(frames), light, tones, start, alone, history)
+        # At once: all frames' passes together would fill a GPU.
+        frames.append(Inserted(original, camera, *device.moved((passes, image, plate), near)))
+    provenance = {"seed": config.seed, "device": device.current().record()}
+    return SequenceResult(tuple(frames), *device.moved((light, tones, start, alone), near), history, provenance)
 
 
 @dataclass(frozen=True)
@@ -192,11 +200,16 @@ class _Together:
 
     frames: list[Objective]
 
-    def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float], Callable[[], Mapping[str, Image]]]:
+    def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float | Tensor], Callable[[], Mapping[str, Image]]]:
         each = [objective(step) for objective in self.frames]
         count = len(each)
-        numbers = {key: sum(scalars[key] for _, scalars, _ in each) / count for key in each[0][1]}
+        numbers = {key: sum(_double(scalars[key]) for _, scalars, _ in each) / count for key in each[0][1]}
         return sum(value for value, _, _ in each) / count, numbers, each[0][2]
+
+
+def _double(number: float | Tensor) -> float | Tensor:
+    """As precise as Python's numbers; a tensor is not read here, where a GPU would have to be waited for."""
+    return number.detach().double() if isinstance(number, Tensor) else number
 
 
 def _detached(curve: ToneCurve) -> ToneCurve:

@@ -76,6 +76,6 @@ def grounded(asset_height: float, scale: float, position: np.ndarray, yaw_rad: f
     return pose
 
 
-def as_directions(camera: Camera) -> torch.Tensor:
-    """(H, W, 3) float32 world directions of the pixel centres."""
-    return torch.from_numpy(camera.directions().astype(np.float32))
+def as_directions(camera: Camera, device: torch.device | str = "cpu") -> torch.Tensor:
+    """(H, W, 3) float32 world directions of the pixel centres, on ``device``."""
+    return torch.from_numpy(camera.directions().astype(np.float32)).to(device)
