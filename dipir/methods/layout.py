@@ -24,6 +24,8 @@ from dipir.methods.presets import versions
 from dipir.scene.regions import Region
 
 _PACKAGES = ("dipir", "torch", "diffusers", "numpy")
+_SMALLER = ("Lower --set width and height, ask for fewer regions or pictures at once, close what else uses the GPU, or "
+            "compute on the CPU: --device cpu.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,8 +108,13 @@ def layout(request: LayoutRequest, config: LayoutConfig | None = None, *, prior:
 def layouts(requests: Sequence[LayoutRequest], config: LayoutConfig | None = None, *, prior: TextPrior | None = None,
             on_event: OnEvent | None = None) -> list[Layout]:
     """As :func:`layout`, several at once: new pictures share the calls of the prior (the layers of all of them are one
-    batch), edited ones are made one after the other."""
-    config, began = config or LayoutConfig(), time.monotonic()
+    batch), edited ones are made one after the other. DeviceMemoryError when they are too much for a GPU."""
+    return device.guarded(lambda: _layouts(requests, config or LayoutConfig(), prior, on_event), _SMALLER)
+
+
+def _layouts(requests: Sequence[LayoutRequest], config: LayoutConfig, prior: TextPrior | None,
+             on_event: OnEvent | None) -> list[Layout]:
+    began = time.monotonic()
     grammar = config.grammar if prior is None else isinstance(prior, LayoutPrior)
     said = [wording_of(r.caption, r.regions, r.background, config, grammar) for r in requests]
     prior = prior or find_prior(config)

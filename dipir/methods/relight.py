@@ -33,6 +33,8 @@ from dipir.scene.direction import LightDirection, side_of
 OnEvent = Callable[[Event], None]
 _PACKAGES = ("dipir", "torch", "diffusers", "numpy")
 _SMALLEST = 32
+_SMALLER = ("Lower --set guidance.size or layers.size (engine net: net_size), close what else uses the GPU, or compute "
+            "on the CPU: --device cpu. What was saved so far is kept for --resume.")
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,8 @@ def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *
     work = _by_net if isinstance(engine.network, IllumiNet) else _by_layers
     checkpoint = Checkpoint(out / "checkpoint.safetensors", _key(picture, wish, config), config.checkpoint_every,
                             resume) if out else None
-    image, layers, history = work(device.moved(picture), wish, config, engine, on_event, checkpoint)
+    image, layers, history = device.guarded(
+        lambda: work(device.moved(picture), wish, config, engine, on_event, checkpoint), _SMALLER)
     image, layers = device.moved((image, layers), torch.device("cpu"))
     multiply, divide = (None, None) if layers is None else layers
     provenance = {"name": picture.name, "prompt": wish.prompt, "seed": config.seed, "engine": config.engine,

@@ -33,6 +33,8 @@ from dipir.scene.proxy import PlacedAsset
 from dipir.scene.sequence import PosedSequence, frame_plate
 
 Place = Literal["beside", "instead"]
+_SMALLER = ("Take fewer frames, lower guidance.size, final.spp or the frames' longest side, close what else uses the "
+            "GPU, or compute on the CPU (DIPIR_DEVICE=cpu).")
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class Inserted:
 
 @dataclass(frozen=True, eq=False)
 class SequenceResult:
-    """All of it on the CPU. light : one for all frames;  start : (16, 32, 3), where it began;  alone : the start of each
-    frame by itself;  provenance : seed and device"""
+    """All of it on the CPU. light : one for all frames;  start : (16, 32, 3), where it began;  alone : the start of
+    each frame by itself;  provenance : seed and device"""
 
     frames: tuple[Inserted, ...]
     light: SphericalGaussians
@@ -159,7 +161,13 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
     logarithms, of ``cast_shadow.shadow_votes``. Raises the DipirError of whatever cannot be used;
     ConfigError for material fits and personalised priors, which belong to one picture.
     """
-    config = config or InsertConfig()
+    work = lambda: _inserted(scenes, config or InsertConfig(), settings, prior, light_prior, votes, on_event)
+    return device.guarded(work, _SMALLER)
+
+
+def _inserted(scenes: Sequence[Scene], config: InsertConfig, settings: SequenceSettings,
+              prior: AbstractDenoiser | str | None, light_prior: LightPrior | None, votes: Tensor | None,
+              on_event: Callable[[Event], None]) -> SequenceResult:
     if {"material", "emission"} & set(config.optimize) or config.guidance.personalise:
         raise ConfigError("a sequence: light and tone are fitted to several frames; materials and personalised priors "
                           "belong to one picture. Leave them out, or use `dipir insert` on a frame.")
