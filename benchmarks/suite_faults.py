@@ -16,7 +16,8 @@ from dipir.fit.event import Event
 
 def job(spec: JobSpec, folder: Path, on_event: Callable[[Event], None]) -> dict[str, float]:
     """A figure of scene, seed and ``number`` after so many ``seconds`` and the ``fault``: none, error, bug, kill (the
-    first time), killed (every time), hang, memory, disk (the first time), checkpoint, device (an error that says what the environment asks for)."""
+    first time), killed (every time), hang, memory, disk (the first time), checkpoint, device (an error that
+    says which it was given)."""
     fault, before = spec.settings.get("fault", "none"), (folder / "been_here").exists()
     (folder / "been_here").touch()
     time.sleep(float(spec.settings.get("seconds", 0)))

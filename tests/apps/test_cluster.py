@@ -63,7 +63,8 @@ def test_no_cluster_there(address, monkeypatch):
         connect(address, Limits())
 
 
-@pytest.mark.parametrize("asked, gpus, text", [("cuda:1", 1.0, "Ray chooses which GPU"), ("cuda", 0.0, "limits.gpus is 0")])
+@pytest.mark.parametrize("asked, gpus, text", [("cuda:1", 1.0, "Ray chooses which GPU"),
+                                               ("cuda", 0.0, "limits.gpus is 0")])
 def test_devices_that_ray_would_not_give(asked, gpus, text, monkeypatch):
     monkeypatch.setenv("DIPIR_DEVICE", asked)
     with pytest.raises(ConfigError, match=text):
