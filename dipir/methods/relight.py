@@ -158,7 +158,7 @@ def _by_net(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine,
                          config.net_size).clamp(0, 1)
     relit = relit if picture.mask is None else picture.image + picture.mask * (relit - picture.image)
     if on_event:
-        on_event(Event("net", 1, 1, images={"composite": relit}))
+        on_event(Event("net", 1, 1, images={"composite": relit.cpu()}))
     return relit, None, []
 
 
