@@ -75,8 +75,8 @@ def test_composite_and_its_gradients():
     curve = ToneCurve(uniform(3, 5, seed=4), uniform(3, 5, seed=5), uniform(3, 6, seed=6))
     found = []
     for where in ("cpu", "cuda"):
-        given = moved((plate, colour, alpha, shadow), torch.device(where))
-        parameters = {k: v.to(where).requires_grad_() for k, v in curve.parameters().items()}
+        given = [x.detach().clone() for x in moved((plate, colour, alpha, shadow), torch.device(where))]
+        parameters = {k: v.detach().to(where).clone().requires_grad_() for k, v in curve.parameters().items()}
         given[1].requires_grad_()
         image = inserted(*given, ToneCurve(**parameters))
         image.square().sum().backward()
@@ -120,7 +120,9 @@ def engine_of(name: str) -> Engine:
     """With the weights that ship, on the run's device."""
     if name == "net":
         return Engine(load_net()[0], Geometry.load())
-    return Engine(PicturePrior.load(COLOUR)) if name == "colour" else Engine(PicturePrior.load(RELIGHT), Geometry.load())
+    if name == "colour":
+        return Engine(PicturePrior.load(COLOUR))
+    return Engine(PicturePrior.load(RELIGHT), Geometry.load())
 
 
 @pytest.mark.parametrize("name, pairs, wish, atol", [
@@ -141,7 +143,8 @@ def test_relight(on, name, pairs, wish, atol):
     here, there = made
     assert there.image.device.type == "cpu" and there.provenance["device"]["torch"] == torch.cuda.get_device_name(0)
     assert float((here.image - there.image).abs().mean()) < atol
-    assert torch.equal(there.image[..., :16], picture().image[..., :16]) or name == "colour"
+    # M / (D + 1e-6) of layers that are 1.
+    close(picture().image[..., :16], there.image[..., :16], 2e-6)
     assert float((there.image - picture().image).abs().mean()) > 1e-3
     for a, b in zip(here.history[:1], there.history[:1], strict=True):
         assert b == pytest.approx(a, rel=1e-2, abs=1e-4)
@@ -184,7 +187,7 @@ def test_layout_with_the_weights_that_ship(on):
 
 def test_layout_with_a_tiny_stable_diffusion(on, tmp_path):
     folder = build_pipeline(tmp_path / "tiny")
-    config = files.override(LayoutConfig(), [
-        f"prior={folder}", "sampler.steps=4", "guidance.delta=constant", "sampler.scale=2"])
+    config = files.override(LayoutConfig(), ["width=32", "height=16", "sampler.steps=4", "guidance.delta=constant",
+                                             "sampler.scale=2"])
     (here,), (there,) = both(on, lambda where: load_pretrained(folder, where, torch.float32), config)
     assert float((here.image - there.image).abs().mean()) < 0.02
