@@ -16,13 +16,16 @@ from dipir.fit.event import Event
 
 def job(spec: JobSpec, folder: Path, on_event: Callable[[Event], None]) -> dict[str, float]:
     """A figure of scene, seed and ``number`` after so many ``seconds`` and the ``fault``: none, error, bug, kill (the
-    first time), killed (every time), hang, memory, disk (the first time), checkpoint."""
+    first time), killed (every time), hang, memory, disk (the first time), checkpoint, device (an error that
+    says which it was given)."""
     fault, before = spec.settings.get("fault", "none"), (folder / "been_here").exists()
     (folder / "been_here").touch()
     time.sleep(float(spec.settings.get("seconds", 0)))
     on_event(Event("faults", 1, 1, None, {"fault": float(fault != "none")}))
     if fault == "error":
         raise SceneError("a mistake of the user's; accepted is none.")
+    if fault == "device":
+        raise SceneError(f"device of this job: {os.environ.get('DIPIR_DEVICE')}.")
     if fault == "bug":
         raise ValueError("a mistake of ours")
     if fault == "killed" or (fault == "kill" and not before):

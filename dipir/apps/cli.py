@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dipir
+from dipir import device
 from dipir.apps import illuminet, layout, relight, synth, verbs
 from dipir.errors import DipirError, nearest
 
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Both must be set before torch and Dr.Jit are loaded.
         os.environ["DIPIR_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(args.threads)
     try:
+        device.use_option(args)
         return args.verb(args) or 0
     except DipirError as problem:
         return _fail(args, str(problem))
@@ -100,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     _bench(commands)
     doctor = commands.add_parser("doctor", help="say what is installed, what is wrong and what to do about it")
     doctor.add_argument("--json", action="store_true", help="machine-readable")
+    device.add_option(doctor)
     doctor.set_defaults(verb=verbs.doctor)
     return parser
 
@@ -183,6 +186,7 @@ def _common(p: argparse.ArgumentParser, out: str) -> None:
     group.add_argument("--log", choices=("text", "json"), default="text", help="json: one JSON object a line on stdout")
     group.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
     group.add_argument("--threads", type=_count, metavar="N", help="CPU threads (default: those of the CPU affinity)")
+    device.add_option(group)
 
 
 def _positive(text: str) -> float:

@@ -48,7 +48,8 @@ class Cluster:
         """Raises what Ray raises when the head cannot be reached."""
         task = self.ray.remote(_attempt).options(num_cpus=limits.cpus, num_gpus=limits.gpus, max_retries=0,
                                                  name=folder.name)
-        return RayAttempt(self.ray, task.remote(packed(folder), limits), folder, time.monotonic())
+        ref = task.remote(packed(folder), limits, os.environ.get("DIPIR_DEVICE"))
+        return RayAttempt(self.ray, ref, folder, time.monotonic())
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,8 @@ class RayAttempt:
 
 def connect(address: str, limits: Limits) -> Cluster:
     """address : "auto", "local" (a cluster of this machine only), HOST:PORT or ray://HOST:PORT. ConfigError when Ray
-    is not installed or does not answer."""
+    is not installed or does not answer, and for a ``--device`` that Ray would not give to a job."""
+    _check_device(os.environ.get("DIPIR_DEVICE") or "auto", limits)
     try:
         import ray
     except ImportError as problem:
@@ -101,6 +103,15 @@ def connect(address: str, limits: Limits) -> Cluster:
     return Cluster(ray, limits)
 
 
+def _check_device(asked: str, limits: Limits) -> None:
+    """Ray shows a job the GPUs that it was given, and no others."""
+    if ":" in asked:
+        raise ConfigError(f"--device {asked} with --ray: Ray chooses which GPU a job is given. Ask for cuda, or auto.")
+    if asked == "cuda" and limits.gpus == 0:
+        raise ConfigError("--device cuda with --ray: the suite's limits.gpus is 0, so no job is given a GPU. Set it to "
+                          "1, or to 0.5 for two jobs on one.")
+
+
 def _check_answer(address: str) -> None:
     """ConfigError when nobody listens at HOST:PORT, or where Ray's notes of this machine's cluster lead ("auto"), as
     after a crash: Ray itself would try for minutes."""
@@ -118,12 +129,12 @@ def _check_answer(address: str) -> None:
         raise ConfigError(_NOBODY.format(address, problem)) from problem
 
 
-def _attempt(data: bytes, limits: Limits) -> tuple[Outcome, bytes]:
-    """What runs on the cluster's machine."""
+def _attempt(data: bytes, limits: Limits, device: str | None) -> tuple[Outcome, bytes]:
+    """What runs on the cluster's machine. device : that was asked for where the suite runs."""
     with tempfile.TemporaryDirectory(prefix="dipir-job-") as name:
         folder = Path(name)
         unpacked(data, folder)
-        attempt = ProcessAttempt.start(folder, limits)
+        attempt = ProcessAttempt.start(folder, limits, device)
         try:
             while True:
                 outcome = attempt.poll()

@@ -87,7 +87,9 @@ def _device() -> list[Check]:
         return [Check("device", "unknown", f"torch cannot be loaded ({problem}); install it again")]
     name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU ({_processor()})"
     try:
-        return [Check("device", name), Check("mitsuba variant", device.decide().variant)]
+        chosen = device.decide()
+        return [Check("device", name), Check("computes on", chosen.describe()),
+                Check("mitsuba variant", chosen.variant)]
     except DipirError as problem:
         return [Check("device", name), Check("mitsuba variant", os.environ.get("DIPIR_VARIANT", "none"), str(problem))]
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dipir import device
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     prior = method.find_prior(config)
     with out_folder(args.out or Path("out") / request.name) as out, \
             Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
+        progress.device(device.current())
         result = method.layout(request, config, prior=prior, on_event=progress)
         save(result, out)
         if box is not None:

@@ -2,6 +2,8 @@
 
 ``--log json`` writes one JSON object a line to stdout (text for people goes to stderr):
 
+* ``{"event": "device", "torch", "renderer", "asked", "why"}`` at first: what each half computes on, what was asked for,
+  and why a half is on the CPU (null when both are on the GPU)
 * ``{"event": "progress", "stage", "step", "steps", "seconds_left", "scalars", "preview"}``; ``seconds_left`` and
   ``preview`` (path of the newest preview picture) may be null; a number that is not finite is null
 * ``{"event": "done", "out": DIR}`` at the end;  ``{"event": "error", "message": TEXT}`` (by cli.py) before exit code 2
@@ -17,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from dipir.device import Device
 from dipir.fit.board import Board
 from dipir.fit.event import Event
 
@@ -53,6 +56,14 @@ class Progress:
         elif not self._quiet and event.step >= event.steps:
             # Log files and farms: one line for each finished stage.
             print(f"{event.stage}: {event.step} of {event.steps}", file=self._terminal, flush=True)
+
+    def device(self, chosen: Device) -> None:
+        """Say once where the run computes, and why not on a GPU."""
+        if self._json:
+            self._line({"event": "device", "torch": chosen.kind, "renderer": chosen.variant, "asked": chosen.asked,
+                        "why": chosen.why})
+        elif not self._quiet:
+            print(f"device: {chosen.describe()}", file=self._terminal, flush=True)
 
     def done(self, out: Path) -> None:
         """Say where the result is: the picture's path on stdout (text) or the folder (json)."""

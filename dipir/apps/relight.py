@@ -5,6 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dipir import device
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     engine = method.find_engine(config, wish)
     with out_folder(args.out or Path("out") / f"relight_{args.image.stem}") as out, \
             Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
+        progress.device(device.current())
         result = method.relight(picture, wish, config, engine=engine, on_event=progress, out=out, resume=args.resume)
         save(result, out)
         progress.done(out)

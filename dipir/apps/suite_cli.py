@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dipir import device
 from dipir.errors import ConfigError
 
 VERBS = ("run", "status", "table", "compare")
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
                                                            "holds one is refused")
     run.add_argument("--tensorboard", action="store_true", help="each job also logs for TensorBoard: `tensorboard "
                                                                 "--logdir OUT/jobs`")
+    device.add_option(run)
     run.add_argument("--quiet", action="store_true")
     run.add_argument("--log", choices=("text", "json"), default="text")
     status = verbs.add_parser("status", help="how far a run is")
@@ -64,16 +66,24 @@ def _run(args: argparse.Namespace) -> int:
     out = args.out or Path("runs") / suite.name
     if (out / SUITE).is_file() and not args.resume:
         raise ConfigError(f"{out}: holds a run already. Go on with it by --resume, or choose another --out.")
+    device.use_option(args)
     starter = Local(args.workers)
     if args.ray:
         from dipir.apps.cluster import connect
 
         starter = connect(args.ray, suite.limits)
+    else:
+        device.current()  # What cannot be used is said here, not by every job.
     if args.tensorboard:
         from dipir.fit.board import writer
 
         writer()
     with Progress(None, log=args.log, quiet=args.quiet) as progress:
+        if not args.ray:
+            progress.device(device.current())
+            if device.current().gpu and args.workers > 1 and not args.quiet:
+                print(f"note: {args.workers} jobs at a time share one GPU; give fewer --workers when its memory is too "
+                      "small for them", file=sys.stderr)
         ended = run_suite(suite, out, starter, progress, args.tensorboard)
         write_results(out)
         progress.done(out)

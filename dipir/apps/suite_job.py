@@ -61,12 +61,12 @@ class ProcessAttempt:
     _looked: float = 0.0
 
     @staticmethod
-    def start(folder: Path, limits: Limits) -> ProcessAttempt:
-        """OSError when there is no room for it."""
+    def start(folder: Path, limits: Limits, device: str | None = None) -> ProcessAttempt:
+        """device : for it (``--device``), None = what our environment says. OSError when there is no room for it."""
         (folder / ANSWER).unlink(missing_ok=True)
         with (folder / LOG).open("ab") as log:
             process = subprocess.Popen([*COMMAND, str(folder), str(os.getpid())], stdin=subprocess.DEVNULL, stdout=log,
-                                       stderr=log, start_new_session=True, env=_environment())
+                                       stderr=log, start_new_session=True, env=_environment(device))
         return ProcessAttempt(folder, limits, process)
 
     def poll(self) -> Outcome | None:
@@ -106,10 +106,11 @@ class ProcessAttempt:
         return f"the process {died} without a word; see {LOG}"
 
 
-def _environment() -> dict[str, str]:
+def _environment(device: str | None) -> dict[str, str]:
     """Ours, with the folder of this package first: the process finds ``benchmarks`` beside it, wherever it runs."""
     root = str(Path(__file__).resolve().parents[2])
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)}
+    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+    return {**os.environ, "PYTHONPATH": path, **({} if device is None else {"DIPIR_DEVICE": device})}
 
 
 def resident(pid: int) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dipir import device
 from dipir.errors import ConfigError, MissingExtra, nearest
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def insert(args: argparse.Namespace) -> int:
     scene = build_scene(scene_file, str(args.inputs[0]), estimate)
     with out_folder(args.out or Path("out") / scene.name) as out, \
             Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
+        progress.device(device.current())
         prior, light_prior = method.ready(config)
         _show_camera(scene, estimate, out, args.quiet)
         result = method.insert(scene, config, prior=prior, light_prior=light_prior, on_event=progress, out=out,
@@ -56,6 +58,7 @@ def render(args: argparse.Namespace) -> int:
     load_result(args.result)
     with out_folder(args.out or args.result / "render") as out, \
             Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
+        progress.device(device.current())
         result = method.render_result(args.result, args.asset, args.size, args.spp, progress)
         save(result, out)
         progress.done(out)

@@ -35,5 +35,5 @@ def colour_condition(drawing_disp: Tensor, palette: Palette | None = None) -> Co
     """What the colour prior is told. drawing_disp : (1, 3, H, W) or (1, 1, H, W) display [0, 1], of which the mean
     of the channels counts;  palette : colours by decreasing area, None = any colours."""
     grey = drawing_disp.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    vector = torch.zeros(1, VECTOR) if palette is None else palette.vector
-    return Condition(planes=tinted_planes(grey * 2 - 1, vector.to(grey)), vector=vector.to(grey))
+    vector = grey.new_zeros(1, VECTOR) if palette is None else palette.vector.to(grey)
+    return Condition(planes=tinted_planes(grey * 2 - 1, vector), vector=vector)

@@ -40,6 +40,11 @@ class LayoutPrior(AbstractDenoiser):
         """Height and width must be multiples of this."""
         return 2 ** len(self.net.config.channels)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and what it is given must be."""
+        return next(self.net.parameters()).device
+
     @staticmethod
     def load(path: str | Path | None = None) -> LayoutPrior:
         """Weights from a .safetensors file, by default the ones that ship. PriorError when they cannot be used, also
@@ -68,8 +73,8 @@ class LayoutPrior(AbstractDenoiser):
         """One caption or B of them, "" for none -> text (B, LONGEST, D), rows of padding 0. ConfigError for words
         outside the vocabulary, which it lists, and for captions that are too long."""
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        device = next(self.net.parameters()).device
-        return Condition(text=self.net.read(torch.tensor([captions.tokens(p) for p in prompts], device=device)))
+        tokens = torch.tensor([captions.tokens(p) for p in prompts], device=self.device)
+        return Condition(text=self.net.read(tokens))
 
     def token_positions(self, prompt: str, phrase: str) -> list[int]:
         """Rows of ``encode_text(prompt).text`` where the words of ``phrase`` stand, the first time that they do.

@@ -98,5 +98,7 @@ class PicturePrior(AbstractDenoiser):
 
 
 def relight_condition(image_disp: Image, geometry: Geometry, light: Tensor) -> Condition:
-    """What the relighting prior is told: the picture (1, 3, H, W), what ``geometry`` sees in it, the light (1, 4)."""
+    """What the relighting prior is told: the picture (1, 3, H, W), what ``geometry`` sees in it, the light (1, 4); all
+    on the picture's device."""
+    light = light.to(image_disp.device)
     return Condition(planes=geometry.planes(image_disp, light), vector=light)

@@ -22,7 +22,7 @@ class GaussianDenoiser(AbstractDenoiser):
     def __init__(self, mean: Tensor, std: float | Tensor = 1.0, covariance: Tensor | None = None) -> None:
         self.mean = mean
         if covariance is None:
-            variance = torch.as_tensor(std, dtype=mean.dtype).expand_as(mean).reshape(-1) ** 2
+            variance = torch.as_tensor(std, dtype=mean.dtype, device=mean.device).expand_as(mean).reshape(-1) ** 2
             self.variances, self.axes = variance, None
         else:
             if covariance.shape != (mean.numel(), mean.numel()) or not torch.allclose(covariance, covariance.T):
@@ -43,7 +43,7 @@ class GaussianDenoiser(AbstractDenoiser):
 
     def draw(self, n: int, generator: Generator | None = None) -> Tensor:
         """(n, C, h, w) exact samples of the prior, in the type of ``mean``."""
-        noise = torch.randn(n, self.mean.numel(), generator=generator, dtype=torch.float64).to(self.mean)
+        noise = torch.randn(n, self.mean.numel(), generator=generator, dtype=torch.float64, device="cpu").to(self.mean)
         return self.mean + self._turn(noise * self.variances.sqrt(), forward=False).reshape(n, *self.mean.shape)
 
     def encode(self, image_disp: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dipir import device
 from dipir.errors import PriorError
 
 PRIORS = Path(__file__).resolve().parents[2] / "assets" / "priors"
@@ -23,7 +24,7 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for key in sorted(state):
         digest.update(f"{key}{tuple(state[key].shape)}".encode())
-        digest.update(state[key].half().contiguous().numpy().tobytes())
+        digest.update(state[key].half().contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -52,7 +53,8 @@ def read_weights(path: Path, architecture: str, command: str) -> tuple[dict[str,
 def read_network(path: Path, architecture: str, command: str,
                  build: Callable[[dict], nn.Module]) -> tuple[nn.Module, dict[str, str]]:
     """(network with its weights, metadata). ``build`` makes the network from the stored configuration, whose lists
-    become tuples. PriorError as of :func:`read_weights`, and when weights and configuration do not fit together."""
+    become tuples; it is on the run's device. PriorError as of :func:`read_weights`, and when weights and configuration
+    do not fit together."""
     state, meta = read_weights(path, architecture, command)
     try:
         settings = json.loads(meta["config"])
@@ -61,7 +63,7 @@ def read_network(path: Path, architecture: str, command: str,
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise PriorError(f"{path}: weights and configuration do not fit together; use the unchanged file "
                          f"or remake it with `{command}`.") from error
-    return net, meta
+    return net.to(device.current().torch), meta
 
 
 def write_weights(path: str | Path, state: Mapping[str, Tensor], architecture: str, config_json: str,

@@ -47,10 +47,10 @@ class Palette:
 
     @property
     def vector(self) -> Tensor:
-        """(1, 12) what the colour prior is told, see :func:`palette_vector`."""
-        colours = torch.zeros(1, SLOTS, 3)
-        colours[0, :len(self.colours)] = torch.tensor(self.colours)
-        return palette_vector(colours, torch.arange(SLOTS)[None] < len(self.colours))
+        """(1, 12) what the colour prior is told, see :func:`palette_vector`; on the CPU."""
+        colours = torch.zeros(1, SLOTS, 3, device="cpu")
+        colours[0, :len(self.colours)] = colours.new_tensor(self.colours)
+        return palette_vector(colours, torch.arange(SLOTS, device="cpu")[None] < len(self.colours))
 
 
 def palette_vector(colours: Tensor, present: Tensor) -> Tensor:

@@ -43,16 +43,19 @@ class ToneCurve:
             raise ConfigError(f"tone curve has parameters of shape {shapes}; accepted are widths (C, K), heights (C, "
                               f"K), slopes (C, K + 1) with C 1 or 3 and K from 1 to {int(0.5 / MIN_BIN)}. "
                               "Start from ToneCurve.identity().")
-        bad = [name for name, tensor in self.parameters().items() if not bool(torch.isfinite(tensor).all())]
+        # One read for all three: every step of a fit makes a curve, and on a GPU each read is a wait.
+        finite = torch.stack([torch.isfinite(tensor).all() for tensor in self.parameters().values()]).tolist()
+        bad = [name for name, fine in zip(_NAMES, finite, strict=True) if not fine]
         if bad:
             raise ConfigError(f"tone curve has {' and '.join(bad)} that are not finite; accepted are finite numbers. "
                               "Lower the learning rate of the tone curve or start from ToneCurve.identity().")
 
     @staticmethod
-    def identity(bins: int = 5, channels: int = 1, dtype: torch.dtype = torch.float32) -> ToneCurve:
-        """The curve y = x (up to rounding) with ``bins`` equal bins."""
-        return ToneCurve(torch.zeros(channels, bins, dtype=dtype), torch.zeros(channels, bins, dtype=dtype),
-                         torch.zeros(channels, bins + 1, dtype=dtype))
+    def identity(bins: int = 5, channels: int = 1, dtype: torch.dtype = torch.float32,
+                 device: torch.device | str = "cpu") -> ToneCurve:
+        """The curve y = x (up to rounding) with ``bins`` equal bins, on ``device``."""
+        zeros = lambda count: torch.zeros(channels, count, dtype=dtype, device=device)
+        return ToneCurve(zeros(bins), zeros(bins), zeros(bins + 1))
 
     def parameters(self) -> dict[str, Tensor]:
         """Unconstrained parameters by name."""
@@ -71,13 +74,14 @@ class ToneCurve:
 
     @staticmethod
     def from_dict(data: Mapping[str, object], dtype: torch.dtype = torch.float32) -> ToneCurve:
-        """Inverse of :meth:`to_dict`. Raises ConfigError for missing, unknown, ragged or non-numeric entries."""
+        """Inverse of :meth:`to_dict`, on the CPU. Raises ConfigError for missing, unknown, ragged or non-numeric
+        entries."""
         if not isinstance(data, Mapping) or set(data) != set(_NAMES):
             given = sorted(map(str, data)) if isinstance(data, Mapping) else type(data).__name__
             raise ConfigError(f"tone curve was given as {given}; accepted is a mapping with exactly {list(_NAMES)}. "
                               "Use the output of ToneCurve.to_dict().")
         try:
-            return ToneCurve(**{name: torch.tensor(data[name], dtype=dtype) for name in _NAMES})
+            return ToneCurve(**{name: torch.tensor(data[name], dtype=dtype, device="cpu") for name in _NAMES})
         except (TypeError, ValueError, RuntimeError) as error:
             raise ConfigError(f"tone curve holds lists that are no numeric table ({error}); accepted are lists of "
                               "equally long lists of numbers. Use the output of ToneCurve.to_dict().") from error

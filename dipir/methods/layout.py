@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dipir import config as files
+from dipir import device
 from dipir.arrays import Image, Mask
 from dipir.diffusion.layout_prior import LayoutPrior
 from dipir.diffusion.pretrained import load_pretrained
@@ -23,6 +24,8 @@ from dipir.methods.presets import versions
 from dipir.scene.regions import Region
 
 _PACKAGES = ("dipir", "torch", "diffusers", "numpy")
+_SMALLER = ("Lower --set width and height, ask for fewer regions or pictures at once, close what else uses the GPU, or "
+            "compute on the CPU: --device cpu.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +63,7 @@ class LayoutRequest:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What a run made.
+    """What a run made; all of it on the CPU.
 
     request : as given;  caption : of the whole, as it was used
     image : (1, 3, H, W) display [0, 1];  layers : (name, (1, 3, h, w) display), each layer's own estimate at t0
@@ -81,7 +84,7 @@ def find_prior(config: LayoutConfig) -> TextPrior:
     """The prior that the settings name. PriorError when its weights cannot be used."""
     if config.grammar:
         return LayoutPrior.load(None if config.prior == "embedded" else config.prior)
-    return load_pretrained(config.prior)
+    return load_pretrained(config.prior, device.current().torch)
 
 
 def check(request: LayoutRequest, config: LayoutConfig) -> Wording:
@@ -91,7 +94,8 @@ def check(request: LayoutRequest, config: LayoutConfig) -> Wording:
 
 def layout(request: LayoutRequest, config: LayoutConfig | None = None, *, prior: TextPrior | None = None,
            on_event: OnEvent | None = None, out: Path | None = None) -> Layout:
-    """Make the picture. prior : None = what ``config`` names;  out : folder to save the result in, None = not saved
+    """Make the picture. prior : None = what ``config`` names; the picture is made on its device
+    out : folder to save the result in, None = not saved
     Raises the DipirError of whatever cannot be used, before long work starts."""
     (made,) = layouts([request], config, prior=prior, on_event=on_event)
     if out is not None:
@@ -104,8 +108,13 @@ def layout(request: LayoutRequest, config: LayoutConfig | None = None, *, prior:
 def layouts(requests: Sequence[LayoutRequest], config: LayoutConfig | None = None, *, prior: TextPrior | None = None,
             on_event: OnEvent | None = None) -> list[Layout]:
     """As :func:`layout`, several at once: new pictures share the calls of the prior (the layers of all of them are one
-    batch), edited ones are made one after the other."""
-    config, began = config or LayoutConfig(), time.monotonic()
+    batch), edited ones are made one after the other. DeviceMemoryError when they are too much for a GPU."""
+    return device.guarded(lambda: _layouts(requests, config or LayoutConfig(), prior, on_event), _SMALLER)
+
+
+def _layouts(requests: Sequence[LayoutRequest], config: LayoutConfig, prior: TextPrior | None,
+             on_event: OnEvent | None) -> list[Layout]:
+    began = time.monotonic()
     grammar = config.grammar if prior is None else isinstance(prior, LayoutPrior)
     said = [wording_of(r.caption, r.regions, r.background, config, grammar) for r in requests]
     prior = prior or find_prior(config)
@@ -126,14 +135,15 @@ def layouts(requests: Sequence[LayoutRequest], config: LayoutConfig | None = Non
                                           on_event)
         results[k] = (image, made, 0)
     facts = {"prior": getattr(prior, "hash", config.prior), "versions": versions(_PACKAGES),
-             "made_together": len(requests), "seconds": round(time.monotonic() - began, 2)}
+             "device": device.current().record(), "made_together": len(requests),
+             "seconds": round(time.monotonic() - began, 2)}
     return [_result(prior, r, said[k], config, results[k], {"seed": seeds[k], **facts})
             for k, r in enumerate(requests)]
 
 
 def _cells(request: LayoutRequest, canvas: Canvas) -> Tensor:
-    covers = [region.cover(*canvas.shape[1:]) for region in request.regions]
-    return torch.cat(covers) if covers else torch.zeros(0, 1, *canvas.shape[1:])
+    covers = [region.cover(*canvas.shape[1:], canvas.device) for region in request.regions]
+    return torch.cat(covers) if covers else torch.zeros(0, 1, *canvas.shape[1:], device=canvas.device)
 
 
 def _check_masks(request: LayoutRequest, canvas: Canvas) -> None:
@@ -155,7 +165,7 @@ def _check_masks(request: LayoutRequest, canvas: Canvas) -> None:
 
 @torch.no_grad()
 def _decoded(prior: TextPrior, x: Tensor) -> Image:
-    """One by one, as large autoencoders need much memory."""
+    """On the CPU; one by one, as large autoencoders need much memory."""
     return torch.cat([prior.decode(row[None]).float().cpu() for row in x])
 
 
@@ -171,7 +181,7 @@ def _result(prior: TextPrior, request: LayoutRequest, said: Wording, config: Lay
         if k in work.maps:
             attention.append((row.region.words, work.maps[k][None, None].float().cpu()))
         if k in work.deltas:
-            deltas[name] = [round(float(v), 5) for v in work.deltas[k]]
+            deltas[name] = [round(v, 5) for v in work.deltas[k].tolist()]
     provenance |= {"name": request.name, "caption": said.caption, "background": said.background,
                    "regions": [{"caption": r.caption, "box": [round(v, 4) for v in r.bounds()],
                                 "kind": "box" if r.mask is None else "mask"} for r in request.regions],

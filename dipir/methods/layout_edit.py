@@ -69,9 +69,8 @@ def invert(prior: TextPrior, image: Image, canvas: Canvas, source: str, iteratio
     """(n + 1, 1, C, h, w) states of the picture at every level of the ladder, noisiest first, the picture's own code
     last, by DDIM inversion with the caption ``source`` and no guidance."""
     condition = told(prior, [source])
-    device = next(v.device for v in vars(condition).values() if v is not None)
     with torch.no_grad():
-        states = [prior.encode(image.to(device))]
+        states = [prior.encode(image.to(canvas.device))]
 
     def after(step: SamplerStep) -> None:
         states.append(step.x.clone())
@@ -84,12 +83,13 @@ def invert(prior: TextPrior, image: Image, canvas: Canvas, source: str, iteratio
 
 def edit(prior: TextPrior, canvas: Canvas, config: LayoutConfig, image: Image, regions: Sequence[Region],
          words: tuple[Wording, str], seed: int, on_event: OnEvent | None = None) -> tuple[Image, Made, Window]:
-    """The edited picture (1, 3, H, W), what the prior made, and the window in which it did.
+    """The edited picture (1, 3, H, W) on the CPU, what the prior made, and the window in which it did.
 
     image : (1, 3, H, W) display;  words : what is said, and what the picture shows as it is
     """
     config = replace(config, guidance=weakened(config.guidance, config.edit.strength))
-    covers = torch.cat([region.cover(*image.shape[2:]) for region in regions])
+    image = image.to(canvas.device)
+    covers = torch.cat([region.cover(*image.shape[2:], image.device) for region in regions])
     cover = covers.amax(0, keepdim=True)
     window = window_of(cover, config.edit.context, canvas)
     asked = Asked(words[0], tuple(regions), reduced(window.of(covers), *canvas.shape[1:]), seed)
@@ -102,8 +102,8 @@ def edit(prior: TextPrior, canvas: Canvas, config: LayoutConfig, image: Image, r
         start = torch.where(kept.weight == 1, start, kept.weight * start + (1 - kept.weight) * fresh)
     made = generate(prior, canvas, config, [asked], kept=kept, start=start, on_event=on_event)
     with torch.no_grad():
-        new = prior.decode(made.x).float().cpu()
-    return put_back(image, new, cover, window, config.edit.feather), made, window
+        new = prior.decode(made.x).float()
+    return put_back(image, new, cover, window, config.edit.feather).cpu(), made, window
 
 
 def weakened(guidance: LayoutGuidance, factor: float) -> LayoutGuidance:

@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Generator, Tensor
 
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.diffusion import sampler as samplers
 from dipir.diffusion.denoiser import Condition, GuidedDenoiser, select
@@ -32,12 +33,13 @@ _PREVIEW_EVERY = 10
 @dataclass(frozen=True, eq=False)
 class Canvas:
     """The space that a prior works in. height, width : of its pictures in pixels;  shape : (C, h, w) of its states
-    sigmas : (n + 1,) the ladder"""
+    sigmas : (n + 1,) the ladder, on the CPU: samplers read it as numbers;  device : of the prior"""
 
     height: int
     width: int
     shape: tuple[int, int, int]
     sigmas: Tensor
+    device: torch.device
 
 
 def canvas_of(prior: TextPrior, config: LayoutConfig) -> Canvas:
@@ -56,13 +58,17 @@ def canvas_of(prior: TextPrior, config: LayoutConfig) -> Canvas:
         shape, sigmas = (3, height, width), karras(steps, prior.sigma_min, prior.sigma_max)
     if height % multiple or width % multiple:
         raise ConfigError(f"width {width}, height {height}: accepted are multiples of {multiple} for this prior.")
-    return Canvas(height, width, shape, sigmas)
+    return Canvas(height, width, shape, sigmas, _device(prior))
+
+
+def _device(prior: TextPrior) -> torch.device:
+    return prior.parts.table.device if isinstance(prior, PretrainedDenoiser) else prior.device
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
     """One picture to make. wording : what is said;  seed : of its noise
-    masks : (K, 1, h, w) in {0, 1}, the regions in the prior's cells"""
+    masks : (K, 1, h, w) in {0, 1}, the regions in the prior's cells, on its device"""
 
     wording: Wording
     regions: tuple[Region, ...]
@@ -98,10 +104,10 @@ class Made:
 
 
 def start_noise(canvas: Canvas, seed: int, layer: int = 0) -> Tensor:
-    """(1, C, h, w) noise of unit variance, made on the CPU so that a seed means the same everywhere. Every picture
-    starts from that of layer 0; only ``paste`` gives layers their own."""
+    """(1, C, h, w) noise of unit variance on the prior's device, drawn on the CPU so that a seed means the same
+    everywhere. Every picture starts from that of layer 0; only ``paste`` gives layers their own."""
     generator = Generator().manual_seed(split_seed(seed, "layout noise", layer))
-    return torch.randn(1, *canvas.shape, generator=generator)
+    return device.randn((1, *canvas.shape), generator, canvas.device)
 
 
 def sampler_of(config: LayoutConfig, seed: int) -> samplers.Sampler:
@@ -123,16 +129,16 @@ def seen_weights(asked: Asked, config: LayoutConfig) -> Tensor:
     or of which smaller ones leave nothing."""
     h, w = asked.masks.shape[2:]
     if not asked.regions:
-        return torch.ones(1, 1, h, w)
-    for region, mask in zip(asked.regions, asked.masks, strict=True):
-        if not bool(mask.any()):
+        return asked.masks.new_ones(1, 1, h, w)
+    for region, covered in zip(asked.regions, asked.masks.flatten(1).any(1).tolist(), strict=True):
+        if not covered:
             raise SceneError(f"region '{region.caption[:60]}' is smaller than one of the {w} x {h} cells that the "
                              "prior works in. Make it larger.")
     soft = guidance.softened(asked.masks, config.layers.edge)
     weigh = guidance.weights_mean if config.guidance.kind == "multidiffusion" else guidance.weights_over
     weights = weigh(soft)
-    for region, weight in zip(asked.regions, weights[1:], strict=True):
-        if not bool((weight > 0).any()):
+    for region, seen in zip(asked.regions, (weights[1:] > 0).flatten(1).any(1).tolist(), strict=True):
+        if not seen:
             raise SceneError(f"region '{region.caption[:60]}' is hidden by smaller ones, which lie above it (of equal "
                              "ones the later). Leave it out, or move it.")
     return weights
@@ -158,25 +164,23 @@ def generate(prior: TextPrior, canvas: Canvas, config: LayoutConfig, pictures: S
     Raises SceneError, PriorError."""
     scale, said = config.sampler.scale, [p.wording for p in pictures]
     whole = guided(prior, scale, [w.caption for w in said], [w.negative for w in said])
-    device = _device(whole.condition)
     weights = [seen_weights(p, config) for p in pictures]
     rows, steps = rows_of(pictures, weights, kept is not None), config.layered_steps
     sigmas, top = canvas.sigmas, canvas.sigmas[0]
     if start is None:
         start = torch.cat([start_noise(canvas, p.seed) for p in pictures]) * top
-    start, sampler = start.to(device), sampler_of(config, pictures[0].seed)
+    sampler = sampler_of(config, pictures[0].seed)
     on_step = None if on_event is None else _Reporter(prior, on_event)
     if all(r.region is None for r in rows) or (steps == 0 and not config.attention):
-        x, _ = sample_layers(whole, whole, start, sigmas, LayerPlan(torch.zeros(0).long(), torch.zeros(0), kept=kept),
-                             sampler, on_step)
+        none = LayerPlan(start.new_zeros(0, dtype=torch.long), start.new_zeros(0), kept=kept)
+        x, _ = sample_layers(whole, whole, start, sigmas, none, sampler, on_step)
         return Made(x)
     layers = guided(prior, scale, [r.caption for r in rows], [r.negative for r in rows])
-    owner = torch.tensor([r.picture for r in rows], device=device)
-    own = _own_starts(canvas, rows, config, device)
+    owner = torch.tensor([r.picture for r in rows], device=canvas.device)
+    own = _own_starts(canvas, rows, config)
     deltas, maps = find_deltas(prior, rows, layers.condition, start[owner] if own is None else own, top, config)
-    plan = LayerPlan(owner, torch.stack([r.weight for r in rows]).to(device), find_shift(rows, deltas, canvas, config),
-                     steps, config.guidance.steps or steps, each_step(config), kept,
-                     _bootstrap(prior, rows, config, device))
+    plan = LayerPlan(owner, torch.stack([r.weight for r in rows]), find_shift(rows, deltas, canvas, config), steps,
+                     config.guidance.steps or steps, each_step(config), kept, _bootstrap(prior, rows, config))
     x, estimates = sample_layers(layers, whole, start, sigmas, plan, sampler, on_step, own)
     return Made(x, rows, estimates if steps else None, maps, deltas)
 
@@ -186,15 +190,11 @@ def each_step(config: LayoutConfig) -> bool:
     return {"multidiffusion": True, "paste": False}.get(config.guidance.kind, config.layers.composition == "per_step")
 
 
-def _device(condition: Condition) -> torch.device:
-    return next(v.device for v in vars(condition).values() if v is not None)
-
-
-def _own_starts(canvas: Canvas, rows: Sequence[Row], config: LayoutConfig, device: torch.device) -> Tensor | None:
+def _own_starts(canvas: Canvas, rows: Sequence[Row], config: LayoutConfig) -> Tensor | None:
     if config.guidance.kind != "paste":
         return None
     noises = [start_noise(canvas, r.seed, r.number) for r in rows]
-    return (torch.cat(noises) * canvas.sigmas[0]).to(device)
+    return torch.cat(noises) * canvas.sigmas[0]
 
 
 # ------------------------------------------------------------------------------------------------------------- guidance
@@ -245,15 +245,15 @@ def find_shift(rows: Sequence[Row], deltas: dict[int, Tensor], canvas: Canvas, c
     return guidance.shift(masks, every, config.guidance.strength, config.guidance.outside)
 
 
-def _bootstrap(prior: TextPrior, rows: Sequence[Row], config: LayoutConfig, device: torch.device) -> Bootstrap | None:
+def _bootstrap(prior: TextPrior, rows: Sequence[Row], config: LayoutConfig) -> Bootstrap | None:
     """The colours are drawn at random for every layer, as Bar-Tal et al. do."""
     steps = round(config.guidance.bootstrap * config.sampler.steps)
     if config.guidance.kind != "multidiffusion" or steps == 0:
         return None
+    masks = torch.stack([r.mask for r in rows])
     seeds = [split_seed(r.seed, "layout bootstrap", r.number) for r in rows]
-    colours = torch.stack([torch.rand(3, generator=Generator().manual_seed(seed)) for seed in seeds])
-    return Bootstrap(steps, torch.stack([r.mask for r in rows]),
-                     guidance.constant_delta(prior, colours.to(device))[:, :, None, None])
+    colours = torch.stack([device.rand((3,), Generator().manual_seed(seed), masks.device) for seed in seeds])
+    return Bootstrap(steps, masks, guidance.constant_delta(prior, colours)[:, :, None, None])
 
 
 class _Reporter:

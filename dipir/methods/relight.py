@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dipir import config as files
+from dipir import device
 from dipir.arrays import Image, Mask
 from dipir.diffusion.colour_prior import COLOUR, colour_condition
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
@@ -32,11 +33,14 @@ from dipir.scene.direction import LightDirection, side_of
 OnEvent = Callable[[Event], None]
 _PACKAGES = ("dipir", "torch", "diffusers", "numpy")
 _SMALLEST = 32
+_SMALLER = ("Lower --set guidance.size or layers.size (engine net: net_size), close what else uses the GPU, or compute "
+            "on the CPU: --device cpu. What was saved so far is kept for --resume.")
 
 
 @dataclass(frozen=True)
 class Engine:
-    """network : the prior of engine ``layers``, or IllumiNet;  geometry : tells the embedded ones of surfaces."""
+    """network : the prior of engine ``layers``, or IllumiNet;  geometry : tells the embedded ones of surfaces. Both are
+    on the run's device."""
 
     network: AbstractDenoiser | IllumiNet
     geometry: Geometry | None = None
@@ -82,7 +86,7 @@ class Wish:
 
 @dataclass(frozen=True, eq=False)
 class Relit:
-    """What a run found out.
+    """What a run found out; all of it on the CPU.
 
     picture, wish : as given;  image : (1, 3, H, W) display, relit
     multiply, divide : (1, 1 or 3, H, W) layers on display values, the mask in them; None when the engine or the kind of
@@ -120,7 +124,8 @@ def find_engine(config: RelightConfig, wish: Wish) -> Engine:
         return Engine(load_net(path)[0], Geometry.load())
     if embedded:
         return Engine(PicturePrior.load(RELIGHT, path), Geometry.load())
-    return Engine(load_pretrained(config.prior, options=MemoryOptions(controlnet=config.controlnet or None)))
+    return Engine(load_pretrained(config.prior, device.current().torch,
+                                  options=MemoryOptions(controlnet=config.controlnet or None)))
 
 
 def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *, engine: Engine | None = None,
@@ -132,12 +137,16 @@ def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *
     began = time.monotonic()
     engine = engine or find_engine(config, wish)
     work = _by_net if isinstance(engine.network, IllumiNet) else _by_layers
-    image, layers, history = work(picture, wish, config, engine, on_event, Checkpoint(
-        out / "checkpoint.safetensors", _key(picture, wish, config), config.checkpoint_every, resume) if out else None)
+    checkpoint = Checkpoint(out / "checkpoint.safetensors", _key(picture, wish, config), config.checkpoint_every,
+                            resume) if out else None
+    image, layers, history = device.guarded(
+        lambda: work(device.moved(picture), wish, config, engine, on_event, checkpoint), _SMALLER)
+    image, layers = device.moved((image, layers), torch.device("cpu"))
     multiply, divide = (None, None) if layers is None else layers
     provenance = {"name": picture.name, "prompt": wish.prompt, "seed": config.seed, "engine": config.engine,
                   "prior": getattr(engine.network, "hash", config.prior),
-                  "seconds": round(time.monotonic() - began, 2), "versions": versions(_PACKAGES)}
+                  "device": device.current().record(), "seconds": round(time.monotonic() - began, 2),
+                  "versions": versions(_PACKAGES)}
     if wish.direction is not None:
         provenance["direction"] = files.to_dict(wish.direction)
     return Relit(picture, wish, image, multiply, divide, files.to_dict(config), history, provenance)
@@ -149,7 +158,7 @@ def _by_net(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine,
                          config.net_size).clamp(0, 1)
     relit = relit if picture.mask is None else picture.image + picture.mask * (relit - picture.image)
     if on_event:
-        on_event(Event("net", 1, 1, images={"composite": relit}))
+        on_event(Event("net", 1, 1, images={"composite": relit.cpu()}))
     return relit, None, []
 
 
@@ -194,6 +203,7 @@ def make_guide(picture: Picture, wish: Wish, config: RelightConfig, engine: Engi
 
 def _key(picture: Picture, wish: Wish, config: RelightConfig) -> str:
     """What a checkpoint belongs to."""
-    return run_hash(files.to_dict(config), picture.image.mul(65535).round().to(torch.int32).numpy().tobytes().hex(),
-                    wish.prompt, None if wish.direction is None else files.to_dict(wish.direction),
+    pixels = picture.image.mul(65535).round().to(torch.int32).cpu().numpy()
+    return run_hash(files.to_dict(config), pixels.tobytes().hex(), wish.prompt,
+                    None if wish.direction is None else files.to_dict(wish.direction),
                     None if wish.palette is None else wish.palette.vector.tolist())

@@ -1,6 +1,7 @@
 """Engine ``layers`` of relight(): a network that makes editing layers is fitted to one picture, guided by a prior."""
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dipir import device
 from dipir.arrays import Image, split_seed
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.schedule import annealed, karras, scaled_linear_alphas, sigmas_from_alphas, uniform_t
@@ -77,16 +79,18 @@ def shrunk(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 def fit_layers(image: Image, guide: Guide, config: RelightConfig, kind: LayerKind, *, checkpoint: Checkpoint | None,
                on_event: OnEvent | None) -> tuple[tuple[Tensor, ...], list[dict[str, float]]]:
-    """(layers at the picture's size, history). image : (1, 3, H, W) display. FitError as :func:`minimise`."""
+    """(layers at the picture's size, history), on the picture's device, where the guide must be too.
+    image : (1, 3, H, W) display. FitError as :func:`minimise`."""
     size = working_size(*image.shape[2:], config.layers.size)
     small = shrunk(image, size).clamp(0, 1)
     net = LayerUNet(kind.channels)
+    # Begun on the CPU, so that a seed means the same on every device.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(split_seed(config.seed, "layers"))
         for module in net.modules():
             if isinstance(module, nn.Conv2d) and float(module.weight.detach().abs().max()) > 0:
                 module.reset_parameters()
-    parameters = Parameters()
+    net, parameters = net.to(image.device), Parameters()
     for name, value in net.named_parameters():
         parameters.add(name, value, rate=config.layers.rate)
     seen = seen_size(image, config.guidance.size)
@@ -123,27 +127,34 @@ class _Objective:
         raw = torch.func.functional_call(self.net, values, (self.small,))
         return self.kind.shape(raw)
 
-    def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float], Callable[[], Mapping[str, Image]]]:
+    def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float | Tensor], Callable[[], Mapping[str, Image]]]:
         layers = self.layers()
         relit = self.kind.compose(self.small, layers)
         guidance, numbers = self._guidance(relit, step)
         cost = self.config.layers.keep * editing.layer_cost(layers)
-        logged = {"guidance": float(guidance.detach()), "layers": float(cost.detach()), **numbers}
-        return guidance + cost, logged, lambda: {"composite": relit.detach().clamp(0, 1)}
+        # As tensors: read where they are logged, not here, where a GPU would have to be waited for.
+        logged = {"guidance": guidance.detach(), "layers": cost.detach(), **numbers}
+        return guidance + cost, logged, lambda: {"composite": relit.detach().clamp(0, 1).cpu()}
 
-    def _guidance(self, relit: Image, step: int) -> tuple[Tensor, dict[str, float]]:
+    def _guidance(self, relit: Image, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
         guide, settings = self.guide, self.config.guidance
         latent = guide.prior.encode(shrunk(relit, self.seen))
         if guide.samples is not None:
             return posterior_loss(latent, guide.samples), {}
         generator = torch.Generator().manual_seed(split_seed(self.config.seed, "noise", step))
-        table = sigmas_from_alphas(scaled_linear_alphas())
         tau = annealed(step / max(self.config.fit.steps - 1, 1), settings.noise_start, settings.noise_end)
-        sigma = uniform_t(1, table, settings.noise_min, tau, generator=generator).to(latent)
+        sigma = uniform_t(1, _table(), settings.noise_min, tau, generator=generator).to(latent.dtype)
         sigma = sigma.clamp(guide.prior.sigma_min, guide.prior.sigma_max)
-        noise = torch.randn(latent.shape, generator=generator).to(latent)
+        level, sigma = float(sigma), sigma.to(latent.device)  # Read before it goes to the device.
+        noise = device.randn(latent.shape, generator, latent.device).to(latent.dtype)
         score = scores.sds(guide.prior, latent, guide.condition, sigma, noise, WEIGHTS[settings.weighting])
-        return scores.apply_score(latent, score) / latent[0].numel(), {"sigma": float(sigma), **score.norms}
+        return scores.apply_score(latent, score) / latent[0].numel(), {"sigma": level, **score.norms}
+
+
+@functools.lru_cache(maxsize=1)
+def _table() -> Tensor:
+    """Noise levels of sds, on the CPU, where they are drawn."""
+    return sigmas_from_alphas(scaled_linear_alphas())
 
 
 def seen_size(image: Image, longest: int) -> tuple[int, int]:
@@ -160,5 +171,5 @@ def drawn(prior: AbstractDenoiser, condition: Condition, shape: tuple[int, ...],
     sigmas = karras(settings.sampler_steps, 0.05, prior.sigma_max)
     samples = posterior_samples(prior, condition, settings.samples, sigmas, split_seed(config.seed, "posterior"),
                                 shape=shape).clamp(-1, 1)
-    tell(Event("posterior", 1, 1, images={"sample": prior.decode(samples.mean(0, keepdim=True))}))
+    tell(Event("posterior", 1, 1, images={"sample": prior.decode(samples.mean(0, keepdim=True)).cpu()}))
     return samples

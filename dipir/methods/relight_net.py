@@ -22,8 +22,8 @@ _EDGE = 1e-3
 
 
 def load_net(path: str | Path | None = None) -> tuple[IllumiNet, str]:
-    """(network, checksum of its weights) from a .safetensors file, by default the one that ships. PriorError when it
-    cannot be used."""
+    """(network on the run's device, checksum of its weights) from a .safetensors file, by default the one that ships.
+    PriorError when it cannot be used."""
     net, meta = read_network(Path(path or DEFAULT_PATH), ARCHITECTURE, "dipir prior train illuminet",
                              lambda settings: IllumiNet(IllumiNetConfig(**settings)))
     return net.eval().requires_grad_(False), meta["hash"]
@@ -43,7 +43,7 @@ def net_planes(planes: Tensor) -> Tensor:
 def relight_with(net: IllumiNet, geometry: Geometry, image: Image, light: Tensor, longest: int) -> Image:
     """(1, 3, H, W) display [0, 1] under ``light`` (1, 4). The network sees the picture at ``longest`` pixels, or as it
     is when that is smaller; its change, a shift of the logit, is brought to full size along the picture's edges."""
-    size = working_size(*image.shape[2:], longest, 32)
+    size, light = working_size(*image.shape[2:], longest, 32), light.to(image.device)
     small = shrunk(image, tuple(min(pair) for pair in zip(size, image.shape[2:], strict=True))).clamp(0, 1)
     logit = lambda x: torch.logit(x.clamp(_EDGE, 1 - _EDGE))
     shift = logit(net(net_planes(geometry.planes(small, light)), light)) - logit(small)

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import EnvMap, Image, split_seed
 from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.diffusion.embedded import SIZE, EmbeddedPrior
@@ -31,6 +33,8 @@ from dipir.scene.proxy import PlacedAsset
 from dipir.scene.sequence import PosedSequence, frame_plate
 
 Place = Literal["beside", "instead"]
+_SMALLER = ("Take fewer frames, lower guidance.size, final.spp or the frames' longest side, close what else uses the "
+            "GPU, or compute on the CPU (DIPIR_DEVICE=cpu).")
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Inserted:
 
 @dataclass(frozen=True, eq=False)
 class SequenceResult:
-    """light : one for all frames;  start : (16, 32, 3), where it began;  alone : the start of each frame by itself"""
+    """All of it on the CPU. light : one for all frames;  start : (16, 32, 3), where it began;  alone : the start of
+    each frame by itself;  provenance : seed and device"""
 
     frames: tuple[Inserted, ...]
     light: SphericalGaussians
@@ -73,6 +78,7 @@ class SequenceResult:
     start: EnvMap
     alone: tuple[EnvMap, ...]
     history: list[dict]
+    provenance: dict = field(default_factory=dict)
 
 
 # ---- scenes ----------------------------------------------------------------------------------------------------------
@@ -155,12 +161,20 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
     logarithms, of ``cast_shadow.shadow_votes``. Raises the DipirError of whatever cannot be used;
     ConfigError for material fits and personalised priors, which belong to one picture.
     """
-    config = config or InsertConfig()
+    work = lambda: _inserted(scenes, config or InsertConfig(), settings, prior, light_prior, votes, on_event)
+    return device.guarded(work, _SMALLER)
+
+
+def _inserted(scenes: Sequence[Scene], config: InsertConfig, settings: SequenceSettings,
+              prior: AbstractDenoiser | str | None, light_prior: LightPrior | None, votes: Tensor | None,
+              on_event: Callable[[Event], None]) -> SequenceResult:
     if {"material", "emission"} & set(config.optimize) or config.guidance.personalise:
         raise ConfigError("a sequence: light and tone are fitted to several frames; materials and personalised priors "
                           "belong to one picture. Leave them out, or use `dipir insert` on a frame.")
     denoiser = find_prior(prior or config.prior, config)
     light_prior = light_prior or LightPrior.load()
+    given, scenes = scenes, [device.moved(scene) for scene in scenes]
+    votes = None if votes is None else device.moved(votes)
     small = [small_plate(scene) for scene in scenes]
     alone = tuple(light_prior.estimate(*views) for views in small)
     start = light_prior.estimate_together([p for p, _ in small], [d for _, d in small], settings.agree, votes)
@@ -178,12 +192,14 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
                            on_event=on_event)
     light = final_light(parameters, config)
     tones = tuple(_detached(tone_of(parameters, n)) for n in ("tone_fg", "tone_shadow"))
-    frames = []
-    for scene in scenes:
+    frames, near = [], torch.device("cpu")
+    for scene, original in zip(scenes, given, strict=True):
         passes, camera = final_passes(scene, light, config, on_event)
         _, image, plate = finish(scene, passes, camera, *tones)
-        frames.append(Inserted(scene, camera, passes, image, plate))
-    return SequenceResult(tuple(frames), light, tones, start, alone, history)
+        # At once: all frames' passes together would fill a GPU.
+        frames.append(Inserted(original, camera, *device.moved((passes, image, plate), near)))
+    provenance = {"seed": config.seed, "device": device.current().record()}
+    return SequenceResult(tuple(frames), *device.moved((light, tones, start, alone), near), history, provenance)
 
 
 @dataclass(frozen=True)
@@ -192,11 +208,16 @@ class _Together:
 
     frames: list[Objective]
 
-    def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float], Callable[[], Mapping[str, Image]]]:
+    def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float | Tensor], Callable[[], Mapping[str, Image]]]:
         each = [objective(step) for objective in self.frames]
         count = len(each)
-        numbers = {key: sum(scalars[key] for _, scalars, _ in each) / count for key in each[0][1]}
+        numbers = {key: sum(_double(scalars[key]) for _, scalars, _ in each) / count for key in each[0][1]}
         return sum(value for value, _, _ in each) / count, numbers, each[0][2]
+
+
+def _double(number: float | Tensor) -> float | Tensor:
+    """As precise as Python's numbers; a tensor is not read here, where a GPU would have to be waited for."""
+    return number.detach().double() if isinstance(number, Tensor) else number
 
 
 def _detached(curve: ToneCurve) -> ToneCurve:

@@ -48,24 +48,25 @@ class LightDirection:
 
     @property
     def vector(self) -> Tensor:
-        """(3,) float32 unit vector towards the light: +x the picture's right, +y up, +z towards the camera."""
+        """(3,) float32 unit vector towards the light: +x the picture's right, +y up, +z towards the camera; on the
+        CPU, as all that is made from what was typed."""
         return vector_of(self.azimuth_deg, self.elevation_deg)
 
     @property
     def numbers(self) -> Tensor:
-        """(4,) what networks are told: the unit vector and log2(size / 12 degrees) / 2."""
-        return torch.cat([self.vector, torch.tensor([math.log2(self.size_deg / NORMAL_DEG) / 2])])
+        """(4,) what networks are told: the unit vector and log2(size / 12 degrees) / 2; on the CPU."""
+        return torch.cat([self.vector, torch.tensor([math.log2(self.size_deg / NORMAL_DEG) / 2], device="cpu")])
 
 
 def vector_of(azimuth_deg: float, elevation_deg: float) -> Tensor:
-    """(3,) float32 unit vector of a direction in degrees, see :class:`LightDirection`."""
+    """(3,) float32 unit vector of a direction in degrees, see :class:`LightDirection`; on the CPU."""
     a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
-    return torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
+    return torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)], device="cpu")
 
 
 def angles_of(vector: Tensor) -> tuple[float, float]:
     """(azimuth, elevation) in degrees of a vector (3,) of any length but 0: the inverse of :func:`vector_of`."""
-    x, y, z = (float(v) for v in vector.double() / vector.double().norm())
+    x, y, z = (vector.double() / vector.double().norm()).tolist()
     return math.degrees(math.atan2(x, z)), math.degrees(math.asin(max(-1.0, min(1.0, y))))
 
 

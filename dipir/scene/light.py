@@ -14,6 +14,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import EnvMap
 from dipir.errors import ConfigError
 from dipir.image import latlong
@@ -72,7 +73,8 @@ class SphericalGaussians(AbstractLight):
         """A nearly constant light of ``radiance`` (3,): equal lobes on a Fibonacci sphere."""
         lobe = 2 * math.pi * sigma**2 * (1 - math.exp(-2 / sigma**2))
         amplitude = (radiance * 4 * math.pi / (count * lobe)).expand(count, 3)
-        return SphericalGaussians.of(fibonacci_sphere(count), amplitude.clone(), torch.full((count,), sigma))
+        return SphericalGaussians.of(fibonacci_sphere(count, radiance.device), amplitude.clone(),
+                                     torch.full((count,), sigma, device=radiance.device))
 
     @property
     def mu(self) -> Tensor:
@@ -128,7 +130,7 @@ class SphericalGaussians(AbstractLight):
 
     def to_dict(self) -> dict:
         """JSON-able: lobes (axis, sharpness, colour), dominant direction, conventions."""
-        light = self.detach()
+        light = device.moved(self.detach(), torch.device("cpu"))
         direction = dominant_direction(light.envmap(64, 128))
         azimuth, elevation = azimuth_elevation_deg(direction)
         lobes = [{"axis": [round(float(v), 6) for v in m], "sharpness": float(1 / s**2), "sigma": float(s),
@@ -145,10 +147,10 @@ class SphericalGaussians(AbstractLight):
 
     @staticmethod
     def from_dict(data: dict) -> SphericalGaussians:
-        """Inverse of :meth:`to_dict`. Raises ConfigError on a file of another kind."""
+        """Inverse of :meth:`to_dict`, on the CPU. Raises ConfigError on a file of another kind."""
         try:
             lobes = data["lobes"]
-            columns = [torch.tensor([lobe[k] for lobe in lobes], dtype=torch.float32)
+            columns = [torch.tensor([lobe[k] for lobe in lobes], dtype=torch.float32, device="cpu")
                        for k in ("axis", "colour", "sharpness")]
             mu, colour, sharpness = columns
             if (not lobes or mu.shape[1:] != (3,) or colour.shape[1:] != (3,)
@@ -160,9 +162,9 @@ class SphericalGaussians(AbstractLight):
         return SphericalGaussians.of(mu, colour, sharpness.clamp_min(1e-6).rsqrt())
 
 
-def fibonacci_sphere(count: int) -> Tensor:
-    """(count, 3) nearly equidistant unit vectors."""
-    i = torch.arange(count, dtype=torch.float32) + 0.5
+def fibonacci_sphere(count: int, device: torch.device | str = "cpu") -> Tensor:
+    """(count, 3) nearly equidistant unit vectors, on ``device``."""
+    i = torch.arange(count, dtype=torch.float32, device=device) + 0.5
     y, phi = 1 - 2 * i / count, i * math.pi * (3 - math.sqrt(5))
     r = (1 - y**2).sqrt()
     return torch.stack([r * phi.cos(), y, r * phi.sin()], -1)
@@ -187,8 +189,8 @@ def fusion_weight(schedule: Fusion, progress: float, foreground: EnvMap, shadow:
     already, the sum of the smaller luminances in that of the larger ones, so that each may find its own light first.
     """
     if schedule == "adaptive":
-        l_fg, l_sh = (luminance(m.detach().permute(2, 0, 1)[None])[0, 0] * latlong.solid_angles(*m.shape[:2])
-                      for m in (foreground, shadow))
+        share = latlong.solid_angles(*foreground.shape[:2], device=foreground.device)
+        l_fg, l_sh = (luminance(m.detach().permute(2, 0, 1)[None])[0, 0] * share for m in (foreground, shadow))
         return float(torch.minimum(l_fg, l_sh).sum() / torch.maximum(l_fg, l_sh).sum().clamp_min(1e-12))
     return {"linear": progress, "step": float(progress >= 0.5), "none": 0.0,
             "exponential": math.expm1(5 * progress) / math.expm1(5)}[schedule]
@@ -197,37 +199,37 @@ def fusion_weight(schedule: Fusion, progress: float, foreground: EnvMap, shadow:
 def dominant_direction(envmap: EnvMap) -> Tensor:
     """(3,) unit centroid, solid-angle and luminance weighted, of the connected region around the brightest texel whose
     luminance is at least half of the peak (regions join across the azimuth seam); straight up for a map that is bright
-    all around."""
-    weights = torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float64)
+    all around. A figure for people: found on the CPU, given back where the map is."""
+    weights = torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float64, device="cpu")
     lum = (envmap.detach().double().cpu() @ weights).numpy()
     height, width = lum.shape
     labels, _ = ndimage.label(np.concatenate([lum, lum], 1) >= 0.5 * lum.max(), structure=np.ones((3, 3)))
     row, col = np.unravel_index(np.argmax(lum), lum.shape)
     double = np.isin(labels, [labels[row, col], labels[row, col + width]])
     region = double[:, :width] | double[:, width:]
-    energy = torch.from_numpy(lum * region) * latlong.solid_angles(height, width, torch.float64)
+    energy = torch.from_numpy(lum * region).to(weights) * latlong.solid_angles(height, width, torch.float64)
     centroid = (latlong.directions(height, width, torch.float64) * energy[..., None]).sum((0, 1))
     if float(centroid.norm()) <= 1e-3 * float(energy.sum()):
-        return torch.tensor([0.0, 1.0, 0.0])
-    return (centroid / centroid.norm()).float()
+        return torch.tensor([0.0, 1.0, 0.0], device=envmap.device)
+    return (centroid / centroid.norm()).float().to(envmap.device)
 
 
 def azimuth_elevation_deg(direction: Tensor) -> tuple[float, float]:
     """Direction towards the light -> (azimuth, elevation), degrees: azimuth 0 = from the camera (-Z), +90 = from the
     picture's right (-X), 180 = from behind the subject (+Z); elevation up."""
-    x, y, z = (float(v) for v in direction)
+    x, y, z = direction.tolist()
     return math.degrees(math.atan2(-x, -z)), math.degrees(math.asin(max(-1.0, min(1.0, y))))
 
 
 def fit_gaussians(target: EnvMap, count: int = 32, steps: int = 200, learning_rate: float = 0.05) -> SphericalGaussians:
     """Spherical Gaussians for a map (H, W, 3): a quarter of the lobes starts on its brightest separate spots, the rest
     on a Fibonacci sphere; Adam on solid-angle weighted relative L1 in linear and in log radiance, and on the irradiance
-    of 48 normals (L1 alone would leave out small bright windows)."""
-    height, width = target.shape[:2]
-    direction = latlong.directions(height, width)
-    weight = latlong.solid_angles(height, width)[..., None] / (4 * math.pi)
+    of 48 normals (L1 alone would leave out small bright windows). On the map's device."""
+    (height, width), where = target.shape[:2], target.device
+    direction = latlong.directions(height, width, device=where)
+    weight = latlong.solid_angles(height, width, device=where)[..., None] / (4 * math.pi)
     share = weight.expand(height, width, 1).reshape(-1)
-    cosine = (fibonacci_sphere(48) @ direction.reshape(-1, 3).T).clamp_min(0) * share
+    cosine = (fibonacci_sphere(48, where) @ direction.reshape(-1, 3).T).clamp_min(0) * share
     irradiance = lambda e: cosine @ e.reshape(-1, 3)
     light = _initial_gaussians(target, direction, count)
     values = {k: v.clone().requires_grad_() for k, v in light.parameters().items()}
@@ -257,9 +259,9 @@ def _initial_gaussians(target: EnvMap, direction: Tensor, count: int) -> Spheric
         best = int(lum.argmax())
         peaks.append(best)
         lum = torch.where(flat @ flat[best] > math.cos(math.radians(20)), torch.zeros_like(lum), lum)
-    broad = fibonacci_sphere(count - len(peaks))
+    broad = fibonacci_sphere(count - len(peaks), target.device)
     mu = torch.cat([flat[peaks], broad])
-    sigma = torch.cat([torch.full((len(peaks),), 0.12), torch.full((len(broad),), 1.6 / math.sqrt(len(broad)))])
+    sigma = torch.cat([flat.new_full((len(peaks),), 0.12), flat.new_full((len(broad),), 1.6 / math.sqrt(len(broad)))])
     ambient = latlong.sample(target, broad).minimum(target.mean((0, 1)) * 2)
     amplitude = torch.cat([target.reshape(-1, 3)[peaks], ambient * 0.4])
     return SphericalGaussians.of(mu, amplitude.clamp_min(1e-4), sigma)

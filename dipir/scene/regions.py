@@ -68,11 +68,12 @@ class Region:
         """The words as part of a file's name."""
         return re.sub(r"[^a-z0-9]+", "_", self.words.lower()).strip("_")[:40] or "region"
 
-    def cover(self, height: int, width: int) -> Mask:
-        """(1, 1, height, width) in {0, 1}: the pixels whose centre is in the box, or that the mask covers by half."""
+    def cover(self, height: int, width: int, device: torch.device | str = "cpu") -> Mask:
+        """(1, 1, height, width) in {0, 1} on ``device``: the pixels whose centre is in the box, or that the mask covers
+        by half."""
         if self.box is not None:
-            return box_mask(self.box, height, width)
-        return reduced(self.mask, height, width)
+            return box_mask(self.box, height, width, device)
+        return reduced(self.mask.to(device), height, width)
 
     def bounds(self) -> Box:
         """The box, or the box around the mask."""
@@ -88,10 +89,11 @@ def _show(box: Box) -> str:
     return ",".join(f"{v:g}" for v in box)
 
 
-def box_mask(box: Box, height: int, width: int) -> Mask:
-    """(1, 1, height, width), 1 in the pixels whose centre lies in the box (left and upper edge belong to it)."""
+def box_mask(box: Box, height: int, width: int, device: torch.device | str = "cpu") -> Mask:
+    """(1, 1, height, width) on ``device``, 1 in the pixels whose centre lies in the box (left and upper edge belong to
+    it)."""
     x0, y0, x1, y1 = box
-    x, y = (torch.arange(width) + 0.5) / width, (torch.arange(height) + 0.5) / height
+    x, y = ((torch.arange(size, device=device) + 0.5) / size for size in (width, height))
     inside = ((y >= y0) & (y < y1))[:, None] & ((x >= x0) & (x < x1))[None]
     return inside.float()[None, None]
 

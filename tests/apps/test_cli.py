@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dipir import device
 from dipir.apps import cli, verbs
 from dipir.errors import ConfigError, FitError, PriorError
 from dipir.fit.loop import Event
@@ -261,6 +262,9 @@ def test_quiet_says_nothing(files, stub, capsys):
 def test_json_lines(files, stub, capsys):
     assert cli.main(_insert(files, "--log", "json")) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    chosen = device.current()
+    assert lines.pop(0) == {"event": "device", "torch": chosen.kind, "renderer": chosen.variant, "asked": chosen.asked,
+                            "why": chosen.why}
     assert lines == [{"event": "progress", "stage": "fit", "step": 1, "steps": 2, "seconds_left": 3.0,
                       "preview": str(files / "out" / "preview.png"), "scalars": {"loss": 0.5, "bad": None}},
                      {"event": "done", "out": str(files / "out")}]
@@ -306,3 +310,49 @@ def test_threads_are_set_before_the_work(files, stub, monkeypatch):
 
     assert cli.main(_insert(files, "--threads", "1", "--quiet")) == 0
     assert os.environ["DIPIR_THREADS"] == os.environ["OMP_NUM_THREADS"] == "1"
+
+
+# ---- device ----------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def undecided(monkeypatch):
+    """A process that has decided nothing, on a machine without a GPU."""
+    for name in ("DIPIR_DEVICE", "DIPIR_VARIANT", "DIPIR_GPU", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")  # So that monkeypatch puts back what the code under test writes.
+        monkeypatch.delenv(name)
+    device.current.cache_clear()
+    monkeypatch.setattr(device, "why_not_torch", lambda: "no NVIDIA driver on this machine")
+    yield
+    device.current.cache_clear()
+
+
+@pytest.mark.parametrize("verb", ["insert", "render", "relight", "layout", "doctor"])
+def test_every_verb_that_computes_has_device(verb):
+    words = {"insert": ["s.yaml"], "render": ["r"], "relight": ["p.png"], "layout": [], "doctor": []}[verb]
+    assert _args(verb, *words, "--device", "cuda:1").device == "cuda:1" and _args(verb, *words).device is None
+
+
+def test_device_is_said_once(files, stub, undecided, capsys):
+    assert cli.main(_insert(files)) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("device: cpu (no NVIDIA driver on this machine)\n") == captured.err.count("device:") == 1
+    device.current.cache_clear()
+    assert cli.main(_insert(files, "--device", "cpu")) == 0
+    assert "device: cpu (as asked)\n" in capsys.readouterr().err and device.current().asked == "cpu"
+
+
+@pytest.mark.parametrize("asked", ["cuda", "cuda:0"])
+def test_a_gpu_that_is_not_there(files, stub, undecided, capsys, asked):
+    _fails(_insert(files, "--device", asked, "--quiet"), capsys, f"device {asked}", "no NVIDIA driver", "--device cpu")
+    assert "insert" not in stub.calls and not (files / "out").exists()
+
+
+def test_a_device_of_another_kind(capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["insert", "s.yaml", "--device", "gpu"])
+    assert exit.value.code == 2 and "accepted are auto, cpu, cuda or cuda:N" in capsys.readouterr().err
+
+
+def test_another_device_in_one_process(files, stub, undecided, capsys):
+    assert cli.main(_insert(files, "--quiet")) == 0
+    _fails(_insert(files, "--device", "cuda"), capsys, "this process computes on cpu")

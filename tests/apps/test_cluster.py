@@ -63,6 +63,14 @@ def test_no_cluster_there(address, monkeypatch):
         connect(address, Limits())
 
 
+@pytest.mark.parametrize("asked, gpus, text", [("cuda:1", 1.0, "Ray chooses which GPU"),
+                                               ("cuda", 0.0, "limits.gpus is 0")])
+def test_devices_that_ray_would_not_give(asked, gpus, text, monkeypatch):
+    monkeypatch.setenv("DIPIR_DEVICE", asked)
+    with pytest.raises(ConfigError, match=text):
+        connect("127.0.0.1:1", Limits(gpus=gpus))
+
+
 def test_a_lost_node_costs_nothing_but_time(two_nodes, tmp_path):
     nodes, second = two_nodes
     suite = suite_of(4, 4.0)
@@ -108,6 +116,17 @@ def test_a_cluster_of_this_machine_from_the_command_line(tmp_path, monkeypatch, 
         ray.shutdown()
     assert cli.main(["bench", "status", "runs/s"]) == 0
     assert "2 done, 0 failed" in capsys.readouterr().out
+
+
+def test_jobs_on_the_cluster_get_the_device(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DIPIR_DEVICE", "cpu")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d.yaml").write_text("method: benchmarks.suite_faults:job\nset: {fault: device}\n")
+    try:
+        assert cli.main(["bench", "run", "d.yaml", "--ray", "local", "--quiet"]) == 1
+    finally:
+        ray.shutdown()
+    assert "device of this job: cpu." in capsys.readouterr().err
 
 
 def test_faults_are_recorded_as_on_this_machine(two_nodes, tmp_path):

@@ -95,6 +95,7 @@ def test_json_log(folder, tmp_path, capsys):
     words = ["layout", *BOX, "--prior", str(folder / "layout.safetensors"), "--steps", "2", "--log", "json"]
     assert cli.main([*words, "--out", str(tmp_path)]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines.pop(0)["event"] == "device"
     assert [(e["stage"], e["step"]) for e in lines[:-1]] == [("layout", 1), ("layout", 2)]
     assert lines[-1] == {"event": "done", "out": str(tmp_path)}
     assert not (tmp_path / "preview.png").exists()

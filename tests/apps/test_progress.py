@@ -7,6 +7,7 @@ import torch
 
 from dipir.apps import progress
 from dipir.apps.progress import Progress, clock
+from dipir.device import Device
 from dipir.errors import DipirError
 from dipir.fit.loop import Event
 
@@ -86,3 +87,25 @@ def test_previews_come_at_intervals_and_go_at_the_end(tmp_path, monkeypatch):
 def test_preview_that_cannot_be_written_is_an_error(tmp_path):
     with pytest.raises(DipirError, match="preview.png"):
         Progress(tmp_path / "gone", quiet=True)(_event(1, {"x": torch.zeros(1, 3, 4, 4)}))
+
+
+GPU = Device("cuda", "llvm_ad_rgb", "cuda", "OptiX is missing")
+
+
+@pytest.mark.parametrize("chosen, text", [
+    (Device("cpu", "llvm_ad_rgb", "auto", "no NVIDIA driver on this machine"),
+     "device: cpu (no NVIDIA driver on this machine)\n"),
+    (Device("cuda", "cuda_ad_rgb"), "device: cuda\n"), (GPU, "device: cuda, renderer on the CPU (OptiX is missing)\n")])
+def test_device_is_one_line(chosen, text):
+    log, out = io.StringIO(), io.StringIO()
+    Progress(stream=out, terminal=log).device(chosen)
+    assert (log.getvalue(), out.getvalue()) == (text, "")
+
+
+def test_device_quiet_and_json():
+    log, out = io.StringIO(), io.StringIO()
+    Progress(quiet=True, stream=out, terminal=log).device(GPU)
+    assert log.getvalue() == out.getvalue() == ""
+    Progress(log="json", stream=out, terminal=log).device(GPU)
+    assert json.loads(out.getvalue()) == {"event": "device", "torch": "cuda", "renderer": "llvm_ad_rgb",
+                                          "asked": "cuda", "why": "OptiX is missing"} and log.getvalue() == ""

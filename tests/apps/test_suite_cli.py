@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dipir import device
 from dipir.apps import cli
 from dipir.apps import suite as suites
 
@@ -80,3 +81,35 @@ def test_a_scene_file_with_the_methods_own_figures(capsys, tmp_path):
     assert {"loss", "elevation_deg"} <= set(values) and "step" not in values
     (folder,) = Path("runs/demo/jobs").iterdir()
     assert (folder / "result" / "composite.png").is_file() and "data:image" in Path("runs/demo/report.html").read_text()
+
+
+@pytest.fixture
+def undecided(monkeypatch):
+    for name in ("DIPIR_DEVICE", "DIPIR_VARIANT", "DIPIR_GPU", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    device.current.cache_clear()
+    yield
+    device.current.cache_clear()
+
+
+def test_jobs_get_the_device(undecided, capsys):
+    Path("d.yaml").write_text(TEXT.replace("seeds: [0, 1, 2]", "seeds: [0]") + "set: {fault: device}\n")
+    assert cli.main(["bench", "run", "d.yaml", "--workers", "1", "--device", "cpu"]) == 1
+    err = capsys.readouterr().err
+    assert err.count("device: cpu (as asked)") == 1 and "share one GPU" not in err
+    assert err.count("device of this job: cpu") == 2
+
+
+def test_workers_that_share_a_gpu_are_told_once(undecided, monkeypatch, capsys):
+    monkeypatch.setattr(device, "why_not_torch", lambda: None)
+    monkeypatch.setattr(device, "why_not_optix", lambda: None)
+    assert cli.main(["bench", "run", "s.yaml", "--workers", "2"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("device: cuda\n") == 1 and err.count("2 jobs at a time share one GPU") == 1
+
+
+def test_a_gpu_that_is_not_there_is_said_before_any_job(undecided, monkeypatch, capsys):
+    monkeypatch.setattr(device, "why_not_torch", lambda: "no driver")
+    assert cli.main(["bench", "run", "s.yaml", "--device", "cuda"]) == 2
+    assert "no driver" in capsys.readouterr().err and not Path("runs").exists()

@@ -18,13 +18,15 @@ GREY = (0.5, 0.5, 0.5)
 class ColourToy(AbstractDenoiser):
     """Pixel space, display values 2 x - 1. A caption is N(the colour of its first colour word, grey without one;
     std^2). ``calls`` keeps the batch size of every call. mix : of what is estimated for a pixel so much is the mean of
-    the picture's estimates."""
+    the picture's estimates;  device : where it works"""
 
     sigma_min, sigma_max = 0.02, 40.0
     hash = "toy"
 
-    def __init__(self, std: float = 0.2, size: int = 8, mix: float = 0.0) -> None:
-        self.toy = GaussianDenoiser(torch.zeros(3, size, size), std)
+    def __init__(self, std: float = 0.2, size: int = 8, mix: float = 0.0,
+                 device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.toy = GaussianDenoiser(torch.zeros(3, size, size, device=device), std)
         self.mix = mix
         self.calls: list[int] = []
 
@@ -42,7 +44,7 @@ class ColourToy(AbstractDenoiser):
     def encode_text(self, prompts: str | Sequence[str]) -> Condition:
         prompts = [prompts] if isinstance(prompts, str) else prompts
         colours = [next((COLOURS[w] for w in p.split() if w in COLOURS), GREY) for p in prompts]
-        return Condition(planes=self.encode(torch.tensor(colours))[:, :, None, None])
+        return Condition(planes=self.encode(torch.tensor(colours, device=self.device))[:, :, None, None])
 
     def token_positions(self, prompt: str, phrase: str) -> list[int]:
         words = prompt.split()
