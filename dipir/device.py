@@ -10,6 +10,7 @@ both. Nothing heavy is imported here before a device is asked for.
 """
 from __future__ import annotations
 
+import argparse
 import ctypes
 import functools
 import os
@@ -189,6 +190,28 @@ def _torch_name(kind: str) -> str:
     return torch.cuda.get_device_name(0) if kind == "cuda" and torch.cuda.is_available() else kind
 
 
+# --------------------------------------------------------------------------------------------------- command line
+def add_option(parser: argparse._ActionsContainer) -> None:
+    """``--device`` for a parser or a group of one; argparse leaves with code 2 for what is not accepted."""
+    parser.add_argument("--device", type=_argument, metavar="DEVICE",
+                        help=f"where to compute: {ACCEPTED}; auto (default, or what DIPIR_DEVICE says) takes the GPU "
+                             "when torch and the renderer can use it, else the CPU")
+
+
+def use_option(args: argparse.Namespace) -> None:
+    """:func:`request` what ``--device`` says; nothing when it was not given. To be called before torch and Dr.Jit are
+    loaded where that is possible, at the latest before either uses a GPU. ConfigError as :func:`request`."""
+    if getattr(args, "device", None):
+        request(args.device)
+
+
+def _argument(text: str) -> str:
+    try:
+        return _parse(text, "--device")
+    except ConfigError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a device: accepted are {ACCEPTED}.") from None
+
+
 # --------------------------------------------------------------------------------------------------------- moving
 def moved(value: T, device: torch.device | None = None) -> T:
     """``value`` with every tensor in it on ``device`` (default: the run's). Goes through dataclasses, tuples, lists and
@@ -202,11 +225,14 @@ def moved(value: T, device: torch.device | None = None) -> T:
         changed = {f.name: moved(getattr(value, f.name), device) for f in fields(value) if f.init}
         same = all(changed[name] is getattr(value, name) for name in changed)
         return value if same else replace(value, **changed)
-    if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
+    if isinstance(value, (tuple, list)):
         items = [moved(v, device) for v in value]
-        return value if all(a is b for a, b in zip(items, value, strict=True)) else type(value)(items)
+        if all(a is b for a, b in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, dict):
-        return {k: moved(v, device) for k, v in value.items()}
+        table = {k: moved(v, device) for k, v in value.items()}
+        return value if all(table[k] is value[k] for k in table) else table
     return value
 
 
