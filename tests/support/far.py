@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -23,6 +24,9 @@ _CROSSING = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default, torc
 
 class Far(torch.Tensor):
     """A tensor on the other device; ``near`` has its values."""
+
+    # Results are what the operation says they are: not all of them are far.
+    __torch_function__ = torch._C._disabled_torch_function_impl
 
     @staticmethod
     def __new__(cls, near: torch.Tensor) -> Far:
@@ -46,6 +50,38 @@ class _Everywhere(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return _run(func, args, kwargs or {})
+
+
+class _Literals(TorchFunctionMode):
+    """Numbers that become tensors and tensors that become numbers, which torch does below the other mode's sight."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if func in (torch.tensor, torch.as_tensor) and not isinstance(args[0], torch.Tensor):
+            target = kwargs.pop("device", None)
+            made = func(*args, **kwargs)
+            return made if target is None else made.to(target)
+        if func is torch.Tensor.new_tensor and isinstance(args[0], Far):
+            target = kwargs.pop("device", None) or KIND
+            return torch.tensor(args[1], **{"dtype": args[0].dtype, **kwargs}).to(target)
+        if func is torch.Tensor.tolist and isinstance(args[0], Far):
+            return args[0].cpu().tolist()
+        return func(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def _autocast() -> Iterator[None]:
+    """Autocast knows no such device: it is that of the CPU."""
+    kept = torch.autocast.__init__
+
+    def begin(self, device_type: str, *args, **kwargs) -> None:
+        kept(self, "cpu" if device_type == KIND else device_type, *args, **kwargs)
+
+    torch.autocast.__init__ = begin
+    try:
+        yield
+    finally:
+        torch.autocast.__init__ = kept
 
 
 def _run(func, args, kwargs):
@@ -80,7 +116,7 @@ def far_device() -> Iterator[device.Device]:
     kept = device.current
     device.current = lambda: chosen
     try:
-        with _Everywhere():
+        with _Everywhere(), _Literals(), _autocast():
             yield chosen
     finally:
         device.current = kept
