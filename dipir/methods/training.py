@@ -272,6 +272,7 @@ class _Run:
         numbers = iter(torch.stack([self.broken.double(), *there]).tolist())
         if next(numbers):
             self.check()
+        self.sound = self.step
         return {key: next(numbers) if isinstance(value, Tensor) else value for key, value in scalars.items()}
 
     def validate(self, validate: Validate) -> dict[str, float]:
@@ -292,7 +293,7 @@ class _Run:
                   "rng_gpu": torch.cuda.get_rng_state() if self.where.type == "cuda" else None}
         temporary = self.folder / f"checkpoint.{os.getpid()}.part"
         try:
-            torch.save(values, temporary)
+            torch.save(device.moved(values, torch.device("cpu")), temporary)
             os.replace(temporary, self.folder / "checkpoint.pt")
         finally:
             temporary.unlink(missing_ok=True)

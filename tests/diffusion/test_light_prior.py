@@ -293,6 +293,9 @@ def test_another_device() -> None:
         there = device.moved(there, torch.device("cpu"))
     for key in ("sphere", "plate", "base"):
         assert torch.equal(getattr(there[0], key), getattr(here[0], key)), key
-    assert all(torch.equal(a, b) for a, b in zip(there[1:4], here[1:4], strict=True))
+    # Attention is computed in another order there.
+    for a, b in zip(there[1:4], here[1:4], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
     for a, b in zip(there[4], here[4], strict=True):
-        assert torch.equal(a.direction, b.direction) and a.chance == b.chance
+        torch.testing.assert_close(a.direction, b.direction, rtol=0, atol=1e-4)
+        assert a.chance == pytest.approx(b.chance, abs=1e-4)
