@@ -49,8 +49,9 @@ def light_class(env: Tensor) -> Tensor:
     luminance = env.float().mean(-1)
     row = luminance.flatten(1).argmax(1) // env.shape[2]
     elevation = 90 - (row + 0.5) * 180 / env.shape[1]
-    high = torch.bucketize(elevation, torch.tensor(ELEVATION_DEG, device=env.device))
-    return torch.bucketize(concentration(env), torch.tensor(CONCENTRATION, device=env.device)) * (len(ELEVATION_DEG) + 1) + high
+    borders = lambda values: torch.tensor(values, device=env.device)
+    high = torch.bucketize(elevation, borders(ELEVATION_DEG))
+    return torch.bucketize(concentration(env), borders(CONCENTRATION)) * (len(ELEVATION_DEG) + 1) + high
 
 
 def like(pairs: PairSet, model: PairSet) -> PairSet:

@@ -1,6 +1,7 @@
 """Objects under a ring and a dome of lights, each light in a picture of its own, so that light can be mixed later."""
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -91,7 +92,12 @@ def encode(linear: Tensor) -> Tensor:
 
 def decode(stored: Tensor) -> Tensor:
     """Inverse of :func:`encode` up to rounding: float32 radiance."""
-    return _DECODED[stored.long()]
+    return _decoded(stored.device)[stored.long()]
+
+
+@functools.lru_cache(maxsize=8)
+def _decoded(where: torch.device) -> Tensor:
+    return _DECODED.to(where)
 
 
 def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = RelitSettings(),
