@@ -178,7 +178,7 @@ def add_options(parser: argparse.ArgumentParser, config: TrainConfig, batch: int
     device.add_option(parser)
     parser.add_argument("--start", type=Path, help="weights that a new run begins with")
     parser.add_argument("--name", default=name, help="checkpoint folder below $DIPIR_CACHE/training")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make missing data")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make missing data; on a GPU one is best")
     parser.add_argument("--out", type=Path, default=None, help="weights file (default: the one that ships)")
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
     parser.add_argument("--evaluate", type=Path, nargs="?", const=path, help="only judge these weights")

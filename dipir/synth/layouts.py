@@ -104,8 +104,8 @@ def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
     camera, things = made.scene.camera, len(made.shapes)
     tracer = PathTracer(made.scene, camera, RenderSettings(settings.spp, settings.depth), gbuffer_samples=1)
     # One ray for each of 4 x 4 places in a pixel.
-    owner = record_gbuffers(tracer.built, camera.resized(_FINE, _FINE), 1).object_id[0, 0]
-    shot = lambda **k: tracer.object_pass(made.light, seed=seed & 0xFFFF, spp=settings.spp, **k)[0][0, 0]
+    owner = record_gbuffers(tracer.built, camera.resized(_FINE, _FINE), 1).object_id[0, 0].cpu()
+    shot = lambda **k: tracer.object_pass(made.light, seed=seed & 0xFFFF, spp=settings.spp, **k)[0][0, 0].cpu()
     with torch.no_grad():
         full = shot()
         names = [name for name in tracer.material_names() if ".base_color." in name]
