@@ -28,7 +28,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                         f"{', '.join(f'{n} {k}' for k, n in _DEFAULTS.items())})")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: a folder in ~/.cache/dipir (or $DIPIR_CACHE)")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--workers", type=int, help="processes (default: all cores; with a GPU one, since several on one GPU "
+    p.add_argument("--workers", type=int, help="processes (default: all cores; with a GPU one, since several on a GPU "
                                                "slow each other)")
     device.add_option(p)
     p.add_argument("--drawn", action="store_true",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -64,6 +65,11 @@ class _Literals(TorchFunctionMode):
         if func is torch.Tensor.new_tensor and isinstance(args[0], Far):
             target = kwargs.pop("device", None) or KIND
             return torch.tensor(args[1], **{"dtype": args[0].dtype, **kwargs}).to(target)
+        if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__) and isinstance(args[0], Far):
+            # A list of numbers as an index would come into being on the far device, without its values.
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            index = tuple(torch.tensor(part) if isinstance(part, list) else part for part in index)
+            return func(args[0], index if isinstance(args[1], tuple) else index[0], *args[2:])
         if func is torch.Tensor.tolist and isinstance(args[0], Far):
             return args[0].cpu().tolist()
         return func(*args, **kwargs)
@@ -97,6 +103,11 @@ def _run(func, args, kwargs):
     near = lambda a: a.near if isinstance(a, Far) else a
     given = {**kwargs, **({"device": "cpu"} if target else {})}
     out = func(*tree_map(near, args), **tree_map(near, given))
+    if torch.Tag.inplace_view in func.tags and isinstance(args[0], Far):
+        # The wrapper has a shape of its own (squeeze_ inside matmul).
+        with no_dispatch():
+            func(*args, **kwargs)
+        return args[0]
     if func is torch.ops.aten.copy_.default:
         return args[0]
     lands_far = target == KIND or (bool(far) and target != "cpu")
