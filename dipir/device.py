@@ -17,6 +17,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -215,23 +216,36 @@ def _argument(text: str) -> str:
 # --------------------------------------------------------------------------------------------------------- moving
 def moved(value: T, device: torch.device | None = None) -> T:
     """``value`` with every tensor in it on ``device`` (default: the run's). Goes through dataclasses, tuples, lists and
-    dicts; anything else stays the very object."""
+    dicts; anything else stays the very object, and so does what has nothing to move."""
+    target = device or current().torch
+    return mapped(value, lambda tensor: tensor.to(target))
+
+
+def sent(batch: T, where: torch.device) -> T:
+    """A batch made on the CPU, on ``where``: to a GPU through pinned memory, without waiting; else as :func:`moved`."""
+    if where.type != "cuda":
+        return moved(batch, where)
+    # torch's allocator keeps a pinned block until the copy from it has ended.
+    return mapped(batch, lambda x: x if x.is_cuda else x.pin_memory().to(where, non_blocking=True))
+
+
+def mapped(value: T, change: Callable[[Tensor], Tensor]) -> T:
+    """``value`` with ``change`` done to every tensor in it; see :func:`moved`."""
     import torch
 
-    device = device or current().torch
     if isinstance(value, torch.Tensor):
-        return value.to(device)
+        return change(value)
     if is_dataclass(value) and not isinstance(value, type):
-        changed = {f.name: moved(getattr(value, f.name), device) for f in fields(value) if f.init}
+        changed = {f.name: mapped(getattr(value, f.name), change) for f in fields(value) if f.init}
         same = all(changed[name] is getattr(value, name) for name in changed)
         return value if same else replace(value, **changed)
     if isinstance(value, (tuple, list)):
-        items = [moved(v, device) for v in value]
+        items = [mapped(v, change) for v in value]
         if all(a is b for a, b in zip(items, value, strict=True)):
             return value
         return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     if isinstance(value, dict):
-        table = {k: moved(v, device) for k, v in value.items()}
+        table = {k: mapped(v, change) for k, v in value.items()}
         return value if all(table[k] is value[k] for k in table) else table
     return value
 
@@ -248,6 +262,14 @@ def rand(shape: tuple[int, ...], generator: Generator, device: torch.device) -> 
     import torch
 
     return torch.rand(shape, generator=generator, device="cpu").to(device)
+
+
+def single_precision(where: torch.device) -> AbstractContextManager[Any]:
+    """A block in which autocast does nothing to tensors of ``where``, whatever is said around it."""
+    import torch
+
+    known = torch.amp.is_autocast_available(where.type)
+    return torch.autocast(where.type, enabled=False) if known else nullcontext()
 
 
 def free_memory() -> None:

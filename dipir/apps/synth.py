@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 
+from dipir import device
 from dipir.errors import ConfigError
 
 KINDS = ("views", "panoramas", "relit", "sketches", "layouts", "co3d")
@@ -28,7 +28,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                         f"{', '.join(f'{n} {k}' for k, n in _DEFAULTS.items())})")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: a folder in ~/.cache/dipir (or $DIPIR_CACHE)")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (default: all cores)")
+    p.add_argument("--workers", type=int, help="processes (default: all cores; with a GPU one, since several on a GPU "
+                                               "slow each other)")
+    device.add_option(p)
     p.add_argument("--drawn", action="store_true",
                    help="procedural things alone; otherwise patches of the `train` panoramas lie on some surfaces of "
                         "views, and some objects are `train` meshes, where there is a data folder (DIPIR_DATA)")
@@ -49,8 +51,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the set, print the rate, draw the sheet, export."""
+    device.use_option(args)
     from dipir.apps.progress import Progress
+    from dipir.synth import shards
 
+    args.workers = shards.default_workers() if args.workers is None else args.workers
     if args.export and args.kind != "relit":
         raise ConfigError(f"--export was given with {args.kind}; pairs are made of relit scenes: `dipir synth relit "
                           "--export DIR`.")

@@ -1,6 +1,10 @@
-"""The light prior: one plate -> the whole environment map that lit it, by a small directly trained network."""
+"""The light prior: one plate -> the whole environment map that lit it, by a small directly trained network.
+
+It works where its plates are: directions must be there too, the network is brought there, and the maps come out there.
+"""
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -48,13 +52,19 @@ def features(plate_disp: Image, directions: Directions) -> Features:
     mirror = [torch.roll(x.flip(-1), SPHERE[1] // 2, -1) for x in (colour, visible)]
     weight = visible + 0.25 * mirror[1] * (1 - visible)
     filled = fill((colour * visible + mirror[0] * mirror[1] * (1 - visible))[:, :3], weight)
-    compass = latlong.directions(*SPHERE).permute(2, 0, 1).expand(len(plate_disp), -1, -1, -1)
-    across = compass[:, 1:2].square().neg().add(1).clamp_min(1e-6).sqrt()
+    compass = _compass(plate_disp.device).expand(len(plate_disp), -1, -1, -1)
     shown = (colour[:, :3].clamp_min(0) ** (1 / 2.2) - 0.5) * visible
-    sphere = torch.cat([shown, colour[:, 3:] * visible, visible, (filled + FLOOR).log() / 2, compass[:, 1:2], across,
-                        compass[:, 0:1] / across, compass[:, 2:3] / across], 1)
+    sphere = torch.cat([shown, colour[:, 3:] * visible, visible, (filled + FLOOR).log() / 2, compass], 1)
     plate = torch.cat([(planes[:, :3] - 0.5) * 2, planes[:, 3:4], rays], 1)
     return Features(sphere, plate, functional.avg_pool2d(filled, 2))
+
+
+@functools.lru_cache(maxsize=8)
+def _compass(where: torch.device) -> Tensor:
+    """(4, 32, 64) what the network is told about the texels themselves: height, its complement, azimuth."""
+    x, y, z = latlong.directions(*SPHERE, device=where).unbind(-1)
+    across = y.square().neg().add(1).clamp_min(1e-6).sqrt()
+    return torch.stack([y, across, x / across, z / across])
 
 
 def _project(values: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +73,7 @@ def _project(values: Tensor, rays: Tensor) -> tuple[Tensor, Tensor]:
     height, width = SPHERE
     u, v = latlong.uv(rays.permute(0, 2, 3, 1))
     column, row = (u * width).long().clamp(0, width - 1), (v * height).long().clamp(0, height - 1)
-    index = (torch.arange(batch)[:, None, None] * height + row) * width + column
+    index = (torch.arange(batch, device=values.device)[:, None, None] * height + row) * width + column
     flat = torch.cat([values, torch.ones_like(values[:, :1])], 1).permute(0, 2, 3, 1).reshape(-1, channels + 1)
     total = flat.new_zeros(batch * height * width, channels + 1).index_add_(0, index.flatten(), flat)
     total = total.reshape(batch, height, width, channels + 1).permute(0, 3, 1, 2)
@@ -86,7 +96,8 @@ def fill(colour: Tensor, weight: Tensor) -> Tensor:
 def facing(directions: Directions) -> tuple[float, Directions]:
     """The azimuth of the plate's middle in degrees (0 = +Z, towards +X), and the directions (H, W, 3) turned by it so
     that the middle faces +Z. A plate that looks straight up or down is left as it is."""
-    x, _, z = directions.reshape(-1, 3).mean(0).double()
+    # One read from a GPU; the three numbers are then worked out on the CPU.
+    x, _, z = directions.reshape(-1, 3).mean(0).double().cpu()
     if float(torch.hypot(x, z)) < 1e-3:
         return 0.0, directions
     yaw = torch.atan2(x, z)
@@ -97,8 +108,8 @@ def facing(directions: Directions) -> tuple[float, Directions]:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One guess at the dominant light. direction : (3,) unit vector, world;  chance : probability in [0, 1] that it
-    comes from within 30 degrees of that"""
+    """One guess at the dominant light. direction : (3,) unit vector, world, on the CPU
+    chance : probability in [0, 1] that it comes from within 30 degrees of that"""
 
     direction: Tensor
     chance: float
@@ -113,6 +124,8 @@ a guess that is stood by reaches, and what part of a chosen one's light lies in 
 def hypotheses(chance: Tensor, count: int = 3) -> list[Hypothesis]:
     """The directions around which a distribution over directions (H, W) gathers, likeliest first: the cone that holds
     most of it, then the best one that does not overlap."""
+    # Small, and one decision after the other: on the CPU.
+    chance = chance.cpu()
     rays = latlong.directions(*chance.shape).reshape(-1, 3)
     mass = chance.flatten() / chance.sum()
     near = (rays @ rays.T > math.cos(math.radians(CONE_DEG))).to(mass.dtype)
@@ -133,7 +146,8 @@ def decided(chance: Tensor, guess: Directions, doubt: float, focus: Tensor) -> T
     counts ``doubt`` times as much, the part ``focus`` (B,) of all lies in a lobe of sharpness 60 (10 degrees) there;
     both in [0, 1], 1 and 0 change nothing. The mean over all guesses has the smallest expected error, but an object lit
     by broad half suns throws no shadow, and no one takes that for a photo."""
-    rays, share = latlong.directions(*chance.shape[1:]).reshape(-1, 3), latlong.solid_angles(*chance.shape[1:])
+    rays = latlong.directions(*chance.shape[1:], device=chance.device).reshape(-1, 3)
+    share = latlong.solid_angles(*chance.shape[1:], device=chance.device)
     cosine, mass = guess @ rays.T, chance.flatten(1)
     kept = torch.where(cosine > math.cos(math.radians(DECIDED_DEG)), 1.0, doubt) * mass
     lobe = (60 * (cosine - 1)).exp() * share.expand(chance.shape[1:]).flatten()
@@ -144,7 +158,7 @@ def decided(chance: Tensor, guess: Directions, doubt: float, focus: Tensor) -> T
 def sunlike(smooth: EnvMap, energy: Tensor) -> Tensor:
     """(B,) from 0 to 1 as the dominant light's share of all light rises from 0.5 to 0.65: smooth (B, H, W, 3), energy
     (B, 3) mean radiance. Below, lamps, windows and bright clouds; above, in the training environments, mostly suns."""
-    share = latlong.solid_angles(*smooth.shape[1:3])[..., None] / (4 * math.pi)
+    share = latlong.solid_angles(*smooth.shape[1:3], device=smooth.device)[..., None] / (4 * math.pi)
     level, rest = energy.sum(1), (smooth * share).sum((1, 2, 3))
     return ((level / (level + rest).clamp_min(1e-12) - 0.5) / 0.15).clamp(0, 1)
 
@@ -228,7 +242,7 @@ class LightPrior:
                 raise PriorError(f"votes {tuple(votes.shape)}; accepted are {tuple(voices.shape)}")
             voices = voices + votes
         together = voices.flatten().softmax(0).reshape(voices.shape)
-        place = hypotheses(together, 1)[0].direction[None]
+        place = hypotheses(together, 1)[0].direction[None].to(together.device)
         together = together ** self.sharpness / (together ** self.sharpness).sum()
         level, sun = torch.stack(smooth).mean(0)[None], torch.stack(energy).mean(0)[None]
         return (level + spread(sun, decided(together[None], place, 1.0, self.focus * sunlike(level, sun))))[0]
@@ -246,9 +260,9 @@ class LightPrior:
         smooth = _unmirrored(both.smooth.clamp(*_LOG_RANGE).exp().permute(0, 2, 3, 1))
         energy = torch.stack(both.energy.clamp(*_LOG_RANGE).exp().chunk(2)).mean(0)
         chance = self._chance(both)
-        place = torch.stack([hypotheses(c, guess or 1)[-1].direction for c in chance])
+        place = torch.stack([hypotheses(c, guess or 1)[-1].direction for c in chance.cpu()]).to(chance.device)
         chance = chance ** self.sharpness / (chance ** self.sharpness).sum((1, 2), keepdim=True)
-        doubt, focus = (0.0, torch.full((len(smooth),), CHOSEN_FOCUS)) if guess else (
+        doubt, focus = (0.0, smooth.new_full((len(smooth),), CHOSEN_FOCUS)) if guess else (
             1.0, self.focus * sunlike(smooth, energy))
         return smooth + spread(energy, decided(chance, place, doubt, focus))
 
@@ -261,7 +275,7 @@ class LightPrior:
         """Of the plates and of their mirror images, one batch of twice the size."""
         mirrored = directions.flip(2) * directions.new_tensor([-1.0, 1.0, 1.0])
         plates = torch.cat([plate_disp, plate_disp.flip(-1)])
-        return predict(self.net, features(plates, torch.cat([directions, mirrored])))
+        return predict(self.net.to(plates.device), features(plates, torch.cat([directions, mirrored])))
 
 
 def predict(net: LightUNet, inputs: Features) -> LightEstimate:
@@ -283,7 +297,7 @@ def compose(estimate: LightEstimate, known: Tensor, weight: Tensor) -> Tensor:
 def spread(energy: Tensor, chance: Tensor) -> Tensor:
     """Mean radiance (B, 3) over the sphere spread by a distribution over directions (B, H, W): (B, H, W, 3)."""
     height, width = chance.shape[-2:]
-    share = (latlong.solid_angles(height, width) / (4 * math.pi)).expand(height, width)
+    share = (latlong.solid_angles(height, width, device=chance.device) / (4 * math.pi)).expand(height, width)
     return (chance / share)[..., None] * energy[:, None, None]
 
 

@@ -1,14 +1,36 @@
-"""Equirectangular maps: directions, solid angles, lookups (convention in ``dipir/arrays.py``)."""
+"""Equirectangular maps: directions, solid angles, lookups (convention in ``dipir/arrays.py``).
+
+Directions and weights of small maps are made once for a size, dtype and device and then handed out again: whoever gets
+them must not write into them.
+"""
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from dipir.arrays import Directions, EnvMap
 
+_KEPT = 256 * 512
+"""Texels of the largest map whose constants are kept."""
+Maker = TypeVar("Maker", bound=Callable[..., Tensor])
 
+
+def _kept(make: Maker) -> Maker:
+    """Hands the result for a small map out again."""
+    cached = functools.lru_cache(maxsize=32)(make)
+
+    @functools.wraps(make)
+    def get(height: int, width: int, *more, **named) -> Tensor:
+        return (cached if height * width <= _KEPT else make)(height, width, *more, **named)
+    return get  # type: ignore[return-value]
+
+
+@_kept
 def directions(height: int, width: int, dtype: torch.dtype = torch.float32,
                device: torch.device | None = None) -> Directions:
     """(H, W, 3) unit vectors through the texel centres."""
@@ -18,6 +40,7 @@ def directions(height: int, width: int, dtype: torch.dtype = torch.float32,
     return torch.stack([u.sin() * v.sin(), v.cos(), -u.cos() * v.sin()], -1)
 
 
+@_kept
 def solid_angles(height: int, width: int, dtype: torch.dtype = torch.float32,
                  device: torch.device | None = None) -> Tensor:
     """(H, 1) exact solid angle of a texel of each row, steradian; the map sums to 4 pi."""
@@ -25,6 +48,7 @@ def solid_angles(height: int, width: int, dtype: torch.dtype = torch.float32,
     return ((edges[:-1] - edges[1:]) * 2 * math.pi / width).to(dtype)[:, None]
 
 
+@_kept
 def plane_weights(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """(H, W) exact integral of cos / pi over each texel for a surface with normal +Y:
     d_phi (sin^2 theta_b - sin^2 theta_a) / (2 pi); zero below the horizon, the map sums to 1."""

@@ -20,12 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dipir import device
 from dipir.arrays import Directions, Image, split_seed
 from dipir.config import to_dict
 from dipir.errors import ConfigError, FitError, ImageError
 from dipir.exchange.rti import LEAST_SIDE, unit_directions
 from dipir.fit import checkpoint as files
 from dipir.fit.loop import Event
+from dipir.fit.muon import adamw
 from dipir.image.metrics import psnr
 from dipir.methods import rti_features
 from dipir.methods.illuminet_model import Fitted, IllumiNetTrainConfig, Split, load, load_config, save
@@ -122,8 +124,13 @@ class _Run:
         self.scale = rti_features.plane_scale(self.directions, self.photos)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(split_seed(config.seed, STAGE))
-            self.net = IllumiNet(config.network()).to(memory_format=torch.channels_last)
-        self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=config.rate, weight_decay=config.decay)
+            self.net = IllumiNet(config.network())
+        # Weights and scales of the planes are worked out on the CPU, in double precision; the rest goes where it runs.
+        self.where = device.current().torch
+        self.net = self.net.to(self.where, memory_format=torch.channels_last)
+        self.photos, self.weights = device.moved((self.photos, self.weights), self.where)
+        self.optimiser = adamw(self.net.parameters(), config.rate, config.decay)
+        self.unread: list[dict] = []
         self.step, self.best_step, self.best_score = 0, 0, -math.inf
         self.best: dict[str, Tensor] = {}
         self.history: list[dict[str, float]] = []
@@ -141,9 +148,12 @@ class _Run:
                 now = time.monotonic()
                 self.history[-1] |= {"seconds": now - began, "processor_seconds": time.process_time() - busy}
                 late = now - began > self.config.minutes * 60
+                if self.where.type == "cpu" or self.step % 10 == 0 or late or caught or self.step == self.config.steps:
+                    self._read()
                 if self.step % self.config.validate_every == 0 or self.step == self.config.steps or late:
                     self._validate()
                 if stored and (caught or now - saved > self.config.checkpoint_minutes * 60):
+                    self._read()
                     files.save(stored.path, self._state(), stored.run_hash)
                     saved = now
                 if on_event and (self.step % 10 == 0 or late or self.step == self.config.steps):
@@ -158,7 +168,8 @@ class _Run:
     def fitted(self) -> Fitted:
         """The best weights with what they need to relight."""
         self.net.load_state_dict(self.best or self.net.state_dict())
-        return Fitted(self.net.eval(), self.bytes, self.directions, (self.scale, self.covariance), self.config)
+        return Fitted(self.net.eval(), self.bytes.to(self.where), self.directions, (self.scale, self.covariance),
+                      self.config)
 
     def _one_step(self) -> dict[str, float]:
         rate = learning_rate(self.config, self.step)
@@ -166,16 +177,28 @@ class _Run:
             group["lr"] = rate
         planes, light, target = self._batch()
         self.net.train()
+        # In single precision on every device: what is learned is a small correction of a good picture.
         loss = self.config.loss(self.net(planes, light), target)
-        if not math.isfinite(float(loss.detach())):
-            raise FitError(f"{STAGE}, step {self.step}: the loss is {float(loss.detach())}. Try a lower rate "
-                           "(--set rate=0.001).")
+        if self.where.type == "cpu":
+            _finite(float(loss.detach()), self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)
         self.optimiser.step()
         self.step += 1
-        return {"step": self.step, "loss": float(loss.detach()), "rate": rate, "gradient": float(norm)}
+        row = {"step": self.step, "loss": loss.detach(), "rate": rate, "gradient": norm}
+        self.unread.append(row)
+        return row
+
+    def _read(self) -> None:
+        """Numbers of the steps since the last time, in one read. FitError for a loss that is not finite."""
+        if not self.unread:
+            return
+        pairs = torch.stack([torch.stack([row["loss"], row["gradient"]]) for row in self.unread]).tolist()
+        for row, (loss, norm) in zip(self.unread, pairs, strict=True):
+            _finite(loss, row["step"] - 1)
+            row |= {"loss": loss, "gradient": norm}
+        self.unread = []
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Planes (B, 24, s, s), lights (B, 11) and targets (B, 3, s, s) of this step's crops, each seen in one of the
@@ -205,7 +228,7 @@ class _Run:
             planes = rti_features.planes(self.weights[0].photos[target], crop, self.scale)[None]
             with torch.no_grad():
                 picture = self.net(planes, self.weights[0].light[target][None])
-            scores.append(float(psnr(picture, crop[target][None])))
+            scores.append(float(psnr(picture.float().cpu(), crop[target][None].cpu())))
         score = sum(scores) / len(scores)
         self.history[-1]["validation_psnr"] = score
         if score > self.best_score:
@@ -228,11 +251,18 @@ class _Run:
         self.net.load_state_dict(part("net/"))
         self.step, self.history, self.best = state.step, list(state.history), part("best/")
         for name, parameter in self.net.named_parameters():
-            self.optimiser.state[parameter] = {key: state.moments[f"{name}/{key}"] for key in (
-                "step", "exp_avg", "exp_avg_sq")}
+            fused = self.optimiser.param_groups[0].get("fused")
+            self.optimiser.state[parameter] = {
+                key: state.moments[f"{name}/{key}"].to(self.where if key != "step" or fused else "cpu")
+                for key in ("step", "exp_avg", "exp_avg_sq")}
         for row in self.history:
             if row.get("validation_psnr", -math.inf) > self.best_score:
                 self.best_score, self.best_step = row["validation_psnr"], row["step"]
+
+
+def _finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise FitError(f"{STAGE}, step {step}: the loss is {loss}. Try a lower rate (--set rate=0.001).")
 
 
 def learning_rate(config: IllumiNetTrainConfig, step: int) -> float:

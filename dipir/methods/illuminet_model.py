@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import Directions, Image
 from dipir.config import dump_yaml, from_dict, load_yaml, merge, override, to_dict
 from dipir.errors import ConfigError, DipirError, PriorError
@@ -116,9 +117,9 @@ class Split:
 class Fitted:
     """A network and the photos that its planes are made of.
 
-    net : in evaluation mode;  photos : (n, 3, h, w) uint8 display values of the training lights;  directions : (n, 3)
-    of them;  planes : factor on the planes of harmonics, index of the covariance (``rti_features``);  config : of the
-    run;  verdict : figures on the held-out lights (empty without them)
+    net : in evaluation mode;  photos : (n, 3, h, w) uint8 display values of the training lights, where the net is
+    directions : (n, 3) of them, on the CPU;  planes : factor on the planes of harmonics, index of the covariance
+    (``rti_features``);  config : of the run;  verdict : figures on the held-out lights (empty without them)
     """
 
     net: IllumiNet
@@ -129,28 +130,28 @@ class Fitted:
     verdict: Mapping[str, Any] = field(default_factory=dict)
 
     def relight(self, direction: Tensor) -> Image:
-        """(1, 3, h, w) display: the object under a light from ``direction`` (3,), a vector of any length but 0, +x the
-        picture's right, +y up, +z towards the camera. Raises ConfigError for a direction that is none."""
-        d = torch.as_tensor(direction, dtype=torch.float32).reshape(-1)
+        """(1, 3, h, w) display, on the CPU: the object under a light from ``direction`` (3,), a vector of any length
+        but 0, +x the picture's right, +y up, +z towards the camera. Raises ConfigError for a direction that is none."""
+        d = torch.as_tensor(direction, dtype=torch.float32).cpu().reshape(-1)
         if d.shape != (3,) or not bool(torch.isfinite(d).all()) or float(d.norm()) < 1e-6:
             raise ConfigError(f"direction {d.tolist()}: accepted are three finite numbers that are not all 0.")
         d, photos = (d / d.norm())[None], self.photos.float() / 255
-        total = torch.zeros(1, 3, *photos.shape[2:])
+        total = photos.new_zeros(1, 3, *photos.shape[2:])
         for symmetry in range(self.config.views):
             lights, wanted = (rti_features.turned(v, symmetry) for v in (self.directions, d))
-            near = rti_features.weights(lights, wanted, self.planes[1])
+            near = device.moved(rti_features.weights(lights, wanted, self.planes[1]), photos.device)
             planes = rti_features.planes(near.photos[0], photos, self.planes[0])
             with torch.no_grad():
                 picture = self.net(rti_features.turned_picture(planes, symmetry)[None], near.light)
             total += rti_features.turned_back(picture, symmetry)
-        return total / self.config.views
+        return (total / self.config.views).cpu()
 
 
 def save(fitted: Fitted, folder: Path) -> None:
     """Write ``illuminet.safetensors`` (float32), ``features.safetensors`` and ``config.yaml`` into an existing folder,
     each atomically. Raises ImageError when one cannot be written."""
-    weights = {name: value.detach().contiguous() for name, value in fitted.net.state_dict().items()}
-    features = {"photos": fitted.photos.contiguous(), "directions": fitted.directions.contiguous()}
+    weights = {name: value.detach().cpu().contiguous() for name, value in fitted.net.state_dict().items()}
+    features = {"photos": fitted.photos.cpu().contiguous(), "directions": fitted.directions.contiguous()}
     about = {"architecture": _ARCHITECTURE, "config": json.dumps(to_dict(fitted.config)),
              "planes": json.dumps(fitted.planes)}
     # The digest ties the two files together: a network knows nothing about another capture's photos.
@@ -176,7 +177,9 @@ def load(folder: str | Path) -> Fitted:
         net = IllumiNet(config.network())
         net.load_state_dict(weights)
         scale, covariance = json.loads(about["planes"])
-        return Fitted(net.to(memory_format=torch.channels_last).eval(), features["photos"], features["directions"],
+        where = device.current().torch
+        return Fitted(net.to(where, memory_format=torch.channels_last).eval(), features["photos"].to(where),
+                      features["directions"],
                       (float(scale), int(covariance)), config, _verdict(folder))
     except (DipirError, KeyError, ValueError, RuntimeError, TypeError) as error:
         raise PriorError(f"{folder / WEIGHTS}: not a network of this version "

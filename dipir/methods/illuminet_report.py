@@ -49,7 +49,7 @@ def candidates(fitted: Fitted, direction: Tensor) -> dict[str, Image]:
         # The same as fitting first, without the memory of the coefficients.
         rows = rti_bases.design(direction[None], basis) @ torch.linalg.pinv(
             rti_bases.design(fitted.directions, basis))
-        pictures[basis] = torch.tensordot(rows.float(), photos, 1).clamp(0, 1)
+        pictures[basis] = torch.tensordot(rows.float().to(photos.device), photos, 1).clamp(0, 1).cpu()
     return pictures
 
 

@@ -1,6 +1,7 @@
 """How far an estimated environment map is from the true one, as surfaces would see it."""
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import EnvMap
 from dipir.image import latlong
 from dipir.scene.light import dominant_direction
 
 LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+
+
+@functools.lru_cache(maxsize=8)
+def luminance_weights(where: torch.device) -> Tensor:
+    """``LUMINANCE`` on a device."""
+    return LUMINANCE.to(where)
+
+
 HIGH = 0.9
 """Height of a unit direction, 64 degrees of elevation, above which azimuth is not judged."""
 
@@ -32,8 +42,11 @@ class Functionals:
     glossy64: Tensor
 
 
-def functionals(height: int = 16, width: int = 32) -> Functionals:
-    """The fixed linear functionals of loss and evaluation."""
+@functools.lru_cache(maxsize=8)
+def functionals(height: int = 16, width: int = 32, where: torch.device | None = None) -> Functionals:
+    """The fixed linear functionals of loss and evaluation on a device (default: the CPU), made once."""
+    if where is not None and where.type != "cpu":
+        return device.moved(functionals(height, width), where)
     direction = latlong.directions(height, width).reshape(-1, 3)
     share = latlong.solid_angles(height, width).expand(height, width).reshape(-1) / (4 * math.pi)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import Image, split_seed
 from dipir.diffusion.colour_prior import COLOUR, SIZE, tinted_planes
 from dipir.diffusion.denoiser import Condition
@@ -90,15 +91,17 @@ def train_colour_prior(config: ColourPriorConfig, recorded: Mapping[str, Tensor]
     model = ConditionalUNet(config.net)
     if start is not None:
         model.load_state_dict(start.state_dict())
-    model = model.to(memory_format=torch.channels_last)
+    where = device.current().torch
+    model, recorded = model.to(where, memory_format=torch.channels_last), training.kept_there(dict(recorded), where)
 
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))
-        with torch.autocast("cpu", enabled=False):
+        with device.single_precision(recorded["cover"].device):
             pairs = sketch_styles.draw(rng, recorded, rng.integers(len(recorded["cover"]), size=config.batch))
-        return denoising_loss(net, pairs.shrunk(config.size), rng, config), {}
+            pairs = device.sent(pairs, where).shrunk(config.size)
+        return denoising_loss(net, pairs, rng, config), {}
 
-    judged = held_out.shrunk(config.size)
+    judged = device.moved(held_out, where).shrunk(config.size)
     return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, judged, config),
                           on_event=on_event, name=name)
 
@@ -117,6 +120,7 @@ def denoising_loss(net, pairs: Pairs, rng: np.random.Generator, config: ColourPr
     sigma = sigma.clamp(PicturePrior.sigma_min, PicturePrior.sigma_max)
     noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
     told = torch.from_numpy(rng.random(len(x0)) >= config.untold)[:, None]
+    sigma, noise, told = device.sent((sigma, noise, told), x0.device)
     vector = pairs.vector * told
     return _weighted_error(net, x0, sigma, noise, planes, vector, _weight(pairs, config), config).mean()
 
@@ -137,9 +141,9 @@ def _weighted_error(net, x0, sigma, noise, planes, vector, weight, config: Colou
 def validation(net, held_out: Pairs, config: ColourPriorConfig) -> dict[str, float]:
     """Weighted error at four noise levels, palettes told; their mean is the score."""
     x0, planes = assemble(held_out)
-    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(5))
+    noise = device.randn(x0.shape, torch.Generator().manual_seed(5), x0.device)
     tensors = x0, noise, planes, held_out.vector, _weight(held_out, config)
-    errors = lambda level: torch.cat([_weighted_error(net, x, torch.full((len(x),), level), *rest, config)
+    errors = lambda level: torch.cat([_weighted_error(net, x, x.new_full((len(x),), level), *rest, config)
                                       for x, *rest in zip(*(t.split(config.batch) for t in tensors), strict=True)])
     out = {f"sigma_{level:g}": float(errors(level).mean()) for level in (0.2, 1.0, 5.0, 40.0)}
     return {**out, "score": sum(out.values()) / len(out)}
@@ -151,11 +155,12 @@ def evaluation(prior: PicturePrior, held_out: Pairs, steps: int = 18) -> dict[st
     """Samples of the prior, and its estimate from noise alone (the mean of all samples), against the true pictures,
     beside the grey drawing and the drawing tinted in the first colour: RMSE of display values on the objects, and how
     often a region has the colour that was asked for (:func:`colours_met`)."""
-    start = torch.randn(held_out.picture.shape, generator=torch.Generator().manual_seed(6)) * prior.sigma_max
+    start = device.randn(held_out.picture.shape, torch.Generator().manual_seed(6), held_out.picture.device)
+    start = start * prior.sigma_max
     planes = tinted_planes(held_out.drawing.expand(-1, 3, -1, -1) * 2 - 1, held_out.vector)
     condition = Condition(planes=planes, vector=held_out.vector)
     drawn = prior.decode(sample(prior, start, karras(steps, prior.sigma_min, prior.sigma_max), condition))
-    mean = prior.decode(prior(start, torch.full((len(start),), prior.sigma_max), condition))
+    mean = prior.decode(prior(start, start.new_full((len(start),), prior.sigma_max), condition))
     grey = held_out.drawing.expand(-1, 3, -1, -1)
     pictures = {"sample": drawn, "mean": mean, "grey": grey, "tinted": grey * held_out.colours[:, 0, :, None, None],
                 "truth": held_out.picture}
@@ -170,7 +175,7 @@ def evaluation(prior: PicturePrior, held_out: Pairs, steps: int = 18) -> dict[st
 def colours_met(picture: Image, pairs: Pairs) -> float:
     """Share of all regions, in pictures of exactly named colours, whose mean display colour is nearer to what it would
     be in the asked colour than in any other named one, in the true light: so that a red in shadow is no brown."""
-    named = torch.tensor(list(NAMED.values()))
+    named = torch.tensor(list(NAMED.values()), device=picture.device)
     met = []
     for k in range(pairs.colours.shape[1]):
         weight = (pairs.regions[:, k:k + 1] > 0.5).float()
@@ -218,6 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                         help="pixels of the drawings; half of them are a cheap beginning, --start goes on from it")
     parser.add_argument("--recordings", type=int, default=default.recordings, help="to train on")
     a = parser.parse_args(arguments)
+    training.choose_device(a)
     if a.evaluate:
         prior, held_out = PicturePrior.load(COLOUR, a.evaluate), held_out_pairs(default, a.workers)
         figures = validation(prior.net, held_out, default) | evaluation(prior, held_out)

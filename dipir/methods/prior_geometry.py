@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dipir import device
 from dipir.arrays import Image, split_seed
 from dipir.diffusion.geometry import DEFAULT_PATH, Geometry, GeometryNets
 from dipir.errors import ConfigError
@@ -57,18 +58,20 @@ def train_geometry(part: str, config: GeometryTraining, data: RelitSet, held_out
         model.load_state_dict(start.state_dict())
     model.surfaces.requires_grad_(part != "light")
     model.light.requires_grad_(part != "surfaces")
+    where = device.current().torch
+    model, data, held_out = model.to(where), training.kept_there(data, where), device.moved(held_out, where)
     pairs = replace(config.pairs, targets=1 if part == "surfaces" else config.lights)
 
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, part, step))
-        batch = relit_pairs.draw(rng, data, config.batch, pairs)
+        batch = device.sent(relit_pairs.draw(rng, data, config.batch, pairs), where)
         return loss(net, batch, part, pairs.targets, config.keep)
 
     return training.train(model, batch_loss, config.train, on_event=on_event, name=f"{name}_{part}",
                           validate=lambda net: validation(net, held_out, part))
 
 
-def loss(net: GeometryNets, batch: Pairs, part: str, each: int, keep: float) -> tuple[Tensor, dict[str, float]]:
+def loss(net: GeometryNets, batch: Pairs, part: str, each: int, keep: float) -> tuple[Tensor, dict[str, Tensor]]:
     """(loss, its parts) of pairs, ``each`` for one picture."""
     inputs = batch[slice(None, None, each)]
     surface = net.surface(inputs.image)
@@ -77,7 +80,7 @@ def loss(net: GeometryNets, batch: Pairs, part: str, each: int, keep: float) -> 
         return seen, {}
     surface = surface.repeat_interleave(each, 0)
     lit = lit_error(relit(net, batch.image, surface if part == "both" else surface.detach(), batch.light), batch.target)
-    numbers = {"lit": float(lit.detach()), "seen": float(seen.detach())}
+    numbers = {"lit": lit.detach(), "seen": seen.detach()}
     return (lit + keep * seen if part == "both" else lit), numbers
 
 
@@ -112,7 +115,7 @@ def validation(net: GeometryNets, held_out: Pairs, part: str = "both") -> dict[s
         cosine = functional.cosine_similarity(guess, true[:, :3], dim=1)[:, None].clamp(-1, 1)
         return float(torch.rad2deg(torch.acos(cosine))[inside].mean())
 
-    facing = torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand(len(made), 3, *made.shape[2:])
+    facing = made.new_tensor([0.0, 0.0, 1.0])[:, None, None].expand(len(made), 3, *made.shape[2:])
     stops = lambda guess: float(2 * (guess - true[:, 3:]).abs()[inside].mean())
     lit = torch.cat([relit(net, held_out.image[r], made[r], held_out.light[r]).clamp(0, 1)
                      for r in torch.arange(len(held_out)).split(48)])
@@ -132,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--lights", type=int, default=default.lights, help="wanted for each picture, of the last parts")
     parser.add_argument("--part", choices=[*PARTS, "all"], default="all", help="the last two need weights to --start")
     a = parser.parse_args(arguments)
+    training.choose_device(a)
     if a.part in ("light", "both") and not a.start:
         raise ConfigError(f"--part {a.part} goes on with weights; name their file with --start, or leave --part out.")
     nets = Geometry.load(a.start).nets if a.start else None

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.diffusion.geometry import Geometry
 from dipir.fit.loop import Event
@@ -49,12 +50,14 @@ def train_general(config: GeneralNetConfig, data: RelitSet, held_out: Pairs, geo
     model = IllumiNet(config.net)
     if start is not None:
         model.load_state_dict(start.state_dict())
-
+    where = device.current().torch
+    geometry.nets.to(where)
+    model, data, held_out = model.to(where), training.kept_there(data, where), device.moved(held_out, where)
     told = net_planes(seen(held_out, geometry))
 
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))
-        batch = relit_pairs.draw(rng, data, config.batch, config.pairs)
+        batch = device.sent(relit_pairs.draw(rng, data, config.batch, config.pairs), where)
         planes = net_planes(seen(batch, geometry, config.pairs.targets))
         return config.loss(net(planes, batch.light), batch.target), {}
 
@@ -100,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     training.add_options(parser, default.train, default.batch, "illuminet", DEFAULT_PATH)
     parser.add_argument("--scenes", type=int, default=default.scenes, help="of the training set, made where missing")
     a = parser.parse_args(arguments)
+    training.choose_device(a)
     if a.evaluate:
         held_out = validation_pairs(validation_scenes(a.workers), default.pairs, default.val_pairs)
         told = net_planes(seen(held_out, Geometry.load()))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.diffusion.embedded import DEFAULT_PATH, EmbeddedPrior, insertion_planes
 from dipir.errors import ConfigError
@@ -108,7 +109,8 @@ def train_insert_prior(config: InsertPriorConfig, pool: StagePool, sources: Sour
     model = CompositeUNet(config.net)
     if start is not None:
         model.load_state_dict(start.state_dict())
-    model = model.to(memory_format=torch.channels_last)
+    where = device.current().torch
+    model, held_out = model.to(where, memory_format=torch.channels_last), device.moved(held_out, where)
     spent, made = 0.0, 0
 
     def batch_loss(net, step):
@@ -118,7 +120,7 @@ def train_insert_prior(config: InsertPriorConfig, pool: StagePool, sources: Sour
         began = time.perf_counter()
         batch = composites.draw(rng, stages, sources, config.batch, config.composites)
         spent, made = spent + time.perf_counter() - began, made + len(batch)
-        loss, scalars = denoising_loss(net, assemble(batch), rng, config)
+        loss, scalars = denoising_loss(net, assemble(device.sent(batch, where)), rng, config)
         return loss, {**scalars, "composites_per_s": made / spent}
 
     return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out, config),
@@ -137,6 +139,7 @@ def denoising_loss(net, batch: tuple[Tensor, Tensor], rng: np.random.Generator, 
     sigma = torch.from_numpy(np.exp(config.sigma_mean + config.sigma_std * rng.normal(size=len(x0))).astype(np.float32))
     sigma = sigma.clamp(EmbeddedPrior.sigma_min, EmbeddedPrior.sigma_max)
     noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
+    sigma, noise = device.sent((sigma, noise), x0.device)
     error = _weighted_error(net, x0, planes, sigma, noise, config)
     return error.mean(), {}
 
@@ -154,14 +157,14 @@ def _weighted_error(net, x0, planes, sigma, noise, config: InsertPriorConfig) ->
 def validation(net, held_out: Composites, config: InsertPriorConfig) -> dict[str, float]:
     """Weighted error at four noise levels, and the object's error when everything is noise, against the hint's own."""
     x0, planes = assemble(held_out)
-    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(5))
+    noise = device.randn(x0.shape, torch.Generator().manual_seed(5), x0.device)
     parts = lambda *tensors: zip(*(t.split(config.batch) for t in tensors), strict=True)
-    error = lambda level: torch.cat([_weighted_error(net, x, p, torch.full((len(x),), level), n, config)
+    error = lambda level: torch.cat([_weighted_error(net, x, p, x.new_full((len(x),), level), n, config)
                                      for x, p, n in parts(x0, planes, noise)])
     out = {f"sigma_{level:g}": float(error(level).mean()) for level in (0.1, 0.5, 2.0, 10.0)}
     alpha = planes[:, 9:10]
     rmse = lambda x: float((((x - x0) ** 2 * alpha).sum((1, 2, 3)) / (3 * alpha.sum((1, 2, 3)))).sqrt().mean()) / 2
-    blind = torch.cat([net(40 * n, torch.full((len(n),), 40.0), p).float() for p, n in parts(planes, noise)])
+    blind = torch.cat([net(40 * n, n.new_full((len(n),), 40.0), p).float() for p, n in parts(planes, noise)])
     return {**out, "object_rmse": rmse(blind), "hint_rmse": rmse(planes[:, 3:6]), "score": sum(out.values()) / len(out)}
 
 
@@ -193,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pool", type=int, default=default.pool.size, help="shards of 16 stages to draw from")
     parser.add_argument("--renew", type=int, default=default.pool.steps, help="steps after which a new shard joins")
     a = parser.parse_args(arguments)
+    training.choose_device(a)
     if a.evaluate:
         figures = validation(EmbeddedPrior.load(a.evaluate).net, validation_composites(default, a.workers), default)
         sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))

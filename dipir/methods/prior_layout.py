@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dipir import device
 from dipir.arrays import Image, split_seed
 from dipir.diffusion.layout_prior import DEFAULT_PATH, LAYOUT_NET, LayoutPrior
 from dipir.errors import ConfigError
@@ -69,6 +70,9 @@ def training_pictures(config: LayoutPriorConfig, workers: int = 1,
     """Draws from the training set; what the cache lacks of it is made."""
     data = layouts.load(layouts.generate(config.scenes, None, config.seed, workers, on_event)).part(
         slice(0, config.scenes))
+    # The few numbers that decide about colours and words stay on the CPU.
+    large = {key: getattr(data, key) for key in ("cover", "diffuse", "gloss")}
+    data = replace(data, **training.kept_there(large, device.current().torch))
     return lambda rng, count: layouts.draw(rng, data, count, config.draw)
 
 
@@ -92,28 +96,36 @@ def train_layout_prior(config: LayoutPriorConfig, draw: Draw, held_out: LayoutPi
     model = Pupil(TextUNet(config.net))
     if start is not None:
         model.net.load_state_dict(start.state_dict())
-    model = model.to(memory_format=torch.channels_last)
+    where = device.current().torch
+    model, held_out = model.to(where, memory_format=torch.channels_last), there(held_out, where)
 
     def batch_loss(model, step):
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))
-        with torch.autocast("cpu", enabled=False):
-            pictures = draw(rng, config.batch)
+        with device.single_precision(torch.device("cpu")), device.single_precision(where):
+            pictures = there(draw(rng, config.batch), where)
         told = [said if rng.random() >= config.untold else "" for said in pictures.captions]
         noise = torch.from_numpy(rng.standard_normal(pictures.image.shape, dtype=np.float32))
         sigma = noise_levels(rng, len(noise), config)
+        noise, sigma, said = device.sent((noise, sigma, numbers(told)), where)
         clear = (sigma < _OPEN).float()[:, None, None, None]
         weight = 1 + config.emphasis * clear * functional.max_pool2d(pictures.masks.amax(1, keepdim=True), 7, 1, 3)
-        error, seen = denoising_error(model.net, pictures.image, numbers(told), sigma, noise, weight)
+        error, seen = denoising_error(model.net, pictures.image, said, sigma, noise, weight)
         share = config.taught * max(0.0, 1 - step / (0.75 * config.train.steps))
         if share == 0:
             return error.mean(), {}
         named = naming_error(model.head(seen).float(), pictures)
-        return error.mean() + share * (named / (1 + sigma / 4)).mean(), {"named": float(named.detach().mean())}
+        return error.mean() + share * (named / (1 + sigma / 4)).mean(), {"named": named.detach().mean()}
 
     trained = training.train(model, batch_loss, config.train, validate=lambda model: validation(model.net, held_out),
                              on_event=on_event, name=name)
     best = {key.removeprefix("net."): value for key, value in trained.best.items() if key.startswith("net.")}
     return replace(trained, best=best)
+
+
+def there(pictures: LayoutPictures, where: torch.device) -> LayoutPictures:
+    """Pictures with what a step computes with, image and masks, on ``where``."""
+    image, masks = device.sent((pictures.image, pictures.masks), where)
+    return replace(pictures, image=image, masks=masks)
 
 
 def numbers(said: Sequence[str]) -> Tensor:
@@ -141,11 +153,12 @@ def naming_error(planes: Tensor, pictures: LayoutPictures) -> Tensor:
     of things. planes : (B, 1 + shapes + colours, h, w), h and w dividing those of the pictures."""
     cover = functional.avg_pool2d(pictures.masks, pictures.masks.shape[-1] // planes.shape[-1])
     owner = torch.cat([(1 - cover.sum(1, keepdim=True)).clamp_min(0), cover], 1).argmax(1)
-    tables = torch.zeros(2, len(cover), cover.shape[1] + 1, dtype=torch.long)
+    tables = np.zeros((2, len(cover), cover.shape[1] + 1), np.int64)
     for b, named in enumerate(pictures.things):
         for k, thing in enumerate(named):
-            tables[:, b, k + 1] = torch.tensor([SHAPES.index(thing.shape), list(COLOURS).index(thing.colour)])
-    row = torch.arange(len(cover))[:, None, None]
+            tables[:, b, k + 1] = SHAPES.index(thing.shape), list(COLOURS).index(thing.colour)
+    tables = device.sent(torch.from_numpy(tables), cover.device)
+    row = torch.arange(len(cover), device=cover.device)[:, None, None]
     shape, colour = (table[row, owner] for table in tables)
     thing = (owner > 0).float()
     what, hue = planes.split(_NAMED, 1)
@@ -171,17 +184,19 @@ def validation(net: TextUNet, held_out: LayoutPictures) -> dict[str, float]:
     """Weighted error at four noise levels, whose geometric mean is the score (they are several times apart); what share
     of the error with another picture's caption the right caption takes away: 0 when text is not heard; and the same of
     captions with other shapes."""
-    noise = torch.randn(held_out.image.shape, generator=torch.Generator().manual_seed(5))
-    right = numbers(held_out.captions)
+    where = held_out.image.device
+    noise = device.randn(held_out.image.shape, torch.Generator().manual_seed(5), where)
+    right = numbers(held_out.captions).to(where)
 
     def error(level: float, said: Tensor) -> float:
-        parts = [denoising_error(net, held_out.image[r], said[r], torch.full((len(r),), level), noise[r],
-                                 torch.ones(len(r), 1, 1, 1))[0] for r in torch.arange(len(noise)).split(48)]
+        parts = [denoising_error(net, held_out.image[r], said[r], noise.new_full((len(r),), level), noise[r],
+                                 noise.new_ones(len(r), 1, 1, 1))[0] for r in torch.arange(len(noise)).split(48)]
         return float(torch.cat(parts).mean())
 
     out = {f"sigma_{level:g}": error(level, right) for level in LEVELS}
     share = lambda level, said: 1 - out[f"sigma_{level:g}"] / max(error(level, said), 1e-12)
-    wrong, reshaped = right[others(held_out.captions)], numbers([other_shapes(text) for text in held_out.captions])
+    wrong = right[others(held_out.captions)]
+    reshaped = numbers([other_shapes(text) for text in held_out.captions]).to(where)
     heard = {f"heard_{level:g}": share(level, wrong) for level in HEARD}
     heard |= {f"shapes_{level:g}": share(level, reshaped) for level in LEVELS[1:3]}
     return {**out, **heard, "score": math.prod(out.values()) ** (1 / len(out))}
@@ -229,6 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     training.add_options(parser, default.train, default.batch, "layout", DEFAULT_PATH)
     parser.add_argument("--scenes", type=int, default=default.scenes, help="of the training set, made where missing")
     a = parser.parse_args(arguments)
+    training.choose_device(a)
     if a.evaluate:
         figures = validation(LayoutPrior.load(a.evaluate).net, held_out_pictures(default, a.workers))
         sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))

@@ -6,46 +6,32 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
+from dipir import device
 from dipir.arrays import EnvMap, split_seed
-from dipir.diffusion.light_prior import CONE_DEG, DEFAULT_PATH, FLOOR, Features, LightPrior, compose, features, predict
+from dipir.diffusion.light_prior import CONE_DEG, DEFAULT_PATH, FLOOR, LightPrior, compose, features, predict
 from dipir.errors import AssetError
 from dipir.fit.loop import Event
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
-from dipir.methods.light_measures import LUMINANCE, Functionals, functionals, score, summary, table
-from dipir.methods.training import TrainConfig, Trained, reporter, train
-from dipir.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
+from dipir.methods import training
+from dipir.methods.light_measures import Functionals, functionals, luminance_weights, score, summary, table
+from dipir.methods.prior_light_batches import Assembled, Batches, LightPriorConfig, Prefetched
+from dipir.methods.training import BatchLoss, TrainConfig, Trained, reporter, train
+from dipir.nets.light_unet import LightEstimate, LightUNet
 from dipir.scene.camera import Camera
 from dipir.scene.light import dominant_direction
-from dipir.synth import crops, light_pairs, views
+from dipir.synth import crops, light_batches, light_pairs, views
 from dipir.synth.light_pairs import PairSet
 
 DATA = Path(os.environ.get("DIPIR_DATA") or Path(__file__).resolve().parents[2] / ".." / "shared" / "data")
-
-
-@dataclass(frozen=True)
-class LightPriorConfig:
-    """batch : plates a step;  real : share of them from photographed panoramas;  weights of the loss terms, see
-    :func:`light_loss`."""
-
-    train: TrainConfig = TrainConfig()
-    net: LightUNetConfig = LightUNetConfig()
-    crop: crops.CropConfig = crops.CropConfig()
-    batch: int = 24
-    real: float = 0.4
-    seed: int = 0
-    weights: Mapping[str, float] = field(default_factory=lambda: {
-        "log": 0.5, "exposure": 0.5, "absolute": 0.7, "diffuse": 1.0, "glossy8": 0.5, "glossy64": 0.3,
-        "energy": 0.7, "peak": 0.5, "quarter": 0.5, "toned": 1.0})
 
 
 def light_loss(estimate: LightEstimate, true: Tensor, rows: Functionals) -> dict[str, Tensor]:
@@ -69,7 +55,7 @@ def light_loss(estimate: LightEstimate, true: Tensor, rows: Functionals) -> dict
     p, t = compose(estimate, target, weight).flatten(1, 2), true.flatten(1, 2)
     share = rows.weights[:, None]
     mean_p, mean_t = (p * share).sum(1), (t * share).sum(1)
-    level_p, level_t = ((m @ LUMINANCE).clamp_min(1e-4)[:, None, None] for m in (mean_p, mean_t))
+    level_p, level_t = ((m @ luminance_weights(m.device)).clamp_min(1e-4)[:, None, None] for m in (mean_p, mean_t))
     out = {"log": (((p + FLOOR).log() - (t + FLOOR).log()).abs() * share).sum(1).mean(),
            "exposure": ((mean_p + FLOOR).log() - (mean_t + FLOOR).log()).abs().mean()}
     for name, matrix in (("diffuse", rows.diffuse), ("glossy8", rows.glossy8), ("glossy64", rows.glossy64)):
@@ -110,8 +96,8 @@ def dominant_distribution(env: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     its share of all energy, at most 1, so that an even sky has no say in the direction.
     """
     height, width = env.shape[1:3]
-    share = (latlong.solid_angles(height, width) / (4 * math.pi)).expand(height, width)
-    luminance = env @ LUMINANCE
+    share = (latlong.solid_angles(height, width, device=env.device) / (4 * math.pi)).expand(height, width)
+    luminance = env @ luminance_weights(env.device)
     mean = (luminance * share).sum((1, 2))
     above = (1 - 4 * mean[:, None, None] / luminance.clamp_min(1e-12)).clamp_min(0)
     excess = above * luminance * share
@@ -139,43 +125,6 @@ def procedural_pairs(folder: Path | None = None) -> PairSet:
     return PairSet(stored["plate"], stored["env"], stored["camera"], torch.ones(len(stored["plate"])))
 
 
-@dataclass(frozen=True)
-class Batches:
-    """``batches[step]`` -> (inputs of the network, true light (B, 16, 32, 3)), the same for a step on every call."""
-
-    config: LightPriorConfig
-    real: PairSet
-    procedural: PairSet | None
-
-    def __len__(self) -> int:
-        return self.config.train.steps
-
-    def __getitem__(self, step: int) -> tuple[Features, Tensor]:
-        config = self.config
-        rng = np.random.default_rng(split_seed(config.seed, "light", step))
-        count = config.batch if self.procedural is None else round(config.batch * config.real)
-        parts = [light_pairs.draw(rng, self.real, count, config.crop)]
-        if self.procedural is not None:
-            parts.append(light_pairs.draw(rng, self.procedural, config.batch - count, config.crop))
-        plate, directions, env = (torch.cat([getattr(p, key) for p in parts])
-                                  for key in ("plate_disp", "directions", "env"))
-        return features(plate, directions), env
-
-
-class Prefetched:
-    """Items of a sequence read in order, made ahead of time by a process of their own."""
-
-    def __init__(self, items: Batches, ahead: int = 4) -> None:
-        self.items, self.ahead, self.following, self.next = items, ahead, None, -1
-
-    def __getitem__(self, step: int) -> tuple[Features, Tensor]:
-        if self.following is None or step != self.next:
-            self.following = iter(DataLoader(self.items, batch_size=None, sampler=range(step, len(self.items)),
-                                             num_workers=1, prefetch_factor=self.ahead))
-        self.next = step + 1
-        return next(self.following)
-
-
 def train_light_prior(config: LightPriorConfig, procedural: PairSet | None = None, *, name: str = "light",
                       on_event: Callable[[Event], None] | None = None,
                       start: LightUNet | None = None) -> tuple[LightPrior, Trained]:
@@ -183,29 +132,85 @@ def train_light_prior(config: LightPriorConfig, procedural: PairSet | None = Non
 
     Resumes the run ``name`` if it was begun before; ``start`` gives the first weights otherwise.
     """
+    panoramas = [crops.prepare(p) for p in real_panoramas("train")]
+    return train_on(config, panoramas, procedural, validation_cases(), name=name, on_event=on_event, start=start)
+
+
+def train_on(config: LightPriorConfig, panoramas: Sequence[crops.Panorama], procedural: PairSet | None,
+             cases: Sequence[Case], *, name: str = "light", on_event: Callable[[Event], None] | None = None,
+             start: LightUNet | None = None) -> tuple[LightPrior, Trained]:
+    """:func:`train_light_prior` on given panoramas, judged on given cases. On a GPU the batches are assembled there."""
     torch.manual_seed(config.seed)
-    # In float32 channels last makes convolutions a fifth faster on CPUs, in bfloat16 slower.
-    layout = torch.contiguous_format if config.train.bf16 else torch.channels_last
-    net = (start or LightUNet(config.net)).to(memory_format=layout)
-    real = light_pairs.photographed([crops.prepare(p) for p in real_panoramas("train")])
-    rows, cases, batches = functionals(), validation_cases(), Prefetched(Batches(
-        config, real, None if procedural is None else light_pairs.like(procedural, real)))
-
-    def batch_loss(model: nn.Module, step: int) -> tuple[Tensor, dict[str, float]]:
-        inputs, env = batches[step]
-        estimate = predict(model, inputs)
-        with torch.autocast("cpu", enabled=False):
-            terms = light_loss(estimate, env, rows)
-        return sum(config.weights[k] * v for k, v in terms.items()), {k: float(v.detach()) for k, v in terms.items()}
-
-    def validate(model: nn.Module) -> dict[str, float]:
-        prior = LightPrior(model)
-        return summary([score(prior.estimate_ahead(c.plate_disp, c.directions)[0], c.env, rows) for c in cases])
-
-    trained = train(net, batch_loss, config.train, validate=validate, on_event=on_event, name=name)
+    where = device.current().torch
+    # In float32 channels last makes convolutions a fifth faster on CPUs, in bfloat16 slower; a GPU's group norm undoes
+    # it in every block.
+    plain = config.train.bf16 or where.type != "cpu"
+    net = (start or LightUNet(config.net)).to(where, memory_format=torch.contiguous_format if plain else
+                                              torch.channels_last)
+    if where.type == "cpu":
+        real = light_pairs.photographed(panoramas)
+        batches = Prefetched(Batches(config, real, None if procedural is None else light_pairs.like(procedural, real)))
+    else:
+        batches = Assembled.of(config, panoramas, procedural, where)
+    trained = train(net, step_loss(config, batches, where), config.train, on_event=on_event, name=name,
+                    validate=lambda model: validation(LightPrior(model), cases, where))
     best = LightUNet(config.net)
     best.load_state_dict(trained.best)
     return LightPrior(best), trained
+
+
+def step_loss(config: LightPriorConfig, batches: Assembled | Prefetched, where: torch.device) -> BatchLoss:
+    """What ``training.train`` calls at every step."""
+    rows = functionals(where=where)
+
+    def batch_loss(model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        inputs, env = batches[step]
+        estimate = predict(model, inputs)
+        with device.single_precision(where):
+            terms = light_loss(estimate, env, rows)
+        return sum(config.weights[k] * v for k, v in terms.items()), {k: v.detach() for k, v in terms.items()}
+
+    return batch_loss
+
+
+def validation(prior: LightPrior, cases: Sequence[Case], where: torch.device) -> dict[str, float]:
+    """Summary of the errors on the cases; on a GPU all plates are estimated at once."""
+    if where.type == "cpu":
+        maps = [prior.estimate_ahead(c.plate_disp, c.directions)[0] for c in cases]
+    else:
+        plates, rays = (torch.cat([getattr(c, key) for c in cases]).to(where) for key in ("plate_disp", "directions"))
+        maps = torch.cat([prior.estimate_ahead(p, d) for p, d in zip(plates.split(128), rays.split(128), strict=True)])
+    return summary([score(env, c.env, functionals()) for env, c in zip(device.moved(maps, torch.device("cpu")), cases,
+                                                                       strict=True)])
+
+
+def training_speed(steps: int = 100, batch: int = 96, where: torch.device | None = None,
+                   config: LightPriorConfig = LightPriorConfig()) -> float:
+    """Steps a second of this training on a GPU (default: the run's device) with batches of so many plates, batches made
+    and weights updated, from panoramas made here: no files needed. The first tenth, at least 5 more, are not timed."""
+    where = where or device.current().torch
+    rng = np.random.default_rng(0)
+    panoramas = [crops.prepare(_drawn_panorama(rng)) for _ in range(8)]
+    framed = light_batches.Framed(panoramas, where)
+    plate, env, camera = framed.plates(light_batches.shipped(framed.columns(rng, 64), where))
+    stored = light_batches.Stored(PairSet(plate.half(), env, camera, torch.ones(len(plate))), where)
+    config = replace(config, batch=batch)
+    real = round(batch * config.real)
+    batches = Assembled(config, [(real, framed), (batch - real, stored)])
+    torch.manual_seed(0)
+    net = LightUNet(config.net).to(where)
+    return training.speed(net, step_loss(config, batches, where), config.train, steps, warm=max(5, steps // 10))
+
+
+def _drawn_panorama(rng: np.random.Generator, height: int = 512) -> EnvMap:
+    """(height, 2 height, 3): sky, ground with a pattern, a sun."""
+    rays = latlong.directions(height, 2 * height)
+    sun = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=3) + [0, 1, 0]).float(), dim=0)
+    pattern = ((rays[..., :1] * 9).sin() * (rays[..., 2:] * 7).sin()).abs()
+    tint = torch.from_numpy(rng.uniform(0.3, 1.0, (2, 3)).astype(np.float32))
+    base = torch.where(rays[..., 1:2] > 0, 0.5 + 0.5 * rays[..., 1:2], 0.1 + 0.3 * pattern)
+    base = torch.where(rays[..., 1:2] > 0, base * tint[0], base * tint[1])
+    return base + 2e3 * (3e3 * ((rays @ sun)[..., None] - 1)).exp()
 
 
 @dataclass(frozen=True)
@@ -273,7 +278,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--views", type=Path, help="folder of the procedural views (default: the cache)")
     parser.add_argument("--no-procedural", action="store_true")
     parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--bf16", action="store_true", help="bfloat16, on a processor that has it (avx512_bf16, amx)")
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=None,
+                        help="bfloat16 (default: on a GPU; for processors that have it, avx512_bf16 or amx)")
+    device.add_option(parser)
     parser.add_argument("--export", type=Path, help="write the best weights here")
     parser.add_argument("--sharpness", type=float, default=1.0, help="exponent on the chance of each direction of the "
                                                                      "dominant light, kept with the weights")
@@ -287,6 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--yaws", type=int, default=8, help="plates of each environment when judging")
     parser.add_argument("--seed", type=int, default=7, help="of the plates when judging; 7 is what training watches")
     args = parser.parse_args(arguments)
+    training.choose_device(args)
     if args.evaluate:
         prior = LightPrior.load(args.evaluate)
         results = evaluate_light_prior(prior, args.split, args.yaws, args.seed)

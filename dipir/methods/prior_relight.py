@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.diffusion.geometry import SIZE, Geometry
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
@@ -73,16 +74,19 @@ def train_relight_prior(config: RelightPriorConfig, data: RelitSet, held_out: Pa
     model = ConditionalUNet(config.net)
     if start is not None:
         model.load_state_dict(start.state_dict())
-
+    where = device.current().torch
+    geometry.nets.to(where)
+    model, data, held_out = model.to(where), training.kept_there(data, where), device.moved(held_out, where)
     told = seen(held_out, geometry)
 
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))
-        batch = relit_pairs.draw(rng, data, config.batch, config.pairs)
+        batch = device.sent(relit_pairs.draw(rng, data, config.batch, config.pairs), where)
         planes = seen(batch, geometry, config.pairs.targets)
         sigma = np.exp(config.sigma_mean + config.sigma_std * rng.normal(size=len(batch))).astype(np.float32)
         sigma = torch.from_numpy(sigma).clamp(PicturePrior.sigma_min, PicturePrior.sigma_max)
         noise = torch.from_numpy(rng.standard_normal(batch.target.shape, dtype=np.float32))
+        sigma, noise = device.sent((sigma, noise), where)
         return denoising_error(net, batch, planes, sigma, noise).mean(), {}
 
     return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out, told),
@@ -106,12 +110,12 @@ def denoising_error(net: ConditionalUNet, batch: Pairs, planes: Tensor, sigma: T
 @torch.no_grad()
 def validation(net: ConditionalUNet, held_out: Pairs, planes: Tensor) -> dict[str, float]:
     """Weighted error at four noise levels; RMSE of the estimate from noise alone, of the first guess, of the input."""
-    noise = torch.randn(held_out.target.shape, generator=torch.Generator().manual_seed(5))
+    noise = device.randn(held_out.target.shape, torch.Generator().manual_seed(5), held_out.target.device)
     rows = torch.arange(len(held_out)).split(48)
     out = {f"sigma_{level:g}": float(torch.cat([
-        denoising_error(net, held_out[r], planes[r], torch.full((len(r),), level), noise[r]) for r in rows]).mean())
+        denoising_error(net, held_out[r], planes[r], noise.new_full((len(r),), level), noise[r]) for r in rows]).mean())
         for level in (0.1, 0.5, 2.0, 10.0)}
-    blind = torch.cat([net(40 * noise[r], torch.full((len(r),), 40.0), planes[r], held_out.light[r]).float()
+    blind = torch.cat([net(40 * noise[r], noise.new_full((len(r),), 40.0), planes[r], held_out.light[r]).float()
                        for r in rows])
     figures = {"rmse": float(rmse((blind + 1) / 2, held_out.target).mean()),
                "guess_rmse": float(rmse((planes[:, :3] + 1) / 2, held_out.target).mean()),
@@ -146,6 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     training.add_options(parser, default.train, default.batch, "relight", RELIGHT.path)
     parser.add_argument("--scenes", type=int, default=default.scenes, help="of the training set, made where missing")
     a = parser.parse_args(arguments)
+    training.choose_device(a)
     if a.evaluate:
         held_out = validation_pairs(validation_scenes(a.workers), default.pairs, default.val_pairs)
         told = seen(held_out, Geometry.load())

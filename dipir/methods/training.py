@@ -1,4 +1,9 @@
-"""A resumable training loop for the priors: Adam, EMA, checkpoints, a time budget, the best weights on validation."""
+"""A resumable training loop for the priors: Adam, EMA, checkpoints, a time budget, the best weights on validation.
+
+The device is that of the model. On a GPU the forward pass is in bfloat16 unless told otherwise, the optimiser is fused,
+and nothing is read back between two log lines: numbers to log and a flag for losses that are not finite stay there.
+Checkpoints of either device go on on the other.
+"""
 from __future__ import annotations
 
 import argparse
@@ -11,20 +16,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from dipir import device
 from dipir.errors import FitError
 from dipir.fit.board import Board
 from dipir.fit.loop import Event
-from dipir.fit.muon import Muon
+from dipir.fit.muon import Muon, adamw, restore
 
-BatchLoss = Callable[[nn.Module, int], tuple[Tensor, Mapping[str, float]]]
+T = TypeVar("T")
+BatchLoss = Callable[[nn.Module, int], tuple[Tensor, Mapping[str, "float | Tensor"]]]
 Validate = Callable[[nn.Module], Mapping[str, float]]
 
 
@@ -35,7 +42,8 @@ class TrainConfig:
     steps : of the whole run; the learning rate falls as a cosine from ``rate`` to ``rate * last`` over them
     warmup : steps of linear increase first;  decay : decoupled weight decay;  clip : largest gradient norm
     optimiser : "adamw", or "muon" for networks that are mostly matrices and convolutions
-    ema : share of the old average kept at each step (less during the first steps);  bf16 : autocast the forward pass
+    ema : share of the old average kept at each step (less during the first steps)
+    bf16 : autocast the forward pass to bfloat16; None = on a GPU only
     minutes : wall time of this call, after which it writes a checkpoint and returns;  checkpoint_minutes : between
     checkpoints;  validate_every, log_every : steps
     """
@@ -48,7 +56,7 @@ class TrainConfig:
     clip: float = 1.0
     optimiser: Literal["adamw", "muon"] = "adamw"
     ema: float = 0.999
-    bf16: bool = False
+    bf16: bool | None = None
     minutes: float = math.inf
     checkpoint_minutes: float = 3.0
     validate_every: int = 500
@@ -57,8 +65,8 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Trained:
-    """step : steps done;  finished : all of them;  best, best_score : EMA weights with the lowest validation score
-    (the last EMA weights and NaN without validation)."""
+    """step : steps done;  finished : all of them;  best, best_score : EMA weights with the lowest validation score, on
+    the CPU (the last EMA weights and NaN without validation)."""
 
     step: int
     finished: bool
@@ -83,9 +91,10 @@ def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, valid
     """Trains ``model`` in place; goes on from the checkpoint of ``name`` if there is one.
 
     batch_loss(model, step) -> (loss, scalars) must draw its batch from ``step`` alone (``arrays.split_seed``); then
-    a run that was stopped and resumed ends in the same weights as an unbroken one. ``validate(ema_model)`` returns
-    scalars, among them ``score``, lower is better. SIGTERM and SIGINT end the run after the current step, with a
-    checkpoint. FitError on a loss that is not finite, or on a checkpoint of another architecture.
+    a run that was stopped and resumed ends in the same weights as an unbroken one. Scalars may be tensors of one
+    number; they are read when they are logged. ``validate(ema_model)`` returns scalars, among them ``score``, lower is
+    better. SIGTERM and SIGINT end the run after the current step, with a checkpoint. FitError on a loss that is not
+    finite (on a GPU at the next log line, validation or checkpoint), or on a checkpoint of another architecture.
     """
     run = _Run(model, config, folder(name))
     run.resume()
@@ -98,7 +107,8 @@ def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, valid
             now = time.monotonic()
             if run.step % config.log_every == 0:
                 left = (now - began) / (run.step - run.start) * (config.steps - run.step)
-                notify(Event(name, run.step, config.steps, left, {**scalars, "rate": learning_rate(config, first)}))
+                numbers = run.read(scalars) | {"rate": learning_rate(config, first)}
+                notify(Event(name, run.step, config.steps, left, numbers))
             if validate and (run.step % config.validate_every == 0 or run.step == config.steps):
                 notify(Event(f"{name}/val", run.step, config.steps, None, run.validate(validate)))
             if stop.is_set() or now - began > config.minutes * 60:
@@ -108,7 +118,51 @@ def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, valid
                 saved = now
     run.save()
     best = run.best if run.best is not None else run.ema.state_dict()
-    return Trained(run.step, run.step >= config.steps, best, run.best_score)
+    return Trained(run.step, run.step >= config.steps, device.moved(dict(best), torch.device("cpu")), run.best_score)
+
+
+def speed(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, steps: int, warm: int) -> float:
+    """Steps a second of this loop, ``steps`` timed after ``warm`` ones; no files are read or written."""
+    run = _Run(model, config, folder("speed"))
+    finish = torch.cuda.synchronize if run.where.type == "cuda" else lambda: None
+    began = 0.0
+    for step in range(warm + steps):
+        if step == warm:
+            finish()
+            began = time.perf_counter()
+        scalars = run.one_step(batch_loss)
+        if run.step % config.log_every == 0:
+            run.read(scalars)
+    finish()
+    run.check()
+    return steps / (time.perf_counter() - began)
+
+
+def autocast(where: torch.device, bf16: bool | None) -> AbstractContextManager[Any]:
+    """bfloat16 for what is computed on ``where``; ``bf16`` None = on a GPU only."""
+    wanted = where.type == "cuda" if bf16 is None else bf16
+    return torch.autocast(where.type, torch.bfloat16) if wanted else nullcontext()
+
+
+SHARE = 0.4
+"""Of a GPU's free memory: what a training set may take to be kept there as a whole."""
+
+
+def kept_there(data: T, where: torch.device) -> T:
+    """A training set on ``where``, or as it is when it would take more than ``SHARE`` of the GPU's free memory; then
+    each batch goes there by ``device.sent``."""
+    if where.type == "cuda" and size_of(data) > SHARE * torch.cuda.mem_get_info()[0]:
+        return data
+    return device.moved(data, where)
+
+
+def size_of(data: Any) -> int:
+    """Bytes of all tensors in dataclasses, tuples, lists and dicts."""
+    if isinstance(data, Tensor):
+        return data.nbytes
+    if isinstance(data, (tuple, list)):
+        return sum(map(size_of, data))
+    return sum(map(size_of, (data if isinstance(data, dict) else getattr(data, "__dict__", {})).values()))
 
 
 # ------------------------------------------------------------------------------------------------------- command line
@@ -119,13 +173,21 @@ def add_options(parser: argparse.ArgumentParser, config: TrainConfig, batch: int
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--rate", type=float, default=config.rate, help="learning rate at the start")
     parser.add_argument("--validate-every", type=int, default=config.validate_every, help="steps")
-    parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast, for processors that have it")
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=None,
+                        help="bfloat16 autocast (default: on a GPU; for processors that have it)")
+    device.add_option(parser)
     parser.add_argument("--start", type=Path, help="weights that a new run begins with")
     parser.add_argument("--name", default=name, help="checkpoint folder below $DIPIR_CACHE/training")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make missing data")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make missing data; on a GPU one is best")
     parser.add_argument("--out", type=Path, default=None, help="weights file (default: the one that ships)")
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
     parser.add_argument("--evaluate", type=Path, nargs="?", const=path, help="only judge these weights")
+
+
+def choose_device(args: argparse.Namespace) -> None:
+    """Decides the device by ``--device`` and says so on stderr. ConfigError when it cannot be had."""
+    device.use_option(args)
+    sys.stderr.write(f"device: {device.current().describe()}\n")
 
 
 def with_options(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
@@ -162,22 +224,28 @@ class _Run:
 
     def __init__(self, model: nn.Module, config: TrainConfig, path: Path) -> None:
         self.model, self.config, self.folder = model, config, path
+        self.where = next(model.parameters()).device
         self.ema = copy.deepcopy(model).eval().requires_grad_(False)
+        pairs = list(zip(self.ema.state_dict().values(), model.state_dict().values(), strict=True))
+        # Views of the networks' own memory, collected once: all of them are averaged in one call.
+        self.averages, self.values = ([p[k] for p in pairs if p[0].is_floating_point()] for k in (0, 1))
+        self.counters = [p for p in pairs if not p[0].is_floating_point()]
         self.optimiser = (Muon(model, config.rate, config.decay) if config.optimiser == "muon" else
-                          torch.optim.AdamW(model.parameters(), lr=config.rate, weight_decay=config.decay))
-        self.step = self.start = 0
+                          adamw(model.parameters(), config.rate, config.decay))
+        self.step = self.start = self.sound = 0
+        self.broken = torch.zeros((), dtype=torch.bool, device=self.where)
         self.best: dict[str, Tensor] | None = None
         self.best_score = math.nan
 
-    def one_step(self, batch_loss: BatchLoss) -> dict[str, float]:
+    def one_step(self, batch_loss: BatchLoss) -> dict[str, float | Tensor]:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.config, self.step)
         self.model.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+        with autocast(self.where, self.config.bf16):
             loss, scalars = batch_loss(self.model, self.step)
-        if not torch.isfinite(loss):
-            raise FitError(f"loss {float(loss.detach())} at step {self.step}; the last checkpoint is in {self.folder}; "
-                           f"lower the rate or look at the data of this step")
+        self.broken |= ~torch.isfinite(loss.detach())
+        if self.where.type == "cpu":
+            self.check(f"{float(loss.detach())} at step {self.step}")
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
@@ -185,11 +253,30 @@ class _Run:
         self.step += 1
         keep = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for average, value in zip(self.ema.state_dict().values(), self.model.state_dict().values(), strict=True):
-                average.lerp_(value, 1 - keep) if average.is_floating_point() else average.copy_(value)
-        return {"loss": float(loss.detach()), "gradient": float(norm), **scalars}
+            torch._foreach_lerp_(self.averages, self.values, 1 - keep)
+            for average, value in self.counters:
+                average.copy_(value)
+        return {"loss": loss.detach(), "gradient": norm, **scalars}
+
+    def check(self, what: str | None = None) -> None:
+        """FitError when a loss since the last check was not finite."""
+        if bool(self.broken):
+            what = what or f"not finite in one of the steps {self.sound} to {self.step - 1}"
+            raise FitError(f"loss {what}; the last checkpoint is in {self.folder}; "
+                           f"lower the rate or look at the data of this step")
+        self.sound = self.step
+
+    def read(self, scalars: Mapping[str, float | Tensor]) -> dict[str, float]:
+        """All as numbers; what lies on a GPU comes in one read."""
+        there = [value.detach().reshape(()).double() for value in scalars.values() if isinstance(value, Tensor)]
+        numbers = iter(torch.stack([self.broken.double(), *there]).tolist())
+        if next(numbers):
+            self.check()
+        self.sound = self.step
+        return {key: next(numbers) if isinstance(value, Tensor) else value for key, value in scalars.items()}
 
     def validate(self, validate: Validate) -> dict[str, float]:
+        self.check()
         with torch.no_grad():
             scalars = dict(validate(self.ema))
         if not scalars["score"] >= self.best_score:  # also true while the best score is NaN
@@ -198,13 +285,15 @@ class _Run:
         return {**scalars, "best": self.best_score}
 
     def save(self) -> None:
+        self.check()
         self.folder.mkdir(parents=True, exist_ok=True)
         values = {"step": self.step, "model": self.model.state_dict(), "ema": self.ema.state_dict(),
                   "optimiser": self.optimiser.state_dict(), "rng": torch.get_rng_state(), "best": self.best,
-                  "best_score": self.best_score, "config": asdict(self.config)}
+                  "best_score": self.best_score, "config": asdict(self.config),
+                  "rng_gpu": torch.cuda.get_rng_state() if self.where.type == "cuda" else None}
         temporary = self.folder / f"checkpoint.{os.getpid()}.part"
         try:
-            torch.save(values, temporary)
+            torch.save(device.moved(values, torch.device("cpu")), temporary)
             os.replace(temporary, self.folder / "checkpoint.pt")
         finally:
             temporary.unlink(missing_ok=True)
@@ -214,15 +303,17 @@ class _Run:
         if not path.is_file():
             return
         try:
-            values = torch.load(path, weights_only=True)
+            values = torch.load(path, weights_only=True, map_location="cpu")
             self.model.load_state_dict(values["model"])
             self.ema.load_state_dict(values["ema"])
-            self.optimiser.load_state_dict(values["optimiser"])
+            restore(self.optimiser, values["optimiser"])
         except Exception as error:  # torch raises many kinds for a file that is cut short or of another network
             raise FitError(f"{path}: not a checkpoint of this network ({type(error).__name__}); "
                            f"remove it, or choose another run name") from error
         torch.set_rng_state(values["rng"])
-        self.step = self.start = values["step"]
+        if self.where.type == "cuda" and values.get("rng_gpu") is not None:
+            torch.cuda.set_rng_state(values["rng_gpu"])
+        self.step = self.start = self.sound = values["step"]
         self.best, self.best_score = values["best"], values["best_score"]
 
 

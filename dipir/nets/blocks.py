@@ -1,6 +1,9 @@
 """Building blocks of the small networks: convolution that wraps around in azimuth, residual block, attention."""
 from __future__ import annotations
 
+import functools
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -93,3 +96,9 @@ class Attention(nn.Module):
 def upsample(x: Tensor) -> Tensor:
     """Twice the size by repetition; the convolution that follows smooths it."""
     return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+@functools.lru_cache(maxsize=8)
+def noise_frequencies(where: torch.device) -> Tensor:
+    """(32,) in which the logarithm of a noise level is told, 1 to 200. Made once for a device; not to be written to."""
+    return torch.exp(torch.linspace(0, math.log(200.0), 32, device=where))

@@ -1,13 +1,13 @@
 """A conditional U-Net of the small pixel-space priors, preconditioned as in EDM around a first guess (a picture)."""
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dipir.nets.blocks import noise_frequencies
 from dipir.nets.picture_unet import PictureUNet
 
 
@@ -57,7 +57,6 @@ class ConditionalUNet(PictureUNet):
 
     def _told(self, sigma: Tensor, planes: Tensor, vector: Tensor | None) -> Tensor:
         """(B, embedding): what every block is told beside its features, before the activation."""
-        frequencies = torch.exp(torch.linspace(0, math.log(200.0), 32, device=sigma.device))
-        angle = (sigma.log() / 4)[:, None] * frequencies
+        angle = (sigma.log() / 4)[:, None] * noise_frequencies(sigma.device)
         told = self.embed(torch.cat([angle.sin(), angle.cos()], 1))
         return told if self.describe is None else told + self.describe(vector)

@@ -7,6 +7,7 @@ scales the features of each decoder block (FiLM): shading is a product of light 
 """
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -124,6 +125,10 @@ class IllumiNet(nn.Module):
 def light_features(light: Tensor) -> Tensor:
     """(B, L) -> (B, L + 18): the numbers, and sines and cosines of the direction at three octaves, so that small turns
     of a light can move a narrow highlight."""
-    octaves = math.pi * 2.0 ** torch.arange(_OCTAVES, dtype=light.dtype, device=light.device)
-    angles = (light[:, :3, None] * octaves).flatten(1)
+    angles = (light[:, :3, None] * _octaves(light.dtype, light.device)).flatten(1)
     return torch.cat([light, angles.sin(), angles.cos()], 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _octaves(dtype: torch.dtype, where: torch.device) -> Tensor:
+    return math.pi * 2.0 ** torch.arange(_OCTAVES, dtype=dtype, device=where)

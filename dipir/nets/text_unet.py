@@ -2,6 +2,7 @@
 full size add the detail."""
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dipir.nets.blocks import Attention, Conv, ResBlock, groups, upsample
+from dipir.nets.blocks import Attention, Conv, ResBlock, groups, noise_frequencies, upsample
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,7 @@ class TextUNet(nn.Module):
 
     def _told(self, sigma: Tensor, words: Tensor) -> Tensor:
         """(B, embedding): noise level and caption, before the activation."""
-        frequencies = torch.exp(torch.linspace(0, math.log(200.0), 32, device=sigma.device))
-        angle = (sigma.log() / 4)[:, None] * frequencies
+        angle = (sigma.log() / 4)[:, None] * noise_frequencies(sigma.device)
         # The sum, unlike the mean, also says how much was said.
         pooled = torch.cat([words[:, 0], words.sum(1) / self.config.longest**0.5], 1)
         return self.embed(torch.cat([angle.sin(), angle.cos()], 1)) + self.describe(pooled)
@@ -211,5 +211,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, known: Tensor | None = None) -> Tens
 def places(like: Tensor) -> Tensor:
     """(B, 2, H, W): x to the right and y down of every place, in [-1, 1]."""
     height, width = like.shape[-2:]
-    axes = (torch.linspace(-1, 1, n, dtype=like.dtype, device=like.device) for n in (height, width))
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"))[[1, 0]].expand(len(like), -1, -1, -1)
+    return _places(height, width, like.dtype, like.device).expand(len(like), -1, -1, -1)
+
+
+@functools.lru_cache(maxsize=32)
+def _places(height: int, width: int, dtype: torch.dtype, where: torch.device) -> Tensor:
+    rows, columns = (torch.linspace(-1, 1, n, dtype=dtype, device=where) for n in (height, width))
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack([x, y])

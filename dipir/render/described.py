@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.errors import RenderError
 from dipir.render.backend import mitsuba
+from dipir.render.bridge import columns, flags, to_drjit, to_torch
 from dipir.render.panorama import build_scene
 
 BLACK = 1e-6
@@ -30,7 +32,8 @@ class Hits:
 
 
 class DescribedWorld:
-    """The geometry stays, the light changes: :meth:`relight`, then :meth:`radiance` along any rays."""
+    """The geometry stays, the light changes: :meth:`relight`, then :meth:`radiance` along any rays. What is seen along
+    rays comes out on their device."""
 
     def __init__(self, scene: Mapping[str, Any]) -> None:
         """``scene`` as described in dipir/render/panorama.py; every part that emits can be dimmed by its ``name``."""
@@ -70,7 +73,7 @@ class DescribedWorld:
         self.params.update()
 
     def _ray(self, origins: Tensor, directions: Tensor) -> Any:
-        vector = lambda x: self.mi.TensorXf(np.ascontiguousarray(x.numpy().T, np.float32))
+        vector = lambda x: to_drjit(x.T)
         return self.mi.Ray3f(self.mi.Point3f(vector(origins)), self.mi.Vector3f(vector(directions)))
 
     def radiance(self, origins: Tensor, directions: Tensor, depth: int = 4, seed: int = 0) -> Tensor:
@@ -82,7 +85,7 @@ class DescribedWorld:
         sampler.seed(int(seed), len(origins))
         color, _, _ = integrator.sample(self.world, sampler, self.mi.RayDifferential3f(self._ray(origins, directions)))
         dr.eval(color)
-        out = torch.from_numpy(np.stack([np.array(channel) for channel in color], -1))
+        out = columns(color, 3).to(origins.device)
         if not torch.isfinite(out).all():
             raise RenderError("a described scene gave radiance that is not finite; check textures, radiance and "
                               "vertices of the scene")
@@ -98,10 +101,9 @@ class DescribedWorld:
         albedo = dr.select(valid, hit.bsdf().eval_diffuse_reflectance(hit, valid), 0)
         normal, point, t = dr.select(valid, hit.n, 0), dr.select(valid, hit.p, 0), dr.select(valid, hit.t, dr.inf)
         dr.eval(light, albedo, normal, point, t)
-        rows = lambda v: torch.from_numpy(np.stack([np.array(channel) for channel in v], -1))
-        return Hits(torch.from_numpy(np.array(t)), rows(point), rows(normal), rows(albedo),
-                    torch.from_numpy(np.array(light, dtype=bool)))
+        hits = Hits(to_torch(t), columns(point, 3), columns(normal, 3), columns(albedo, 3), flags(light) > 0)
+        return device.moved(hits, origins.device)
 
     def blocked(self, origins: Tensor, directions: Tensor) -> Tensor:
         """(N,) bool: the rays meet something."""
-        return torch.from_numpy(np.array(self.world.ray_test(self._ray(origins, directions)), dtype=bool))
+        return (flags(self.world.ray_test(self._ray(origins, directions))) > 0).to(origins.device)

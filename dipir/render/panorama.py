@@ -27,6 +27,7 @@ from dipir.arrays import EnvMap
 from dipir.errors import RenderError
 from dipir.image import latlong
 from dipir.render.backend import mitsuba
+from dipir.render.bridge import columns, flags, to_drjit
 
 SUN_RADIUS_RAD = math.radians(0.27)
 MAX_RADIANCE = 1e6
@@ -120,9 +121,10 @@ def splat_sun(panorama: EnvMap, direction: Sequence[float], irradiance: Sequence
     u, v = latlong.uv(rays)
     row = (v * height).long().clamp(0, height - 1)
     column = (u * width).long().clamp(0, width - 1)
-    share = torch.ones(len(rays)) if visible is None else torch.as_tensor(visible).float()
+    share = torch.ones(len(rays)) if visible is None else torch.as_tensor(visible).float().cpu()
     per_ray = share / len(rays) / latlong.solid_angles(height, width)[row, 0]
     light = per_ray[:, None] * torch.as_tensor(irradiance, dtype=torch.float32)
+    row, column, light = (x.to(panorama.device) for x in (row, column, light))
     return panorama.index_put((row, column), light, accumulate=True)
 
 
@@ -141,9 +143,9 @@ def sun_directions(direction: Sequence[float], count: int = _SUN_RAYS) -> Tensor
 
 def _unoccluded(mi: Any, world: Any, origin: Sequence[float], rays: Tensor) -> Tensor:
     """(N,) bool: rays from ``origin`` that leave the scene."""
-    towards = mi.Vector3f(mi.TensorXf(rays.numpy().T.copy()))
+    towards = mi.Vector3f(to_drjit(rays.T))
     hit = world.ray_test(mi.Ray3f(mi.Point3f(*map(float, origin)), towards))
-    return ~torch.from_numpy(np.array(hit, dtype=bool))
+    return flags(hit) == 0
 
 
 def remove_fireflies(panorama: EnvMap, error: Tensor, light: Tensor, factor: float = 1.5) -> EnvMap:
@@ -169,7 +171,7 @@ def trace_panorama(scene: Mapping[str, Any], position: Sequence[float], height: 
     """Radiance (H, W, 3) float32 seen from ``position`` (metres) in every direction; convention of dipir/arrays.py.
 
     spp : samples per texel, stratified;  depth : longest path, 1 = only what emits.  The sun is unclipped up to 1e6.
-    Surfaces are denoised within their Monte Carlo error; lights and sky are left as traced.
+    On the run's device. Surfaces are denoised within their Monte Carlo error; lights and sky are left as traced.
     Raises RenderError for an empty scene and for a result that is not finite.
     """
     mi = mitsuba()
@@ -182,7 +184,7 @@ def trace_panorama(scene: Mapping[str, Any], position: Sequence[float], height: 
     color, _, _ = integrator.sample(world, sampler, _rays(mi, sampler, position, (height, width, spp)))
     # All channels in one kernel: reading them one by one would trace the scene three times.
     dr.eval(color)
-    samples = torch.from_numpy(np.stack([np.array(channel) for channel in color], -1)).reshape(height, width, spp, 3)
+    samples = columns(color, 3).reshape(height, width, spp, 3)
     if not torch.isfinite(samples).all():
         raise RenderError(f"panorama with seed {seed} is not finite; "
                           "check textures, radiance and vertices of the scene")
@@ -215,7 +217,7 @@ def _first_hit(mi: Any, world: Any, origin: Sequence[float], height: int, width:
     u = ((torch.arange(width)[:, None] + offset) / width * 2 * math.pi).reshape(-1)
     v, u = torch.meshgrid(v, u, indexing="ij")
     rays = torch.stack([u.sin() * v.sin(), v.cos(), -u.cos() * v.sin()], -1).reshape(-1, 3)
-    towards = mi.Vector3f(mi.TensorXf(rays.numpy().T.copy()))
+    towards = mi.Vector3f(to_drjit(rays.T))
     hit = world.ray_intersect(mi.Ray3f(mi.Point3f(*map(float, origin)), towards))
     valid = hit.is_valid()
     light = (hit.emitter(world) != None) | ~valid  # noqa: E711  # compares Dr.Jit pointers per lane
@@ -224,15 +226,14 @@ def _first_hit(mi: Any, world: Any, origin: Sequence[float], height: int, width:
     dr.eval(light, albedo, normal, point)
 
     def mean(vector: Any) -> Tensor:
-        rows = torch.from_numpy(np.stack([np.array(channel) for channel in vector], -1))
-        return rows.reshape(height, 2, width, 2, 3).mean((1, 3))
-    lit = torch.from_numpy(np.array(light, dtype=bool)).reshape(height, 2, width, 2).any(3).any(1)
+        return columns(vector, 3).reshape(height, 2, width, 2, 3).mean((1, 3))
+    lit = (flags(light) > 0).reshape(height, 2, width, 2).any(3).any(1)
     return Surface(lit, mean(albedo), mean(normal), mean(point))
 
 
 def _shifted(x: Tensor, down: int, right: int) -> Tensor:
     """The texel ``down`` rows below and ``right`` columns to the right of each one; the poles clamp, the seam wraps."""
-    rows = (torch.arange(len(x)) + down).clamp(0, len(x) - 1)
+    rows = (torch.arange(len(x), device=x.device) + down).clamp(0, len(x) - 1)
     return x[rows].roll(-right, 1)
 
 
@@ -245,7 +246,7 @@ def denoise(panorama: EnvMap, error: Tensor, surface: Surface, levels: int = 3) 
     # One texel's own error estimate is itself noisy: take that of its neighbourhood.
     spread = torch.nn.functional.avg_pool2d(spread[None, None], 5, 1, 2, count_include_pad=False)[0, 0]
     keep = (~surface.light).float()
-    kernel = torch.tensor([1.0, 4, 6, 4, 1]) / 16
+    kernel = [1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16]
     for level in range(levels):
         total, weights = torch.zeros_like(light), torch.zeros_like(keep)
         for dy in range(-2, 3):

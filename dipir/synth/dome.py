@@ -95,7 +95,7 @@ def render(kind: str, settings: DomeSettings = DomeSettings(),
     directions, images = dome_directions(settings.lights, settings.rings), []
     began = time.monotonic()
     for i, direction in enumerate(directions):
-        shown = linear_to_srgb((_lit(direct, full, direction, settings) * settings.exposure).clamp(0, 1))
+        shown = linear_to_srgb((_lit(direct, full, direction, settings).cpu() * settings.exposure).clamp(0, 1))
         images.append((shown * 255).round() / 255)
         if on_event is not None:
             left = (time.monotonic() - began) / (i + 1) * (len(directions) - i - 1)

@@ -7,6 +7,7 @@ mirror, hence are all D.
 """
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -89,7 +90,12 @@ def encode(light: Tensor) -> Tensor:
 
 def decode(stored: Tensor) -> Tensor:
     """Inverse of :func:`encode` up to rounding: float32."""
-    return _DECODED[stored.long()]
+    return _decoded(stored.device)[stored.long()]
+
+
+@functools.lru_cache(maxsize=8)
+def _decoded(where: torch.device) -> Tensor:
+    return _DECODED.to(where)
 
 
 def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
@@ -98,8 +104,8 @@ def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
     camera, things = made.scene.camera, len(made.shapes)
     tracer = PathTracer(made.scene, camera, RenderSettings(settings.spp, settings.depth), gbuffer_samples=1)
     # One ray for each of 4 x 4 places in a pixel.
-    owner = record_gbuffers(tracer.built, camera.resized(_FINE, _FINE), 1).object_id[0, 0]
-    shot = lambda **k: tracer.object_pass(made.light, seed=seed & 0xFFFF, spp=settings.spp, **k)[0][0, 0]
+    owner = record_gbuffers(tracer.built, camera.resized(_FINE, _FINE), 1).object_id[0, 0].cpu()
+    shot = lambda **k: tracer.object_pass(made.light, seed=seed & 0xFFFF, spp=settings.spp, **k)[0][0, 0].cpu()
     with torch.no_grad():
         full = shot()
         names = [name for name in tracer.material_names() if ".base_color." in name]
@@ -243,16 +249,19 @@ class LayoutPictures:
 
 def draw(rng: np.random.Generator, data: LayoutSet, count: int, config: DrawConfig = DrawConfig()) -> LayoutPictures:
     """``count`` pictures of random scenes in random colours. Floors have another colour than all things, and things of
-    one shape have different ones. ConfigError for a count below 1."""
+    one shape have different ones. What is large, cover and light, may lie on another device than the rest of the set;
+    image and masks come out there. ConfigError for a count below 1."""
     if count < 1 or not len(data):
         raise ConfigError(f"layouts: {count} pictures of {len(data)} scenes were asked for; both must be at least 1")
+    where = data.cover.device
     chosen = data.part(torch.from_numpy(rng.integers(len(data), size=count)))
     shape, material = chosen.shape.numpy(), chosen.material.numpy()
     grounds, colours = _words(rng, shape)
     boxes = chosen.boxes.float() + torch.tensor([0.0, 0, 1, 1])
     image, masks = _image(rng, chosen, grounds, colours, config.augment), chosen.cover[:, :MOST].float() / 255
     mirrored = torch.from_numpy((rng.random(count) < 0.5) & config.augment)
-    image[mirrored], masks[mirrored] = image[mirrored].flip(-1), masks[mirrored].flip(-1)
+    flipped = mirrored.to(where)[:, None, None, None]
+    image, masks = torch.where(flipped, image.flip(-1), image), torch.where(flipped, masks.flip(-1), masks)
     boxes[mirrored] = boxes[mirrored][..., [2, 1, 0, 3]] * torch.tensor([-1.0, 1, -1, 1]) + torch.tensor(
         [_FINE, 0.0, _FINE, 0])
     # Those that are there, shuffled, before those that are not.
@@ -269,7 +278,7 @@ def draw(rng: np.random.Generator, data: LayoutSet, count: int, config: DrawConf
     row, order = torch.arange(count)[:, None], torch.from_numpy(order)
     boxes = boxes[row, order] / _FINE
     return LayoutPictures(image, captions, things, [list(GROUNDS)[g] for g in grounds],
-                          [boxes[k, :len(t)] for k, t in enumerate(things)], masks[row, order])
+                          [boxes[k, :len(t)] for k, t in enumerate(things)], masks[row.to(where), order.to(where)])
 
 
 def _words(rng: np.random.Generator, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -299,10 +308,10 @@ def _image(rng: np.random.Generator, chosen: LayoutSet, grounds: np.ndarray, col
     cover = chosen.cover.float() / 255
     cover = torch.cat([cover, (1 - cover.sum(1, keepdim=True)).clamp_min(0)], 1)
     palette = torch.from_numpy(np.concatenate([of_things, of_floor[:, None], of_wall[:, None]], 1).astype(np.float32))
-    albedo = torch.einsum("bkhw,bkc->bchw", cover, palette)
+    albedo = torch.einsum("bkhw,bkc->bchw", cover, palette.to(cover.device))
     light = albedo * decode(chosen.diffuse)[:, None] + decode(chosen.gloss)[:, None]
     if vary:
         gain = np.exp(np.clip(rng.normal(-0.05, 0.1, (count, 1)), -0.25, 0.25) + np.clip(
             rng.normal(0, 0.03, (count, 3)), -0.06, 0.06))
-        light = light * torch.from_numpy(gain.astype(np.float32))[..., None, None]
+        light = light * torch.from_numpy(gain.astype(np.float32)).to(light.device)[..., None, None]
     return linear_to_srgb(light.clamp(0, 1))

@@ -33,7 +33,7 @@ class PairSet:
 
 def concentration(env: Tensor) -> Tensor:
     """(N, 16, 32, 3) -> (N,) share of all light that comes from the brightest texel and its eight neighbours."""
-    share = latlong.solid_angles(*env.shape[1:3]).expand(env.shape[1:3])
+    share = latlong.solid_angles(*env.shape[1:3], device=env.device).expand(env.shape[1:3])
     energy = env.float().mean(-1) * share
     wide = torch.cat([energy[..., -1:], energy, energy[..., :1]], -1)[:, None]
     around = 9 * functional.avg_pool2d(functional.pad(wide, (0, 0, 1, 1)), 3, 1)[:, 0]
@@ -49,8 +49,9 @@ def light_class(env: Tensor) -> Tensor:
     luminance = env.float().mean(-1)
     row = luminance.flatten(1).argmax(1) // env.shape[2]
     elevation = 90 - (row + 0.5) * 180 / env.shape[1]
-    high = torch.bucketize(elevation, torch.tensor(ELEVATION_DEG))
-    return torch.bucketize(concentration(env), torch.tensor(CONCENTRATION)) * (len(ELEVATION_DEG) + 1) + high
+    borders = lambda values: torch.tensor(values, device=env.device)
+    high = torch.bucketize(elevation, borders(ELEVATION_DEG))
+    return torch.bucketize(concentration(env), borders(CONCENTRATION)) * (len(ELEVATION_DEG) + 1) + high
 
 
 def like(pairs: PairSet, model: PairSet) -> PairSet:

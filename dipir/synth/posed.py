@@ -131,11 +131,11 @@ def _lit(things: tuple[PlacedAsset, ...], camera: Camera, radiance: EnvMap, seed
     scene = Scene(Plate(blank, blank), camera, things)
     tracer = PathTracer(scene, camera, RenderSettings(settings.spp, settings.depth, seed), gbuffer_samples=16)
     with torch.no_grad():
-        rgb, alpha = tracer.object_pass(radiance, seed=seed, spp=settings.spp)
+        rgb, alpha = (x.cpu() for x in tracer.object_pass(radiance, seed=seed, spp=settings.spp))
     fine = record_gbuffers(tracer.built, camera.resized(camera.width * _FINE, camera.height * _FINE), 1).object_id[0, 0]
-    mask = torch.nn.functional.avg_pool2d((fine == 1).float()[None], _FINE)[0].numpy()
+    mask = torch.nn.functional.avg_pool2d((fine == 1).float()[None], _FINE)[0].cpu().numpy()
     picture = rgb[0] + (1 - alpha[0]) * perspective_crop(radiance, camera)
-    return picture, mask, tracer.gbuffers.depth[0, 0].numpy()
+    return picture, mask, tracer.gbuffers.depth[0, 0].cpu().numpy()
 
 
 def _scaled(asset: Asset, size: float) -> PlacedAsset:

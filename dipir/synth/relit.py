@@ -1,6 +1,7 @@
 """Objects under a ring and a dome of lights, each light in a picture of its own, so that light can be mixed later."""
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
@@ -91,7 +93,12 @@ def encode(linear: Tensor) -> Tensor:
 
 def decode(stored: Tensor) -> Tensor:
     """Inverse of :func:`encode` up to rounding: float32 radiance."""
-    return _DECODED[stored.long()]
+    return _decoded(stored.device)[stored.long()]
+
+
+@functools.lru_cache(maxsize=8)
+def _decoded(where: torch.device) -> Tensor:
+    return _DECODED.to(where)
 
 
 def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = RelitSettings(),
@@ -102,13 +109,13 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = Re
     lights = [*dome_lights(rng, settings.lights, made.kind), *extra]
     tracer = PathTracer(made.scene, made.scene.camera, RenderSettings(settings.spp, settings.depth, 0),
                         gbuffer_samples=16)
-    shot = lambda env, spp, k: tracer.object_pass(env, seed=split_seed(seed, k) & 0xFFFF, spp=spp)[0][0]
+    shot = lambda env, spp, k: tracer.object_pass(env, seed=split_seed(seed, k) & 0xFFFF, spp=spp)[0][0].cpu()
     with torch.no_grad():
         # One size of map for all: the renderer compiles for it.
         sky = functional.interpolate(made.sky.permute(2, 0, 1)[None], (64, 128), mode="bilinear")[0]
         ambient = shot(sky.permute(1, 2, 0).contiguous(), settings.sky_spp, "sky")
         lit = torch.stack([shot(light_map(light), settings.spp, k) for k, light in enumerate(lights)])
-    g = tracer.gbuffers
+    g = device.moved(tracer.gbuffers, torch.device("cpu"))
     subject = g.alpha * ((g.object_id > 0) & (g.object_id <= made.objects))
     normal = torch.cat([-g.normal[:, :1], g.normal[:, 1:2], -g.normal[:, 2:]], 1)
     byte = lambda x: (x.clamp(0, 1) * 255).round().byte()

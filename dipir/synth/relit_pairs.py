@@ -1,6 +1,8 @@
-"""Pairs of pictures of one scene in different light, mixed from stored pictures of single lights while a net trains."""
+"""Pairs of pictures of one scene in different light, mixed from stored pictures of single lights while a net trains,
+on the device where those lie."""
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dipir import device
 from dipir.errors import ConfigError
 from dipir.image.color import linear_to_srgb
 from dipir.synth.relit import RelitSet, decode
@@ -67,15 +70,16 @@ def draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfi
         raise ConfigError(f"{count} pairs of {config.size} pixels, {each} for each input, of scenes with {lights} "
                           f"lights and {stored} pixels; accepted are at least {each + 2} lights, sizes that divide the "
                           "stored one and multiples of the pairs for each input. Choose other numbers.")
-    with torch.autocast("cpu", enabled=False):
+    with device.single_precision(data.lit.device):
         return _draw(rng, data, count // each, config)
 
 
 def _draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfig) -> Pairs:
-    number = lambda x: torch.as_tensor(x, dtype=torch.float32)
+    where = data.lit.device
+    number = lambda x: torch.as_tensor(x, dtype=torch.float32).to(where)
     each, at = config.targets, lambda x: _small(x, config.size)
-    scene = torch.from_numpy(rng.integers(len(data), size=count))
-    order = torch.from_numpy(rng.permuted(np.tile(np.arange(data.lit.shape[1]), (count, 1)), axis=1))
+    scene = torch.from_numpy(rng.integers(len(data), size=count)).to(where)
+    order = torch.from_numpy(rng.permuted(np.tile(np.arange(data.lit.shape[1]), (count, 1)), axis=1)).to(where)
     wanted, first, second = order[:, :each], order[:, -1], order[:, -2]
     shown = lambda k: at(decode(data.lit[scene, k]))
     ambient = number(np.exp(rng.uniform(*np.log(config.ambient), size=count)))
@@ -93,17 +97,22 @@ def _draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConf
     pictures = developed(rng, torch.cat([before[:, None], after], 1), alpha, config.augment)
     image, target, light = pictures[:, 0], pictures[:, 1:], data.light[scene[:, None], wanted]
     if config.augment:
-        colours = torch.from_numpy(rng.permuted(np.tile(np.arange(3), (count, 1)), axis=1))
+        colours = torch.from_numpy(rng.permuted(np.tile(np.arange(3), (count, 1)), axis=1)).to(where)
         image = image.gather(1, _tall(colours).expand_as(image))
         target = target.gather(2, _tall(colours)[:, None].expand_as(target))
-        mirrored = torch.from_numpy(rng.random(count) < 0.5)
-        turned = torch.tensor([-1.0, 1.0, 1.0, 1.0])
+        mirrored = torch.from_numpy(rng.random(count) < 0.5).to(where)
+        turned = _turned(where)
         flipped = lambda x: torch.where(mirrored.view(-1, *[1] * (x.dim() - 1)), x.flip(-1), x)
         image, target, subject = flipped(image), flipped(target), flipped(subject)
         surface = torch.where(_tall(mirrored), surface.flip(-1) * turned[:, None, None], surface)
         light = torch.where(mirrored[:, None, None], light * turned, light)
     every = lambda x: x.repeat_interleave(each, 0)
     return Pairs(every(image), target.flatten(0, 1), light.flatten(0, 1), every(subject), every(surface))
+
+
+@functools.lru_cache(maxsize=8)
+def _turned(where: torch.device) -> Tensor:
+    return torch.tensor([-1.0, 1.0, 1.0, 1.0], device=where)
 
 
 def _tall(x: Tensor) -> Tensor:
@@ -138,15 +147,15 @@ def exposed(before: Tensor, targets: Tensor, level: Tensor) -> tuple[Tensor, Ten
 def developed(rng: np.random.Generator, pictures: Tensor, alpha: Tensor, vary: bool) -> Tensor:
     """Exposed linear pictures (B, K, 3, S, S), those of one scene in a row -> display, each row on one background that
     no light reaches, and with one contrast if it shall ``vary``. alpha : (B, 1, S, S)."""
-    count = len(pictures)
+    count, where = len(pictures), pictures.device
     low, high = (_tall(torch.as_tensor(rng.uniform(0, 1, (count, 1)) ** 2 * np.exp(rng.normal(size=(count, 3)) * 0.2),
-                                       dtype=torch.float32)) for _ in range(2))
-    ramp = torch.linspace(0, 1, alpha.shape[-2])[:, None]
+                                       dtype=torch.float32).to(where)) for _ in range(2))
+    ramp = torch.linspace(0, 1, alpha.shape[-2], device=where)[:, None]
     background = (low * ramp + high * (1 - ramp)) * (1 - alpha)
     shown = linear_to_srgb((pictures + background[:, None]).clamp(0, 1))
     if not vary:
         return shown
-    contrast = torch.as_tensor(np.exp(rng.uniform(-0.15, 0.15, count)), dtype=torch.float32)
+    contrast = torch.as_tensor(np.exp(rng.uniform(-0.15, 0.15, count)), dtype=torch.float32).to(where)
     return shown ** contrast[:, None, None, None, None]
 
 

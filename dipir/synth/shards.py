@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dipir import device
 from dipir.errors import ConfigError, RenderError
 from dipir.fit.loop import Event
 
@@ -49,6 +50,14 @@ def stored(path: Path, metadata: Mapping[str, str], key: str) -> int:
         raise ConfigError(f"{path}: holds data of another set ({found}), wanted {dict(metadata)}; "
                           "choose another folder or delete this one")
     return rows
+
+
+def default_workers() -> int:
+    """Processes that suit this machine: one where the renderer is on a GPU, which several would share and slow each
+    other, else one for each core."""
+    if device.current().variant == device.CUDA:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_numbers(prefix: str, count: int, workers: int) -> None:

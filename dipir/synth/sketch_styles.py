@@ -58,22 +58,24 @@ def draw(rng: np.random.Generator, recorded: Mapping[str, Tensor], rows: np.ndar
     """One pair of each of the recordings ``rows`` (:func:`dipir.synth.sketches.load`), mirrored half of the time.
     ``exact``: only colours that have a name, to judge by."""
     light = rng.integers(recorded["shade"].shape[1], size=len(rows))
-    rows, light = torch.from_numpy(np.asarray(rows)), torch.from_numpy(light)
+    where = recorded["cover"].device
+    rows, light = torch.from_numpy(np.asarray(rows)).to(where), torch.from_numpy(light).to(where)
     scaled = lambda key, unit: (recorded[key][rows] if key in ("cover", "lines") else recorded[key][rows, light]) / unit
     layers = {"cover": scaled("cover", 255), "lines": scaled("lines", 255), "shade": scaled("shade", UNIT),
               "gloss": scaled("gloss", UNIT)[:, None], "shadow": scaled("shadow", 255)[:, None]}
-    mirrored = torch.from_numpy(rng.random(len(rows)) < 0.5)[:, None, None, None]
+    mirrored = torch.from_numpy(rng.random(len(rows)) < 0.5).to(where)[:, None, None, None]
     return compose(rng, {key: torch.where(mirrored, x.flip(-1), x) for key, x in layers.items()}, exact)
 
 
 def compose(rng: np.random.Generator, layers: Mapping[str, Tensor], exact: bool = False) -> Pairs:
     """Random colours and styles for layers in unit scale: cover, shade (B, 3, 64, 64), lines (B, 6, 64, 64), gloss,
     shadow (B, 1, 64, 64)."""
-    batch = len(layers["cover"])
+    batch, where = len(layers["cover"]), layers["cover"].device
     number = lambda low, high, *more: torch.from_numpy(rng.uniform(low, high, (batch, *(more or (1, 1, 1)))).astype(
-        np.float32))
+        np.float32)).to(where)
     kind = rng.choice(len(KINDS), batch, p=_SHARES)
-    is_kind = lambda *names: torch.from_numpy(np.isin(kind, [KINDS.index(n) for n in names]))[:, None, None, None]
+    chosen = lambda names: torch.from_numpy(np.isin(kind, [KINDS.index(n) for n in names])).to(where)
+    is_kind = lambda *names: chosen(names)[:, None, None, None]
     cover, shade = merged(rng, layers["cover"], layers["shade"])
     colours, present = random_palettes(rng, cover.mean((2, 3)) > 0, exact)
     alpha = cover.sum(1, keepdim=True).clamp(0, 1)
@@ -95,7 +97,7 @@ def compose(rng: np.random.Generator, layers: Mapping[str, Tensor], exact: bool 
     tone = paper * (1 + ((tone / paper) ** number(0.8, 1.25) - 1) * contrast)
     hatched = paper * (1 - _hatching(rng, 1 - tone / paper, number))
     base = torch.where(is_kind("lines"), paper, torch.where(is_kind("hatched"), hatched, tone))
-    grain = number(0, 0.03) * torch.from_numpy(rng.standard_normal((batch, 1, SIZE, SIZE), np.float32))
+    grain = number(0, 0.03) * torch.from_numpy(rng.standard_normal((batch, 1, SIZE, SIZE), np.float32)).to(where)
     drawing = (base * (1 - strokes) + grain).clamp(0, 1)
     lines = 1 - strokes
     return Pairs(drawing, picture * lines, colours, present, cover, shade, rest, lines)
@@ -110,7 +112,7 @@ def merged(rng: np.random.Generator, cover: Tensor, shade: Tensor) -> tuple[Tens
     fewer = rng.random(len(cover))
     target[fewer < 0.5, 2] = rng.integers(2, size=int((fewer < 0.5).sum()))
     target[fewer < 0.2] = 0
-    moves = functional.one_hot(torch.from_numpy(target), SLOTS).to(cover.dtype)
+    moves = functional.one_hot(torch.from_numpy(target), SLOTS).to(cover)
     cover, shade = (torch.einsum("bshw,bst->bthw", x, moves) for x in (cover, shade))
     order = cover.mean((2, 3)).argsort(dim=1, descending=True, stable=True)[:, :, None, None].expand_as(cover)
     return cover.gather(1, order), shade.gather(1, order)
@@ -120,9 +122,9 @@ def random_palettes(rng: np.random.Generator, used: Tensor, exact: bool = False)
     """(B, 3, 3) display colours and (B, 3) which are told: those ``used`` (B, 3), and now and then one more that the
     picture has no area for."""
     colours = np.stack([_distinct(rng, exact) for _ in range(len(used))]).astype(np.float32)
-    spare = torch.from_numpy(rng.random(len(used)) < 0.1)
+    spare = torch.from_numpy(rng.random(len(used)) < 0.1).to(used.device)
     count = used.sum(1) + spare
-    return torch.from_numpy(colours), torch.arange(SLOTS)[None] < count[:, None]
+    return torch.from_numpy(colours).to(used.device), torch.arange(SLOTS, device=used.device)[None] < count[:, None]
 
 
 def _distinct(rng: np.random.Generator, exact: bool) -> np.ndarray:
@@ -150,9 +152,10 @@ def _distinct(rng: np.random.Generator, exact: bool) -> np.ndarray:
 def _strokes(rng: np.random.Generator, lines: Tensor, number) -> Tensor:
     """(B, 1, 64, 64) how much lines of random width and darkness darken the paper; soft pencils press unevenly."""
     place = number(0, len(WIDTHS) - 1)
-    weights = (1 - (place - torch.arange(len(WIDTHS))[None, :, None, None]).abs()).clamp_min(0)
+    widths = torch.arange(len(WIDTHS), device=lines.device)[None, :, None, None]
+    weights = (1 - (place - widths).abs()).clamp_min(0)
     outline, within = ((part * weights).sum(1, keepdim=True) for part in lines.split(len(WIDTHS), 1))
-    pressure = number(0, 0.5) * _noise(rng, len(lines), 16) + number(0, 0.3) * _noise(rng, len(lines), SIZE)
+    pressure = number(0, 0.5) * _noise(rng, lines, 16) + number(0, 0.3) * _noise(rng, lines, SIZE)
     dark = number(0.45, 0.97)
     ink = torch.maximum(outline * dark, within * dark * number(0.3, 1.0))
     return (ink * (1 - pressure)).clamp(0, 1)
@@ -160,9 +163,10 @@ def _strokes(rng: np.random.Generator, lines: Tensor, number) -> Tensor:
 
 def _hatching(rng: np.random.Generator, dark: Tensor, number) -> Tensor:
     """Parallel strokes that grow wider where it is ``dark`` (B, 1, 64, 64), a second direction where it is darkest."""
-    row, column = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
+    middle = torch.arange(SIZE, device=dark.device) + 0.5
+    row, column = torch.meshgrid(middle, middle, indexing="ij")
     angle, period = number(0, np.pi), number(2.5, 5.0)
-    bent = 0.6 * _noise(rng, len(dark), 8)
+    bent = 0.6 * _noise(rng, dark, 8)
     ink = torch.zeros_like(dark)
     for turn, least in ((0.0, 0.0), (1.2, 0.45)):
         across = column * (angle + turn).cos() + row * (angle + turn).sin()
@@ -172,7 +176,7 @@ def _hatching(rng: np.random.Generator, dark: Tensor, number) -> Tensor:
     return ink * number(0.35, 0.8)
 
 
-def _noise(rng: np.random.Generator, batch: int, size: int) -> Tensor:
+def _noise(rng: np.random.Generator, like: Tensor, size: int) -> Tensor:
     """(B, 1, 64, 64) in [0, 1], even on ``size`` x ``size`` cells and smooth between."""
-    cells = torch.from_numpy(rng.random((batch, 1, size, size), np.float32))
+    cells = torch.from_numpy(rng.random((len(like), 1, size, size), np.float32)).to(like.device)
     return cells if size == SIZE else functional.interpolate(cells, (SIZE, SIZE), mode="bilinear", align_corners=False)

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
@@ -228,14 +229,16 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: SketchSettings = S
     gloss = rgb.amin(1)
     shade = (rgb - gloss[:, None])[:, order] / _ALBEDO
     exposure = torch.from_numpy(rng.uniform(0.88, 1.08, (settings.lights, 1, 1)).astype(np.float32))
-    unit = UNIT * exposure / _full_light(shade.sum(1), transport.gbuffers.alpha[0])
-    cover = transport.gbuffers.albedo[0, order] / _ALBEDO * transport.gbuffers.alpha[0]
+    alpha, albedo = transport.gbuffers.alpha[0].cpu(), transport.gbuffers.albedo[0].cpu()
+    unit = UNIT * exposure / _full_light(shade.sum(1), alpha)
+    cover = albedo[order] / _ALBEDO * alpha
     return {"cover": _bytes(255 * cover), "lines": torch.from_numpy(line_masks(rng, edges(g))),
             "shade": _bytes(shade * unit[:, None]), "gloss": _bytes(gloss * unit), "shadow": _bytes(255 * shadow[:, 0])}
 
 
 def _fine_gbuffers(scene: Scene, window: Window) -> GBuffers:
-    return PathTracer(scene, window.camera(scene.camera, FINE), RenderSettings(1, 1), gbuffer_samples=1).gbuffers
+    tracer = PathTracer(scene, window.camera(scene.camera, FINE), RenderSettings(1, 1), gbuffer_samples=1)
+    return device.moved(tracer.gbuffers, torch.device("cpu"))
 
 
 def _full_light(shade: Tensor, alpha: Tensor) -> Tensor:

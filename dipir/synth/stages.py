@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.image import latlong
 from dipir.render.transport import Transport, TransportSettings
@@ -91,10 +92,10 @@ class Stage:
         count = len(env)
         texels = env.reshape(count, -1, 3).permute(2, 1, 0)
         rgb = torch.bmm(self.object_map.permute(1, 0, 2).float(), texels) + self.offset.T[..., None].float()
-        shown = torch.zeros(3, SIZE * SIZE, count).index_copy_(1, self.object_pixels.long(), rgb)
-        ground = texels[:, :_UPPER] * latlong.plane_weights(ROWS, COLUMNS).reshape(-1)[:_UPPER, None]
+        shown = env.new_zeros(3, SIZE * SIZE, count).index_copy_(1, self.object_pixels.long(), rgb)
+        ground = texels[:, :_UPPER] * latlong.plane_weights(ROWS, COLUMNS, device=env.device).reshape(-1)[:_UPPER, None]
         lost = (self.hidden.float() @ ground) / (255 * ground.sum(1, keepdim=True).clamp_min(1e-12))
-        ratio = torch.ones(3, SIZE * SIZE, count).index_copy_(1, self.shadow_pixels.long(), (1 - lost).clamp(0, 1))
+        ratio = env.new_ones(3, SIZE * SIZE, count).index_copy_(1, self.shadow_pixels.long(), (1 - lost).clamp(0, 1))
         image = lambda x: x.permute(2, 0, 1).reshape(count, 3, SIZE, SIZE)
         return image(shown), image(ratio)
 
@@ -108,7 +109,9 @@ class Stage:
 
     @staticmethod
     def of(transport: Transport, view: Sequence[float]) -> Stage:
-        """The compact form of a transport over a ground plane, recorded at 64 x 64 pixels and 16 x 32 texels."""
+        """The compact form of a transport over a ground plane, recorded at 64 x 64 pixels and 16 x 32 texels; on the
+        CPU, where stages are stored."""
+        transport = device.moved(transport, torch.device("cpu"))
         g = transport.gbuffers
         weights = latlong.plane_weights(ROWS, COLUMNS).reshape(-1)[:_UPPER]
         ground = g.ground.reshape(-1)[transport.shadow_pixels].clamp_min(1e-3)

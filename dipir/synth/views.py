@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
@@ -83,7 +84,7 @@ def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
     # often.
     spp = max(2, settings.spp // 2) if kind == "outdoor" else settings.spp
     depth = settings.depth if kind == "indoor" else max(2, settings.depth - 1)
-    rays = _Rays.through(rng, views, spp, settings)
+    rays = device.moved(_Rays.through(rng, views, spp, settings))
     panes = window_panes(scene["parts"])
     means, errors, envs = [], [], []
     for number, light in enumerate(lights):
@@ -101,9 +102,9 @@ def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
                 envmap = splat_sun(envmap, from_scene(sun["direction"], view.yaw_rad), sun["irradiance"], share)
             envs.append(latlong.resize(envmap, 16, 32))
     mean, error = torch.stack(means, 1), torch.stack(errors, 1)
-    plates = [denoise(mean[n], error[n], _center_hits(world, view)) for n, view in enumerate(views)]
+    plates = [denoise(mean[n], error[n], device.moved(_center_hits(world, view))) for n, view in enumerate(views)]
     plate = torch.stack(plates, 1).flatten(0, 1)
-    return _stored_form(plate, torch.stack(envs), views, kind, index)
+    return _stored_form(plate.cpu(), torch.stack(envs).cpu(), views, kind, index)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from dipir import device
 from dipir.diffusion.light_prior import (
     DEFAULT_PATH,
     LightPrior,
@@ -28,6 +29,7 @@ from dipir.image.files import read_envmap
 from dipir.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
 from dipir.scene.description import build_scene, load_scene_file
+from tests.support.far import KIND, far_device
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = LightUNetConfig(widths=(8, 8, 16), plate_widths=(8, 8, 8, 8), plate_blocks=(0, 1, 1, 1), heads=2, embedding=8)
@@ -270,3 +272,30 @@ def test_shipped_weights_are_small_and_know_the_demo_better_than_its_mean_colour
     assert off(got, want) < 0.8 * off(even, want)
     chances = [guess.chance for guess in prior.hypotheses(plate, directions)]
     assert chances == sorted(chances, reverse=True) and 0 < sum(chances) <= 1.001
+
+
+def test_another_device() -> None:
+    """Features, the network, maps and guesses where the plate is: the same values as on the CPU."""
+    camera = Camera.looking(128, 96, 60, pitch_deg=8)
+    generator = torch.Generator().manual_seed(0)
+    plate, rays = torch.rand(1, 3, 96, 128, generator=generator), _directions(camera)
+    prior = _prior()
+    prior.focus = 0.4
+    here = [features(plate, rays[None]), prior.estimate(plate, rays), prior.estimate(plate, rays, guess=2),
+            prior.estimate_together([plate, plate.flip(-1)], [rays, rays]), prior.hypotheses(plate, rays)]
+    with far_device() as chosen:
+        far_plate, far_rays = plate.to(chosen.torch), rays.to(chosen.torch)
+        there = [features(far_plate, far_rays[None]), prior.estimate(far_plate, far_rays),
+                 prior.estimate(far_plate, far_rays, guess=2),
+                 prior.estimate_together([far_plate, far_plate.flip(-1)], [far_rays, far_rays]),
+                 prior.hypotheses(far_plate, far_rays)]
+        assert all(x.device.type == KIND for x in (there[0].sphere, *there[1:4]))
+        there = device.moved(there, torch.device("cpu"))
+    for key in ("sphere", "plate", "base"):
+        assert torch.equal(getattr(there[0], key), getattr(here[0], key)), key
+    # Attention is computed in another order there.
+    for a, b in zip(there[1:4], here[1:4], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+    for a, b in zip(there[4], here[4], strict=True):
+        torch.testing.assert_close(a.direction, b.direction, rtol=0, atol=1e-4)
+        assert a.chance == pytest.approx(b.chance, abs=1e-4)

@@ -20,6 +20,7 @@ from dipir.methods.illuminet import IllumiNetTrainConfig, learning_rate, load, s
 from dipir.methods.illuminet_report import loss_chart
 from dipir.methods.rti_bases import design, fit
 from dipir.synth.dome import dome_directions
+from tests.support.far import KIND, far_device
 
 TINY = IllumiNetTrainConfig(steps=6, crop=16, batch=2, channels=(4, 4, 4, 4), embedding=4, validate_every=2,
                             warm_up=1, first_cycle=2)
@@ -321,3 +322,20 @@ def test_damaged_folders(trained, tmp_path):
     with pytest.raises(PriorError, match="'other'"):
         load(tmp_path)
     assert np.isfinite(load(out).planes[0])
+
+
+def test_another_device(tmp_path):
+    """A fit, its files and a picture: as on the CPU."""
+    directions = lights()
+    (tmp_path / "far").mkdir()
+    here = illuminet.train(directions, photos(directions), TINY, out=tmp_path)
+    with far_device():
+        fitted = illuminet.train(directions, photos(directions), TINY, out=tmp_path / "far")
+        assert fitted.photos.device.type == next(fitted.net.parameters()).device.type == KIND
+        again = illuminet.load(tmp_path / "far")
+        pictures = [f.relight(torch.tensor([0.3, 0.2, 0.9])) for f in (fitted, again)]
+    assert torch.equal(*pictures) and pictures[0].device.type == "cpu"
+    torch.testing.assert_close(pictures[0], here.relight(torch.tensor([0.3, 0.2, 0.9])), rtol=1e-3, atol=1e-3)
+    for name, figures in here.verdict["methods"].items():
+        assert fitted.verdict["methods"][name]["psnr"] == pytest.approx(figures["psnr"], abs=0.05), name
+    assert illuminet.load(tmp_path / "far").photos.device.type == "cpu"

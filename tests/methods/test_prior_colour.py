@@ -27,6 +27,7 @@ from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 from dipir.synth import sketch_styles, sketches
 from dipir.synth.sketch_styles import Pairs
 from tests.support.drawings import recorded_squares
+from tests.support.far_training import same_on_another_device
 
 NET = ConditionalUNetConfig(planes=12, vector=12, channels=(8, 8, 16), blocks=1, embedding=16, detail=2, sigma_data=0.4)
 CONFIG = ColourPriorConfig(batch=2, size=32, recordings=4, net=NET,
@@ -161,3 +162,7 @@ def test_wrong_numbers(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match="minutes 0"):
         prior_colour.run(0, CONFIG, tmp_path / "a.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_another_device() -> None:
+    same_on_another_device(lambda name: train_colour_prior(CONFIG, recorded_squares(), _pairs(), name=name))

@@ -22,6 +22,7 @@ from dipir.methods.prior_geometry import (
 from dipir.methods.prior_relight import validation_pairs
 from dipir.synth import relit_pairs
 from dipir.synth.relit_pairs import PairConfig
+from tests.support.far_training import same_on_another_device
 from tests.support.relit_sets import balls
 
 TRAIN = training.TrainConfig(steps=4, rate=1e-3, warmup=1, validate_every=2, log_every=1)
@@ -118,3 +119,8 @@ def test_the_command_trains_all_parts_and_writes_weights(data, held_out, monkeyp
     Geometry.load(path)
     prior_geometry.main(["--evaluate", str(path)])
     assert "shading_stops" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_another_device(part, data, held_out):
+    same_on_another_device(lambda name: train_geometry(part, CONFIG, data, held_out, name=name))

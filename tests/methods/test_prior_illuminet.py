@@ -20,6 +20,7 @@ from dipir.methods.training import TrainConfig
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.synth import relit_pairs
 from dipir.synth.relit_pairs import PairConfig, Pairs
+from tests.support.far_training import same_on_another_device
 from tests.support.relit_sets import balls
 
 NET = IllumiNetConfig(planes=PLANES, light=4, channels=(4, 6, 8, 8), embedding=8, stem=2)
@@ -126,3 +127,7 @@ def test_weights_to_begin_with_are_looked_at_first(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(prior_illuminet, "validation_scenes", lambda *args: pytest.fail("long work began"))
     with pytest.raises(PriorError, match="no such file"):
         prior_illuminet.run(1, CONFIG, tmp_path / "a.safetensors", start=tmp_path / "absent.safetensors")
+
+
+def test_another_device() -> None:
+    same_on_another_device(lambda name: train_general(CONFIG, balls(), _pairs(), Geometry.untrained(), name=name))

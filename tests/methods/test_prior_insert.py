@@ -20,6 +20,7 @@ from dipir.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 from dipir.synth import crops
 from dipir.synth.composites import Composites, draw
 from dipir.synth.surroundings import Panoramas
+from tests.support.far_training import same_on_another_device
 from tests.support.stages import card_stage
 
 CONFIG = InsertPriorConfig(batch=2, net=CompositeUNetConfig(channels=(8, 16), blocks=1, embedding=16, detail=2),
@@ -110,3 +111,7 @@ def test_a_new_run_begins_with_the_given_weights() -> None:
 def test_data_folder_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="DIPIR_DATA"):
         prior_insert.training_meshes("train", tmp_path)
+
+
+def test_another_device() -> None:
+    same_on_another_device(lambda name: train_insert_prior(CONFIG, _Pool(), _sources(), _batch(), name=name))

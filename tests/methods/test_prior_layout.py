@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from dipir import device
 from dipir.apps import verbs
 from dipir.diffusion.layout_prior import LAYOUT_NET, LayoutPrior
 from dipir.errors import ConfigError, PriorError
@@ -30,7 +31,10 @@ from dipir.methods.prior_layout import (
 )
 from dipir.methods.training import TrainConfig
 from dipir.nets.text_unet import TextUNet
+from dipir.synth import layouts
 from dipir.synth.layouts import LayoutPictures
+from tests.support import layout_sets
+from tests.support.far_training import same_on_another_device
 from tests.support.layout_pictures import flat_pictures
 
 NET = replace(LAYOUT_NET, width=16, layers=1, channels=(8, 8), worded=(1,), selves=(), embedding=16, detail=2, fine=4)
@@ -338,3 +342,15 @@ def test_command_line_judges(sets, capsys, tmp_path: Path) -> None:
     expected = validation(LayoutPrior.load(path).net, _pictures(2))
     assert set(lines) == set(expected)
     assert all(float(lines[k]) == pytest.approx(v, abs=1e-4) for k, v in expected.items())
+
+
+def test_another_device() -> None:
+    """From a set whose pictures lie there too."""
+    def train(name: str):
+        data = layout_sets.several()
+        large = {key: getattr(data, key) for key in ("cover", "diffuse", "gloss")}
+        data = replace(data, **device.moved(large))
+        draw = lambda rng, count: layouts.draw(rng, data, count)
+        return train_layout_prior(CONFIG, draw, _pictures(), name=name)
+
+    same_on_another_device(train)

@@ -30,6 +30,7 @@ from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 from dipir.synth import relit_pairs
 from dipir.synth.relit_pairs import PairConfig, Pairs
 from tests.diffusion.test_geometry import random_geometry
+from tests.support.far_training import same_on_another_device
 from tests.support.relit_sets import balls
 
 NET = ConditionalUNetConfig(PLANES, vector=4, channels=(8, 8, 16), blocks=1, embedding=16, detail=2, sigma_data=0.3)
@@ -221,3 +222,7 @@ def test_weights_to_begin_with_are_looked_at_first(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(prior_relight, "validation_scenes", refuse)
     with pytest.raises(PriorError, match="no such file"):
         prior_relight.run(1, CONFIG, tmp_path / "a.safetensors", start=tmp_path / "absent.safetensors")
+
+
+def test_another_device() -> None:
+    same_on_another_device(lambda name: train_relight_prior(CONFIG, balls(), _pairs(), Geometry.untrained(), name=name))

@@ -4,20 +4,23 @@ from __future__ import annotations
 import math
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.errors import FitError
 from dipir.image import latlong
 from dipir.methods.light_measures import functionals, score
 from dipir.methods.prior_light import dominant_distribution, light_loss
-from dipir.methods.training import TrainConfig, folder, learning_rate, train
+from dipir.methods.training import TrainConfig, autocast, folder, kept_there, learning_rate, size_of, speed, train
 from dipir.nets.light_unet import LightEstimate
 from dipir.scene.light import dominant_direction
+from tests.support.far import KIND, Far, far_device
 
 CONFIG = TrainConfig(steps=30, rate=0.02, warmup=5, validate_every=10, log_every=10, ema=0.9)
 
@@ -236,3 +239,115 @@ def test_scale_invariant_terms_ignore_exposure() -> None:
     for name in ("diffuse", "glossy8", "glossy64", "toned"):
         assert float(scaled[name]) == pytest.approx(0, abs=1e-3)
     assert float(scaled["exposure"]) == pytest.approx(math.log(3), rel=0.02)
+
+
+# -------------------------------------------------------------------------------------------------- another device
+def _far_loss(model: nn.Module, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
+    """As :func:`_loss`, on the model's device, with numbers that stay there."""
+    where = next(model.parameters()).device
+    x = torch.randn(32, 4, generator=torch.Generator().manual_seed(split_seed(0, step))).to(where)
+    return (model(x)[:, 0] - x.sum(1)).square().mean(), {"mean": x.mean(), "plain": 2.0}
+
+
+def _plain() -> nn.Module:
+    """Without dropout, whose numbers are those of a device."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 24, bias=False), nn.Linear(24, 1))
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_training_on_another_device(optimiser: str) -> None:
+    config = replace(CONFIG, optimiser=optimiser)
+    here, events = train(_plain(), _far_loss, config, name="here"), []
+    with far_device() as chosen:
+        model = _plain().to(chosen.torch)
+        there = train(model, _far_loss, config, name="there", on_event=events.append)
+        assert all(p.device.type == KIND for p in model.parameters())
+    assert all(value.device.type == "cpu" for value in there.best.values())
+    for key, value in here.best.items():
+        torch.testing.assert_close(there.best[key], value, rtol=1e-5, atol=1e-6)
+    assert events[-1].scalars["plain"] == 2.0 and math.isfinite(events[-1].scalars["mean"])
+    assert all(isinstance(v, float) for v in events[-1].scalars.values())
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+@pytest.mark.parametrize("first", ["cpu", KIND])
+def test_a_run_goes_on_on_the_other_device(optimiser: str, first: str) -> None:
+    """Half of the steps on one device, half on the other: the weights of an unbroken run."""
+    config = replace(CONFIG, optimiser=optimiser)
+    whole = train(_plain(), _far_loss, config, name="whole")
+
+    def half(kind: str, stop: bool) -> object:
+        def loss(model: nn.Module, step: int):
+            if stop and step == 14:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return _far_loss(model, step)
+
+        if kind == "cpu":
+            return train(_plain(), loss, config, name="parts")
+        with far_device() as chosen:
+            return train(_plain().to(chosen.torch), loss, config, name="parts")
+
+    assert half(first, True).step == 15
+    second = half(KIND if first == "cpu" else "cpu", False)
+    assert second.finished
+    for key, value in whole.best.items():
+        torch.testing.assert_close(second.best[key], value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_is_found_at_the_next_log_line_elsewhere() -> None:
+    with far_device() as chosen:
+        with pytest.raises(FitError, match=r"not finite in one of the steps 10 to 19.*last checkpoint"):
+            train(_plain().to(chosen.torch), lambda m, s: (_far_loss(m, s)[0] * (math.nan if s == 13 else 1), {}),
+                  replace(CONFIG, checkpoint_minutes=10), name="a")
+    assert not (folder("a") / "checkpoint.pt").exists()
+
+
+def test_nothing_is_read_between_log_lines() -> None:
+    """A step on a device reads no number: reading is only possible through ``.cpu()`` or ``.item()`` there."""
+    from dipir.methods.training import _Run
+
+    with far_device() as chosen:
+        run = _Run(_plain().to(chosen.torch), CONFIG, folder("a"))
+        reads = []
+        kept = torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.cpu
+        noted = lambda f: lambda x, *a: (reads.append(f) if isinstance(x, Far) else None, f(x, *a))[1]
+        try:
+            torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.cpu = map(noted, kept)
+            scalars = run.one_step(_far_loss)
+            assert reads == []
+            assert run.read(scalars)["plain"] == 2.0 and len(reads) <= 2
+        finally:
+            torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.cpu = kept
+
+
+def test_half_precision_is_for_gpus_unless_told() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    for where, wanted, on in ((cpu, None, False), (cpu, True, True), (cpu, False, False), (gpu, False, False)):
+        with autocast(where, wanted):
+            assert torch.is_autocast_enabled(where.type) == on
+    assert autocast(gpu, None).fast_dtype == torch.bfloat16 and autocast(gpu, None).device == "cuda"
+
+
+def test_sets_are_kept_where_they_are_used() -> None:
+    data = {"a": torch.zeros(10), "b": (torch.zeros(3, dtype=torch.uint8), "word")}
+    assert size_of(data) == 43
+    assert kept_there(data, torch.device("cpu")) is data
+    with far_device() as chosen:
+        assert kept_there(data, chosen.torch)["b"][0].device.type == KIND
+
+
+def test_speed() -> None:
+    assert speed(_plain(), _far_loss, CONFIG, steps=5, warm=2) > 0
+    assert not folder("speed").exists()
+
+
+def test_the_losses_of_the_light_prior_on_another_device() -> None:
+    true = torch.stack([_sun(30, 40), _sun(-100, 20)])
+    estimate = _estimate(true * 1.3 + 0.1, torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(0)))
+    here = light_loss(estimate, true, functionals())
+    with far_device() as chosen:
+        there = light_loss(device.moved(estimate), true.to(chosen.torch), functionals(where=chosen.torch))
+        assert all(value.device.type == KIND for value in there.values())
+        there = {key: value.cpu() for key, value in there.items()}
+    assert all(torch.equal(there[key], here[key]) for key in here)

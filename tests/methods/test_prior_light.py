@@ -1,0 +1,106 @@
+"""The light prior's trainer with batches assembled on another device; its losses are in test_training.py."""
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dipir.image import latlong
+from dipir.methods import prior_light, training
+from dipir.methods.prior_light import Case, step_loss, train_on, training_speed, validation
+from dipir.methods.prior_light_batches import Assembled, Batches, LightPriorConfig
+from dipir.methods.training import TrainConfig
+from dipir.nets.light_unet import LightUNet, LightUNetConfig
+from dipir.scene.camera import Camera
+from dipir.synth import crops, light_batches
+from dipir.synth.light_batches import Framed
+from dipir.synth.light_pairs import PairSet
+from tests.support.far import KIND, far_device
+
+CPU = torch.device("cpu")
+NET = LightUNetConfig(widths=(8, 8, 16), plate_widths=(8, 8, 8, 8), plate_blocks=(0, 1, 1, 1), heads=2, embedding=8,
+                      dropout=0.0)
+CONFIG = LightPriorConfig(TrainConfig(steps=3, rate=1e-3, warmup=1, validate_every=3, log_every=1), NET, batch=4)
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIPIR_CACHE", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def panoramas() -> list[crops.Panorama]:
+    rng = np.random.default_rng(1)
+    return [crops.prepare(prior_light._drawn_panorama(rng, 64)) for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def pairs(panoramas) -> PairSet:
+    framed = Framed(panoramas, CPU)
+    plate, env, camera = framed.plates(light_batches.shipped(framed.columns(np.random.default_rng(3), 6), CPU))
+    return PairSet(plate.half(), env, camera, torch.ones(6))
+
+
+def cases() -> list[Case]:
+    plate = torch.rand(1, 3, 144, 192, generator=torch.Generator().manual_seed(0))
+    rays = torch.from_numpy(Camera.looking(192, 144, 60, pitch_deg=5).directions()).float()[None]
+    return [Case(plate, rays, 0.6 + 0.4 * latlong.directions(16, 32)),
+            Case(plate.flip(-1), rays, torch.ones(16, 32, 3))]
+
+
+def test_batches_hold_the_asked_shares(panoramas, pairs):
+    batches = Assembled.of(CONFIG, panoramas, pairs, CPU)
+    assert [count for count, _ in batches.sources] == [2, 2]
+    inputs, env = batches[5]
+    assert inputs.plate.shape == (4, 7, 96, 128) and inputs.sphere.shape == (4, 12, 32, 64) and len(env) == 4
+    again, other = batches[5], batches[6]
+    assert torch.equal(again[1], env) and not torch.equal(other[1], env)
+    assert [count for count, _ in Assembled.of(CONFIG, panoramas, None, CPU).sources] == [4]
+
+
+def test_read_like_the_batches_of_the_cpu(panoramas, pairs):
+    """The same planes in shape, type and range as those that the other way makes."""
+    ours, theirs = Assembled.of(CONFIG, panoramas, pairs, CPU)[0], Batches(CONFIG, pairs, pairs)[0]
+    for key in ("sphere", "plate", "base"):
+        a, b = getattr(ours[0], key), getattr(theirs[0], key)
+        assert a.shape == b.shape and a.dtype == b.dtype and abs(float(a.mean() - b.mean())) < 0.5, key
+    assert ours[1].shape == theirs[1].shape
+
+
+def test_training_on_another_device(panoramas, pairs):
+    """``train_on`` there against the same steps with the same batches on the CPU."""
+    torch.manual_seed(CONFIG.seed)
+    net = LightUNet(NET)
+    training.train(net, step_loss(CONFIG, Assembled.of(CONFIG, panoramas, pairs, CPU), CPU), CONFIG.train, name="here")
+    with far_device():
+        prior, trained = train_on(CONFIG, panoramas, pairs, cases(), name="there")
+    assert trained.finished and math.isfinite(trained.best_score)
+    assert next(prior.net.parameters()).device == CPU
+    rows = [[json.loads(line) for line in (training.folder(name) / "log.jsonl").read_text().splitlines()]
+            for name in ("here", "there")]
+    ours, theirs = ([row for row in r if "loss" in row] for r in rows)
+    for a, b in zip(ours, theirs, strict=True):
+        assert set(CONFIG.weights) < set(a)
+        for key in ("loss", "gradient", *CONFIG.weights):
+            assert b[key] == pytest.approx(a[key], rel=2e-2, abs=1e-3), key
+
+
+def test_validation_of_all_at_once(panoramas):
+    torch.manual_seed(0)
+    net = LightUNet(NET)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    prior = prior_light.LightPrior(net)
+    here = validation(prior, cases(), CPU)
+    with far_device() as chosen:
+        there = validation(prior, cases(), chosen.torch)
+        assert next(prior.net.parameters()).device.type == KIND
+    assert there == pytest.approx(here, rel=1e-3, abs=1e-3, nan_ok=True)
+
+
+def test_speed_needs_no_files(tmp_path):
+    assert training_speed(steps=1, batch=4, where=CPU, config=CONFIG) > 0
+    assert list(tmp_path.iterdir()) == []
