@@ -50,9 +50,9 @@ def minimise(objective: Objective, parameters: Parameters, config: FitConfig, *,
     """Adam on ``parameters`` in place; returns the history, per step one dict (step, loss, rate, logged scalars).
 
     ``objective(step)`` gives the loss (scalar tensor), numbers to log (tensors of one element are read together with
-    the loss) and preview images (or a function that makes them, called only when they are wanted). Steps ``start_step`` ... ``config.steps - 1`` are made; with a checkpoint
-    to resume, its step decides. With a checkpoint, SIGTERM and SIGINT finish the step, save and then leave
-    (SystemExit 143, KeyboardInterrupt).
+    the loss) and preview images (or a function that makes them, called only when they are wanted). Steps ``start_step``
+    ... ``config.steps - 1`` are made; with a checkpoint to resume, its step decides. With a checkpoint, SIGTERM and
+    SIGINT finish the step, save and then leave (SystemExit 143, KeyboardInterrupt).
 
     Raises FitError when a loss or gradient is not finite (it names the parameter) and for a checkpoint of another run.
     """
