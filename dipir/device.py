@@ -15,12 +15,11 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dipir.errors import ConfigError, DeviceMemoryError
+from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -211,17 +210,18 @@ def moved(value: T, device: torch.device | None = None) -> T:
 
 
 def randn(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
-    """Standard normal numbers of a CPU generator, on ``device``: a seed means the same everywhere."""
+    """Standard normal numbers of a CPU generator, on ``device``: a seed means the same everywhere. Nobody waits for the
+    way there."""
     import torch
 
-    return torch.randn(shape, generator=generator, device="cpu").to(device)
+    return torch.randn(shape, generator=generator, device="cpu").to(device, non_blocking=True)
 
 
 def rand(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
     """As :func:`randn`, uniform in [0, 1)."""
     import torch
 
-    return torch.rand(shape, generator=generator, device="cpu").to(device)
+    return torch.rand(shape, generator=generator, device="cpu").to(device, non_blocking=True)
 
 
 def free_memory() -> None:
@@ -235,18 +235,6 @@ def free_memory() -> None:
     drjit = sys.modules.get("drjit")
     if drjit is not None:
         drjit.flush_malloc_cache()
-
-
-def guarded(work: Callable[[], T], remedy: str) -> T:
-    """``work()``; running out of GPU memory becomes one DeviceMemoryError that says what was asked, what is free, and
-    ``remedy``."""
-    try:
-        return work()
-    except Exception as problem:
-        text = memory_text(problem)
-        if text is None:
-            raise
-        raise DeviceMemoryError(f"{text} {remedy}") from problem
 
 
 def memory_text(problem: BaseException) -> str | None:

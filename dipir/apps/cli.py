@@ -17,11 +17,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import dipir
+from dipir import device
 from dipir.apps import illuminet, layout, relight, synth, verbs
 from dipir.errors import DipirError, nearest
 
 FITTED = ("light", "tone", "material", "emission")
 PRESETS = ("fast", "default", "paper")
+# What lowers the use of GPU memory, the mildest first.
+_LESS = {"insert": "Take less with --set memory.gradient_checkpointing=true, then --set memory.offload=model, then "
+                   "--set guidance.size=256 (less detail), or use --device cpu. The last checkpoint is kept: the same "
+                   "command with --resume and any of these but guidance.size goes on from it."}
 _INSERT_EXAMPLES = """\
 examples:
   dipir insert scenes/demo.yaml
@@ -54,6 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{problem.filename}: " if problem.filename else ""
         return _fail(args, f"{where}{problem.strerror or problem}. Check the path, its permissions and the free disk "
                            "space.")
+    except Exception as problem:
+        text = device.memory_text(problem)
+        if text is None:
+            raise
+        return _fail(args, f"{text} {_LESS.get(args.command, 'Use a smaller picture (--set), or --device cpu.')}")
 
 
 def _fail(args: argparse.Namespace, text: str) -> int:

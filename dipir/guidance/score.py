@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from dipir.diffusion.batched import personalised_and_base
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, per_image
 from dipir.errors import FitError
 from dipir.fit.checks import require
@@ -76,8 +77,8 @@ def lds(personalised: AbstractDenoiser, base: AbstractDenoiser, latent: Tensor, 
     equation. ``base`` is the frozen model (``personalize.FrozenBase`` of the same weights).
     """
     x = _noised(latent, sigma, noise)
-    wanted = _checked(personalised(x, sigma, condition), "the personalised prior")
-    usual = _checked(base(x, sigma, empty), "the base prior")
+    wanted, usual = personalised_and_base(personalised, base, x, sigma, (condition, empty))
+    wanted, usual = _checked(wanted, "the personalised prior"), _checked(usual, "the base prior")
     norms = {"personalised": _rms(wanted - latent), "base": _rms(usual - latent)}
     return _score((usual - wanted) / per_image(sigma, x), sigma, wanted, weight, norms)
 

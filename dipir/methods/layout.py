@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dipir import config as files
+from dipir import device
 from dipir.arrays import Image, Mask
 from dipir.diffusion.layout_prior import LayoutPrior
 from dipir.diffusion.pretrained import load_pretrained
@@ -81,7 +82,7 @@ def find_prior(config: LayoutConfig) -> TextPrior:
     """The prior that the settings name. PriorError when its weights cannot be used."""
     if config.grammar:
         return LayoutPrior.load(None if config.prior == "embedded" else config.prior)
-    return load_pretrained(config.prior)
+    return load_pretrained(config.prior, device.current().torch)
 
 
 def check(request: LayoutRequest, config: LayoutConfig) -> Wording:

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from dipir import config as files
+from dipir import device
 from dipir.arrays import Image, Mask
 from dipir.diffusion.colour_prior import COLOUR, colour_condition
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
 from dipir.diffusion.geometry import Geometry
+from dipir.diffusion.memory import MemoryOptions
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior, relight_condition
-from dipir.diffusion.pretrained import MemoryOptions, PretrainedDenoiser, load_pretrained
+from dipir.diffusion.pretrained import PretrainedDenoiser, load_pretrained
 from dipir.errors import ConfigError, ImageError
 from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event
@@ -120,7 +122,8 @@ def find_engine(config: RelightConfig, wish: Wish) -> Engine:
         return Engine(load_net(path)[0], Geometry.load())
     if embedded:
         return Engine(PicturePrior.load(RELIGHT, path), Geometry.load())
-    return Engine(load_pretrained(config.prior, options=MemoryOptions(controlnet=config.controlnet or None)))
+    return Engine(load_pretrained(config.prior, device.current().torch,
+                                  options=MemoryOptions(controlnet=config.controlnet or None)))
 
 
 def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *, engine: Engine | None = None,
