@@ -176,7 +176,7 @@ def _no_half(x: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=8)
 def _whole_picture(height: int, width: int, where: torch.device) -> Tensor:
     """Size conditioning of an uncropped original; kept, because making it anew would wait for the device."""
-    return torch.tensor([[height, width, 0, 0, height, width]], device=where)
+    return torch.tensor([[height, width, 0, 0, height, width]], device="cpu").to(where)
 
 
 # ------------------------------------------------------------------------------------------------------------ loading

@@ -72,4 +72,4 @@ def _density(envmap: EnvMap, omega: Tensor, floor: float) -> Tensor:
 @functools.lru_cache(maxsize=8)
 def _bt709(dtype: torch.dtype, where: torch.device) -> Tensor:
     """Kept, because making it anew would wait for the device every time."""
-    return torch.tensor(BT709, dtype=dtype, device=where)
+    return torch.tensor(BT709, dtype=dtype, device="cpu").to(where)
