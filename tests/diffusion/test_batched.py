@@ -13,7 +13,7 @@ from dipir.errors import FitError, PriorError
 from dipir.fit.loop import FitConfig, minimise
 from dipir.fit.parameters import Parameters
 from dipir.guidance.score import apply_score, lds
-from tests.support.far_diffusion import far_prior, one_attention
+from tests.support.far_diffusion import far_prior, near_prior, one_attention
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def lds_run(prior, folder, place):
 
 def test_personalisation_and_lds_on_a_device_have_the_bits_of_the_cpu(folders, tmp_path):
     with one_attention():
-        near = lds_run(load_pretrained(folders["sd1"]), tmp_path / "near", torch.device("cpu"))
+        near = lds_run(near_prior(folders["sd1"]), tmp_path / "near", torch.device("cpu"))
     with far_prior(folders["sd1"]) as prior:
         far = lds_run(prior, tmp_path / "far", prior.places.device)
     assert torch.equal(near[0], far[0]) and near[1] == far[1] and near[4] == far[4]

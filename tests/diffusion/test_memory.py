@@ -6,11 +6,10 @@ import torch
 
 from dipir.diffusion import memory
 from dipir.diffusion.memory import MemoryOptions, MemorySettings, Places
-from dipir.diffusion.pretrained import load_pretrained
 from dipir.errors import ConfigError
 from dipir.methods.insert_config import load_config
 from tests.support.far import KIND, far_device
-from tests.support.far_diffusion import far_prior, one_attention
+from tests.support.far_diffusion import far_prior, near_prior, one_attention
 
 
 def test_settings_by_name_and_their_refusals():
@@ -111,7 +110,7 @@ def test_on_a_device_every_function_gives_the_bits_of_the_cpu(folders, options):
         return [t.detach().cpu() for t in (latent, leaf.grad, answer, condition.text, prior.decode(latent.detach()))]
 
     with one_attention():
-        near = walk(load_pretrained(folders["sd1"], options=options), torch.device("cpu"))
+        near = walk(near_prior(folders["sd1"], options), torch.device("cpu"))
     with far_prior(folders["sd1"], options) as prior:
         far = walk(prior, prior.places.device)
         held = {name: next(module.parameters()).device.type for name, module in (
@@ -128,7 +127,7 @@ def test_xl_on_a_device_has_the_bits_of_the_cpu(folders):
             return prior(noisy.to(where), torch.ones(1, device=where), condition).cpu()
     noisy = torch.randn(1, 4, 8, 8)
     with one_attention():
-        near = walk(load_pretrained(folders["xl"]), torch.device("cpu"))
+        near = walk(near_prior(folders["xl"]), torch.device("cpu"))
     with far_prior(folders["xl"]) as prior:
         far = walk(prior, prior.places.device)
     assert torch.equal(near, far)

@@ -21,6 +21,16 @@ def one_attention() -> contextlib.AbstractContextManager:
     return sdpa_kernel(SDPBackend.MATH)
 
 
+def near_prior(folder: Path, options: MemorySettings | None = None) -> pretrained.PretrainedDenoiser:
+    """The same on the CPU, for the comparison. Weights are copied to memory of their own, as on their way to a device:
+    where they lie in the file decides their alignment, and that the last bits of MKL's products."""
+    prior = pretrained.load_pretrained(folder, options=options)
+    for module in (prior.network, prior.parts.vae, *prior.parts.text_encoders):
+        for weight in module.parameters():
+            weight.data = weight.data.clone()
+    return prior
+
+
 @contextlib.contextmanager
 def far_reading(folder: Path) -> Iterator[torch.device]:
     """The run's device is the far one inside, and ``load_pretrained`` of ``folder`` works there, in float32."""
