@@ -243,7 +243,7 @@ def memory_text(problem: BaseException) -> str | None:
     short = re.search(r"out of memory", said, re.I) and re.search(r"cuda|drjit|jit_", said, re.I)
     if type(problem).__name__ != "OutOfMemoryError" and not short:
         return None
-    asked = re.search(r"(?:Tried to allocate|could not allocate)\s+([\d.]+\s*\w+)", said)
+    asked = re.search(r"(?:tried to|could not) allocate\s+([\d.]+\s*\w+)", said, re.I)
     facts = [f"{asked[1]} were asked for"] if asked else []
     facts += _free_text()
     inside = f" ({', '.join(facts)})" if facts else ""

@@ -8,7 +8,6 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dipir.diffusion import pretrained
