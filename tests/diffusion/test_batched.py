@@ -4,9 +4,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dipir.diffusion.attention import recording
 from dipir.diffusion.batched import adapter_rows, personalised_and_base
 from dipir.diffusion.denoiser import Condition, GuidedDenoiser, joined
 from dipir.diffusion.lora import PersonalizeConfig, add_lora, lora_state, remove_lora
+from dipir.diffusion.memory import MemorySettings, set_up
 from dipir.diffusion.personalize import Examples, FrozenBase, personalise, train_lora
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.errors import FitError, PriorError
@@ -63,6 +65,22 @@ def test_both_branches_of_lds_in_one_call(adapted, asked, scale):
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(one, two, strict=True))
     assert not torch.allclose(one[0], one[1], atol=1e-2)
     assert torch.equal(two[1], base(*asked, empty))
+
+
+def test_a_compiled_network_is_called_one_by_one_and_not_recorded(adapted, asked, monkeypatch):
+    """It does not notice hooks, which both would need."""
+    calls = []
+    compiled = lambda net: lambda *given, **named: calls.append(1) or net.forward(*given, **named)
+    monkeypatch.setattr(type(adapted.network), "compile",
+                        lambda net: setattr(net, "_compiled_call_impl", compiled(net)))
+    monkeypatch.setattr(type(adapted.parts.vae.encoder), "compile", lambda net: None)
+    set_up(adapted.network, adapted.parts.vae, torch.device("cpu"), MemorySettings(compile=True))
+    conditions = adapted.encode_pair("car", "")
+    with torch.no_grad():
+        personalised_and_base(adapted, FrozenBase(adapted, adapted.network), *asked, conditions, batched=True)
+    assert len(calls) == 2
+    with pytest.raises(PriorError, match="memory.compile: false"), recording(adapted):
+        pass
 
 
 @torch.no_grad()
