@@ -251,17 +251,18 @@ def mapped(value: T, change: Callable[[Tensor], Tensor]) -> T:
 
 
 def randn(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
-    """Standard normal numbers of a CPU generator, on ``device``: a seed means the same everywhere."""
+    """Standard normal numbers of a CPU generator, on ``device``: a seed means the same everywhere. Nobody waits for the
+    way there."""
     import torch
 
-    return torch.randn(shape, generator=generator, device="cpu").to(device)
+    return torch.randn(shape, generator=generator, device="cpu").to(device, non_blocking=True)
 
 
 def rand(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
     """As :func:`randn`, uniform in [0, 1)."""
     import torch
 
-    return torch.rand(shape, generator=generator, device="cpu").to(device)
+    return torch.rand(shape, generator=generator, device="cpu").to(device, non_blocking=True)
 
 
 def single_precision(where: torch.device) -> AbstractContextManager[Any]:
@@ -303,7 +304,7 @@ def memory_text(problem: BaseException) -> str | None:
     short = re.search(r"out of memory", said, re.I) and re.search(r"cuda|drjit|jit_", said, re.I)
     if type(problem).__name__ != "OutOfMemoryError" and not short:
         return None
-    asked = re.search(r"(?:Tried to allocate|could not allocate)\s+([\d.]+\s*\w+)", said)
+    asked = re.search(r"(?:tried to|could not) allocate\s+([\d.]+\s*\w+)", said, re.I)
     facts = [f"{asked[1]} were asked for"] if asked else []
     facts += _free_text()
     inside = f" ({', '.join(facts)})" if facts else ""

@@ -56,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{problem.filename}: " if problem.filename else ""
         return _fail(args, f"{where}{problem.strerror or problem}. Check the path, its permissions and the free disk "
                            "space.")
+    except Exception as problem:
+        text = device.memory_text(problem)
+        if text is None:
+            raise
+        return _fail(args, f"{text} Use a smaller picture (--set), or --device cpu.")
 
 
 def _fail(args: argparse.Namespace, text: str) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from dipir.errors import DipirError
+from dipir import device
+from dipir.errors import DeviceMemoryError, DipirError
 from dipir.fit.loop import Event
 
 
@@ -80,8 +81,10 @@ def _work(job: Job, sender: Connection) -> None:
     except BrokenPipeError:
         # Nobody listens any more; the checkpoint of this step is on disk.
         return
-    except Exception:
-        sender.send(("error", JobFailed(f"the job failed:\n{traceback.format_exc()}")))
+    except Exception as problem:
+        memory = device.memory_text(problem)
+        sender.send(("error", DeviceMemoryError(f"{memory} Choose a smaller picture, less memory (memory.*) or the "
+                     "CPU.") if memory else JobFailed(f"the job failed:\n{traceback.format_exc()}")))
 
 
 def _with_images(event: Event, convert: Callable) -> Event:

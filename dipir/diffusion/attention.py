@@ -61,6 +61,9 @@ def recording(prior: AbstractDenoiser) -> Iterator[AttentionMaps]:
         if isinstance(prior, LayoutPrior):
             handles += _watch_layout(prior.net, maps)
         elif isinstance(prior, PretrainedDenoiser):
+            if prior.network._compiled_call_impl is not None:
+                raise PriorError("attention cannot be recorded in a compiled network, which does not notice hooks; "
+                                 "load the prior with memory.compile: false.")
             handles += _watch_pretrained(prior.network, maps)
         if not handles:
             raise PriorError(f"{type(prior).__name__} has no cross-attention to record; accepted are the layout prior "

@@ -57,18 +57,36 @@ class AbstractDenoiser(ABC):
 # ---------------------------------------------------------------------------------------------- batches of conditions
 def select(condition: Condition, rows: Tensor | Sequence[int]) -> Condition:
     """The condition of some rows of the batch, in that order; a field with one row serves every row."""
+    whole = rows if isinstance(rows, range) else range(0)
     rows = torch.as_tensor(list(rows) if isinstance(rows, range) else rows, dtype=torch.long)
 
     def pick(value: Tensor) -> Tensor:
         if len(value) == 1:
             return value.expand(len(rows), *value.shape[1:])
+        if whole == range(len(value)):
+            return value  # As it is; picking its rows would make a copy, and send their numbers to the device.
         if len(rows) and int(rows.max()) >= len(value):
             raise PriorError(f"a condition of {len(value)} rows was asked for row {int(rows.max())}: "
                              "give one row for all images, or one row for each.")
-        return value[rows.to(value.device)]
+        return value[rows.to(value.device, non_blocking=True)]
 
     values = {f.name: getattr(condition, f.name) for f in fields(Condition)}
     return replace(condition, **{name: pick(v) for name, v in values.items() if v is not None})
+
+
+def joined(conditions: Sequence[Condition], each: int) -> Condition | None:
+    """One condition for a batch in which every one of ``conditions`` has ``each`` rows, one after the other; None when
+    they cannot be put together (one has what another has not, or of another size)."""
+    rows = [select(condition, range(each)) for condition in conditions]
+    values = {}
+    for name in (f.name for f in fields(Condition)):
+        column = [getattr(row, name) for row in rows]
+        if all(v is None for v in column):
+            continue
+        if any(v is None or v.shape != column[0].shape or v.dtype != column[0].dtype for v in column):
+            return None
+        values[name] = torch.cat(column)
+    return Condition(**values)
 
 
 def per_image(sigma: Tensor, like: Tensor) -> Tensor:
@@ -99,22 +117,35 @@ def denoise_v(network: Network, x: Tensor, sigma: Tensor, table: Tensor) -> Tens
     return x * root**2 - s * root * network(x * root, sigma_to_t(sigma, table))
 
 
+def on_gpu(x: Tensor, chosen: bool | None) -> bool:
+    """``chosen``, or whether ``x`` is on a GPU."""
+    return x.is_cuda if chosen is None else chosen
+
+
 class GuidedDenoiser(AbstractDenoiser):
     """Classifier-free guidance: negative + scale * (positive - negative), in x0. Equal to guiding epsilon or v.
 
     base : the prior;  scale : 1 = the prior itself (called once), larger = closer to the condition
     negative : what the image should not look like, usually the empty or the negative prompt
+    batched : both answers by one call of ``base``; None = on a GPU, where that is quicker (on the CPU a larger batch
+        could change last bits)
     """
 
-    def __init__(self, base: AbstractDenoiser, scale: float, negative: Condition) -> None:
-        self.base, self.scale, self.negative = base, float(scale), negative
+    def __init__(self, base: AbstractDenoiser, scale: float, negative: Condition, batched: bool | None = None) -> None:
+        self.base, self.scale, self.negative, self.batched = base, float(scale), negative, batched
         self.sigma_min, self.sigma_max = base.sigma_min, base.sigma_max
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        positive = self.base(x, sigma, condition)
         if self.scale == 1.0:
-            return positive
-        negative = self.base(x, sigma, select(self.negative, range(len(x))))
+            return self.base(x, sigma, condition)
+        both = joined([condition, self.negative], len(x)) if on_gpu(x, self.batched) else None
+        if both is not None:
+            return self.guided(*self.base(torch.cat([x, x]), torch.cat([sigma, sigma]), both).chunk(2))
+        positive = self.base(x, sigma, condition)
+        return self.guided(positive, self.base(x, sigma, select(self.negative, range(len(x)))))
+
+    def guided(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """The two answers in one."""
         return negative + self.scale * (positive - negative)
 
     def encode(self, image_disp: Tensor) -> Tensor:

@@ -44,6 +44,11 @@ class EmbeddedPrior(AbstractDenoiser):
             torch.manual_seed(0)
             return EmbeddedPrior(CompositeUNet())
 
+    def to(self, where: torch.device) -> EmbeddedPrior:
+        """Itself, with its network there."""
+        self.net.to(where)
+        return self
+
     def save(self, path: str | Path, notes: Mapping[str, str] | None = None) -> str:
         """Write the weights as float16; returns their hash."""
         return write_weights(path, self.net.state_dict(), ARCHITECTURE, json.dumps(asdict(self.net.config)), notes)

@@ -1,56 +1,39 @@
 """Personalisation: LoRA on the attention layers, trained on the plate and on images of the concept (DiPIR).
 
 One set of base weights serves both branches of LDS: with the adapter on it is the personalised model, inside
-:func:`disable_lora` (or through :class:`FrozenBase`) it is the frozen base, bit for bit.
+``lora.disable_lora`` (or through :class:`FrozenBase`) it is the frozen base, bit for bit.
 """
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
 from dipir.arrays import split_seed
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, per_image, select
+from dipir.diffusion.lora import (
+    FORMAT,
+    PersonalizeConfig,
+    add_lora,
+    cast_adapter,
+    disable_lora,
+    load_lora,
+    lora_state,
+    save_lora,
+)
 from dipir.diffusion.sampler import Sampler, heun, sample
-from dipir.diffusion.schedule import scaled_linear_alphas, sigma_to_t, sigmas_from_alphas, t_to_sigma
+from dipir.diffusion.schedule import sigma_to_t, stable_diffusion_table, t_to_sigma
 from dipir.errors import ConfigError, FitError, PriorError
+from dipir.fit.checks import Checks
 from dipir.fit.loop import Event
 
-ATTENTION = ("to_q", "to_k", "to_v", "to_out")
-FORMAT = "dipir-lora-1"
+READ_EVERY = 20  # Steps between two looks at a device; on the CPU every step is looked at.
 LOSS_SCALE = 1024.0  # Keeps the gradient of a mean above the underflow of float16; a power of two, so exact elsewhere.
-
-
-@dataclass(frozen=True)
-class PersonalizeConfig:
-    """How the adapter is trained. Rank, rate and steps are not in the published text; these are customary.
-
-    layers : "attention" as published, or "all" plain linear layers and convolutions; in the embedded prior these scale
-    and shift every block, while its one small attention layer has hardly a say
-    rank : of the update B A, its scale is 1;  learning_rate : AdamW;  steps : optimiser steps
-    batch : images of each set a step;  seed : of everything;  prior_weight : weight of the concept images' loss
-    """
-
-    rank: int = 4
-    learning_rate: float = 1e-4
-    steps: int = 1000
-    batch: int = 1
-    seed: int = 0
-    prior_weight: float = 1.0
-    layers: Literal["attention", "all"] = "attention"
-
-    def __post_init__(self) -> None:
-        if min(self.rank, self.steps, self.batch) < 1 or not 0 < self.learning_rate < 1 or not self.prior_weight >= 0:
-            raise ConfigError(f"{self}: needs rank, steps and batch >= 1, 0 < learning_rate < 1 and prior_weight >= 0.")
 
 
 @dataclass(frozen=True)
@@ -88,71 +71,6 @@ class FrozenBase(AbstractDenoiser):
         return self.denoiser.decode(latent)
 
 
-# -------------------------------------------------------------------------------------------------------- the adapter
-def add_lora(module: nn.Module, config: PersonalizeConfig) -> list[str]:
-    """Put a fresh adapter (h = W0 x + B A x, B = 0) on every attention projection of ``module``, in place; with
-    ``config.layers`` = "all" on every ``nn.Linear`` and ``nn.Conv2d`` (not on subclasses, which peft cannot copy).
-
-    Freezes all other weights. Attention is found by name: to_q, to_k, to_v, to_out or to_out.0.
-    Returns their names; raises PriorError when there is none, or an adapter already.
-    """
-    from peft import LoraConfig, inject_adapter_in_model
-
-    if _layers(module):
-        raise PriorError("the network has an adapter already; call remove_lora first or load the weights again.")
-    names = [name for name, layer in module.named_modules() if _adapted(name, layer, config.layers)]
-    if not names:
-        raise PriorError(f"{type(module).__name__} has no attention layer named {', '.join(ATTENTION)}; it cannot be "
-                         "personalised. Use a prior with attention.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(split_seed(config.seed, "lora"))
-        inject_adapter_in_model(LoraConfig(r=config.rank, lora_alpha=config.rank, target_modules=names), module)
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_("lora_" in name)
-    return names
-
-
-def _adapted(name: str, layer: nn.Module, layers: str) -> bool:
-    if layers == "all":
-        return type(layer) in (nn.Linear, nn.Conv2d)
-    return isinstance(layer, (nn.Linear, nn.Conv2d)) and name.removesuffix(".0").rpartition(".")[2] in ATTENTION
-
-
-def remove_lora(module: nn.Module) -> None:
-    """Take the adapter off again; the base layers were never changed."""
-    for name, layer in _layers(module).items():
-        parent, _, last = name.rpartition(".")
-        setattr(module.get_submodule(parent), last, layer.get_base_layer())
-
-
-@contextmanager
-def disable_lora(module: nn.Module) -> Iterator[None]:
-    """The base model within the block; afterwards everything is as it was, also when the block raises."""
-    layers = list(_layers(module).values())
-    before = [(p, p.requires_grad) for layer in layers for p in layer.parameters()]
-    was_on = [not layer.disable_adapters for layer in layers]
-    for layer in layers:
-        layer.enable_adapters(False)
-    try:
-        yield
-    finally:
-        for layer, on in zip(layers, was_on, strict=True):
-            layer.enable_adapters(on)
-        for parameter, flag in before:
-            parameter.requires_grad_(flag)
-
-
-def lora_state(module: nn.Module) -> dict[str, Tensor]:
-    """The adapter's tensors by name (live, not copies)."""
-    return {name: p for name, p in module.named_parameters() if "lora_" in name}
-
-
-def _layers(module: nn.Module) -> dict[str, nn.Module]:
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    return {name: layer for name, layer in module.named_modules() if isinstance(layer, BaseTunerLayer)}
-
-
 # ----------------------------------------------------------------------------------------------------------- training
 def train_lora(denoiser: AbstractDenoiser, module: nn.Module, sets: Sequence[Examples], config: PersonalizeConfig,
                on_event: Callable[[Event], None] | None = None,
@@ -163,6 +81,7 @@ def train_lora(denoiser: AbstractDenoiser, module: nn.Module, sets: Sequence[Exa
         ``config.prior_weight``. Without concept images the model forgets what the object is (methods 1.11).
     draw_sigma : (n, generator) -> (n,) noise levels; None = uniform in the time of Stable Diffusion's schedule within
         the denoiser's range
+    The network computes in the type of its weights (bfloat16 on a GPU), the adapter in float32.
     Raises FitError when the loss is not finite.
     """
     weights = list(lora_state(module).values())
@@ -172,43 +91,77 @@ def train_lora(denoiser: AbstractDenoiser, module: nn.Module, sets: Sequence[Exa
     draw_sigma = draw_sigma or (lambda n, generator: _uniform_sigma(denoiser, n, generator))
     generator = Generator().manual_seed(split_seed(config.seed, "personalise"))
     latents = [_encode(denoiser, examples.images) for examples in sets]
-    optimizer = torch.optim.AdamW(weights, lr=config.learning_rate)
-    history, began = [], time.monotonic()
-    for step in range(config.steps):
+    optimizer = _adamw(weights, config.learning_rate)
+    log = _Log(config.steps, latents[0].device.type != "cpu", on_event)
+    for _ in range(config.steps):
         losses = [_loss(denoiser, z, examples.condition, config.batch, generator, draw_sigma)
                   for z, examples in zip(latents, sets, strict=True)]
         loss = losses[0] + config.prior_weight * sum(losses[1:])
-        history.append(_descend(loss, weights, optimizer, step))
-        if on_event is not None:
-            left = (time.monotonic() - began) / (step + 1) * (config.steps - step - 1)
-            on_event(Event("personalise", step + 1, config.steps, left, {"loss": history[-1]}))
-    return history
+        log.loss(loss.detach())
+        optimizer.zero_grad(set_to_none=True)
+        (loss * LOSS_SCALE).backward()
+        torch._foreach_div_([weight.grad for weight in weights if weight.grad is not None], LOSS_SCALE)
+        log.gradient(torch.nn.utils.clip_grad_norm_(weights, 1.0))
+        optimizer.step()
+        log.done()
+    return log.history
 
 
-def _descend(loss: Tensor, weights: list[Tensor], optimizer: torch.optim.Optimizer, step: int) -> float:
-    value = float(loss.detach())
-    if not torch.isfinite(loss.detach()):
-        raise FitError(f"personalisation: the loss is {value} at step {step}. Lower the learning rate, or use float32 "
-                       "or bfloat16 weights.")
-    optimizer.zero_grad(set_to_none=True)
-    (loss * LOSS_SCALE).backward()
-    for weight in weights:
-        if weight.grad is not None:
-            weight.grad /= LOSS_SCALE
-    norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
-    if not torch.isfinite(norm):
-        raise FitError(f"personalisation: the gradient is {float(norm)} at step {step}. Use float32 or bfloat16 "
-                       "weights, or lower the learning rate.")
-    optimizer.step()
-    return value
+def _adamw(weights: list[Tensor], rate: float) -> torch.optim.AdamW:
+    """On a GPU one kernel for all weights instead of a dozen for each."""
+    fused = {"fused": True} if all(weight.is_cuda for weight in weights) else {}
+    return torch.optim.AdamW(weights, lr=rate, **fused)
+
+
+class _Log:
+    """Losses, their checks and events. On the CPU a step is checked before it is taken; a device is asked every
+    ``READ_EVERY`` steps, so that up to that many may be taken in vain: nothing is kept of a training that fails."""
+
+    def __init__(self, steps: int, distant: bool, on_event: Callable[[Event], None] | None) -> None:
+        self.history: list[float] = []
+        self._steps, self._every, self._on_event = steps, READ_EVERY if distant else 1, on_event
+        self._began, self._waiting = time.monotonic(), []
+        self._checks = Checks()
+
+    def loss(self, loss: Tensor) -> None:
+        """Of the step that begins."""
+        step = len(self.history) + len(self._waiting)
+        self._check(torch.isfinite(loss), lambda: FitError(
+            f"personalisation: the loss is {float(loss)} at step {step}. Lower the learning rate, or use float32 or "
+            "bfloat16 weights."))
+        self._waiting.append(loss)
+
+    def gradient(self, norm: Tensor) -> None:
+        """Before it is followed."""
+        step = len(self.history) + len(self._waiting) - 1
+        self._check(torch.isfinite(norm), lambda: FitError(
+            f"personalisation: the gradient is {float(norm)} at step {step}. Use float32 or bfloat16 weights, or lower "
+            "the learning rate."))
+
+    def done(self) -> None:
+        """The step is taken."""
+        step = len(self.history) + len(self._waiting)
+        if step % self._every and step < self._steps:
+            return
+        self.history += self._checks.read(*self._waiting)
+        self._waiting.clear()
+        if self._on_event is not None:
+            left = (time.monotonic() - self._began) / step * (self._steps - step)
+            self._on_event(Event("personalise", step, self._steps, left, {"loss": self.history[-1]}))
+
+    def _check(self, fine: Tensor, problem: Callable[[], FitError]) -> None:
+        self._checks.add(fine, problem)
+        if self._every == 1:
+            self._checks.read()
 
 
 def _loss(denoiser: AbstractDenoiser, latents: Tensor, condition: Condition, batch: int, generator: Generator,
           draw_sigma: Callable[[int, Generator], Tensor]) -> Tensor:
+    # Drawn on the CPU, so that a seed means the same everywhere; nobody waits for the way to the device.
     rows = torch.randint(len(latents), (batch,), generator=generator)
-    clean = latents[rows.to(latents.device)]
-    noise = torch.randn(clean.shape, generator=generator).to(clean)
-    sigma = draw_sigma(batch, generator).to(clean)
+    clean = latents[rows.to(latents.device, non_blocking=True)]
+    noise = torch.randn(clean.shape, generator=generator).to(clean, non_blocking=True)
+    sigma = draw_sigma(batch, generator).to(clean, non_blocking=True)
     noisy = clean + per_image(sigma, clean) * noise
     guess = (noisy - denoiser(noisy, sigma, select(condition, rows))) / per_image(sigma, clean)
     return (guess - noise).square().mean()
@@ -220,7 +173,7 @@ def _encode(denoiser: AbstractDenoiser, images: Tensor) -> Tensor:
 
 
 def _uniform_sigma(denoiser: AbstractDenoiser, n: int, generator: Generator) -> Tensor:
-    table = sigmas_from_alphas(scaled_linear_alphas())
+    table = stable_diffusion_table()
     ends = sigma_to_t(torch.tensor([denoiser.sigma_min, denoiser.sigma_max], dtype=torch.float64), table)
     part = torch.rand(n, generator=generator, dtype=torch.float64)
     return t_to_sigma(ends[0] + part * (ends[1] - ends[0]), table).float()
@@ -260,56 +213,10 @@ def adapter_key(module: nn.Module, sets: Sequence[Examples], config: Personalize
     return digest.hexdigest()
 
 
-def save_lora(path: str | Path, module: nn.Module, key: str) -> None:
-    """Write the adapter as safetensors, atomically; ``key`` goes into the header."""
-    from safetensors.torch import save_file
-
-    path = Path(path)
-    state = {name: p.detach().float().cpu().contiguous() for name, p in lora_state(module).items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    except OSError as error:
-        raise PriorError(f"adapter {path} cannot be written ({error.strerror}); choose another folder.") from error
-    os.close(handle)
-    try:
-        save_file(state, temporary, metadata={"format": FORMAT, "key": key})
-        os.replace(temporary, path)
-    except Exception as error:
-        raise PriorError(f"adapter {path} cannot be written ({error}); free space or choose another folder.") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-
-
-def load_lora(path: str | Path, module: nn.Module, key: str | None = None) -> None:
-    """Read an adapter into ``module`` (after :func:`add_lora`); ``key``, when given, must be the file's.
-
-    Raises PriorError for a missing, truncated or foreign file; the module is then unchanged.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    path, state = Path(path), lora_state(module)
-    again = "Delete the file, and it will be trained again."
-    try:
-        with safe_open(path, framework="pt") as file:
-            header, loaded = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError) as error:
-        raise PriorError(f"adapter {path} cannot be read ({error}). {again}") from error
-    if header.get("format") != FORMAT or (key is not None and header.get("key") != key):
-        raise PriorError(f"adapter {path} was made from other images, settings or weights (or elsewhere). {again}")
-    if {n: tuple(t.shape) for n, t in loaded.items()} != {n: tuple(t.shape) for n, t in state.items()}:
-        raise PriorError(f"adapter {path} holds {len(loaded)} tensors that do not fit the {len(state)} of this network "
-                         f"and rank. {again}")
-    if not all(bool(torch.isfinite(t).all()) for t in loaded.values()):
-        raise PriorError(f"adapter {path} holds NaN or infinity. {again}")
-    with torch.no_grad():
-        for name, tensor in loaded.items():
-            state[name].copy_(tensor)
-
-
 def personalise(denoiser: AbstractDenoiser, module: nn.Module, sets: Sequence[Examples], config: PersonalizeConfig,
                 folder: str | Path, on_event: Callable[[Event], None] | None = None) -> Path:
-    """:func:`add_lora`, then load an adapter of equal inputs from ``folder``, or train and save it."""
+    """:func:`add_lora`, then load an adapter of equal inputs from ``folder``, or train and save it. The file has it in
+    float32; in the network it then gets the type of the base, so that nothing is converted in every call."""
     key = adapter_key(module, sets, config)
     path = Path(folder) / f"lora-{key[:16]}.safetensors"
     add_lora(module, config)
@@ -318,6 +225,7 @@ def personalise(denoiser: AbstractDenoiser, module: nn.Module, sets: Sequence[Ex
     else:
         train_lora(denoiser, module, sets, config, on_event)
         save_lora(path, module, key)
+    cast_adapter(module)
     return path
 
 

@@ -5,10 +5,10 @@ loaded.
 """
 from __future__ import annotations
 
-import json
-import re
+import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,30 +16,15 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from dipir.diffusion import memory
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, denoise_epsilon, denoise_v, select
+from dipir.diffusion.folders import check_parts, find_folder, is_xl, variant_of
+from dipir.diffusion.memory import HALF, MemoryOptions, MemorySettings, Places
 from dipir.diffusion.phrases import positions
 from dipir.diffusion.schedule import sigmas_from_alphas
-from dipir.errors import ConfigError, PriorError, raise_all
+from dipir.errors import PriorError
 
-PIPELINES = {"StableDiffusionPipeline": False, "StableDiffusionXLPipeline": True}  # class in model_index.json -> XL?
 ADAPTERS = {"epsilon": denoise_epsilon, "v_prediction": denoise_v}
-HALF = (torch.float16, torch.bfloat16)
-
-
-@dataclass(frozen=True)
-class MemoryOptions:
-    """What is given up to save memory.
-
-    attention_slicing : attention one slice at a time (slower, less memory)
-    vae_slicing : encode and decode batches one image at a time
-    gradient_checkpointing : recompute activations of U-Net and VAE in the backward pass
-    controlnet : local folder of a ControlNet for this model, fed by ``Condition.control``, or None
-    """
-
-    attention_slicing: bool = False
-    vae_slicing: bool = True
-    gradient_checkpointing: bool = False
-    controlnet: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +51,11 @@ class PretrainedDenoiser(AbstractDenoiser):
     ``network`` is the U-Net, the module that personalisation adapts. No weight asks for a gradient.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, places: Places | None = None, exact_vae: bool = False) -> None:
+        """exact_vae : no TF32 for a float32 VAE on a GPU"""
         self.parts = parts
+        self.places = places or Places(parts.table.device, offload=False)
+        self._tf32 = not exact_vae
         self.network = parts.unet
         self.sigma_min, self.sigma_max = float(parts.table[0]), float(parts.table[-1])
         self.factor = 2 ** (len(parts.vae.config.block_out_channels) - 1)
@@ -76,6 +64,8 @@ class PretrainedDenoiser(AbstractDenoiser):
         condition = select(condition, range(len(x)))
         if condition.text is None:
             raise PriorError("Stable Diffusion needs a text condition; make one with encode_text('...'), '' for none.")
+        self.places.bring(self.network, *([self.parts.controlnet] if condition.control is not None
+                                          and self.parts.controlnet is not None else []))
         dtype = next(self.network.parameters()).dtype
         extra = self._added(x, condition) if self.parts.xl else {}
         text = condition.text.to(dtype)
@@ -99,17 +89,35 @@ class PretrainedDenoiser(AbstractDenoiser):
             raise PriorError(f"image of shape {tuple(image_disp.shape)}; accepted is (B, 3, H, W) with H and W "
                              f"multiples of {self.factor}. Resize or pad the image.")
         vae = self.parts.vae
-        # The VAE of SD XL overflows in float16, and autocast would lower even a float32 VAE.
-        with torch.autocast(image_disp.device.type, enabled=False):
-            posterior = vae.encode(2 * image_disp.to(vae.dtype) - 1).latent_dist
+
+        def run(image: Tensor) -> Tensor:
+            posterior = vae.encode(2 * image.to(vae.dtype) - 1).latent_dist
             latent = posterior.mean if generator is None else posterior.sample(generator)
-            return latent * vae.config.scaling_factor
+            return _no_half(latent * vae.config.scaling_factor)
+        return self._by_vae(run, image_disp)
 
     def decode(self, latent: Tensor) -> Tensor:
         vae = self.parts.vae
-        with torch.autocast(latent.device.type, enabled=False):
+
+        def run(latent: Tensor) -> Tensor:
             image = vae.decode(latent.to(vae.dtype) / vae.config.scaling_factor, return_dict=False)[0]
-            return ((image + 1) / 2).clamp(0, 1)
+            return _no_half(((image + 1) / 2).clamp(0, 1))
+        return self._by_vae(run, latent)
+
+    def _by_vae(self, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """``run(x)``; where that takes the VAE from the CPU or another kind of product, its backward pass as well."""
+        where = x.device
+
+        @contextmanager
+        def ready() -> Iterator[None]:
+            self.places.bring(self.parts.vae)
+            # The VAE of SD XL overflows in float16, and autocast would lower even a float32 VAE.
+            with memory.full_precision(where), memory.tf32(self._tf32) if where.type == "cuda" else nullcontext():
+                yield
+        if where.type == "cuda" or self.places.offload:
+            return memory.within(ready, run, x)
+        with memory.full_precision(where):
+            return run(x)
 
     @torch.no_grad()
     def encode_text(self, prompts: str | Sequence[str]) -> Condition:
@@ -135,6 +143,7 @@ class PretrainedDenoiser(AbstractDenoiser):
         return positions(prompt, phrase, whole, tokenizer(phrase, add_special_tokens=False).input_ids)
 
     def _run_encoder(self, tokenizer: Any, encoder: nn.Module, prompts: list[str]) -> Any:
+        self.places.bring(encoder)
         longest = tokenizer.model_max_length
         for prompt, ids in zip(prompts, tokenizer(prompts).input_ids, strict=True):
             if len(ids) > longest:
@@ -149,7 +158,7 @@ class PretrainedDenoiser(AbstractDenoiser):
         dtype = next(self.network.parameters()).dtype
         height, width = (s * self.factor for s in x.shape[2:])
         # Default: an uncropped original of the working size.
-        size = condition.size if condition.size is not None else torch.tensor([[height, width, 0, 0, height, width]])
+        size = condition.size if condition.size is not None else _whole_picture(height, width, x.device)
         return {"text_embeds": condition.text_pooled.to(dtype), "time_ids": size.expand(len(x), 6).to(x.device, dtype)}
 
     def _control(self, z: Tensor, t: Tensor, image: Tensor, given: dict[str, Any]) -> dict[str, Any]:
@@ -160,36 +169,48 @@ class PretrainedDenoiser(AbstractDenoiser):
         return {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
 
 
+def _no_half(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in HALF else x
+
+
+@functools.lru_cache(maxsize=8)
+def _whole_picture(height: int, width: int, where: torch.device) -> Tensor:
+    """Size conditioning of an uncropped original; kept, because making it anew would wait for the device."""
+    return torch.tensor([[height, width, 0, 0, height, width]], device="cpu").to(where)
+
+
 # ------------------------------------------------------------------------------------------------------------ loading
 def load_pretrained(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None,
-                    options: MemoryOptions | None = None) -> PretrainedDenoiser:
+                    options: MemorySettings | None = None) -> PretrainedDenoiser:
     """Load a diffusers folder of SD 1.x, 2.x or XL.
 
-    dtype : of U-Net and text encoders; None = bfloat16 on a GPU, float32 on the CPU. The VAE is float32 always.
+    dtype : of U-Net and text encoders; None = as ``options`` say, by default bfloat16 on a GPU, float32 on the CPU
     Raises PriorError (missing, pickled, truncated or foreign weights; hub names) and ConfigError (half float on CPU).
     """
     device, options = torch.device(device), options or MemoryOptions()
-    dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
-    if device.type == "cpu" and dtype in HALF:
-        raise ConfigError(f"dtype {dtype} on the CPU; half floats are for a GPU. Use torch.float32 (or device 'cuda').")
-    folder = _find(path)
-    xl = _pipeline_kind(folder)
-    _check_parts(folder, xl)
+    dtypes = memory.precisions(device, dtype, options)
+    folder = find_folder(path)
+    xl = is_xl(folder)
+    check_parts(folder, xl)
+    controlnet = options.controlnet if isinstance(options, MemoryOptions) else None
     with _quiet():
-        parts = _load_parts(folder, xl, dtype, options)
+        parts = _load_parts(folder, xl, dtypes, controlnet)
     if parts.unet.config.in_channels != 4 or parts.vae.config.latent_channels != 4:
         raise PriorError(f"{folder}: its U-Net takes {parts.unet.config.in_channels} channels; accepted are "
                          "text-to-image models with 4. Inpainting, depth and upscaling variants cannot be used.")
+    places = Places(device, options.offload == "model")
     for module in (parts.unet, parts.vae, *parts.text_encoders, *([parts.controlnet] if parts.controlnet else [])):
-        module.to(device).requires_grad_(False).eval()
-    _save_memory(parts, options)
-    return PretrainedDenoiser(replace(parts, table=parts.table.to(device)))
+        module.to("cpu" if places.offload else device).requires_grad_(False).eval()
+    memory.set_up(parts.unet, parts.vae, device, options)
+    return PretrainedDenoiser(replace(parts, table=parts.table.to(device)), places, options.vae_dtype == "float32")
 
 
-def _load_parts(folder: Path, xl: bool, dtype: torch.dtype, options: MemoryOptions) -> Parts:
+def _load_parts(folder: Path, xl: bool, dtypes: tuple[torch.dtype, torch.dtype], controlnet: str | None) -> Parts:
+    """dtypes : of U-Net and text encoders, of the VAE"""
     from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+    dtype, vae_dtype = dtypes
     names = ("", "_2") if xl else ("",)
     encoders = (CLIPTextModel, CLIPTextModelWithProjection)
     scheduler = _guard(folder / "scheduler", lambda: DDPMScheduler.from_pretrained(
@@ -199,7 +220,7 @@ def _load_parts(folder: Path, xl: bool, dtype: torch.dtype, options: MemoryOptio
         raise PriorError(f"{folder / 'scheduler'}: prediction_type is '{prediction}'; accepted: {', '.join(ADAPTERS)}.")
     parts = Parts(
         unet=_load_weights(UNet2DConditionModel, folder / "unet", dtype),
-        vae=_load_weights(AutoencoderKL, folder / "vae", torch.float32),
+        vae=_load_weights(AutoencoderKL, folder / "vae", vae_dtype),
         tokenizers=tuple(_guard(folder / f"tokenizer{n}", lambda n=n: CLIPTokenizer.from_pretrained(
             folder / f"tokenizer{n}", local_files_only=True)) for n in names),
         text_encoders=tuple(_load_weights(kind, folder / f"text_encoder{n}", dtype)
@@ -207,7 +228,7 @@ def _load_parts(folder: Path, xl: bool, dtype: torch.dtype, options: MemoryOptio
         # A zero terminal SNR has alphabar = 0 at the last time; 2^-24 is what it can be told from 0 in float32.
         table=sigmas_from_alphas(scheduler.alphas_cumprod.double().clamp_min(2**-24)),
         prediction=prediction,
-        controlnet=_load_weights(ControlNetModel, _find(options.controlnet), dtype) if options.controlnet else None)
+        controlnet=_load_weights(ControlNetModel, find_folder(controlnet), dtype) if controlnet else None)
     for tokenizer, encoder in zip(parts.tokenizers, parts.text_encoders, strict=True):
         if len(tokenizer) > encoder.config.vocab_size:
             raise PriorError(f"{folder}: a tokenizer has {len(tokenizer)} words, its text encoder "
@@ -217,7 +238,7 @@ def _load_parts(folder: Path, xl: bool, dtype: torch.dtype, options: MemoryOptio
 
 def _load_weights(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
     """``from_pretrained`` that accepts no hole: by default absent weights would be filled with random numbers."""
-    variant = _variant(folder)
+    variant = variant_of(folder)
     model, info = _guard(folder, lambda: kind.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, variant=variant, torch_dtype=dtype,
         output_loading_info=True))
@@ -238,99 +259,6 @@ def _guard(folder: Path, load: Callable[[], Any]) -> Any:
         first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise PriorError(f"{folder} cannot be loaded ({first}). A file is truncated or belongs to another model; "
                          "download the folder again.") from error
-
-
-# ------------------------------------------------------------------------------------------------- looking at folders
-def _remedy(name: str, target: str) -> str:
-    return (f"Download it once with\n    huggingface-cli download {name} --local-dir {target} --exclude '*.bin' "
-            f"'*.ckpt' '*.msgpack'\nand give the folder:  --prior {target}")
-
-
-def _find(path: str | Path) -> Path:
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.is_file():
-        raise PriorError(f"prior '{path}' is a file; accepted is a diffusers folder (with model_index.json, unet/, "
-                         "vae/, text_encoder/, tokenizer/, scheduler/). Convert single weight files first.")
-    name = str(path)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith((".", "~")):
-        raise PriorError(f"prior '{name}' is no local folder; it looks like a hub name; nothing is fetched.\n"
-                         + _remedy(name, "priors/" + name.split("/")[1]))
-    raise PriorError(f"prior '{name}': there is no such folder.\n"
-                     + _remedy("stable-diffusion-v1-5/stable-diffusion-v1-5", name))
-
-
-def _pipeline_kind(folder: Path) -> bool:
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise PriorError(f"{folder}: no model_index.json, so this is no diffusers folder. Give the folder that holds "
-                         "model_index.json, unet/, vae/, text_encoder/, tokenizer/ and scheduler/.")
-    try:
-        kind = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise PriorError(f"{index}: not readable as JSON with a _class_name; download the folder again.") from error
-    if kind not in PIPELINES:
-        raise PriorError(f"{folder} holds a {kind}; accepted: {', '.join(PIPELINES)} (SD 1.x, 2.x and XL).")
-    return PIPELINES[kind]
-
-
-def _check_parts(folder: Path, xl: bool) -> None:
-    """All problems at once, each with its remedy."""
-    problems, second = [], ["text_encoder_2", "tokenizer_2"] if xl else []
-    for part in ["unet", "vae", "text_encoder", "tokenizer", "scheduler", *second]:
-        here = folder / part
-        if not here.is_dir():
-            problems.append(f"{part}/ is missing: huggingface-cli download OWNER/MODEL --include '{part}/*' "
-                            f"--local-dir {folder}")
-        elif part.startswith("tokenizer"):
-            absent = [n for n in ("vocab.json", "merges.txt") if not (here / n).is_file()]
-            if absent and not (here / "tokenizer.json").is_file():
-                problems.append(f"{part}/ lacks {' and '.join(absent)}: download {part}/ again.")
-        elif part == "scheduler":
-            if not (here / "scheduler_config.json").is_file():
-                problems.append("scheduler/ lacks scheduler_config.json: download scheduler/ again.")
-        else:
-            problems += _weight_problem(here)
-    raise_all(PriorError, f"prior {folder}", problems)
-
-
-def _weight_problem(here: Path) -> list[str]:
-    if not (here / "config.json").is_file():
-        return [f"{here.name}/ lacks config.json: download {here.name}/ again."]
-    try:
-        _variant(here)
-    except PriorError as error:
-        return [str(error)]
-    return []
-
-
-def _variant(folder: Path) -> str | None:
-    """None or "fp16": which safetensors of a part are there."""
-    for variant in (None, "fp16"):
-        dot = f".{variant}" if variant else ""
-        for stem in ("diffusion_pytorch_model", "model"):
-            if any((folder / f"{stem}{end}").is_file() for end in (
-                    f"{dot}.safetensors", f".safetensors.index{dot}.json")):
-                return variant
-    pickles = [p.name for p in sorted(folder.glob("*")) if p.suffix in (".bin", ".ckpt", ".pt", ".pth")]
-    if pickles:
-        raise PriorError(f"{folder.name}/ holds only pickled weights ({pickles[0]}), which can run code and are not "
-                         f"loaded: huggingface-cli download OWNER/MODEL --include '{folder.name}/*.safetensors' "
-                         f"--local-dir {folder.parent}")
-    raise PriorError(f"{folder.name}/ holds no safetensors weights: huggingface-cli download OWNER/MODEL --include "
-                     f"'{folder.name}/*' --local-dir {folder.parent}")
-
-
-# ------------------------------------------------------------------------------------------------------------- memory
-def _save_memory(parts: Parts, options: MemoryOptions) -> None:
-    if options.attention_slicing:
-        parts.unet.set_attention_slice("auto")
-    if options.vae_slicing:
-        parts.vae.enable_slicing()
-    if options.gradient_checkpointing:
-        parts.unet.enable_gradient_checkpointing()
-        parts.vae.enable_gradient_checkpointing()
 
 
 class _quiet:

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, select
 from dipir.errors import ConfigError, PriorError
+from dipir.fit.checks import require, together
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ Sampler = Callable[[AbstractDenoiser, Tensor, Tensor, Condition], Tensor]
 
 
 @torch.no_grad()
+@together()
 def euler(denoiser: AbstractDenoiser, x: Tensor, sigmas: Tensor, condition: Condition,
           callback: Callback | None = None) -> Tensor:
     """First order. x : (B, C, h, w) at noise level sigmas[0];  sigmas : (n + 1,) descending, last may be 0."""
@@ -51,6 +53,7 @@ def euler(denoiser: AbstractDenoiser, x: Tensor, sigmas: Tensor, condition: Cond
 
 
 @torch.no_grad()
+@together()
 def heun(denoiser: AbstractDenoiser, x: Tensor, sigmas: Tensor, condition: Condition,
          callback: Callback | None = None) -> Tensor:
     """Second order: two estimates a step, one for the last step to 0 (Karras et al. 2022, Algorithm 1)."""
@@ -69,6 +72,7 @@ def heun(denoiser: AbstractDenoiser, x: Tensor, sigmas: Tensor, condition: Condi
 
 
 @torch.no_grad()
+@together()
 def ddim(denoiser: AbstractDenoiser, x: Tensor, sigmas: Tensor, condition: Condition, callback: Callback | None = None,
          *, eta: float = 0.0, generator: Generator | None = None) -> Tensor:
     """DDIM (Song et al. 2021, Eq. 12 and 16) in variance exploding form; with eta = 0 it is :func:`euler`.
@@ -83,13 +87,14 @@ def ddim(denoiser: AbstractDenoiser, x: Tensor, sigmas: Tensor, condition: Condi
         up = eta * after * max(1 - (after / now) ** 2, 0.0) ** 0.5
         x = denoised + max(after**2 - up**2, 0.0) ** 0.5 * (x - denoised) / now
         if up > 0:
-            x = x + up * torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
+            x = x + up * torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x, non_blocking=True)
         if _stop(callback, i, levels, x, denoised):
             break
     return x
 
 
 @torch.no_grad()
+@together()
 def ddim_inversion(denoiser: AbstractDenoiser, x: Tensor, sigmas: Tensor, condition: Condition,
                    callback: Callback | None = None, *, iterations: int = 3) -> Tensor:
     """The noisy x at level sigmas[0] from which :func:`ddim` over the same ladder gives back the image ``x``.
@@ -139,16 +144,16 @@ def _short(levels: Sequence[float]) -> str:
 
 
 def _start(x: Tensor) -> Tensor:
-    if not bool(torch.isfinite(x).all()):
+    if not bool(torch.isfinite(x).all()):  # One look before many steps.
         raise PriorError(f"the start image of shape {tuple(x.shape)} holds NaN or infinity; sampling was not begun.")
     return x.detach().clone()
 
 
 def _estimate(denoiser: AbstractDenoiser, x: Tensor, sigma: float, condition: Condition) -> Tensor:
     denoised = denoiser(x, torch.full((len(x),), sigma, device=x.device, dtype=x.dtype), condition)
-    if not bool(torch.isfinite(denoised).all()):
-        raise PriorError(f"the prior returned NaN or infinity at sigma = {sigma:.4g}. On a GPU use bfloat16 or float32 "
-                         "weights instead of float16; otherwise the weights are damaged: download them again.")
+    require(torch.isfinite(denoised).all(), lambda: PriorError(
+        f"the prior returned NaN or infinity at sigma = {sigma:.4g}. On a GPU use bfloat16 or float32 weights instead "
+        "of float16; otherwise the weights are damaged: download them again."))
     return denoised
 
 

@@ -6,6 +6,7 @@ its last entry may be 0. All sigmas are variance exploding (``dipir/arrays.py``)
 """
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -39,6 +40,12 @@ def sigmas_from_alphas(alphas_cumprod: Tensor) -> Tensor:
         raise ConfigError(f"alphas_cumprod of shape {tuple(alphas.shape)}: needs at least two numbers that fall "
                           "strictly inside (0, 1); one that ends at exactly 0 has no finite sigma.")
     return ((1 - alphas) / alphas).sqrt()
+
+
+@functools.lru_cache(maxsize=1)
+def stable_diffusion_table() -> Tensor:
+    """(1000,) float64 sigma table of Stable Diffusion's schedule, on the CPU; shared, not to be written to."""
+    return sigmas_from_alphas(scaled_linear_alphas())
 
 
 def ladder(table: Tensor, n: int, t_max: float | None = None) -> Tensor:

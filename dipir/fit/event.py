@@ -15,7 +15,7 @@ class Event:
 
     stage : name of the station ("personalise", "fit", "render", ...)
     step, steps : done and planned;  seconds_left : estimate or None
-    scalars : logged numbers;  images : preview images, (1, 3, H, W) display-referred [0, 1]
+    scalars : logged numbers;  images : preview images, (1, 3, H, W) display-referred [0, 1], on the CPU
     """
 
     stage: str

@@ -7,7 +7,6 @@ seeded from the step as well.
 from __future__ import annotations
 
 import contextlib
-import math
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from torch import Tensor
 from dipir.arrays import split_seed
 from dipir.errors import FitError
 from dipir.fit import checkpoint as files
+from dipir.fit.checks import require, together
 from dipir.fit.event import Event
 from dipir.fit.parameters import Parameters, describe
 from dipir.fit.schedule import Cosine, WarmUp
@@ -41,7 +41,7 @@ class FitConfig:
 
 
 Images = Mapping[str, Tensor]
-Objective = Callable[[int], tuple[Tensor, Mapping[str, float], "Images | Callable[[], Images]"]]
+Objective = Callable[[int], tuple[Tensor, Mapping[str, float | Tensor], "Images | Callable[[], Images]"]]
 
 
 def minimise(objective: Objective, parameters: Parameters, config: FitConfig, *,
@@ -49,10 +49,10 @@ def minimise(objective: Objective, parameters: Parameters, config: FitConfig, *,
              checkpoint: files.Checkpoint | None = None, start_step: int = 0) -> list[dict[str, float]]:
     """Adam on ``parameters`` in place; returns the history, per step one dict (step, loss, rate, logged scalars).
 
-    ``objective(step)`` gives the loss (scalar tensor), numbers to log and preview images (or a function that makes
-    them, called only when they are wanted). Steps ``start_step`` ... ``config.steps - 1`` are made; with a checkpoint
-    to resume, its step decides. With a checkpoint, SIGTERM and SIGINT finish the step, save and then leave
-    (SystemExit 143, KeyboardInterrupt).
+    ``objective(step)`` gives the loss (scalar tensor), numbers to log (tensors of one element are read together with
+    the loss) and preview images (or a function that makes them, called only when they are wanted). Steps ``start_step``
+    ... ``config.steps - 1`` are made; with a checkpoint to resume, its step decides. With a checkpoint, SIGTERM and
+    SIGINT finish the step, save and then leave (SystemExit 143, KeyboardInterrupt).
 
     Raises FitError when a loss or gradient is not finite (it names the parameter) and for a checkpoint of another run.
     """
@@ -84,38 +84,49 @@ def _step(objective: Objective, parameters: Parameters, optimiser: torch.optim.A
     """One step; the row for the history and the preview images (mostly none)."""
     factor = WarmUp(config.warm_up, Cosine(1.0, config.final_rate)).at(step, config.steps)
     optimiser.zero_grad(set_to_none=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(split_seed(config.seed, stage, step))
-        loss, scalars, images = objective(step)
-        _check_loss(loss, parameters, stage, step)
-        loss.backward()
+    with together() as checks:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(split_seed(config.seed, stage, step))
+            loss, scalars, images = objective(step)
+            _check_loss(loss, parameters, stage, step)
+            loss.backward()
+        for group in optimiser.param_groups:
+            _check_gradient(group["name"], group["params"][0], stage, step)
+        # The only look at the device in a step; everything that could be wrong is known before a parameter moves.
+        logged = {"loss": loss, **{name: v for name, v in scalars.items() if isinstance(v, Tensor)}}
+        logged = dict(zip(logged, checks.read(*logged.values()), strict=True))
     for group in optimiser.param_groups:
-        _check_gradient(group["name"], group["params"][0], stage, step)
         if config.clip > 0:
             torch.nn.utils.clip_grad_norm_(group["params"], config.clip)
         group["lr"] = group["base"] * factor
     optimiser.step()
     parameters.retract()
-    row = {"step": step, "loss": float(loss.detach()), "rate": factor, **{k: float(v) for k, v in scalars.items()}}
+    row = {"step": step, "loss": logged["loss"], "rate": factor,
+           **{name: logged[name] if isinstance(v, Tensor) else float(v) for name, v in scalars.items()}}
     wanted = config.preview_every > 0 and ((step + 1) % config.preview_every == 0 or step + 1 == config.steps)
     with torch.no_grad():
-        return row, (images() if callable(images) else images) if wanted else {}
+        shown = (images() if callable(images) else images) if wanted else {}
+        return row, {name: image.cpu() for name, image in shown.items()}
 
 
 def _check_loss(loss: Tensor, parameters: Parameters, stage: str, step: int) -> None:
     if loss.numel() != 1 or not loss.requires_grad:
         raise FitError(f"{stage}, step {step}: the loss must be one number that depends on a fitted parameter "
                        f"({', '.join(parameters) or 'there are none'})")
-    if not math.isfinite(float(loss.detach())):
+    value = loss.detach()
+
+    def problem() -> FitError:
         values = "; ".join(f"{name}: {describe(raw)}" for name, raw in parameters.raw.items())
-        raise FitError(f"{stage}, step {step}: the loss is {float(loss.detach())}. Raw parameters: {values}. "
-                       "Try a lower learning rate; if it is the first step, look for NaN in the plate or the asset.")
+        return FitError(f"{stage}, step {step}: the loss is {float(value)}. Raw parameters: {values}. "
+                        "Try a lower learning rate; if it is the first step, look for NaN in the plate or the asset.")
+    require(torch.isfinite(value).all(), problem)
 
 
 def _check_gradient(name: str, raw: Tensor, stage: str, step: int) -> None:
-    if raw.grad is not None and not bool(torch.isfinite(raw.grad).all()):
-        raise FitError(f"{stage}, step {step}: gradient of '{name}' is not finite ({describe(raw.grad)}; the "
-                       f"parameter: {describe(raw)}). Try a lower learning rate for it; checkpoints stay valid.")
+    if raw.grad is not None:
+        require(torch.isfinite(raw.grad).all(), lambda: FitError(
+            f"{stage}, step {step}: gradient of '{name}' is not finite ({describe(raw.grad)}; the parameter: "
+            f"{describe(raw)}). Try a lower learning rate for it; checkpoints stay valid."))
 
 
 def _adam(parameters: Parameters, config: FitConfig) -> torch.optim.Adam:

@@ -15,6 +15,7 @@ from dipir.arrays import split_seed
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.sampler import Sampler, heun, sample
 from dipir.errors import FitError
+from dipir.fit.checks import require
 from dipir.guidance.score import check_latent
 
 
@@ -60,9 +61,10 @@ def posterior_loss(image_latent: Tensor, samples: Tensor, weight_mask: Tensor | 
         return distance.mean()
     weights = weight_mask.to(distance).expand_as(distance)
     total = weights.sum()
-    if not bool(torch.isfinite(total)) or float(total) <= 0 or float(weights.min()) < 0:
-        raise FitError(f"posterior_loss: the weight mask sums to {float(total):.3g} with a minimum of "
-                       f"{float(weights.min()):.3g}; needs weights >= 0, not all 0 (is the object in view?).")
+    least = weights.min()
+    require(torch.isfinite(total) & (total > 0) & (least >= 0), lambda: FitError(
+        f"posterior_loss: the weight mask sums to {float(total):.3g} with a minimum of {float(least):.3g}; needs "
+        "weights >= 0, not all 0 (is the object in view?)."))
     return (distance * weights).sum() / total
 
 

@@ -26,6 +26,7 @@ def spread(sigma: float | Tensor) -> float | Tensor:
 # ------------------------------------------------------------------------------------------------- which layer shows
 def drawing_order(masks: Tensor) -> list[int]:
     """Numbers of the masks from the lowest to the topmost: larger ones first, of equal ones the earlier first."""
+    masks = masks.cpu()  # One crossing instead of one a mask.
     return sorted(range(len(masks)), key=lambda k: -float(masks[k].sum()))
 
 
@@ -98,11 +99,9 @@ def top_cells(maps: Tensor, count: int, masks: Tensor | None = None) -> Tensor:
     """The set S of Eq. 6: (K, 1, h, w), 1 in the ``count`` cells of each map (K, h, w) with the largest values, looked
     for in ``masks`` (K, 1, h, w) only when these are given; fewer where the mask has fewer."""
     values = maps if masks is None else maps.masked_fill(masks[:, 0] <= 0.5, -torch.inf)
-    chosen = torch.zeros_like(maps)
-    for row, flat in zip(chosen, values.flatten(1), strict=True):
-        best = flat.topk(min(count, int(torch.isfinite(flat).sum()))).indices
-        row.view(-1)[best] = 1
-    return chosen[:, None]
+    best = values.flatten(1).topk(min(count, values[0].numel()))
+    chosen = torch.zeros_like(maps.flatten(1)).scatter(1, best.indices, torch.isfinite(best.values).to(maps))
+    return chosen.unflatten(1, maps.shape[1:])[:, None]
 
 
 def dynamic_delta(z: Tensor, chosen: Tensor) -> Tensor:

@@ -4,11 +4,14 @@ DiPIR's objective is L = L_LDS + 0.03 L_cons + 0.01 L_reg (``methods.md`` 1.10).
 """
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap
 from dipir.errors import FitError
+from dipir.fit.checks import require
 from dipir.image.latlong import solid_angles
 
 BT709 = (0.2126, 0.7152, 0.0722)
@@ -17,7 +20,7 @@ CONSISTENCY_WEIGHT, SPARSITY_WEIGHT = 0.03, 0.01
 
 def luminance(envmap: EnvMap) -> Tensor:
     """(H, W, 3) linear radiance -> (H, W) BT.709 luminance."""
-    return envmap @ envmap.new_tensor(BT709)
+    return envmap @ _bt709(envmap.dtype, envmap.device)
 
 
 def consistency_loss(foreground: EnvMap, shadow: EnvMap, floor: float = 1e-6) -> Tensor:
@@ -30,7 +33,7 @@ def consistency_loss(foreground: EnvMap, shadow: EnvMap, floor: float = 1e-6) ->
     if foreground.shape != shadow.shape or foreground.ndim != 3:
         raise FitError(f"consistency of maps of shapes {tuple(foreground.shape)} and {tuple(shadow.shape)}: "
                        "both must be (H, W, 3) of one size.")
-    omega = solid_angles(*foreground.shape[:2], foreground.dtype).to(foreground.device)
+    omega = solid_angles(*foreground.shape[:2], foreground.dtype, foreground.device)
     return -(_density(shadow, omega, floor) * _density(foreground, omega, floor).log() * omega).sum()
 
 
@@ -46,9 +49,9 @@ def log_light_prior(envmap: EnvMap, mean_log: float = -1.0, std_log: float = 2.0
     Units: natural log of radiance relative to plate white.
     """
     values = luminance(envmap)
-    if not bool((values > -floor).all()):
-        raise FitError(f"the light has luminance {float(values.min()):.3g} (NaN or negative); radiance must be >= 0.")
-    omega = solid_angles(*envmap.shape[:2], envmap.dtype).to(envmap.device)
+    require((values > -floor).all(), lambda: FitError(
+        f"the light has luminance {float(values.min()):.3g} (NaN or negative); radiance must be >= 0."))
+    omega = solid_angles(*envmap.shape[:2], envmap.dtype, envmap.device)
     score = ((values + floor).log() - mean_log) / std_log
     return (0.5 * score.square() * omega).sum() / (omega.sum() * envmap.shape[1])
 
@@ -57,9 +60,16 @@ def _density(envmap: EnvMap, omega: Tensor, floor: float) -> Tensor:
     """Luminance as a probability density over the sphere, 1/sr."""
     values = luminance(envmap)
     total = (values * omega).sum()
-    if not bool(torch.isfinite(total)) or bool(total <= 0) or bool((values < 0).any()):
-        raise FitError(f"the light's luminance integrates to {float(total):.3g} with a minimum of "
-                       f"{float(values.min()):.3g}; it must be finite, non-negative and not all black.")
+    least = values.min()
+    require(torch.isfinite(total) & (total > 0) & (least >= 0), lambda: FitError(
+        f"the light's luminance integrates to {float(total):.3g} with a minimum of {float(least):.3g}; it must be "
+        "finite, non-negative and not all black."))
     sphere = omega.sum() * envmap.shape[1]
     values = values + floor * total / sphere
     return values / (values * omega).sum()
+
+
+@functools.lru_cache(maxsize=8)
+def _bt709(dtype: torch.dtype, where: torch.device) -> Tensor:
+    """Kept, because making it anew would wait for the device every time."""
+    return torch.tensor(BT709, dtype=dtype, device="cpu").to(where)

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from dipir.diffusion.batched import personalised_and_base
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, per_image
 from dipir.errors import FitError
+from dipir.fit.checks import require
 
 LATENT_STD_MAX = 10.0  # Latents of every prior here have a standard deviation near 1; 10 means a missing scale factor.
 
@@ -23,13 +25,13 @@ class Score:
     """A direction in which the image would look more real (to be descended).
 
     gradient : like the latent;  sigma : (B,) noise levels used;  denoised : like the latent, the prior's preview
-    norms : diagnostics by name
+    norms : diagnostics by name, tensors of one element, so that nobody waits for them before they are logged
     """
 
     gradient: Tensor
     sigma: Tensor
     denoised: Tensor
-    norms: Mapping[str, float] = field(default_factory=dict)
+    norms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 # ------------------------------------------------------------------------------------------------ weightings w(sigma)
@@ -75,8 +77,8 @@ def lds(personalised: AbstractDenoiser, base: AbstractDenoiser, latent: Tensor, 
     equation. ``base`` is the frozen model (``personalize.FrozenBase`` of the same weights).
     """
     x = _noised(latent, sigma, noise)
-    wanted = _checked(personalised(x, sigma, condition), "the personalised prior")
-    usual = _checked(base(x, sigma, empty), "the base prior")
+    wanted, usual = personalised_and_base(personalised, base, x, sigma, (condition, empty))
+    wanted, usual = _checked(wanted, "the personalised prior"), _checked(usual, "the base prior")
     norms = {"personalised": _rms(wanted - latent), "base": _rms(usual - latent)}
     return _score((usual - wanted) / per_image(sigma, x), sigma, wanted, weight, norms)
 
@@ -97,21 +99,23 @@ def check_latent(latent: Tensor) -> None:
     """FitError for a latent that is not finite or whose scale no prior was trained on."""
     if latent.ndim != 4 or latent.numel() == 0:
         raise FitError(f"latent of shape {tuple(latent.shape)}; accepted is (B, C, h, w).")
-    if not bool(torch.isfinite(latent).all()):
-        raise FitError("the image given to the prior holds NaN or infinity. The render or the tone curve went wrong in "
-                       "the step before; lower the learning rate or resume from the last checkpoint.")
-    spread = float(latent.detach().float().std(unbiased=False))
-    if spread > LATENT_STD_MAX:
-        raise FitError(f"the latent has a standard deviation of {spread:.3g}; a prior is used to about 1 and more than "
-                       f"{LATENT_STD_MAX:g} is refused. Give display-referred images in [0, 1] to encode(), and use "
-                       "its output as it is (it is already scaled).")
+    require(torch.isfinite(latent).all(), lambda: FitError(
+        "the image given to the prior holds NaN or infinity. The render or the tone curve went wrong in the step "
+        "before; lower the learning rate or resume from the last checkpoint."))
+    spread = latent.detach().float().std(unbiased=False)
+    require(spread <= LATENT_STD_MAX, lambda: FitError(
+        f"the latent has a standard deviation of {float(spread):.3g}; a prior is used to about 1 and more than "
+        f"{LATENT_STD_MAX:g} is refused. Give display-referred images in [0, 1] to encode(), and use its output as it "
+        "is (it is already scaled)."))
 
 
 def _noised(latent: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
     check_latent(latent)
-    if sigma.shape != (len(latent),) or not bool(((sigma > 0) & torch.isfinite(sigma)).all()):
-        raise FitError(f"sigma of shape {tuple(sigma.shape)} and values {sigma.flatten()[:4].tolist()}: needs "
-                       f"{len(latent)} finite numbers above 0, one an image.")
+    problem = lambda: FitError(f"sigma of shape {tuple(sigma.shape)} and values {sigma.flatten()[:4].tolist()}: needs "
+                               f"{len(latent)} finite numbers above 0, one an image.")
+    if sigma.shape != (len(latent),):
+        raise problem()
+    require(((sigma > 0) & torch.isfinite(sigma)).all(), problem)
     if noise.shape != latent.shape:
         raise FitError(f"noise of shape {tuple(noise.shape)} for a latent of shape {tuple(latent.shape)}: "
                        "they must be equal.")
@@ -119,16 +123,16 @@ def _noised(latent: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
 
 
 def _checked(denoised: Tensor, who: str) -> Tensor:
-    if not bool(torch.isfinite(denoised).all()):
-        raise FitError(f"{who} returned NaN or infinity. With float16 weights use bfloat16 or float32 instead; if the "
-                       "weights were trained here, train again with a lower rate.")
+    require(torch.isfinite(denoised).all(), lambda: FitError(
+        f"{who} returned NaN or infinity. With float16 weights use bfloat16 or float32 instead; if the weights were "
+        "trained here, train again with a lower rate."))
     return denoised
 
 
-def _score(residual: Tensor, sigma: Tensor, denoised: Tensor, weight: Weight, norms: dict[str, float]) -> Score:
+def _score(residual: Tensor, sigma: Tensor, denoised: Tensor, weight: Weight, norms: dict[str, Tensor]) -> Score:
     gradient = per_image(weight(sigma), residual) * residual
     return Score(gradient, sigma, denoised, {**norms, "residual": _rms(residual), "gradient": _rms(gradient)})
 
 
-def _rms(x: Tensor) -> float:
-    return float(x.float().square().mean().sqrt())
+def _rms(x: Tensor) -> Tensor:
+    return x.float().square().mean().sqrt()

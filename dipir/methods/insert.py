@@ -18,6 +18,7 @@ from dipir.arrays import split_seed
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
 from dipir.diffusion.embedded import SIZE, EmbeddedPrior
 from dipir.diffusion.light_prior import LightPrior
+from dipir.diffusion.memory import MemorySettings
 from dipir.diffusion.personalize import Examples, FrozenBase, concept_images, personalise
 from dipir.diffusion.pretrained import PretrainedDenoiser, load_pretrained
 from dipir.diffusion.schedule import karras
@@ -45,6 +46,10 @@ from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg, fit_gau
 __all__ = ["InsertConfig", "insert", "load_config", "ready", "render_result"]
 _PACKAGES = ("dipir", "torch", "mitsuba", "drjit", "diffusers", "peft", "trimesh", "numpy")
 _SPP_WITHOUT = 4  # Times the samples of a final render that is to be denoised and cannot.
+# What lowers the use of GPU memory, the mildest first.
+_SMALLER = ("Take less with --set memory.gradient_checkpointing=true, then --set memory.offload=model, then --set "
+            "guidance.size=256 (less detail), or use --device cpu. The last checkpoint is kept: the same command with "
+            "--resume and any of these but guidance.size goes on from it.")
 OnEvent = Callable[[Event], None]
 
 
@@ -55,12 +60,16 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
 
     prior : a denoiser, or the folder of a pretrained model; None = ``config.prior``
     out : where checkpoints go (none without);  resume : go on from the checkpoint there
-    Raises the DipirError of whatever cannot be used, before long work starts where that can be known.
+    Raises the DipirError of whatever cannot be used, before long work starts where that can be known;
+    DeviceMemoryError when a GPU's memory does not suffice.
     """
-    config = config or InsertConfig()
-    on_event = on_event or (lambda event: None)
+    asked = (config or InsertConfig(), prior, light_prior, on_event or (lambda event: None), out, resume)
+    return device.guarded(lambda: _inserted(device.moved(scene), *asked), _SMALLER)
+
+
+def _inserted(scene: Scene, config: InsertConfig, prior: AbstractDenoiser | str | Path | None,
+              light_prior: LightPrior | None, on_event: OnEvent, out: Path | None, resume: bool) -> Result:
     began = time.monotonic()
-    scene = device.moved(scene)
     denoiser = find_prior(prior or config.prior, config)
     light_prior = light_prior or (LightPrior.load() if config.light.start == "prior" else None)
     size = SIZE if isinstance(denoiser, EmbeddedPrior) else config.guidance.size
@@ -89,14 +98,16 @@ def ready(config: InsertConfig) -> tuple[AbstractDenoiser | None, LightPrior | N
 
 
 def find_prior(prior: AbstractDenoiser | str | Path, config: InsertConfig) -> AbstractDenoiser | None:
-    """The denoiser to ask; None when nothing is to be asked. Raises PriorError when weights cannot be used."""
+    """The denoiser to ask, on the run's device (a pretrained one that is given stays where it is). Raises PriorError
+    when weights cannot be used."""
+    where = device.current().torch
     if isinstance(prior, AbstractDenoiser):
-        return prior
+        return prior.to(where) if isinstance(prior, EmbeddedPrior) else prior
     if config.guidance.kind == "none" and str(prior) == "embedded":
-        return EmbeddedPrior.untrained()
+        return EmbeddedPrior.untrained().to(where)
     if str(prior) == "embedded" or str(prior).endswith(".safetensors"):
-        return EmbeddedPrior.load(None if str(prior) == "embedded" else prior)
-    denoiser = load_pretrained(prior)
+        return EmbeddedPrior.load(None if str(prior) == "embedded" else prior).to(where)
+    denoiser = load_pretrained(prior, where, options=config.memory)
     if config.guidance.kind == "posterior":
         raise ConfigError("guidance.kind: posterior matching needs a prior that is told the plate (the embedded one); "
                           "with a text model choose lds or sds (--preset paper, or --set guidance.kind=lds).")
@@ -121,7 +132,8 @@ def fit(scene: Scene, work: Work, config: InsertConfig, denoiser: AbstractDenois
             parameters.add(DATASET, guide.prior.encode(work.plate_disp), rate=0.0)
     checkpoint = None
     if out is not None:
-        key = run_hash(files.to_dict(config), [asset_hash(o.asset) for o in scene.objects], _plate_hash(scene),
+        same = replace(config, memory=MemorySettings())  # After running out of memory another setting may go on.
+        key = run_hash(files.to_dict(same), [asset_hash(o.asset) for o in scene.objects], _plate_hash(scene),
                        [o.to_world.tolist() for o in scene.objects])
         checkpoint = Checkpoint(Path(out) / "checkpoint.safetensors", key, config.checkpoint_every, resume)
     objective = Objective(work, config, parameters, guide, tracer)
@@ -151,7 +163,7 @@ def make_guide(scene: Scene, work: Work, config: InsertConfig, denoiser: Abstrac
         sigmas = karras(settings.sampler_steps, 0.05, denoiser.sigma_max)
         samples = posterior_samples(denoiser, condition, settings.samples, sigmas, split_seed(config.seed, "posterior"),
                                     shape=(3, work.size, work.size))
-        previews = {"sample": denoiser.decode(samples.mean(0, keepdim=True))}
+        previews = {"sample": denoiser.decode(samples.mean(0, keepdim=True)).cpu()}
         on_event(Event("posterior", 1, 1, images=previews))
         return Guide(denoiser, condition, empty, base, samples.clamp(-1, 1))
     classifier_free = negative is not None and settings.scale != 1

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from dipir.diffusion.personalize import PersonalizeConfig
+from dipir.diffusion.lora import PersonalizeConfig
+from dipir.diffusion.memory import MemorySettings
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import FitConfig
 from dipir.methods import presets
@@ -112,7 +113,8 @@ class FinalSettings:
 @dataclass(frozen=True)
 class InsertConfig:
     """prior : "embedded" or the folder of a pretrained model;  optimize : what is fitted;  seed : of everything;
-    checkpoint_every : steps between checkpoints"""
+    checkpoint_every : steps between checkpoints;  memory : what a pretrained prior gives up to save GPU memory; it may
+    be another one when a run is resumed"""
 
     prior: str = "embedded"
     optimize: tuple[str, ...] = ("light", "tone")
@@ -126,6 +128,7 @@ class InsertConfig:
     transport: TransportSettings = TransportSettings()
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=150))
     final: FinalSettings = FinalSettings()
+    memory: MemorySettings = MemorySettings()
 
     def __post_init__(self) -> None:
         unknown = [o for o in self.optimize if o not in FITTED]

@@ -16,8 +16,9 @@ from dipir.arrays import Image, Mask
 from dipir.diffusion.colour_prior import COLOUR, colour_condition
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
 from dipir.diffusion.geometry import Geometry
+from dipir.diffusion.memory import MemoryOptions
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior, relight_condition
-from dipir.diffusion.pretrained import MemoryOptions, PretrainedDenoiser, load_pretrained
+from dipir.diffusion.pretrained import PretrainedDenoiser, load_pretrained
 from dipir.errors import ConfigError, ImageError
 from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event

@@ -8,21 +8,16 @@ import torch
 from torch import nn
 
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
-from dipir.diffusion.personalize import (
-    Examples,
-    FrozenBase,
+from dipir.diffusion.lora import (
     PersonalizeConfig,
-    adapter_key,
     add_lora,
-    concept_images,
     disable_lora,
     load_lora,
     lora_state,
-    personalise,
     remove_lora,
     save_lora,
-    train_lora,
 )
+from dipir.diffusion.personalize import Examples, FrozenBase, adapter_key, concept_images, personalise, train_lora
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.diffusion.sampler import euler
 from dipir.diffusion.schedule import karras
