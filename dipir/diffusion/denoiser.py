@@ -58,7 +58,7 @@ class AbstractDenoiser(ABC):
 def select(condition: Condition, rows: Tensor | Sequence[int]) -> Condition:
     """The condition of some rows of the batch, in that order; a field with one row serves every row."""
     whole = rows if isinstance(rows, range) else range(0)
-    rows = torch.as_tensor(list(rows) if isinstance(rows, range) else rows, dtype=torch.long)
+    rows = torch.as_tensor(list(rows) if isinstance(rows, range) else rows, dtype=torch.long, device="cpu")
 
     def pick(value: Tensor) -> Tensor:
         if len(value) == 1:

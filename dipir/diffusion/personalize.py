@@ -158,9 +158,9 @@ class _Log:
 def _loss(denoiser: AbstractDenoiser, latents: Tensor, condition: Condition, batch: int, generator: Generator,
           draw_sigma: Callable[[int, Generator], Tensor]) -> Tensor:
     # Drawn on the CPU, so that a seed means the same everywhere; nobody waits for the way to the device.
-    rows = torch.randint(len(latents), (batch,), generator=generator)
+    rows = torch.randint(len(latents), (batch,), generator=generator, device="cpu")
     clean = latents[rows.to(latents.device, non_blocking=True)]
-    noise = torch.randn(clean.shape, generator=generator).to(clean, non_blocking=True)
+    noise = torch.randn(clean.shape, generator=generator, device="cpu").to(clean, non_blocking=True)
     sigma = draw_sigma(batch, generator).to(clean, non_blocking=True)
     noisy = clean + per_image(sigma, clean) * noise
     guess = (noisy - denoiser(noisy, sigma, select(condition, rows))) / per_image(sigma, clean)
@@ -174,8 +174,8 @@ def _encode(denoiser: AbstractDenoiser, images: Tensor) -> Tensor:
 
 def _uniform_sigma(denoiser: AbstractDenoiser, n: int, generator: Generator) -> Tensor:
     table = stable_diffusion_table()
-    ends = sigma_to_t(torch.tensor([denoiser.sigma_min, denoiser.sigma_max], dtype=torch.float64), table)
-    part = torch.rand(n, generator=generator, dtype=torch.float64)
+    ends = sigma_to_t(torch.tensor([denoiser.sigma_min, denoiser.sigma_max], dtype=torch.float64, device="cpu"), table)
+    part = torch.rand(n, generator=generator, dtype=torch.float64, device="cpu")
     return t_to_sigma(ends[0] + part * (ends[1] - ends[0]), table).float()
 
 
@@ -188,7 +188,7 @@ def concept_images(denoiser: AbstractDenoiser, condition: Condition, n: int, sta
     if n < 1:
         raise ConfigError(f"concept_images: n = {n}; accepted is 1 or more.")
     seeds = [Generator().manual_seed(split_seed(seed, "concept", i)) for i in range(n)]
-    noise = torch.cat([torch.randn(start.shape, generator=g) for g in seeds]).to(start)
+    noise = torch.cat([torch.randn(start.shape, generator=g, device="cpu") for g in seeds]).to(start)
     latents = sample(denoiser, start + noise * float(sigmas[0]), sigmas, condition, sampler, batch=4)
     with torch.no_grad():
         return torch.cat([denoiser.decode(z) for z in latents.split(1)])

@@ -13,6 +13,7 @@ from itertools import pairwise
 import torch
 from torch import Generator, Tensor
 
+from dipir.device import randn
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, select
 from dipir.errors import ConfigError, PriorError
 from dipir.fit.checks import require, together
@@ -87,7 +88,7 @@ def ddim(denoiser: AbstractDenoiser, x: Tensor, sigmas: Tensor, condition: Condi
         up = eta * after * max(1 - (after / now) ** 2, 0.0) ** 0.5
         x = denoised + max(after**2 - up**2, 0.0) ** 0.5 * (x - denoised) / now
         if up > 0:
-            x = x + up * torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x, non_blocking=True)
+            x = x + up * randn(x.shape, generator, x.device).to(x)
         if _stop(callback, i, levels, x, denoised):
             break
     return x
@@ -125,7 +126,7 @@ def sample(denoiser: AbstractDenoiser, start: Tensor, sigmas: Tensor, condition:
     """
     if batch < 1:
         raise ConfigError(f"sample: batch = {batch}; accepted is 1 or more.")
-    rows = torch.arange(len(start)).split(batch)
+    rows = torch.arange(len(start), device="cpu").split(batch)
     return torch.cat([sampler(denoiser, start[r[0]:r[-1] + 1], sigmas, select(condition, r)) for r in rows])
 
 

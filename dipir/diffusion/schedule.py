@@ -21,14 +21,14 @@ def karras(n: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tens
     if n < 1 or not 0 < sigma_min <= sigma_max < math.inf or rho <= 0:
         raise ConfigError(f"karras(n={n}, sigma_min={sigma_min}, sigma_max={sigma_max}, rho={rho}): needs n >= 1, "
                           "0 < sigma_min <= sigma_max and rho > 0; correct the noise range.")
-    ramp = torch.linspace(0, 1, n, dtype=torch.float64)
+    ramp = torch.linspace(0, 1, n, dtype=torch.float64, device="cpu")
     root_max, root_min = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     return torch.cat([(root_max + ramp * (root_min - root_max)) ** rho, ramp.new_zeros(1)]).float()
 
 
 def scaled_linear_alphas(steps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
     """(T,) float64 alphabar of Stable Diffusion: the square root of beta is linear in time."""
-    betas = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
+    betas = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64, device="cpu") ** 2
     return torch.cumprod(1 - betas, 0)
 
 
@@ -53,7 +53,8 @@ def ladder(table: Tensor, n: int, t_max: float | None = None) -> Tensor:
     top = len(table) - 1 if t_max is None else t_max
     if n < 1 or not 0 <= top <= len(table) - 1:
         raise ConfigError(f"ladder of n={n} levels from t={top}: needs n >= 1 and 0 <= t <= {len(table) - 1}.")
-    return torch.cat([t_to_sigma(torch.linspace(top, 0, n, dtype=torch.float64), table), table.new_zeros(1)]).float()
+    times = torch.linspace(top, 0, n, dtype=torch.float64, device=table.device)
+    return torch.cat([t_to_sigma(times, table), table.new_zeros(1)]).float()
 
 
 # ----------------------------------------------------------------------------------------------------- sigma <-> time
@@ -93,10 +94,10 @@ def uniform_t(n: int, table: Tensor, t_min: float = 0.02, tau: float = 0.98,
     if not 0 <= t_min <= tau <= 1:
         raise ConfigError(f"noise range t_min={t_min}, tau={tau}: needs 0 <= t_min <= tau <= 1 (parts of T).")
     # Drawn on the CPU so that one seed means the same noise levels on every device.
-    part = torch.rand(n, generator=generator, dtype=torch.float64)
+    part = torch.rand(n, generator=generator, dtype=torch.float64, device="cpu")
     return t_to_sigma((t_min + (tau - t_min) * part) * (len(table) - 1), table.cpu()).float()
 
 
 def log_normal(n: int, mean: float = -1.2, std: float = 1.2, generator: Generator | None = None) -> Tensor:
     """(n,) float32 sigmas with log sigma ~ N(mean, std^2), for training (Karras et al. 2022, Table 1)."""
-    return (torch.randn(n, generator=generator, dtype=torch.float64) * std + mean).exp().float()
+    return (torch.randn(n, generator=generator, dtype=torch.float64, device="cpu") * std + mean).exp().float()

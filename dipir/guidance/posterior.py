@@ -38,7 +38,8 @@ def posterior_samples(denoiser: AbstractDenoiser, condition: Condition, n: int, 
         if len(start) not in (1, n):
             raise FitError(f"posterior_samples: `start` has {len(start)} rows; accepted is 1 or n = {n}.")
     shape = tuple(shape) if start is None else tuple(start.shape[1:])
-    rows = [torch.randn(shape, generator=Generator().manual_seed(split_seed(seed, "posterior", i))) for i in range(n)]
+    seeded = lambda i: Generator().manual_seed(split_seed(seed, "posterior", i))
+    rows = [torch.randn(shape, generator=seeded(i), device="cpu") for i in range(n)]
     noise = torch.stack(rows) * float(sigmas[0])
     if start is None:
         return sample(denoiser, _like_condition(noise, condition), sigmas, condition, sampler, batch)

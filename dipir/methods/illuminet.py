@@ -92,7 +92,7 @@ def train(light_directions: Directions, target_images: Image, config: IllumiNetT
 def checked(light_directions: Directions, target_images: Image) -> tuple[Directions, Image]:
     """Unit float32 directions and float32 images. Raises ConfigError or ImageError."""
     directions, _ = unit_directions(light_directions, "light_directions")
-    images = torch.as_tensor(target_images)
+    images = torch.as_tensor(target_images, device="cpu")
     if images.ndim != 4 or images.shape[1] != 3 or len(images) != len(directions) or not images.is_floating_point():
         raise ConfigError(f"target_images are {tuple(images.shape)} {images.dtype} for {len(directions)} lights; "
                           f"accepted are ({len(directions)}, 3, h, w) float display values.")

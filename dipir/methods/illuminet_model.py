@@ -132,7 +132,7 @@ class Fitted:
     def relight(self, direction: Tensor) -> Image:
         """(1, 3, h, w) display, on the CPU: the object under a light from ``direction`` (3,), a vector of any length
         but 0, +x the picture's right, +y up, +z towards the camera. Raises ConfigError for a direction that is none."""
-        d = torch.as_tensor(direction, dtype=torch.float32).cpu().reshape(-1)
+        d = torch.as_tensor(direction, dtype=torch.float32, device="cpu").reshape(-1)
         if d.shape != (3,) or not bool(torch.isfinite(d).all()) or float(d.norm()) < 1e-6:
             raise ConfigError(f"direction {d.tolist()}: accepted are three finite numbers that are not all 0.")
         d, photos = (d / d.norm())[None], self.photos.float() / 255

@@ -37,6 +37,7 @@ from dipir.methods.result import Result, load_result
 from dipir.render import denoise as denoising
 from dipir.render.backend import mitsuba
 from dipir.render.path_traced import PathTracer
+from dipir.render.region import Region
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.scene.asset import asset_hash
 from dipir.scene.camera import Camera
@@ -45,6 +46,7 @@ from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg, fit_gau
 
 __all__ = ["InsertConfig", "insert", "load_config", "ready", "render_result"]
 _PACKAGES = ("dipir", "torch", "mitsuba", "drjit", "diffusers", "peft", "trimesh", "numpy")
+_MOST_OBJECT = 4
 _SPP_WITHOUT = 4  # Times the samples of a final render that is to be denoised and cannot.
 # What lowers the use of GPU memory, the mildest first.
 _SMALLER = ("Take less with --set memory.gradient_checkpointing=true, then --set memory.offload=model, then --set "
@@ -203,13 +205,14 @@ def final_passes(scene: Scene, light: SphericalGaussians, config: InsertConfig, 
     on_event(Event("render", 0, 1))
     spp, denoise, _ = final_quality(final)
     tracer = PathTracer(scene, camera, RenderSettings(spp, final.depth, config.seed, even=True),
-                        gbuffer_samples=64 if denoise else 16)
+                        gbuffer_samples=32 if denoise else 16)
     with torch.no_grad():
         radiance = light.envmap(final.env_height, 2 * final.env_height)
         glass = any(part.material.transmission > 0 for o in scene.objects for part in o.asset.parts)
         if final.plate == "always" or (final.plate == "auto" and glass):
             radiance = with_plate(radiance, scene)
-        passes = tracer.passes(radiance, seed=split_seed(config.seed, "final"), spp=spp, materials=materials)
+        passes = tracer.passes(radiance, seed=split_seed(config.seed, "final"), spp=spp,
+                               object_spp=object_samples(spp, tracer.region), materials=materials)
     if denoise:
         passes = denoising.denoise_passes(passes, camera)
     on_event(Event("render", 1, 1))
@@ -223,6 +226,13 @@ def final_quality(final: FinalSettings) -> tuple[int, bool, list[str]]:
     spp = final.spp * _SPP_WITHOUT
     return spp, False, [f"no denoiser on this machine: the final picture takes {spp} samples a pixel instead of "
                         f"{final.spp}. `pip install pyoidn` brings one; --no-denoise stays at {final.spp}."]
+
+
+def object_samples(spp: int, region: Region) -> int:
+    """Samples a pixel of the object pass: those that the whole picture would have had at ``spp`` go to the objects'
+    rectangle, up to _MOST_OBJECT times as many (their outlines and textures need more than a shadow does)."""
+    share = region.picture[0] * region.picture[1] / (region.width * region.height)
+    return max(spp, int(spp * min(share, _MOST_OBJECT)) // 16 * 16)
 
 
 def finish(scene: Scene, passes: Passes, camera: Camera, tone_fg: ToneCurve, tone_shadow: ToneCurve):
@@ -257,7 +267,7 @@ def render_result(result_dir: str | Path, asset: str | Path | None = None, size:
     final = replace(config.final, spp=spp or config.final.spp, size=max(size) if size else config.final.size)
     config = replace(config, final=final)
     stored = saved.provenance.get("materials", {}) if asset is None else {}
-    materials = {k: torch.tensor(v) for k, v in stored.items()}
+    materials = {k: torch.tensor(v, device="cpu") for k, v in stored.items()}
     light, *tones = device.moved((saved.light, saved.tone_fg, saved.tone_shadow))
     passes, camera = final_passes(scene, light, config, on_event, device.moved(materials))
     layers, image, plate = finish(scene, passes, camera, *tones)

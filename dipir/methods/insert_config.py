@@ -95,7 +95,8 @@ class GuidanceSettings:
 
 @dataclass(frozen=True)
 class FinalSettings:
-    """spp : samples a pixel of the final render;  denoise : the object's colour and the shadow (not alpha); without a
+    """spp : samples a pixel of the final render's shadow, and of objects that fill the picture; smaller ones have up to
+    four times as many;  denoise : the object's colour and the shadow (not alpha); without a
     denoiser on the machine four times the samples are taken instead;  depth : longest path
     size : longer side in pixels, 0 = the plate's;
     env_height : rows of the light map it is lit by

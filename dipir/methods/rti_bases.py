@@ -55,7 +55,7 @@ def _harmonics(x: Tensor, y: Tensor, z: Tensor, orders: int) -> Tensor:
             scale = math.sqrt((2 * order + 1) * math.factorial(order - a) / (2 * math.pi * math.factorial(order + a)))
             turning = torch.ones_like(phi) if m == 0 else math.sqrt(2) * (
                 (m * phi).cos() if m > 0 else (a * phi).sin())
-            columns.append(scale * turning * torch.from_numpy(np.asarray(lpmv(a, order, stretched))))
+            columns.append(scale * turning * torch.from_numpy(np.asarray(lpmv(a, order, stretched))).to(phi.device))
     return torch.stack(columns, -1)
 
 

@@ -117,11 +117,12 @@ def plane_scale(directions: Directions, photos: Tensor) -> float:
 
 def _sides(lights: Tensor, wanted: Tensor, step: float, alone: bool) -> tuple[Tensor, Tensor]:
     """(m, 4, n) weights of the lights around the points one step to each side, and (m, 4, 2) their mean place."""
-    angle = torch.arange(SIDES, dtype=torch.float64) * (2 * math.pi / SIDES)
+    angle = torch.arange(SIDES, dtype=torch.float64, device="cpu") * (2 * math.pi / SIDES)
     centres = wanted[:, None] + step * torch.stack([angle.cos(), angle.sin()], -1)
     nearness = -(torch.cdist(centres, lights.expand(len(wanted), -1, -1)) / (_NARROW * step)).square() / 2
     if alone:
-        nearness = nearness.masked_fill(torch.eye(len(lights), dtype=torch.bool)[:, None], -math.inf)
+        itself = torch.eye(len(lights), dtype=torch.bool, device=nearness.device)[:, None]
+    nearness = nearness.masked_fill(itself, -math.inf)
     share = torch.softmax(nearness, -1)
     return share, (share @ lights - wanted[:, None]) / step
 
@@ -136,7 +137,7 @@ def _covariance(a: Tensor, b: Tensor, index: int) -> Tensor:
 
 
 def _system(d: Tensor, index: int) -> Tensor:
-    return torch.linalg.inv(_covariance(d, d, index) + _NUGGET * torch.eye(len(d), dtype=d.dtype))
+    return torch.linalg.inv(_covariance(d, d, index) + _NUGGET * torch.eye(len(d), dtype=d.dtype, device=d.device))
 
 
 def _kriging(d: Tensor, wanted: Tensor, index: int) -> Tensor:
@@ -147,13 +148,13 @@ def _kriging(d: Tensor, wanted: Tensor, index: int) -> Tensor:
 def _kriging_without_itself(d: Tensor, index: int) -> Tensor:
     """(n, n), zero on the diagonal: leaving one out needs no second inverse (Dubrule 1983)."""
     inverse = _system(d, index)
-    return torch.eye(len(d), dtype=d.dtype) - inverse / inverse.diagonal()[:, None]
+    return torch.eye(len(d), dtype=d.dtype, device=d.device) - inverse / inverse.diagonal()[:, None]
 
 
 def _harmonics(d: Tensor) -> Tensor:
     """(9, n): least squares with a small ridge."""
     a = design(d, "hsh9")
-    return torch.linalg.solve(a.T @ a + _RIDGE * torch.eye(HARMONICS, dtype=d.dtype), a.T)
+    return torch.linalg.solve(a.T @ a + _RIDGE * torch.eye(HARMONICS, dtype=d.dtype, device=d.device), a.T)
 
 
 def _harmonics_without_itself(d: Tensor) -> Tensor:
@@ -161,4 +162,4 @@ def _harmonics_without_itself(d: Tensor) -> Tensor:
     a, fitted = design(d, "hsh9"), _harmonics(d)
     leverage = (a * fitted.T).sum(1)
     change = fitted.T / (1 - leverage)[:, None]
-    return fitted - change[:, :, None] * (torch.eye(len(d), dtype=d.dtype) - a @ fitted)[:, None]
+    return fitted - change[:, :, None] * (torch.eye(len(d), dtype=d.dtype, device=d.device) - a @ fitted)[:, None]

@@ -36,7 +36,7 @@ def denoise_passes(passes: Passes, camera: Camera) -> Passes:
     MissingExtra when no denoiser is there (see :func:`available`), RenderError when it fails."""
     run = _filter()
     return replace(passes, object_rgb=_object(passes, camera, run),
-                   ground_shadowed=passes.ground_lit * _ratio(passes.shadow_ratio, run))
+                   ground_shadowed=passes.ground_lit * _ratio(passes, run))
 
 
 def _object(passes: Passes, camera: Camera, run: Filter) -> Tensor:
@@ -55,8 +55,9 @@ def _object(passes: Passes, camera: Camera, run: Filter) -> Tensor:
     return out
 
 
-def _ratio(ratio: Tensor, run: Filter) -> Tensor:
-    changed = (ratio != 1).any(1, keepdim=True)
+def _ratio(passes: Passes, run: Filter) -> Tensor:
+    ratio = passes.shadow_ratio
+    changed = (ratio != 1).any(1, keepdim=True) if passes.sampled is None else passes.sampled
     box = _box(changed)
     if box is None:
         return ratio
@@ -64,7 +65,7 @@ def _ratio(ratio: Tensor, run: Filter) -> Tensor:
     out = ratio.clone()
     # What is taken, not what is left: noise around 1 would be clipped on one side, and the shadow come out too bright.
     taken = run((1 - cut(ratio)).clamp(0, 1), None, None, False).clamp(0, 1)
-    cut(out).copy_(torch.where(cut(changed), 1 - taken, 1.0))
+    cut(out).copy_(torch.where(cut(changed), 1 - taken, cut(ratio)))
     return out
 
 
@@ -156,7 +157,10 @@ def _run_oidn(colour: Tensor, albedo: Tensor | None, normal: Tensor | None, hdr:
             work.set_image(name, image, oidn.OIDN_FORMAT_FLOAT3)
         work.set_bool("hdr", hdr)
         # G-buffers are averages over many samples, without light: as good as free of noise.
-        work.set_bool("cleanAux", "albedo" in images)
+        guided = "albedo" in images
+        work.set_bool("cleanAux", guided)
+        # One quality up takes twice as long and changes the error of the demo by 4 % (object) and 5 % (shadow).
+        work.set_quality(oidn.OIDN_QUALITY_BALANCED if guided else oidn.OIDN_QUALITY_FAST)
         work.set_int("maxMemoryMB", _MEMORY_MB)
         work.commit()
         work.execute()

@@ -8,13 +8,16 @@ from torch import Tensor
 
 from dipir import device
 from dipir.render.backend import mitsuba
-from dipir.render.bridge import columns, flags, to_index, to_torch
+from dipir.render.bridge import columns, flags, to_array, to_index, to_torch
 from dipir.render.mitsuba_scene import ROUGHNESS_MIN, BuiltScene
 from dipir.render.rays import camera_ray, first_hit, opaque, pixel_position, proxy_hit, stratified_offsets
 from dipir.render.region import Region
 from dipir.render.renderer import GBuffers
 from dipir.scene.asset import Material
 from dipir.scene.camera import Camera
+
+_LANES = 2**20  # Rays in flight.
+_GROUND = 16  # Samples of the ground's cover: only the horizon and a mesh's outline need more than one.
 
 
 def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: int = 0,
@@ -28,13 +31,16 @@ def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: 
     first_id = torch.zeros(len(pixels), dtype=torch.int64, device=where)
     forward = torch.from_numpy(camera.to_world[:3, 2]).float().to(where)
     origin = torch.from_numpy(camera.position).float().to(where)
-    for k, offset in enumerate(offsets if len(pixels) else ()):
-        hit = _hits(built, camera, pixels, offset, seed + k)
+    together = max(1, _LANES // max(1, len(pixels)))
+    for k in range(0, samples if len(pixels) else 0, together):
+        hit = _hits(built, camera, pixels, offsets[k:k + together], seed + k)
         valid = hit["valid"]
         depth = (hit["point"] - origin) @ forward
         values = torch.cat([depth[:, None], hit["normal"], _materials(built, hit), hit["point"]], 1) * valid[:, None]
-        sums += torch.cat([valid[:, None], values], 1).T
-        first_id = torch.where((first_id == 0) & (valid > 0), hit["object"], first_id)
+        rows = torch.cat([valid[:, None], values], 1).reshape(-1, len(pixels), 13)
+        for sample, owner in zip(rows, hit["object"].reshape(len(rows), -1), strict=True):
+            sums += sample.T
+            first_id = torch.where((first_id == 0) & (sample[:, 0] > 0), owner, first_id)
     mean = sums[1:] / sums[0].clamp_min(1)
     normal = mean[1:4] / mean[1:4].norm(dim=0).clamp_min(1e-6)
 
@@ -44,7 +50,7 @@ def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: 
         picture[:, pixels] = rows
         return picture.reshape(1, len(rows), camera.height, camera.width)
 
-    return GBuffers(alpha=image(sums[0] / samples), ground=_ground_cover(built, camera, offsets),
+    return GBuffers(alpha=image(sums[0] / samples), ground=_ground_cover(built, camera, offsets[:_GROUND]),
                     depth=image(mean[0]), normal=image(normal), albedo=image(mean[4:7]), roughness=image(mean[7]),
                     metallic=image(mean[8]), position=image(mean[9:12]), object_id=image(first_id))
 
@@ -72,13 +78,15 @@ def _ground_cover(built: BuiltScene, camera: Camera, offsets: np.ndarray) -> Ten
     return to_torch(cover).reshape(1, 1, camera.height, camera.width) / len(offsets)
 
 
-def _hits(built: BuiltScene, camera: Camera, pixels: Tensor, offset: np.ndarray, seed: int) -> dict[str, Tensor]:
-    """One primary ray a pixel: flat torch columns (pixels, ...)."""
+def _hits(built: BuiltScene, camera: Camera, pixels: Tensor, offsets: np.ndarray, seed: int) -> dict[str, Tensor]:
+    """A primary ray at each of ``offsets`` (n, 2) of each pixel: flat torch columns (n * pixels, ...)."""
     mi = mitsuba()
-    count = len(pixels)
+    count = len(pixels) * len(offsets)
     sampler = mi.load_dict({"type": "independent"})
     sampler.seed(seed, count)
-    ray = camera_ray(camera, *pixel_position(camera, to_index(pixels), *opaque(*offset)))
+    which = dr.arange(mi.UInt32, count) // dr.opaque(mi.UInt32, len(pixels))
+    dx, dy = (dr.gather(mi.Float, to_array(offsets[:, axis]), which) for axis in (0, 1))
+    ray = camera_ray(camera, *pixel_position(camera, to_index(pixels.repeat(len(offsets))), dx, dy))
     si, _ = first_hit(built, ray, sampler)
     ids = [dr.reinterpret_array(mi.UInt32, mi.ShapePtr(s))[0] for s in built.objects.shapes()]
     pointer = dr.reinterpret_array(mi.UInt32, si.shape)
@@ -105,15 +113,25 @@ def _materials(built: BuiltScene, hit: dict[str, Tensor]) -> Tensor:
     return out
 
 
+def _bilinear(texture: Tensor, uv: Tensor) -> Tensor:
+    """(h, w, C) at (n, 2), repeated beyond [0, 1], as Mitsuba's bitmaps are: (n, C)."""
+    height, width = texture.shape[:2]
+    x, y = uv[:, 0] * width - 0.5, uv[:, 1] * height - 0.5
+    left, top = x.floor(), y.floor()
+    columns = [((left + k).long() % width) for k in (0, 1)]
+    rows = [((top + k).long() % height) for k in (0, 1)]
+    fx, fy = (x - left)[:, None], (y - top)[:, None]
+    upper, lower = (torch.lerp(texture[row, columns[0]], texture[row, columns[1]], fx) for row in rows)
+    return torch.lerp(upper, lower, fy)
+
+
 def _lookup(material: Material, uv: Tensor, textured: bool) -> Tensor:
     """Material values at UVs in Mitsuba's orientation (v down the image)."""
     def value(texture, constant, channels: int) -> Tensor:
         if not textured or texture is None:
             return uv.new_tensor(constant).reshape(1, -1).expand(len(uv), channels)
         t = torch.from_numpy(np.ascontiguousarray(texture, np.float32)).reshape(*texture.shape[:2], channels).to(uv)
-        row = ((uv[:, 1] % 1) * t.shape[0]).long().clamp(0, t.shape[0] - 1)
-        col = ((uv[:, 0] % 1) * t.shape[1]).long().clamp(0, t.shape[1] - 1)
-        return t[row, col]
+        return _bilinear(t, uv)
     m = material
     return torch.cat([value(m.base_color_texture, m.base_color, 3),
                       value(m.roughness_texture, m.roughness, 1).clamp(ROUGHNESS_MIN, 1),

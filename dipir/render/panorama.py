@@ -121,20 +121,20 @@ def splat_sun(panorama: EnvMap, direction: Sequence[float], irradiance: Sequence
     u, v = latlong.uv(rays)
     row = (v * height).long().clamp(0, height - 1)
     column = (u * width).long().clamp(0, width - 1)
-    share = torch.ones(len(rays)) if visible is None else torch.as_tensor(visible).float().cpu()
+    share = torch.ones(len(rays), device="cpu") if visible is None else torch.as_tensor(visible, device="cpu").float()
     per_ray = share / len(rays) / latlong.solid_angles(height, width)[row, 0]
-    light = per_ray[:, None] * torch.as_tensor(irradiance, dtype=torch.float32)
+    light = per_ray[:, None] * torch.as_tensor(irradiance, dtype=torch.float32, device="cpu")
     row, column, light = (x.to(panorama.device) for x in (row, column, light))
     return panorama.index_put((row, column), light, accumulate=True)
 
 
 def sun_directions(direction: Sequence[float], count: int = _SUN_RAYS) -> Tensor:
     """(count, 3) unit vectors spread evenly over the solar disc around ``direction`` (a spiral of equal areas)."""
-    axis = torch.nn.functional.normalize(torch.as_tensor(direction, dtype=torch.float64), dim=0)
-    helper = torch.tensor([1.0, 0, 0] if abs(axis[1]) > 0.9 else [0, 1.0, 0], dtype=torch.float64)
+    axis = torch.nn.functional.normalize(torch.as_tensor(direction, dtype=torch.float64, device="cpu"), dim=0)
+    helper = torch.tensor([1.0, 0, 0] if abs(axis[1]) > 0.9 else [0, 1.0, 0], dtype=torch.float64, device="cpu")
     side = torch.nn.functional.normalize(torch.linalg.cross(helper, axis), dim=0)
     up = torch.linalg.cross(axis, side)
-    number = torch.arange(count, dtype=torch.float64)
+    number = torch.arange(count, dtype=torch.float64, device="cpu")
     radius = ((number + 0.5) / count).sqrt() * math.tan(SUN_RADIUS_RAD)
     angle = number * math.pi * (3 - math.sqrt(5))
     spread = (radius * angle.cos())[:, None] * side + (radius * angle.sin())[:, None] * up
@@ -212,9 +212,9 @@ class Surface:
 def _first_hit(mi: Any, world: Any, origin: Sequence[float], height: int, width: int) -> Surface:
     import drjit as dr
 
-    offset = torch.tensor([0.25, 0.75])
-    v = ((torch.arange(height)[:, None] + offset) / height * math.pi).reshape(-1)
-    u = ((torch.arange(width)[:, None] + offset) / width * 2 * math.pi).reshape(-1)
+    offset = torch.tensor([0.25, 0.75], device="cpu")
+    v = ((torch.arange(height, device="cpu")[:, None] + offset) / height * math.pi).reshape(-1)
+    u = ((torch.arange(width, device="cpu")[:, None] + offset) / width * 2 * math.pi).reshape(-1)
     v, u = torch.meshgrid(v, u, indexing="ij")
     rays = torch.stack([u.sin() * v.sin(), v.cos(), -u.cos() * v.sin()], -1).reshape(-1, 3)
     towards = mi.Vector3f(to_drjit(rays.T))

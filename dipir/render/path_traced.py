@@ -19,7 +19,7 @@ from dipir.render.bridge import check_finite, padded_envmap, to_drjit, to_torch
 from dipir.render.gbuffer import record_gbuffers
 from dipir.render.mitsuba_scene import build, sensor_dict
 from dipir.render.object_integrator import object_integrator
-from dipir.render.proxy_sites import Ground, proxy_passes
+from dipir.render.proxy_sites import Ground, ShadowPass, shadow_pass
 from dipir.render.region import Region
 from dipir.render.renderer import AbstractRenderer, Passes, RenderSettings
 from dipir.scene.camera import Camera
@@ -67,13 +67,14 @@ class PathTracer(AbstractRenderer):
         return to_torch(self._params[name])
 
     def passes(self, radiance: EnvMap, shadow_radiance: EnvMap | None = None, *, seed: int = 0, spp: int | None = None,
-               materials: Mapping[str, Tensor] | None = None) -> Passes:
+               object_spp: int | None = None, materials: Mapping[str, Tensor] | None = None) -> Passes:
         """Light the scene; differentiable in both maps and in ``materials`` (name -> tensor, see
-        :meth:`material_names`). Raises RenderError when a pass has NaN or infinite values."""
+        :meth:`material_names`). object_spp : samples of the object pass, if not ``spp`` as well. Raises RenderError
+        when a pass has NaN or infinite values."""
         spp = spp or self.settings.spp
-        rgb, alpha = self.object_pass(radiance, seed=seed, spp=spp, materials=materials)
-        lit, shadowed = self.proxy_passes(radiance if shadow_radiance is None else shadow_radiance, seed=seed, spp=spp)
-        return Passes(rgb, lit, shadowed, replace(self.gbuffers, alpha=alpha))
+        rgb, alpha = self.object_pass(radiance, seed=seed, spp=object_spp or spp, materials=materials)
+        shadow = self.shadow_pass(radiance if shadow_radiance is None else shadow_radiance, seed=seed, spp=spp)
+        return Passes(rgb, shadow.lit, shadow.shadowed, replace(self.gbuffers, alpha=alpha), shadow.sampled)
 
     def object_pass(self, radiance: EnvMap, *, seed: int = 0, spp: int = 64,
                     materials: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -86,9 +87,14 @@ class PathTracer(AbstractRenderer):
 
     def proxy_passes(self, radiance: EnvMap, *, seed: int = 0, spp: int = 64) -> tuple[Tensor, Tensor]:
         """(lit, shadowed), each (1, 3, H, W): white diffuse proxy without and with the objects, direct light."""
+        shadow = self.shadow_pass(radiance, seed=seed, spp=spp)
+        return shadow.lit, shadow.shadowed
+
+    def shadow_pass(self, radiance: EnvMap, *, seed: int = 0, spp: int = 64) -> ShadowPass:
+        """As :meth:`proxy_passes`, and where it was sampled."""
         if self._ground is None:
             self._ground = Ground.of(self.built, self.camera, self.gbuffers.ground)
-        return proxy_passes(self.built, self.camera, self._ground, radiance, seed=seed, spp=spp)
+        return shadow_pass(self.built, self.camera, self._ground, radiance, seed=seed, spp=spp)
 
     # -------------------------------------------------- Dr.Jit side --------------------------------------------------
 

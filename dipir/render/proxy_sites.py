@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dipir.arrays import EnvMap, split_seed
+from dipir.arrays import EnvMap, Image, Mask, split_seed
 from dipir.image import latlong
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import check_finite, columns, flags, to_index
@@ -47,10 +47,19 @@ class Ground:
         return Ground(cover.flatten(), normal * valid[:, None])
 
 
-def proxy_passes(built: BuiltScene, camera: Camera, ground: Ground, radiance: EnvMap, *, seed: int,
-                 spp: int) -> tuple[Tensor, Tensor]:
-    """(lit, shadowed), each (1, 3, H, W): direct light on the white diffuse catcher without and with the objects;
-    differentiable in the map (H, W, 3). RenderError on NaN or infinity."""
+@dataclass(frozen=True)
+class ShadowPass:
+    """lit, shadowed : (1, 3, H, W) direct light on the white diffuse catcher without and with the objects
+    sampled : (1, 1, H, W) bool, pixels with samples of their own: the others have no noise"""
+
+    lit: Image
+    shadowed: Image
+    sampled: Mask
+
+
+def shadow_pass(built: BuiltScene, camera: Camera, ground: Ground, radiance: EnvMap, *, seed: int,
+                spp: int) -> ShadowPass:
+    """Differentiable in the map (H, W, 3). RenderError on NaN or infinity."""
     check_finite("light", radiance.detach())
     flat = ground.normal is None
     lit = unshadowed(ground, radiance)
@@ -71,7 +80,9 @@ def proxy_passes(built: BuiltScene, camera: Camera, ground: Ground, radiance: En
             lit = lit.index_put((pixels,), traced.lit)
     ratio = torch.where(ground.cover[:, None] > 0, ratio, 1.0)
     image = lambda flat: flat.T.reshape(1, 3, camera.height, camera.width)
-    return image(lit), image(lit * ratio)
+    sampled = torch.zeros_like(ground.cover, dtype=torch.bool)
+    sampled[pixels] = True
+    return ShadowPass(image(lit), image(lit * ratio), sampled.reshape(1, 1, camera.height, camera.width))
 
 
 # ------------------------------------------------------------------------------------------------- without objects

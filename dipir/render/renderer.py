@@ -48,12 +48,14 @@ class Passes:
     object_rgb : (B, 3, H, W) premultiplied by coverage
     ground_lit : (B, 3, H, W) white diffuse proxy without the object;  ground_shadowed : the same with the object
     casting shadows, itself invisible to the camera
+    sampled : (1, 1, H, W) bool, where the shadow has samples of its own and so noise, or None = unknown
     """
 
     object_rgb: Image
     ground_lit: Image
     ground_shadowed: Image
     gbuffers: GBuffers
+    sampled: Mask | None = None
 
     @property
     def alpha(self) -> Mask:

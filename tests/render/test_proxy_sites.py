@@ -1,0 +1,148 @@
+"""The shadow on the proxy: unbiased, coarse to fine without a trace of it, nothing traced where nothing changes."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from dipir.image import latlong
+from dipir.render import proxy_sites
+from dipir.render.mitsuba_scene import build
+from dipir.render.path_traced import PathTracer
+from dipir.render.proxy_pass import Sites, trace
+from dipir.scene.asset import Part
+from dipir.scene.proxy import Proxy
+from dipir.synth.objects import simple_asset
+from tests.support.scenes import MATERIALS, placed, scene_of, sunny
+
+RUNS = 12
+SKY = sunny((0.5, 0.6, -0.6), peak=0.0) + 0.2
+SUN = sunny((0.6, 0.6, -0.5), height=64, peak=400.0)
+
+
+def slab(size: float = 1.0, y: float = 0.0) -> Part:
+    v = np.array([[-size, y, 2], [size, y, 2], [size, y, 4], [-size, y, 4]], np.float32)
+    return Part("slab", v, np.array([[0, 2, 1], [0, 3, 2]], np.uint32))
+
+
+def things(size: int = 24):
+    sphere, box = (simple_asset(kind, MATERIALS["diffuse"]) for kind in ("sphere", "box"))
+    return scene_of(placed(sphere, x=-0.5), placed(box, x=0.5, z=3.2, name="b"), size=size)
+
+
+def by_brute_force(scene, env: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """(3, H, W): light that arrives, by cosine samples of the hemisphere and the camera's own rays: another estimator
+    and other code than the renderer's."""
+    import drjit as dr
+
+    from dipir.render.backend import mitsuba
+    from dipir.render.bridge import columns
+    from dipir.render.rays import camera_ray, offset_origin, pixel_position, proxy_hit
+
+    mi, built, camera = mitsuba(), build(scene), scene.camera
+    pixels = camera.width * camera.height
+    sampler = mi.load_dict({"type": "independent"})
+    sampler.seed(seed, pixels * count)
+    pixel = dr.arange(mi.UInt32, pixels * count) // count
+    jitter = sampler.next_2d()
+    valid, point, normal = proxy_hit(built, camera, camera_ray(camera, *pixel_position(camera, pixel, jitter.x,
+                                                                                       jitter.y)))
+    local = mi.warp.square_to_cosine_hemisphere(sampler.next_2d())
+    direction = mi.Frame3f(normal).to_world(local)
+    blocked = built.objects.ray_test(mi.Ray3f(offset_origin(point, normal, built.radius), direction), valid)
+    seen = columns(direction, 3)
+    light = latlong.sample(env, torch.nn.functional.normalize(seen, dim=1))
+    free = columns(mi.Vector3f(dr.select(valid & ~blocked, mi.Float(1), mi.Float(0))), 3)
+    return (light * free).reshape(camera.height, camera.width, count, 3).mean(2).permute(2, 0, 1)
+
+
+def test_shadowed_light_is_that_of_another_estimator():
+    """Welch's test on every pixel: as many small p-values as chance allows."""
+    scene, env = things(), SKY.repeat_interleave(4, 0).repeat_interleave(4, 1)
+    tracer = PathTracer(scene, gbuffer_samples=64)
+    whole = (tracer.gbuffers.ground == 1).flatten().numpy()
+    ours = torch.stack([tracer.passes(env, seed=s, spp=64).ground_shadowed[0] for s in range(RUNS)])
+    theirs = torch.stack([by_brute_force(scene, env, 1024, 50 + s) for s in range(RUNS)])
+    a, b = (x.mean(1).reshape(RUNS, -1).numpy()[:, whole] for x in (ours, theirs))
+    moves = a.std(0) > 1e-7
+    p = stats.ttest_ind(a[:, moves], b[:, moves], equal_var=False).pvalue
+    assert moves.sum() > 200 and (p < 0.01).mean() < 0.03
+    assert abs(a[:, moves].sum() / b[:, moves].sum() - 1) < 0.003
+
+
+def test_an_umbra_has_no_noise():
+    """A slab over the ground: what it hides wholly is 0 exactly, with few samples."""
+    roof = Part("roof", *_quad(3.0, 0.3))
+    from dipir.scene.asset import Asset
+    from dipir.scene.proxy import PlacedAsset
+
+    scene = scene_of(PlacedAsset(Asset((roof,)), np.eye(4), "roof"), size=24)
+    sun = torch.zeros(64, 128, 3)
+    sun[0:2] = 50.0
+    ratio = PathTracer(scene, gbuffer_samples=1).passes(sun + 1e-6, spp=4).shadow_ratio
+    assert float(ratio[0, :, 20:, 8:16].max()) < 1e-3
+
+
+def _quad(size: float, y: float) -> tuple[np.ndarray, np.ndarray]:
+    v = np.array([[-size, y, -1], [size, y, -1], [size, y, 5], [-size, y, 5]], np.float32)
+    return v, np.array([[0, 2, 1], [0, 3, 2]], np.uint32)
+
+
+@pytest.mark.parametrize("env", [SKY, SUN], ids=["sky", "sun"])
+def test_coarse_to_fine_is_what_every_pixel_gives(env, monkeypatch):
+    """Large pictures: cells whose shadow is smooth are interpolated; compared with all pixels traced."""
+    scene = things(192)
+    monkeypatch.setattr(proxy_sites, "_CELLS", 48)
+    tracer = PathTracer(scene, gbuffer_samples=4)
+    found = tracer.passes(env, seed=1, spp=64).shadow_ratio
+    built, camera = tracer.built, scene.camera
+    pixels = torch.arange(192 * 192)
+    full = torch.stack([trace(built, camera, Sites(pixels), env, seed=10 + s, spp=64).ratio for s in range(9)])
+    picture = lambda rows: rows.T.reshape(1, 3, 192, 192)
+    truth, every = picture(full[:8].mean(0)), picture(full[8])
+    ground = tracer.gbuffers.ground == 1
+    gaps = [(r - truth).abs().amax(1, keepdim=True)[ground] for r in (found, every)]
+    ours, theirs = (float(gap.square().mean().sqrt()) for gap in gaps)
+    assert ours < 1.05 * theirs and float(gaps[0].quantile(0.999)) < 1.2 * float(gaps[1].quantile(0.999))
+    assert abs(float((found - truth).mean())) < 5e-4
+
+
+def test_only_what_changes_is_traced(monkeypatch):
+    """Far from a sun's shadow nothing is sampled pixel by pixel, and an untouched pixel is 1 exactly."""
+    traced = []
+    real = proxy_sites.trace
+    monkeypatch.setattr(proxy_sites, "trace", lambda b, c, sites, *a, **k: traced.append(
+        (sites.side, len(sites.corner))) or real(b, c, sites, *a, **k))
+    monkeypatch.setattr(proxy_sites, "_CELLS", 64)
+    scene = things(256)
+    ratio = PathTracer(scene, gbuffer_samples=1).passes(SUN, spp=16).shadow_ratio
+    fine = [count for side, count in traced if side == 1]
+    assert [side for side, _ in traced] == [4, 1] and 0 < fine[0] < 256 * 256 / 2
+    assert float(ratio.min()) < 0.3 and int((ratio == 1).all(1).sum()) > 256 * 256 / 10
+
+
+def test_edges_are_bends_not_slopes():
+    slope = torch.linspace(0, 1, 20)[None, :, None].expand(12, 20, 3)
+    assert not proxy_sites.edges(slope)[1:-1, 2:-2].any()
+    step = (slope > 0.5).float()
+    found = proxy_sites.edges(step)
+    assert found[:, 8:12].all() and not found[:, :6].any() and not found[:, 14:].any()
+    dot = torch.zeros(12, 20, 3)
+    dot[6, 10] = 0.05
+    assert proxy_sites.edges(dot)[5:8, 9:12].all()
+
+
+def test_no_object_no_shadow():
+    scene = scene_of(placed(simple_asset("sphere", MATERIALS["diffuse"]), z=-300.0), size=600)
+    assert (PathTracer(scene, gbuffer_samples=1).passes(SUN, spp=4).shadow_ratio == 1).all()
+
+
+def test_mesh_catcher_of_a_large_picture(monkeypatch):
+    monkeypatch.setattr(proxy_sites, "_CELLS", 32)
+    objects = things().objects
+    mesh, plane = (PathTracer(scene_of(*objects, size=96, proxy=p), gbuffer_samples=4) for p in (
+        Proxy(slab(3.0)), Proxy()))
+    on = (mesh.gbuffers.ground == 1)[0, 0]
+    a, b = (t.passes(SUN, seed=2, spp=64).shadow_ratio[0].mean(0)[on] for t in (mesh, plane))
+    assert float((a - b).abs().mean()) < 0.02 and float(a.min()) < 0.3
