@@ -139,6 +139,7 @@ def _insert(commands: argparse._SubParsersAction) -> None:
     fit.add_argument("--optimize", type=_fitted, metavar="LIST", help=f"what is fitted: {','.join(FITTED)}")
     fit.add_argument("--seed", type=_natural)
     fit.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
+    fit.add_argument("--no-denoise", action="store_true", help="leave the final picture as it is sampled")
     fit.add_argument("--resume", action="store_true",
                      help="continue a run that was stopped (same settings, same --out)")
     _common(p, "out/<scene name>")
@@ -152,6 +153,7 @@ def _render(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--asset", type=Path, metavar="FILE", help="another mesh in the same place")
     p.add_argument("--size", type=_pair(_count, "W,H in pixels"), metavar="W,H")
     p.add_argument("--spp", type=_count, metavar="N", help="samples per pixel")
+    p.add_argument("--no-denoise", action="store_true", help="leave the picture as it is sampled")
     _common(p, "RESULT/render")
     p.set_defaults(verb=verbs.render)
 

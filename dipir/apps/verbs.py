@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ def insert(args: argparse.Namespace) -> int:
         progress.device(device.current())
         prior, light_prior = method.ready(config)
         _show_camera(scene, estimate, out, args.quiet)
+        _say(method.final_quality(config.final)[2], args.quiet)
         result = method.insert(scene, config, prior=prior, light_prior=light_prior, on_event=progress, out=out,
                                resume=args.resume)
         save(result, out)
@@ -59,7 +60,8 @@ def render(args: argparse.Namespace) -> int:
     with out_folder(args.out or args.result / "render") as out, \
             Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
         progress.device(device.current())
-        result = method.render_result(args.result, args.asset, args.size, args.spp, progress)
+        result = method.render_result(args.result, args.asset, args.size, args.spp, progress,
+                                      denoise=False if args.no_denoise else None)
         save(result, out)
         progress.done(out)
     return 0
@@ -126,6 +128,12 @@ def doctor(args: argparse.Namespace) -> int:
     return examination.main(args.json)
 
 
+def _say(notes: Sequence[str], quiet: bool) -> None:
+    """Remarks for the user, a line each."""
+    for note in () if quiet else notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
 def scene_file_of(args: argparse.Namespace) -> SceneFile:
     """The scene that ``dipir insert``'s arguments describe. Raises ConfigError or SceneError."""
     from dataclasses import replace
@@ -182,6 +190,7 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
     short = [] if args.prior is None else [f"prior={json.dumps(str(args.prior))}"]
     short += [] if args.seed is None else [f"seed={args.seed}"]
     short += [] if args.optimize is None else [f"optimize=[{', '.join(args.optimize)}]"]
+    short += ["final.denoise=false"] if args.no_denoise else []
     return short + args.set
 
 
@@ -198,9 +207,6 @@ def _show_camera(scene, estimate, out: Path, quiet: bool) -> None:
     from dipir.scene.camera_grid import draw_grid
 
     write_png(out / "camera.png", draw_grid(scene.plate, scene.camera, estimate.heading_deg))
-    if not quiet:
-        for note in (*scene.plate.notes, *estimate.notes):
-            print(f"note: {note}", file=sys.stderr)
-        if estimate.confidence < 0.5:
-            print(f"note: the camera is a guess (confidence {estimate.confidence:.2f}); look at "
-                  f"{out / 'camera.png'} and correct it with --fov, --pitch, --camera-height", file=sys.stderr)
+    guess = [f"the camera is a guess (confidence {estimate.confidence:.2f}); look at {out / 'camera.png'} and correct "
+             "it with --fov, --pitch, --camera-height"] if estimate.confidence < 0.5 else []
+    _say([*scene.plate.notes, *estimate.notes, *guess], quiet)

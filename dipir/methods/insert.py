@@ -248,9 +248,10 @@ def finish(scene: Scene, passes: Passes, camera: Camera, tone_fg: ToneCurve, ton
 
 
 def render_result(result_dir: str | Path, asset: str | Path | None = None, size: tuple[int, int] | None = None,
-                  spp: int | None = None, on_event: OnEvent | None = None) -> Result:
+                  spp: int | None = None, on_event: OnEvent | None = None, denoise: bool | None = None) -> Result:
     """Render a saved result again with its light and tone, without fitting: another asset in the place of the first
-    object, another resolution, more samples. Raises DipirError when the folder is not a result."""
+    object, another resolution, more samples, denoised or not (None: as the result was).
+    Raises DipirError when the folder is not a result."""
     on_event = on_event or (lambda event: None)
     saved = load_result(result_dir)
     scene_path = Path(result_dir) / "scene.yaml"
@@ -264,7 +265,8 @@ def render_result(result_dir: str | Path, asset: str | Path | None = None, size:
     if size is not None and abs(size[0] / size[1] - width / height) > 0.01 * width / height:
         raise ConfigError(f"--size {size[0]},{size[1]}: the plate is {width}x{height}; give the same aspect, "
                           f"for example {size[0]},{round(size[0] * height / width)}.")
-    final = replace(config.final, spp=spp or config.final.spp, size=max(size) if size else config.final.size)
+    final = replace(config.final, spp=spp or config.final.spp, size=max(size) if size else config.final.size,
+                    denoise=config.final.denoise if denoise is None else denoise)
     config = replace(config, final=final)
     stored = saved.provenance.get("materials", {}) if asset is None else {}
     materials = {k: torch.tensor(v, device="cpu") for k, v in stored.items()}

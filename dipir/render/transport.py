@@ -10,7 +10,7 @@ angular resolution is that of the texels: 180 / H degrees; sharper lights act as
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -54,7 +54,16 @@ class Transport(AbstractRenderer):
     @property
     def nbytes(self) -> int:
         """Memory of the maps."""
-        return sum(t.nbytes for t in (self.object_map, self.blocked, self.lit_map))
+        blocked = self.blocked.values() if self.blocked.layout == torch.sparse_csr else self.blocked
+        return sum(t.nbytes for t in (self.object_map, blocked, self.lit_map))
+
+    def compact(self, negligible: float = 0.001) -> Transport:
+        """For relighting many times without gradients: most ground sees an object within few texels, so the shadow map
+        is kept as sparse rows in float32, those left out that lose less than ``negligible`` of an even sky."""
+        blocked = self.blocked.float()
+        kept = blocked.sum(1) > negligible * (self.lit_map.sum() if self.lit_map.ndim == 1
+                                              else self.lit_map[self.shadow_pixels].sum(1))
+        return replace(self, blocked=blocked[kept].to_sparse_csr(), shadow_pixels=self.shadow_pixels[kept])
 
     @staticmethod
     def record(scene: Scene, camera: Camera | None = None, settings: TransportSettings | None = None) -> Transport:

@@ -9,12 +9,14 @@ import torch
 from dipir import config as files
 from dipir import device
 from dipir.diffusion.colour_prior import COLOUR
+from dipir.diffusion.embedded import EmbeddedPrior
 from dipir.diffusion.geometry import Geometry
 from dipir.diffusion.layout_prior import LayoutPrior
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.errors import ConfigError
 from dipir.image.palette import parse_palette
-from dipir.methods import layout_work, relight_fit, sequence
+from dipir.methods import insert_config, layout_work, relight_fit, sequence
+from dipir.methods.insert import insert
 from dipir.methods.layout import LayoutRequest, layouts
 from dipir.methods.layout_config import LayoutConfig
 from dipir.methods.relight import Engine, Picture, Wish, find_engine, relight
@@ -24,6 +26,7 @@ from dipir.scene.direction import LightDirection
 from dipir.scene.regions import Region
 from tests.methods.test_relight_net import SMALL
 from tests.support.far import KIND, far_device
+from tests.support.scenes import sphere_scene
 from tests.support.toy_layout import ColourToy
 
 CPU = torch.device("cpu")
@@ -214,3 +217,25 @@ def test_an_engine_without_a_light_is_refused_before_anything_is_loaded(monkeypa
     monkeypatch.setattr(PicturePrior, "load", lambda *a: pytest.fail("loaded"))
     with pytest.raises(ConfigError, match="no direction of light"):
         find_engine(RelightConfig(), Wish())
+
+
+# ---- insert ----------------------------------------------------------------------------------------------------------
+TINY = ["light.start=ambient", "guidance.samples=2", "guidance.sampler_steps=2", "fit.steps=3", "final.spp=4",
+        "final.env_height=32", "transport.samples=1", "transport.bsdf_samples=2", "transport.light_samples=2"]
+
+
+@pytest.mark.parametrize("settings", [[], ["optimize=[light,tone,material]", "material.spp=4"],
+                                      ["light.start=mirrored", "light.two_maps=true", "guidance.kind=none"]])
+def test_insert(settings):
+    """A whole run; the fitted numbers go through networks and Adam, the pictures through the renderer."""
+    config = insert_config.load_config("default", None, [*TINY, *settings])
+    prior = EmbeddedPrior.untrained() if "guidance.kind=none" not in settings else None
+    with torch.backends.mkldnn.flags(enabled=False):
+        theirs = insert(sphere_scene("glossy", size=48), config, prior=prior)
+        with far_device():
+            prior = EmbeddedPrior.untrained() if prior else None
+            ours = insert(sphere_scene("glossy", size=48), config, prior=prior)
+    assert ours.composite_disp.device == CPU and ours.provenance["device"]["torch"] == KIND
+    assert float((ours.composite_disp - theirs.composite_disp).abs().max()) < 0.02, "fits drift apart by rounding, pictures hardly"
+    assert torch.equal(ours.passes.gbuffers.object_id, theirs.passes.gbuffers.object_id)
+    assert [row["step"] for row in ours.history] == [row["step"] for row in theirs.history]

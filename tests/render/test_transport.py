@@ -169,3 +169,15 @@ def test_cut_outs_let_light_through():
         passes = Transport.record(scene_of(placed(card, yaw_rad=0.0), size=32)).passes(env)
         dark.append((float((1 - passes.shadow_ratio).sum()), float(passes.alpha.sum())))
     assert 0.35 < dark[1][0] / dark[0][0] < 0.65 and 0.4 < dark[1][1] / dark[0][1] < 0.6
+
+
+def test_compact_shows_the_same():
+    transport = Transport.record(two_objects("glossy"), settings=TransportSettings(samples=4))
+    small = transport.compact()
+    assert small.nbytes < transport.nbytes and len(small.shadow_pixels) <= len(transport.shadow_pixels)
+    for env in environments().values():
+        ours, theirs = small.passes(env), transport.passes(env)
+        torch.testing.assert_close(ours.object_rgb, theirs.object_rgb)
+        assert float((ours.shadow_ratio - theirs.shadow_ratio).abs().max()) < 0.02
+    even = torch.ones(16, 32, 3)
+    assert float((small.passes(even).shadow_ratio - transport.passes(even).shadow_ratio).abs().max()) <= 0.00101
