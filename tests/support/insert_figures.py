@@ -64,7 +64,8 @@ def run(folder: Path, asked: str, variant: str | None = None) -> Inserted:
         environment["DIPIR_VARIANT"] = variant
     words = ["insert", str(folder / "plate.png"), str(ROOT / "assets" / "demo" / "vase.glb"), "--at", "80,95",
              "--height", "0.6", "--fov", "55", "--pitch", "12", "--camera-height", "1.5", "--seed", "3",
-             "--device", asked, "--out", str(folder / "out"), "--quiet", *(word for s in SETTINGS for word in ("--set", s))]
+             "--device", asked, "--out", str(folder / "out"), "--quiet",
+             *(word for s in SETTINGS for word in ("--set", s))]
     done = subprocess.run([sys.executable, "-m", "dipir", *words], cwd=ROOT, env=environment, capture_output=True,
                           text=True, timeout=540)
     if done.returncode:
