@@ -165,7 +165,8 @@ def row(figure: Figure, job: Mapping) -> list[str]:
     bar = "" if figure.bar is None else f"{'at least ' if figure.least else ''}{figure.bar:g} {figure.unit}"
     missing = job.get("failed") or job.get("left_out")
     if missing:
-        text = figure.text.split(", {")[0].replace("{steps[fit]}", "600").replace("{steps[personalise]}", "1000")
+        text = figure.text.replace("{steps[fit]}", "600").replace("{steps[personalise]}", "1000")
+        text = ", ".join(part for part in text.split(", ") if "{" not in part)
         return [text, f"{'failed' if 'failed' in job else 'not measured'}: {missing}", bar,
                 "missed" if bar and "failed" in job else "", "-"]
     value = job
