@@ -43,6 +43,7 @@ def same_picture(got: insert_figures.Inserted, cpu: insert_figures.Inserted) -> 
     assert off[~either].max() < 0.021, "elsewhere it is the plate"
     assert np.degrees(np.arccos(np.clip(direction(got.light) @ direction(cpu.light), -1, 1))) < 12
     assert got.light.mean() == pytest.approx(cpu.light.mean(), rel=0.05)
+    assert np.abs(got.light - cpu.light).mean() < 0.15 * cpu.light.mean()
 
 
 @pytest.mark.parametrize("asked, variant", [("cuda", None), ("cuda", device.LLVM), ("cuda:0", None)],
