@@ -212,6 +212,7 @@ def whole_run(scene, folder: Path, settings: tuple[str, ...], short: int, left_s
     foretold = seconds + sum(step_s[name] * (steps[name] - short) for name in steps)
     found = {"steps": steps, "step_s": step_s, "short": short, "foretold_s": foretold, "seconds": foretold,
              "extrapolated": True}
-    if foretold * 1.2 < left_s - seconds:
+    # Some of what is left was spent on the start of this process.
+    if foretold * 1.2 + 15 < left_s - seconds:
         found |= {"seconds": run()[0], "extrapolated": False}
     return found

@@ -106,6 +106,34 @@ def test_clock_tells_a_step_from_events(monkeypatch):
         clock.step_s("personalise")
 
 
+@pytest.mark.parametrize("left, extrapolated", [(400.0, False), (100.0, True)])
+def test_a_whole_run_is_made_when_there_is_time_for_it(monkeypatch, left, extrapolated):
+    """3 s beside the steps, of which one of the fit takes 50 ms and one of the LoRA 40: 73 s in all."""
+    from dipir.methods import insert as method
+
+    now = SimpleNamespace(t=0.0, runs=[])
+    monkeypatch.setattr(speed_gpu_sd.time, "perf_counter", lambda: now.t)
+
+    def insert(scene, config, prior, on_event):
+        now.runs.append((config.personalise.steps, config.fit.steps))
+        now.t += 3.0
+        for stage, steps, seconds in (("personalise", config.personalise.steps, 0.04), ("fit", config.fit.steps, 0.05)):
+            for step in range(1, steps + 1):
+                now.t += seconds
+                on_event(Event(stage, step, steps))
+    monkeypatch.setattr(method, "insert", insert)
+    found = speed_gpu_sd.whole_run(None, Path("sd"), (), 50, left)
+    assert found["foretold_s"] == pytest.approx(73) and found["seconds"] == pytest.approx(73)
+    assert found["extrapolated"] == extrapolated
+    assert now.runs == [(50, 50)] + ([] if extrapolated else [(1000, 600)])
+
+
+def test_compiling_may_fail(monkeypatch):
+    monkeypatch.setattr(speed_gpu, "job", lambda name, *more: FOUND[name])
+    found = speed_gpu.measure(CPU, 60, False)
+    assert found["compiled"] == {"left_out": "not done within 90 s"} and "failed" in found["insert_fast"]
+
+
 def test_stages_do_not_count_each_other(monkeypatch):
     import torch
 
