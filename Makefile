@@ -1,16 +1,19 @@
 # Every target sets up what it needs by itself (.ci/setup: venv, LLVM, torch, this package); no venv has to be active.
-.PHONY: help setup demo test test-slow lint bench clean
+.PHONY: help setup demo test test-slow test-gpu lint bench clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
 # Photos, environments and meshes for the tests marked `data`; those are skipped where it does not exist.
 DIPIR_DATA ?= $(abspath ../shared/data)
 export DIPIR_DATA
+# Of test-gpu alone, which sets nothing up: `make test-gpu PYTHON=python3` where the packages are installed by hand.
+PYTHON ?= $(BIN)/python
 
 help:
 	@echo "make demo       insert two objects into the shipped plate; says where the picture is"
-	@echo "make test       all tests but the slow ones"
+	@echo "make test       all tests but the slow ones and those that need a GPU"
 	@echo "make test-slow  the slow tests"
+	@echo "make test-gpu   the tests that need a GPU; PYTHON=python3 for an interpreter of your own"
 	@echo "make lint       style checks"
 	@echo "make bench      the benchmark tables (long)"
 	@echo "make clean      remove outputs and caches (keeps .venv; remove that by hand)"
@@ -25,15 +28,20 @@ demo: setup
 	@echo "before/after, light and curves: $(CURDIR)/out/demo/report.html"
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# The device is said, so that a GPU that cannot be used is an error and not a run on the CPU.
+test-gpu:
+	DIPIR_DEVICE=cuda PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest -m gpu tests/gpu
 
 # assets/build holds sources, but by its name ruff would pass over it.
 lint: setup
 	bash -n .ci/setup
 	bash -n .ci/run
+	bash -n benchmarks/gpu_machine.sh
 	$(BIN)/ruff check . assets/build/*.py
 
 bench: setup

@@ -14,18 +14,18 @@ ONE_THREAD = {"DIPIR_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "
 """Environment of a job's process, so that the number of workers changes no figure."""
 
 
-def machine() -> str:
-    """CPU model, cores in use, memory."""
+def machine(gpu: str | None = None) -> str:
+    """CPU model, cores in use, memory, and the name of the GPU that was used, if any."""
     text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = re.search(r"model name\s*:\s*(.*)", text)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     name = model[1] if model else platform.processor()
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, no GPU used"
+    return f"{name}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {gpu or 'no GPU used'}"
 
 
 def write(name: str, data: dict, table: str, quiet: bool = False) -> None:
-    """``results/NAME.json`` and ``results/NAME.md``; shows the table."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
+    """``results/NAME.json`` and ``results/NAME.md`` (NAME may have a folder in it); shows the table."""
+    (RESULTS / name).parent.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.json").write_text(compact(data))
     (RESULTS / f"{name}.md").write_text(table)
     if not quiet:

@@ -6,9 +6,11 @@
    the map's gradient over seeds, summed over texels, divided by the squared length of the mean gradient. Transport is
    noisy in its recording only; path replay is noisy in every step.
 3. `import dipir` and `dipir --help`, fresh processes, interpreter included.
+4. The part `gpu`, only when named: what a GPU does in a second (benchmarks/speed_gpu.py); exit code 2 without one.
 
 usage: python -m benchmarks.speed [--parts run,update,start] [--seeds 12] [--spp 4,16,64,256] [--set key=value]
                                   [--name speed]
+       python -m benchmarks.speed --parts gpu [--minutes 8] [--smoke] [--name gpu/speed]
 """
 from __future__ import annotations
 
@@ -29,6 +31,7 @@ from benchmarks.common import machine, markdown, write
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "scenes" / "demo.yaml"
 PARTS = ("run", "update", "start")
+MORE = ("gpu",)  # Only when named.
 RUN_BARS = {"default": (120.0, 4.0), "fast": (30.0, 4.0)}  # Seconds, GiB.
 START_BARS = {"import dipir": 0.3, "dipir --help": 0.5}
 RATIO_BAR = 20.0
@@ -242,18 +245,24 @@ def _update_table(part: dict) -> str:
             f"of which {1e3 * fixed:.0f} ms go into building the graph whatever the spp):\n\n" + markdown(equal))
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """See the module's text."""
+def main(arguments: list[str] | None = None) -> int | None:
+    """See the module's text; an exit code other than 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--spp", default="4,16,64,256")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting of the whole runs")
-    parser.add_argument("--name", default="speed")
+    parser.add_argument("--name", help="of the files of results (default: speed; gpu/speed for the part gpu)")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of the part gpu: wall time")
+    parser.add_argument("--smoke", action="store_true", help="of the part gpu: tiny, on the CPU; nothing is written")
     args = parser.parse_args(arguments)
     parts = args.parts.split(",")
-    if set(parts) - set(PARTS):
-        sys.exit(f"benchmarks.speed: --parts {args.parts}: accepted are {', '.join(PARTS)}")
+    if set(parts) - {*PARTS, *MORE}:
+        sys.exit(f"benchmarks.speed: --parts {args.parts}: accepted are {', '.join((*PARTS, *MORE))}")
+    if "gpu" in parts:
+        from benchmarks import speed_gpu
+
+        return speed_gpu.main(args)  # Other figures come from other machines: they keep their own file.
     words = [*([f"--parts {args.parts}"] if set(parts) != set(PARTS) else []), f"--seeds {args.seeds}",
              f"--spp {args.spp}", *(f"--set {s}" for s in args.set)]
     result = {"command": f"python -m benchmarks.speed {' '.join(words)}", "machine": machine(),
@@ -264,8 +273,9 @@ def main(arguments: list[str] | None = None) -> None:
         result["run"] = whole_runs(args.set)
     if "update" in parts:
         result["update"] = update_part([int(s) for s in args.spp.split(",")], args.seeds)
-    write(args.name, result, table(result))
+    write(args.name or "speed", result, table(result))
+    return None
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

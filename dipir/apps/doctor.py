@@ -1,4 +1,5 @@
-"""``dipir doctor``: what is installed, what is wrong, what to do. Never imports Dr.Jit (LLVM < 16 would abort it)."""
+"""``dipir doctor``: what is installed, what is wrong, what to do. Never imports Dr.Jit (LLVM < 16 would abort it): the
+renderer and the network are tried in child processes (``selftest``), so that "ok" means that they work."""
 from __future__ import annotations
 
 import json
@@ -6,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,11 +15,17 @@ from importlib import metadata
 from pathlib import Path
 
 from dipir import device
+from dipir.apps import selftest
 from dipir.errors import DipirError
 from dipir.render import backend
 
 _ROOT = Path(__file__).resolve().parents[2]
 _MIN_MEMORY, _MIN_DISK = 4 * 2**30, 2**30
+_REMEDIES = {
+    "renderer": "try --device cpu, which keeps the renderer off the GPU; on the CPU name another LLVM with "
+                "DRJIT_LIBLLVM_PATH (16 or newer). Kernels damaged on disk: delete ~/.drjit (or DRJIT_CACHE_DIR)",
+    "network": "try --device cpu; on a GPU see that torch's CUDA suits the driver (nvidia-smi) and that the card is "
+               "free (another program may hold its memory)"}
 
 
 @dataclass(frozen=True)
@@ -31,8 +39,8 @@ class Check:
 
 def examine() -> list[Check]:
     """All checks, in the order in which a person would fix things."""
-    parts: tuple[Callable[[], list[Check]], ...] = (_python, _packages, _device, _llvm, _threads, _memory, _disk,
-                                                    _priors, _data)
+    parts: tuple[Callable[[], list[Check]], ...] = (_python, _packages, _device, _llvm, _tried, _threads, _memory,
+                                                    _disk, _priors, _data)
     return [check for part in parts for check in part()]
 
 
@@ -81,17 +89,68 @@ def _packages() -> list[Check]:
 
 
 def _device() -> list[Check]:
+    """Both halves: torch's and the renderer's."""
     try:
         import torch
     except ImportError as problem:
         return [Check("device", "unknown", f"torch cannot be loaded ({problem}); install it again")]
-    name = torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"CPU ({_processor()})"
+    seen = [Check("device", _gpu_text() if torch.cuda.is_available() else f"CPU ({_processor()})"),
+            Check("torch build", f"{torch.__version__}, "
+                                 + (f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA")),
+            Check("NVIDIA driver", _driver() or "none")]
     try:
         chosen = device.decide()
-        return [Check("device", name), Check("computes on", chosen.describe()),
-                Check("mitsuba variant", chosen.variant)]
     except DipirError as problem:
-        return [Check("device", name), Check("mitsuba variant", os.environ.get("DIPIR_VARIANT", "none"), str(problem))]
+        return [*seen, Check("mitsuba variant", os.environ.get("DIPIR_VARIANT", "none"), str(problem))]
+    missing = device.why_not_optix() if _driver() else "not looked for: no NVIDIA driver"
+    return [*seen, Check("OptiX", missing or "found"), Check("computes on", chosen.describe()),
+            Check("mitsuba variant", chosen.variant)]
+
+
+def _gpu_text() -> str:
+    """Name and memory of the GPU that a run would take."""
+    import torch
+
+    name, count = torch.cuda.get_device_name(0), torch.cuda.device_count()
+    try:
+        free, total = (size / 2**30 for size in torch.cuda.mem_get_info())
+    except RuntimeError as problem:
+        return f"{name}, memory unknown ({str(problem).splitlines()[0]})"
+    more = f"; {count - 1} more (choose with --device cuda:N)" if count > 1 else ""
+    return f"{name}, {free:.1f} of {total:.1f} GiB free{more}"
+
+
+def _driver() -> str | None:
+    """Version of the NVIDIA driver, e.g. 580.65.06; None without one."""
+    try:
+        found = re.search(r"\s(\d{3}\.[\d.]+)", Path("/proc/driver/nvidia/version").read_text())
+    except OSError:
+        found = None
+    if found is not None:
+        return found[1]
+    # Some sandboxes have no /proc/driver.
+    try:
+        run = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], text=True,
+                             capture_output=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = run.stdout.split() if run.returncode == 0 else []
+    return lines[0] if lines else None
+
+
+def _tried() -> list[Check]:
+    """A tiny render and a tiny network step, each in a child process."""
+    try:
+        device.decide()
+    except DipirError:
+        return []  # Reported with the device.
+    return [_as_check(name, selftest.tried(name)) for name in selftest.TESTS]
+
+
+def _as_check(name: str, result: selftest.Tried) -> Check:
+    if result.fine:
+        return Check(f"{name} self-test", f"{result.said} in {result.seconds:.2f} s")
+    return Check(f"{name} self-test", f"failed: {result.said}", _REMEDIES[name])
 
 
 def _llvm() -> list[Check]:
@@ -101,17 +160,14 @@ def _llvm() -> list[Check]:
         backend.require_llvm()
         return [Check("LLVM", value)]
     except DipirError as problem:
-        # With a GPU the renderer does not need LLVM.
-        needed = not os.environ.get("DIPIR_VARIANT", "").startswith("cuda") and not _sees_gpu()
-        return [Check("LLVM", value, str(problem) if needed else None)]
+        return [Check("LLVM", value, None if _renders_on_gpu() else str(problem))]
 
 
-def _sees_gpu() -> bool:
+def _renders_on_gpu() -> bool:
+    """There the renderer does not need LLVM."""
     try:
-        import torch
-
-        return torch.cuda.is_available()
-    except ImportError:
+        return device.decide().variant == device.CUDA
+    except (DipirError, ImportError):
         return False
 
 

@@ -1,11 +1,16 @@
 """Doctor: each wrong thing is found and comes with what to do."""
 import json
+import os
+import subprocess
+import sys
 from importlib import metadata
 
 import pytest
 import safetensors.numpy
 
-from dipir.apps import cli, doctor
+from dipir import device
+from dipir.apps import cli, doctor, selftest
+from dipir.errors import RenderError
 from dipir.render import backend
 
 
@@ -17,12 +22,12 @@ def _by_name(checks):
 def test_llvm_missing_or_old(monkeypatch, llvm, word):
     monkeypatch.setattr(backend, "find_llvm", lambda: llvm)
     monkeypatch.delenv("DIPIR_VARIANT", raising=False)
-    monkeypatch.setattr(doctor, "_sees_gpu", lambda: False)
+    monkeypatch.setattr(doctor, "_renders_on_gpu", lambda: False)
     (check,) = doctor._llvm()
     assert word in check.problem
-    monkeypatch.setattr(doctor, "_sees_gpu", lambda: True)
+    monkeypatch.setattr(doctor, "_renders_on_gpu", lambda: True)
     (check,) = doctor._llvm()
-    assert check.problem is None, "a GPU needs no LLVM"
+    assert check.problem is None, "a renderer on the GPU needs no LLVM"
 
 
 def test_llvm_new_enough(monkeypatch):
@@ -86,3 +91,118 @@ def test_exit_code_text_and_json(monkeypatch, capsys, problem, code):
     assert cli.main(["doctor", "--json"]) == code
     data = json.loads(capsys.readouterr().out)
     assert data["ok"] == (problem is None) and data["checks"][1] == {"name": "b", "value": "2", "problem": problem}
+
+
+# ------------------------------------------------------------------------------------------------------------- device
+@pytest.fixture
+def gpu_machine(monkeypatch):
+    """A pretended card of which torch and the driver tell."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index=0: "NVIDIA Test")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (30 * 2**30, 80 * 2**30))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(doctor, "_driver", lambda: "580.65.06")
+    monkeypatch.setattr(device, "_has_driver", lambda: True)
+    monkeypatch.delenv("DIPIR_VARIANT", raising=False)
+    monkeypatch.delenv("DIPIR_DEVICE", raising=False)
+
+
+@pytest.mark.parametrize("optix, asked, computes, variant", [
+    (None, "auto", "cuda", device.CUDA), ("OptiX is missing", "cuda", "cuda, renderer on the CPU", device.LLVM),
+    ("OptiX is missing", "auto", "cpu", device.LLVM)])
+def test_both_halves_of_a_gpu(gpu_machine, monkeypatch, optix, asked, computes, variant):
+    monkeypatch.setenv("DIPIR_DEVICE", asked)
+    monkeypatch.setattr(device, "why_not_optix", lambda: optix)
+    checks = _by_name(doctor._device())
+    assert checks["device"].value == "NVIDIA Test, 30.0 of 80.0 GiB free; 1 more (choose with --device cuda:N)"
+    assert checks["torch build"].value.endswith("CUDA 13.0") and checks["NVIDIA driver"].value == "580.65.06"
+    assert checks["OptiX"].value == (optix or "found") and checks["mitsuba variant"].value == variant
+    assert checks["computes on"].value.startswith(computes) and not any(c.problem for c in checks.values())
+
+
+def test_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setenv("DIPIR_DEVICE", "cuda")
+    monkeypatch.setattr(device, "_has_driver", lambda: False)
+    assert "--device cpu" in _by_name(doctor._device())["mitsuba variant"].problem
+    assert doctor._tried() == [], "what has no device is not tried; it is reported once"
+
+
+def test_llvm_is_needed_where_the_renderer_stays_on_the_cpu(gpu_machine, monkeypatch):
+    monkeypatch.setattr(backend, "find_llvm", lambda: None)
+    monkeypatch.setenv("DIPIR_DEVICE", "cuda")
+    for optix, needed in (("OptiX is missing", True), (None, False)):
+        monkeypatch.setattr(device, "why_not_optix", lambda optix=optix: optix)
+        assert bool(doctor._llvm()[0].problem) == needed
+
+
+# --------------------------------------------------------------------------------------------------------- self-tests
+def _child(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+@pytest.mark.parametrize("code, said", [
+    ("import os; os.abort()", "SIGABRT"),
+    ("import os, sys; print('LLVM ERROR: Cannot select', file=sys.stderr, flush=True); os.abort()", "Cannot select"),
+    ("import sys; print('a\\nOptiX: no', file=sys.stderr); sys.exit(2)", "OptiX: no"),
+    ("import time; time.sleep(60)", "within 1 s"), ("print('hello')", "no report"),
+    ("print('{}')", "no report"), ("pass", "no report")])
+def test_a_self_test_that_goes_wrong(code, said):
+    result = selftest.tried("renderer", 1 if "sleep" in code else 60, _child(code))
+    assert not result.fine and result.seconds is None and said in result.said
+    check = doctor._as_check("renderer", result)
+    assert said in check.value and check.value.startswith("failed") and "--device cpu" in check.problem
+
+
+def test_a_child_that_cannot_be_started():
+    assert "could not be started" in selftest.tried("network", command=["/nowhere/python"]).said
+
+
+def test_failures_are_problems_of_the_report(monkeypatch, capsys):
+    quiet = {name: list for name in ("_packages", "_priors", "_data", "_memory", "_disk")}
+    for name, make in quiet.items():
+        monkeypatch.setattr(doctor, name, make)
+    monkeypatch.setattr(selftest, "tried", lambda name: selftest.Tried("killed by SIGABRT", None, False))
+    monkeypatch.setenv("DIPIR_DEVICE", "cpu")
+    assert cli.main(["doctor", "--json"]) == 1
+    wrong = [c for c in json.loads(capsys.readouterr().out)["checks"] if c["problem"]]
+    assert [c["name"] for c in wrong] == ["renderer self-test", "network self-test"]
+
+
+@pytest.mark.parametrize("name", selftest.TESTS)
+def test_self_tests_pass_here(name, monkeypatch, tmp_path):
+    """From a folder that is not the checkout, as a user's is."""
+    monkeypatch.setenv("DIPIR_DEVICE", "cpu")
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.chdir(tmp_path)
+    result = selftest.tried(name)
+    assert result.fine, result.said
+    assert result.seconds > 0
+    assert f"in {result.seconds:.2f} s" in doctor._as_check(name, result).value
+
+
+def test_a_wrong_picture_is_seen(monkeypatch):
+    """What the renderer gives is looked at: without a shadow it is wrong."""
+    from dipir.render.path_traced import PathTracer
+
+    whole = PathTracer.proxy_passes
+    monkeypatch.setattr(PathTracer, "proxy_passes", lambda *a, **k: (whole(*a, **k)[0],) * 2)
+    with pytest.raises(RenderError, match="darkest shadow 1.00"):
+        selftest.renderer()
+
+
+def test_errors_of_a_child_are_one_line(monkeypatch, capsys):
+    def fails() -> str:
+        raise ValueError("two\nlines")
+    monkeypatch.setitem(selftest.TESTS, "network", fails)
+    assert selftest.main(["network"]) == 2 and capsys.readouterr().err == "ValueError: two lines\n"
+    assert selftest.main(["painter"]) == 2 and "renderer, network" in capsys.readouterr().err
+
+
+def test_a_child_has_the_device_of_its_parent():
+    """--device goes to the children through the environment."""
+    run = subprocess.run([sys.executable, "-m", "dipir.apps.selftest", "network"], capture_output=True, text=True,
+                         env={**os.environ, "DIPIR_DEVICE": "nonsense"})
+    assert run.returncode == 2 and "nonsense" in run.stderr
