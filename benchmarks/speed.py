@@ -6,10 +6,12 @@
    the map's gradient over seeds, summed over texels, divided by the squared length of the mean gradient. Transport is
    noisy in its recording only; path replay is noisy in every step.
 3. `import dipir` and `dipir --help`, fresh processes, interpreter included.
-4. The part `gpu`, only when named: what a GPU does in a second (benchmarks/speed_gpu.py); exit code 2 without one.
+4. The parts `full`, `plain`, `noise` and `preview`, only when named: full-size pictures (benchmarks/speed_full.py).
+5. The part `gpu`, only when named: what a GPU does in a second (benchmarks/speed_gpu.py); exit code 2 without one.
 
 usage: python -m benchmarks.speed [--parts run,update,start] [--seeds 12] [--spp 4,16,64,256] [--set key=value]
                                   [--name speed]
+       python -m benchmarks.speed --parts full,plain,noise,preview --name speed-full
        python -m benchmarks.speed --parts gpu [--minutes 8] [--smoke] [--name gpu/speed]
 """
 from __future__ import annotations
@@ -26,12 +28,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from benchmarks import speed_full
 from benchmarks.common import machine, markdown, write
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "scenes" / "demo.yaml"
 PARTS = ("run", "update", "start")
-MORE = ("gpu",)  # Only when named.
+MORE = (*speed_full.PARTS, "gpu")  # Only when named.
 RUN_BARS = {"default": (120.0, 4.0), "fast": (30.0, 4.0)}  # Seconds, GiB.
 START_BARS = {"import dipir": 0.3, "dipir --help": 0.5}
 RATIO_BAR = 20.0
@@ -206,6 +209,7 @@ def table(result: dict) -> str:
                   f"{v['peak_gib']:.2f}", f"{v['bar_gib']:.0f}", verdict(v["peak_gib"], v["bar_gib"])]
                  for k, v in result["run"].items()]
         text += f"\n## Whole run, demo scene, 512 wide{_with(result['set'])}\n\n" + markdown(rows)
+    text += speed_full.table(result)
     if "update" in result:
         text += _update_table(result["update"])
     if "start" in result:
@@ -267,6 +271,7 @@ def main(arguments: list[str] | None = None) -> int | None:
              f"--spp {args.spp}", *(f"--set {s}" for s in args.set)]
     result = {"command": f"python -m benchmarks.speed {' '.join(words)}", "machine": machine(),
               "load": os.getloadavg()[0], "set": args.set}
+    result |= speed_full.measure(parts, timed_process)
     if "start" in parts:
         result["start"] = starts()
     if "run" in parts:

@@ -11,6 +11,8 @@ from torch import Tensor
 from dipir.arrays import Image, Mask
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 
+_LARGE, _NEAR = 2**20, 2**15  # Numbers of a large picture; pixels that a curve is drawn at together.
+
 
 class Blend(Enum):
     """How a layer changes what is under it (``x``)."""
@@ -89,16 +91,31 @@ def insert_layers(plate_lin: Image, plate_disp: Image | None, object_rgb: Image,
     Result: layers "shadow" (MULTIPLY) and "object" (OVER). A pixel with V = 0 and beta = 1 keeps the plate.
     """
     untouched = (alpha == 0) & (shadow_ratio == 1)
-    factor = shadow_ratio if tone_shadow is None else torch.where(untouched, shadow_ratio, tone_shadow(shadow_ratio))
+    factor = shadow_ratio
+    if tone_shadow is not None:
+        drawn = _drawn(tone_shadow, shadow_ratio, ~untouched.all(1, keepdim=True))
+        factor = torch.where(untouched, shadow_ratio, drawn)
     covered = alpha > 0
     if tone_fg is not None:
         # A curve on premultiplied pixels would treat half-covered edges as dark paint: take the coverage out first.
         straight = object_rgb * covered / torch.where(covered, alpha, 1.0)
-        object_rgb = srgb_to_linear(tone_fg(linear_to_srgb(straight))) * alpha
+        toned = lambda x: srgb_to_linear(tone_fg(linear_to_srgb(x)))
+        object_rgb = _drawn(toned, straight, covered) * alpha
     # Noise may leave light without coverage; it belongs to no object. A product, because `where` would hide a NaN.
     premultiplied = object_rgb * covered
     return Layers(plate_lin, plate_disp, (Layer("shadow", factor, None, Blend.MULTIPLY),
                                           Layer("object", premultiplied, alpha, Blend.OVER)))
+
+
+def _drawn(curve: Callable[[Tensor], Tensor], x: Tensor, where: Tensor) -> Tensor:
+    """``curve(x)``; of one large picture without gradients only where (1, 1, H, W) ``where`` is true, so many pixels at
+    a time that they stay in the processor's cache. The rest is ``x`` itself."""
+    if torch.is_grad_enabled() or len(x) > 1 or x.numel() < _LARGE:
+        return curve(x)
+    out, mask = x.clone(), where[0, 0]
+    chosen = x[:, :, mask][:, :, None]
+    out[:, :, mask] = torch.cat([curve(part) for part in chosen.split(_NEAR, 3)], 3)[:, :, 0]
+    return out
 
 
 def masked_fuse(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:

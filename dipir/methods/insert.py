@@ -46,7 +46,7 @@ from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg, fit_gau
 
 __all__ = ["InsertConfig", "insert", "load_config", "ready", "render_result"]
 _PACKAGES = ("dipir", "torch", "mitsuba", "drjit", "diffusers", "peft", "trimesh", "numpy")
-_MOST_OBJECT = 4
+_MOST_OBJECT, _OBJECT_SAMPLES = 4, 2**25
 _SPP_WITHOUT = 4  # Times the samples of a final render that is to be denoised and cannot.
 # What lowers the use of GPU memory, the mildest first.
 _SMALLER = ("Take less with --set memory.gradient_checkpointing=true, then --set memory.offload=model, then --set "
@@ -229,10 +229,9 @@ def final_quality(final: FinalSettings) -> tuple[int, bool, list[str]]:
 
 
 def object_samples(spp: int, region: Region) -> int:
-    """Samples a pixel of the object pass: those that the whole picture would have had at ``spp`` go to the objects'
-    rectangle, up to _MOST_OBJECT times as many (their outlines and textures need more than a shadow does)."""
-    share = region.picture[0] * region.picture[1] / (region.width * region.height)
-    return max(spp, int(spp * min(share, _MOST_OBJECT)) // 16 * 16)
+    """Samples a pixel of the object pass: up to _MOST_OBJECT times those of the shadow (outlines and textures need
+    more), as far as the objects' rectangle is small: of a large one the denoiser sees more pixels of everything."""
+    return max(spp, min(_MOST_OBJECT * spp, _OBJECT_SAMPLES // (region.width * region.height)) // 16 * 16)
 
 
 def finish(scene: Scene, passes: Passes, camera: Camera, tone_fg: ToneCurve, tone_shadow: ToneCurve):

@@ -95,11 +95,11 @@ class GuidanceSettings:
 
 @dataclass(frozen=True)
 class FinalSettings:
-    """spp : samples a pixel of the final render's shadow, and of objects that fill the picture; smaller ones have up to
-    four times as many;  denoise : the object's colour and the shadow (not alpha); without a
-    denoiser on the machine four times the samples are taken instead;  depth : longest path
-    size : longer side in pixels, 0 = the plate's;
-    env_height : rows of the light map it is lit by
+    """spp : samples a pixel of the final render's shadow and of large objects; small ones have up to four times as many
+    denoise : the object's colour and the shadow (not alpha); without a denoiser on the machine four times the samples
+    are taken instead
+    depth : longest path;  size : longer side in pixels, 0 = the plate's;  env_height : rows of the light map it is lit
+    by
     plate : the plate's own pixels in that map where it shows something: always, never, or auto = when something of the
     scene is glass, which is what they are good for (docs/bench-questions.md)"""
 

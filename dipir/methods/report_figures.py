@@ -23,7 +23,12 @@ PALETTE = ("#e8a33d", "#5fa8e8", "#7cc576", "#e0697b", "#b58be0", "#4fc1b0", "#c
 def data_uri(disp: Tensor, lossless: bool = False, max_side: int = _MAX_SIDE) -> str:
     """(1, 3 or 1, H, W) display values, clipped to [0, 1] -> data: URI (JPEG, or PNG when ``lossless``), shrunk to
     ``max_side`` pixels."""
-    pixels = (disp.detach().cpu()[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    disp = disp.detach().cpu()
+    coarse = max(disp.shape[2:]) // (2 * max_side)
+    if coarse > 1:
+        # A rough mean first: what follows would go through every pixel of a large plate.
+        disp = torch.nn.functional.avg_pool2d(disp.float(), coarse)
+    pixels = (disp[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     picture = Pillow.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     picture.thumbnail((max_side, max_side), Pillow.Resampling.LANCZOS)
     file = io.BytesIO()

@@ -10,6 +10,7 @@ angular resolution is that of the texels: 180 / H degrees; sharper lights act as
 """
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -63,7 +64,11 @@ class Transport(AbstractRenderer):
         blocked = self.blocked.float()
         kept = blocked.sum(1) > negligible * (self.lit_map.sum() if self.lit_map.ndim == 1
                                               else self.lit_map[self.shadow_pixels].sum(1))
-        return replace(self, blocked=blocked[kept].to_sparse_csr(), shadow_pixels=self.shadow_pixels[kept])
+        with warnings.catch_warnings():
+            # "in beta state", said at the first of a process; the product used here is an old one.
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support")
+            rows = blocked[kept].to_sparse_csr()
+        return replace(self, blocked=rows, shadow_pixels=self.shadow_pixels[kept])
 
     @staticmethod
     def record(scene: Scene, camera: Camera | None = None, settings: TransportSettings | None = None) -> Transport:

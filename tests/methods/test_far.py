@@ -236,6 +236,7 @@ def test_insert(settings):
             prior = EmbeddedPrior.untrained() if prior else None
             ours = insert(sphere_scene("glossy", size=48), config, prior=prior)
     assert ours.composite_disp.device == CPU and ours.provenance["device"]["torch"] == KIND
-    assert float((ours.composite_disp - theirs.composite_disp).abs().max()) < 0.02, "fits drift apart by rounding, pictures hardly"
+    # Fits drift apart by rounding, pictures hardly.
+    assert float((ours.composite_disp - theirs.composite_disp).abs().max()) < 0.02
     assert torch.equal(ours.passes.gbuffers.object_id, theirs.passes.gbuffers.object_id)
     assert [row["step"] for row in ours.history] == [row["step"] for row in theirs.history]
