@@ -11,7 +11,7 @@
 
 usage: python -m benchmarks.speed [--parts run,update,start] [--seeds 12] [--spp 4,16,64,256] [--set key=value]
                                   [--name speed]
-       python -m benchmarks.speed --parts full,plain,noise,preview --name speed-full
+       python -m benchmarks.speed --parts full,plain,noise,preview --name speed_full
        python -m benchmarks.speed --parts gpu [--minutes 8] [--smoke] [--name gpu/speed]
 """
 from __future__ import annotations
@@ -267,8 +267,9 @@ def main(arguments: list[str] | None = None) -> int | None:
         from benchmarks import speed_gpu
 
         return speed_gpu.main(args)  # Other figures come from other machines: they keep their own file.
-    words = [*([f"--parts {args.parts}"] if set(parts) != set(PARTS) else []), f"--seeds {args.seeds}",
-             f"--spp {args.spp}", *(f"--set {s}" for s in args.set)]
+    words = [*([f"--parts {args.parts}"] if set(parts) != set(PARTS) else []),
+             *([f"--seeds {args.seeds}", f"--spp {args.spp}"] if "update" in parts else []),
+             *(f"--set {s}" for s in args.set), *([f"--name {args.name}"] if args.name else [])]
     result = {"command": f"python -m benchmarks.speed {' '.join(words)}", "machine": machine(),
               "load": os.getloadavg()[0], "set": args.set}
     result |= speed_full.measure(parts, timed_process)

@@ -54,7 +54,7 @@ def enlarged_demo(folder: Path, megapixels: float = 24.0) -> Path:
     return path
 
 
-def staged_run(scene: Path, preset: str, out: Path) -> dict[str, float]:
+def staged_run(scene: Path, preset: str, out: Path, settings: list[str] | None = None) -> dict[str, float]:
     """Seconds of each stage of one insertion, as the command makes it; called in a process that has just begun."""
     began = time.perf_counter()
     from dipir.apps import cli
@@ -78,10 +78,13 @@ def staged_run(scene: Path, preset: str, out: Path) -> dict[str, float]:
         return insert(*args, on_event=lambda event: (show(event), on_event(event)), **kwargs)
 
     show = on_event
-    method.insert = watched
-    result.save = lambda *args: (mark("write"), save(*args))
-    if cli.main(["insert", str(scene), "--preset", preset, "--out", str(out), "--quiet"]):
-        sys.exit(1)
+    words = [word for s in settings or [] for word in ("--set", s)]
+    try:
+        method.insert, result.save = watched, lambda *args: (mark("write"), save(*args))
+        if cli.main(["insert", str(scene), "--preset", preset, "--out", str(out), "--quiet", *words]):
+            sys.exit(1)
+    finally:
+        method.insert, result.save = insert, save
     mark("end")
     seconds = dict.fromkeys(_STAGES, 0.0)
     for (name, first), (_, after) in zip(marks, marks[1:], strict=False):
@@ -128,7 +131,7 @@ class Demo:
 
     def composite(self, passes):
         """(1, 3, H, W) display."""
-        from dipir.methods.insert import finish
+        from dipir.methods.insert_final import finish
 
         return finish(self.scene, passes, self.scene.camera, self.tone, self.tone_shadow)[1]
 
@@ -190,8 +193,8 @@ def plain_seconds(demo: Demo) -> float:
 
 def default_passes(demo: Demo):
     """Final passes as the default makes them, scene loading and denoiser included."""
-    from dipir.methods.insert import final_passes
     from dipir.methods.insert_config import load_config
+    from dipir.methods.insert_final import final_passes
 
     return final_passes(demo.scene, demo.light, load_config("default"), lambda event: None)[0]
 

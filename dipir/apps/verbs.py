@@ -29,6 +29,7 @@ def insert(args: argparse.Namespace) -> int:
     # In the order of cost, so that the user's mistakes are found before any work, and before a folder is made.
     scene_file = scene_file_of(args)
     from dipir.methods import insert as method
+    from dipir.methods.insert_final import final_quality
     from dipir.methods.result import save
     from dipir.scene.description import build_scene, write_scene_file
 
@@ -40,7 +41,7 @@ def insert(args: argparse.Namespace) -> int:
         progress.device(device.current())
         prior, light_prior = method.ready(config)
         _show_camera(scene, estimate, out, args.quiet)
-        _say(method.final_quality(config.final)[2], args.quiet)
+        _say(final_quality(config.final)[2], args.quiet)
         result = method.insert(scene, config, prior=prior, light_prior=light_prior, on_event=progress, out=out,
                                resume=args.resume)
         save(result, out)

@@ -17,6 +17,7 @@ from dipir import device
 from dipir.apps import cli, verbs
 from dipir.errors import ConfigError, FitError, PriorError
 from dipir.fit.loop import Event
+from dipir.methods.insert_config import InsertConfig
 
 CUBE = """v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1
 f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n"""
@@ -55,10 +56,10 @@ def stub(monkeypatch):
 
     def load_config(preset, paths, overrides):
         module.calls.update(preset=preset, paths=paths, overrides=overrides)
-        return {"preset": preset}
+        return InsertConfig()
 
-    def render_result(*given):
-        module.calls["render"] = given
+    def render_result(*given, denoise=None):
+        module.calls.update(render=given, denoise=denoise)
         return "rendered"
     module.insert, module.load_config, module.render_result = insert, load_config, render_result
     module.ready = lambda config: ("prior", "light prior")
@@ -239,7 +240,7 @@ def test_insert_hands_everything_over(files, stub, capsys):
     assert (calls["preset"], calls["overrides"]) == ("fast", ['prior="w"', "seed=4"])
     assert calls["paths"] == [Path("a.yaml"), Path("b.yaml")]
     assert calls["scene"].prompt == "a cube" and calls["scene"].camera.width == 128 and len(calls["scene"].objects) == 1
-    assert calls["config"] == {"preset": "fast"} and calls["resume"] is True
+    assert calls["config"] == InsertConfig() and calls["resume"] is True
     assert (calls["prior"], calls["light_prior"]) == ("prior", "light prior")
     assert calls["saved"] == ("result", files / "out") and calls["preview"]
     out = capsys.readouterr().out

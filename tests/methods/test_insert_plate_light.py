@@ -8,8 +8,8 @@ import torch
 from dipir import config as files
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
-from dipir.methods.insert import final_passes
 from dipir.methods.insert_config import InsertConfig
+from dipir.methods.insert_final import final_passes
 from dipir.methods.insert_work import with_plate
 from dipir.scene.asset import Material
 from dipir.scene.camera import Camera
