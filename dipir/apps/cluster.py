@@ -92,7 +92,7 @@ def connect(address: str, limits: Limits) -> Cluster:
     main = threading.current_thread() is threading.main_thread()
     kept = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=None if address == "local" else address, log_to_driver=False, configure_logging=False,
+        ray.init(address=address, log_to_driver=False, configure_logging=False,
                  ignore_reinit_error=True)
     except (ConnectionError, ValueError, RuntimeError) as problem:
         raise ConfigError(_NOBODY.format(address, str(problem).splitlines()[0][:200])) from problem

@@ -122,7 +122,7 @@ def _sides(lights: Tensor, wanted: Tensor, step: float, alone: bool) -> tuple[Te
     nearness = -(torch.cdist(centres, lights.expand(len(wanted), -1, -1)) / (_NARROW * step)).square() / 2
     if alone:
         itself = torch.eye(len(lights), dtype=torch.bool, device=nearness.device)[:, None]
-    nearness = nearness.masked_fill(itself, -math.inf)
+        nearness = nearness.masked_fill(itself, -math.inf)
     share = torch.softmax(nearness, -1)
     return share, (share @ lights - wanted[:, None]) / step
 

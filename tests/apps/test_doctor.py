@@ -187,8 +187,12 @@ def test_a_wrong_picture_is_seen(monkeypatch):
     """What the renderer gives is looked at: without a shadow it is wrong."""
     from dipir.render.path_traced import PathTracer
 
-    whole = PathTracer.proxy_passes
-    monkeypatch.setattr(PathTracer, "proxy_passes", lambda *a, **k: (whole(*a, **k)[0],) * 2)
+    whole = PathTracer.shadow_pass
+
+    def without(*args, **kwargs):
+        made = whole(*args, **kwargs)
+        return replace(made, shadowed=made.lit)
+    monkeypatch.setattr(PathTracer, "shadow_pass", without)
     with pytest.raises(RenderError, match="darkest shadow 1.00"):
         selftest.renderer()
 
