@@ -17,6 +17,7 @@ usage: python -m benchmarks.speed [--parts run,update,start] [--seeds 12] [--spp
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import statistics
@@ -29,7 +30,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import speed_full
-from benchmarks.common import machine, markdown, write
+from benchmarks.common import RESULTS, machine, markdown, write
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / "scenes" / "demo.yaml"
@@ -257,6 +258,7 @@ def main(arguments: list[str] | None = None) -> int | None:
     parser.add_argument("--spp", default="4,16,64,256")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="setting of the whole runs")
     parser.add_argument("--name", help="of the files of results (default: speed; gpu/speed for the part gpu)")
+    parser.add_argument("--merge", action="store_true", help="keep the other parts of the earlier result of that name")
     parser.add_argument("--minutes", type=float, default=8.0, help="of the part gpu: wall time")
     parser.add_argument("--smoke", action="store_true", help="of the part gpu: tiny, on the CPU; nothing is written")
     args = parser.parse_args(arguments)
@@ -269,7 +271,8 @@ def main(arguments: list[str] | None = None) -> int | None:
         return speed_gpu.main(args)  # Other figures come from other machines: they keep their own file.
     words = [*([f"--parts {args.parts}"] if set(parts) != set(PARTS) else []),
              *([f"--seeds {args.seeds}", f"--spp {args.spp}"] if "update" in parts else []),
-             *(f"--set {s}" for s in args.set), *([f"--name {args.name}"] if args.name else [])]
+             *(f"--set {s}" for s in args.set), *([f"--name {args.name}"] if args.name else []),
+             *(["--merge"] if args.merge else [])]
     result = {"command": f"python -m benchmarks.speed {' '.join(words)}", "machine": machine(),
               "load": os.getloadavg()[0], "set": args.set}
     result |= speed_full.measure(parts, timed_process)
@@ -279,6 +282,10 @@ def main(arguments: list[str] | None = None) -> int | None:
         result["run"] = whole_runs(args.set)
     if "update" in parts:
         result["update"] = update_part([int(s) for s in args.spp.split(",")], args.seeds)
+    earlier = RESULTS / f"{args.name or 'speed'}.json"
+    if args.merge and earlier.is_file():
+        kept = json.loads(earlier.read_text())
+        result = {**kept, **result, "command": f"{kept['command']}`, then `{result['command']}"}
     write(args.name or "speed", result, table(result))
     return None
 

@@ -214,7 +214,9 @@ def noise_part(result: Path) -> dict:
 
         def errors(passes) -> dict[str, float]:
             gap = (demo.composite(passes) - wanted).square().mean(1, keepdim=True)
-            return {name: float(gap[where].mean().sqrt()) for name, where in parts.items()}
+            weight = torch.where(shade, 4.0, 1.0)  # Each of the shadow stands for four.
+            return {name: float(((gap * weight)[where].sum() / weight[where].sum()).sqrt())
+                    for name, where in parts.items()}
 
         before = errors(tracer.passes(demo.map, seed=1, spp=BEFORE_SPP))
         now = errors(default_passes(demo))

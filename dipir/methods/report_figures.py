@@ -27,7 +27,7 @@ def data_uri(disp: Tensor, lossless: bool = False, max_side: int = _MAX_SIDE) ->
     coarse = max(disp.shape[2:]) // (2 * max_side)
     if coarse > 1:
         # A rough mean first: what follows would go through every pixel of a large plate.
-        disp = torch.nn.functional.avg_pool2d(disp.float(), coarse)
+        disp = torch.nn.functional.avg_pool2d(disp.float(), coarse, ceil_mode=True, count_include_pad=False)
     pixels = (disp[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     picture = Pillow.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     picture.thumbnail((max_side, max_side), Pillow.Resampling.LANCZOS)
