@@ -198,11 +198,12 @@ def _denoised(where: torch.device, first: int) -> dict:
         truth = tracer.passes(_sun(where), seed=900 + first, spp=1024)
         noisy = tracer.passes(_sun(where), seed=901 + first, spp=8)
         smooth = denoise.denoise_passes(noisy, scene.camera)
+    kept = ~noisy.sampled.expand(-1, 3, -1, -1)  # Where the shadow has no samples it has no noise either.
     off = lambda p, field: float((getattr(p, field) - getattr(truth, field)).square().mean().sqrt())
     return {"denoise_object": [off(noisy, "object_rgb"), off(smooth, "object_rgb")],
             "denoise_ratio": [off(noisy, "shadow_ratio"), off(smooth, "shadow_ratio")],
             "denoise_keeps": [float(torch.equal(noisy.alpha, smooth.alpha)),
-                              float((smooth.shadow_ratio[noisy.shadow_ratio == 1] == 1).float().mean())]}
+                              float(torch.equal(smooth.shadow_ratio[kept], noisy.shadow_ratio[kept]))]}
 
 
 def _memory(where: torch.device, first: int) -> dict:
