@@ -63,6 +63,7 @@ def render(args: argparse.Namespace) -> int:
         progress.device(device.current())
         result = method.render_result(args.result, args.asset, args.size, args.spp, progress,
                                       denoise=False if args.no_denoise else None)
+        _say(result.provenance["render_notes"], args.quiet)
         save(result, out)
         progress.done(out)
     return 0

@@ -217,7 +217,8 @@ def render_result(result_dir: str | Path, asset: str | Path | None = None, size:
     light, *tones = device.moved((saved.light, saved.tone_fg, saved.tone_shadow))
     passes, camera = final_passes(scene, light, config, on_event, device.moved(materials))
     layers, image, plate = finish(scene, passes, camera, *tones)
-    provenance = {**saved.provenance, "rendered_from": str(result_dir), "device": device.current().record()}
+    provenance = {**saved.provenance, "rendered_from": str(result_dir), "device": device.current().record(),
+                  "render_notes": final_quality(config.final)[2]}
     return device.moved(Result(image, plate, passes, layers, light, *tones, camera, saved.config, None, [],
                                provenance), torch.device("cpu"))
 

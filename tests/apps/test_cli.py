@@ -23,6 +23,9 @@ CUBE = """v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1
 f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n"""
 
 
+RENDERED = types.SimpleNamespace(provenance={"render_notes": ["no denoiser"]})
+
+
 def _args(*words: str) -> argparse.Namespace:
     return cli.build_parser().parse_args(words)
 
@@ -60,7 +63,7 @@ def stub(monkeypatch):
 
     def render_result(*given, denoise=None):
         module.calls.update(render=given, denoise=denoise)
-        return "rendered"
+        return RENDERED
     module.insert, module.load_config, module.render_result = insert, load_config, render_result
     module.ready = lambda config: ("prior", "light prior")
     monkeypatch.setitem(sys.modules, "dipir.methods.insert", module)
@@ -279,14 +282,17 @@ def test_json_errors(files, stub, capsys):
     assert captured.err.startswith("dipir: error:")
 
 
-def test_render_hands_everything_over(files, stub, monkeypatch):
+def test_render_hands_everything_over(files, stub, monkeypatch, capsys):
     from dipir.methods import result
 
     monkeypatch.setattr(result, "load_result", lambda folder: None)
     assert cli.main(["render", str(files), "--asset", "b.glb", "--size", "640,480", "--spp", "256", "--quiet"]) == 0
     folder, asset, size, spp, on_event = stub.calls["render"]
     assert (folder, asset, size, spp) == (files, Path("b.glb"), (640, 480), 256) and callable(on_event)
-    assert stub.calls["saved"] == ("rendered", files / "render")
+    assert stub.calls["saved"] == (RENDERED, files / "render")
+    assert capsys.readouterr().err == "", "quiet"
+    assert cli.main(["render", str(files), "--no-denoise"]) == 0 and stub.calls["denoise"] is False
+    assert "note: no denoiser" in capsys.readouterr().err
 
 
 def test_init_writes_a_scene_that_insert_reads(files, stub, capsys):
