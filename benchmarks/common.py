@@ -8,8 +8,10 @@ import platform
 import re
 from pathlib import Path
 
+from dipir import disk
+
 RESULTS = Path(__file__).resolve().parent / "results"
-DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+DATA = disk.data_dir()
 ONE_THREAD = {"DIPIR_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 """Environment of a job's process, so that the number of workers changes no figure."""
 

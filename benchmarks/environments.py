@@ -26,9 +26,9 @@ from torch import Tensor
 
 from benchmarks.common import DATA, compact, machine, markdown, write
 from dipir.arrays import EnvMap
+from dipir.disk import write_bytes, write_text
 from dipir.errors import ConfigError, DipirError, MissingExtra
 from dipir.image import latlong
-from dipir.image.files import atomic_write_bytes, atomic_write_text
 from dipir.scene.light import EnvironmentMap
 
 HEIGHT, FINE, CAP_DEG = 16, 4, 10.0
@@ -203,14 +203,14 @@ def main(arguments: list[str] | None = None) -> int:
               "summary": summary(sets), "maps": sets}
     image = picture(sets)
     args.out.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(args.out / "environments.json", compact(result))
-    atomic_write_text(args.out / "environments.md", table(result))
-    atomic_write_bytes(args.out / "environments.png", image)
+    write_text(args.out / "environments.json", compact(result))
+    write_text(args.out / "environments.md", table(result))
+    write_bytes(args.out / "environments.png", image)
     if arguments:
         print(table(result))
     else:
         write("environments", {**result, "maps": {"real": sets["real"]}}, table(result))
-        atomic_write_bytes(PICTURE, image)
+        write_bytes(PICTURE, image)
     return 0
 
 

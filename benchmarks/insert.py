@@ -154,7 +154,8 @@ def save(result: dict, out: Path, committed: bool, quiet: bool) -> None:
     from benchmarks.common import compact
     from benchmarks.insert_figures import tables
     from benchmarks.insert_sheet import contact_sheets
-    from dipir.config import dump_yaml, write_text
+    from dipir.disk import write_text
+    from dipir.settings.yaml import dump_yaml
 
     text = tables(result)
     write_text(out / "results.json", compact(result))

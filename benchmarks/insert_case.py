@@ -25,12 +25,13 @@ from benchmarks.insert_lpips import perceptual
 from benchmarks.insert_methods import Estimate, Estimator
 from benchmarks.insert_sheet import tile
 from dipir.arrays import EnvMap, split_seed
-from dipir.config import from_dict, write_text
+from dipir.disk import write_text
 from dipir.image.files import write_png
 from dipir.methods.insert_config import InsertConfig
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.scene.description import Scene
+from dipir.settings.read import from_dict
 
 DEPTH = 4
 OBJECT, SHADOW = {"method": 4.0, "truth": 32.0}, {"method": 1.0, "truth": 4.0}

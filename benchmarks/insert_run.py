@@ -18,8 +18,9 @@ from benchmarks.common import ONE_THREAD
 from benchmarks.insert_case import finished
 from benchmarks.insert_cases import Case
 from benchmarks.insert_methods import settings_of, weights_digest
-from dipir.config import to_dict, write_text
+from dipir.disk import write_text
 from dipir.fit.loop import Event
+from dipir.settings.yaml import to_dict
 
 ROOT = Path(__file__).resolve().parents[1]
 PROTOCOL = 1  # Raise it when a figure's meaning changes without a change of the code hashed below.

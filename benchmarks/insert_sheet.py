@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import interpolate, pad
 
 from dipir.arrays import EnvMap, Image
+from dipir.disk import write_bytes
 from dipir.image.color import linear_to_srgb
-from dipir.image.files import atomic_write_bytes
 from dipir.scene.light import dominant_direction
 
 WIDTH, GAP, HEAD, PAGE = 216, 6, 18, 24
@@ -55,7 +55,7 @@ def contact_sheets(out: Path, rows: Sequence[Mapping], methods: Sequence[str]) -
         image = np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0)), constant_values=24)
                                 for s in strips]) if strips else np.zeros((1, 1, 3), np.uint8)
         paths.append(out / ("sheet.png" if page == 0 else f"sheet-{page // PAGE + 1}.png"))
-        atomic_write_bytes(paths[-1], cv2.imencode(".png", image)[1].tobytes())
+        write_bytes(paths[-1], cv2.imencode(".png", image)[1].tobytes())
     return paths
 
 

@@ -29,14 +29,14 @@ from benchmarks.layout_edits import KINDS, EditCase, edit_cases, edit_methods, f
 from benchmarks.layout_figures import contact_sheets, curves, plotter, times
 from benchmarks.layout_measures import Cloud, Judged
 from benchmarks.layout_table import table
-from dipir.config import to_dict
 from dipir.diffusion.layout_prior import LayoutPrior
 from dipir.diffusion.weights import state_hash
+from dipir.disk import write_bytes, write_text
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import Event
-from dipir.image.files import atomic_write_bytes, atomic_write_text
 from dipir.methods.layout import LayoutRequest, find_prior, layout
 from dipir.methods.layout_config import LayoutConfig
+from dipir.settings.yaml import to_dict
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURES = ROOT / "docs" / "images"
@@ -170,7 +170,7 @@ def pictures(out: Path, jobs: Sequence[runs.Job], entries: Mapping[str, Mapping]
     # Frechet distances over more cases are smaller: what is drawn together has the same cases.
     points = points or {n: e["figures"] for n, e in data["methods"].items()}
     if points or lines:
-        atomic_write_bytes(out / "layout_curves.png", curves(points, lines))
+        write_bytes(out / "layout_curves.png", curves(points, lines))
         made.append(out / "layout_curves.png")
     return made
 
@@ -275,11 +275,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def finish(a: argparse.Namespace, data: dict, rows: dict, files: Sequence[Path]) -> None:
     """Results, rows of every case and table in ``--out``; committed ones only of a run of all parts, or by a name."""
     if data["speed"]:
-        atomic_write_bytes(a.out / "layout_speed.png", times(data["speed"]["regions"]))
+        write_bytes(a.out / "layout_speed.png", times(data["speed"]["regions"]))
         files = [*files, a.out / "layout_speed.png"]
-    atomic_write_text(a.out / "results.json", compact(data))
-    atomic_write_text(a.out / "rows.json", compact(rows))
-    atomic_write_text(a.out / "table.md", table(data))
+    write_text(a.out / "results.json", compact(data))
+    write_text(a.out / "rows.json", compact(rows))
+    write_text(a.out / "table.md", table(data))
     whole = set(a.parts) == set(PARTS) and not a.methods
     if a.scratch or a.tuning or (a.name == "layout" and not whole):
         print(table(data))
@@ -287,7 +287,7 @@ def finish(a: argparse.Namespace, data: dict, rows: dict, files: Sequence[Path])
         write(a.name, data, table(data))
         for file in files:
             if file.stem in ("layout_curves", "layout_speed"):
-                atomic_write_bytes(PICTURES / file.name.replace("layout", a.name), file.read_bytes())
+                write_bytes(PICTURES / file.name.replace("layout", a.name), file.read_bytes())
     print("\n".join(map(str, files)))
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from benchmarks.layout_cases import Case
 from benchmarks.layout_detector import Seen
+from dipir.disk import write_bytes
 from dipir.errors import MissingExtra
 from dipir.image.captions import COLOURS, GROUNDS
-from dipir.image.files import atomic_write_bytes
 
 TILE, GAP, HEAD, PAGE = 128, 6, 16, 12
 """Side of a picture, space between pictures, height of a line of text (pixels), cases on a sheet."""
@@ -32,7 +32,7 @@ def contact_sheets(out: Path, name: str, all_cases: Sequence[Case], columns: Map
         strips = [_row(all_cases[k], k, columns, seen or {}) for k in chosen[page:page + PAGE]]
         paths.append(out / (f"{name}.png" if page == 0 else f"{name}-{page // PAGE + 1}.png"))
         image = np.concatenate(strips)[..., ::-1]
-        atomic_write_bytes(paths[-1], cv2.imencode(".png", np.ascontiguousarray(image))[1].tobytes())
+        write_bytes(paths[-1], cv2.imencode(".png", np.ascontiguousarray(image))[1].tobytes())
     return paths
 
 

@@ -14,11 +14,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from benchmarks.layout_cases import Case, digest
-from dipir.config import from_dict, to_dict, write_text
+from dipir.disk import write_text
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import Event
 from dipir.methods.layout import find_prior, layouts
 from dipir.methods.layout_config import LayoutConfig, load_config
+from dipir.settings.read import from_dict
+from dipir.settings.yaml import to_dict
 from dipir.synth import shards
 
 PARTS = ("methods", "strength", "t0", "composition")

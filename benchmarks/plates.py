@@ -30,8 +30,9 @@ def located(name: str):
     """The SceneFile of a scene of this benchmark, its names joined to the data folder."""
     from dataclasses import replace
 
-    from dipir.config import from_dict, load_yaml
     from dipir.scene.description import SceneFile
+    from dipir.settings.read import from_dict
+    from dipir.settings.yaml import load_yaml
 
     path = SCENES / f"{name}.yaml"
     scene = from_dict(SceneFile, {"name": name, **load_yaml(path)}, str(path))

@@ -20,9 +20,9 @@ METHODS = {"ptm": "PTM", "hsh9": "HSH 9", "hsh16": "HSH 16", "net": "IllumiNet"}
 def capture_file(kind: str, settings) -> Path:
     """The .lp file of a rendered capture, rendered first where the cache has none."""
     from dipir.apps.progress import Progress
-    from dipir.config import to_dict
     from dipir.exchange.rti import write_lp
     from dipir.fit.checkpoint import run_hash
+    from dipir.settings.yaml import to_dict
     from dipir.synth import dome
     from dipir.synth.shards import cache_dir
 

@@ -30,8 +30,8 @@ from benchmarks.spheres_cases import METHODS, PLATE_ROWS, SPLITS, Case, folder_c
 from benchmarks.spheres_metrics import METRICS, figures
 from benchmarks.spheres_render import MATERIALS, Sphere, camera, render
 from dipir.arrays import Image
+from dipir.disk import write_bytes, write_text
 from dipir.errors import ConfigError, DipirError, nearest
-from dipir.image.files import atomic_write_bytes, atomic_write_text
 
 OUT = Path(__file__).resolve().parents[1] / "out" / "spheres"
 BALL = PLATE_ROWS  # Side of a sphere in the contact sheet, pixels.
@@ -112,7 +112,7 @@ def sheet(cases: Sequence[Case], methods: Sequence[str], path: Path) -> None:
         where = (BALL * 3 // 2 + 3 * BALL * k + 4, 13)
         cv2.putText(head, name, where, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
     image = np.concatenate([head, torch.cat(rows).numpy()[..., ::-1]])
-    atomic_write_bytes(path, cv2.imencode(".png", image)[1].tobytes())
+    write_bytes(path, cv2.imencode(".png", image)[1].tobytes())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -170,8 +170,8 @@ def main(arguments: list[str] | None = None) -> int:
               "light_prior": LightPrior.load().hash if "light-prior" in methods else None,
               "summary": summary(records, methods), "published": PUBLISHED, "cases": records}
     args.out.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(args.out / "results.json", compact(result))
-    atomic_write_text(args.out / "table.md", table(result))
+    write_text(args.out / "results.json", compact(result))
+    write_text(args.out / "table.md", table(result))
     sheet(done[:SHEET_ROWS], methods, args.out / "sheet.png")
     if arguments:
         print(table(result))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dipir.apps.suite import JobSpec
 from dipir.errors import FitError, SceneError
-from dipir.fit.event import Event
+from dipir.event import Event
 
 
 def job(spec: JobSpec, folder: Path, on_event: Callable[[Event], None]) -> dict[str, float]:

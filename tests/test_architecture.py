@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "dipir"
-FLOORS = {"": 1, "nets": 1, "config": 2, "image": 2, "fit": 2, "scene": 3, "diffusion": 3, "exchange": 4, "render": 4,
+FLOORS = {"": 1, "nets": 1, "settings": 2, "image": 2, "fit": 2, "scene": 3, "diffusion": 3, "exchange": 4, "render": 4,
           "guidance": 4, "synth": 5, "methods": 6, "apps": 7, "__main__": 7}
 # Root modules on the first floor; ``dipir`` itself only points lazily at the others.
-ROOT = {"", "arrays", "device", "errors"}
+ROOT = {"", "arrays", "device", "disk", "errors", "event"}
 ONLY_IN = {"mitsuba": {"render"}, "drjit": {"render"}, "diffusers": {"diffusion"}, "peft": {"diffusion"},
            "transformers": {"diffusion"}, "trimesh": {"scene", "synth"}, "ray": {"apps"}}
 MAX_FILE, MAX_FUNCTION = 350, 70
@@ -106,7 +106,7 @@ def test_imports(module, path):
     ("dipir.diffusion.denoiser", "from dipir.render import renderer", True),
     ("dipir.diffusion.denoiser", "import mitsuba as mi", True), ("dipir.render.bridge", "import mitsuba as mi", False),
     ("dipir.methods.insert", "def f():\n    from drjit.auto import Float", True),
-    ("dipir.fit.loop", "from dipir.config import merge", True),
+    ("dipir.fit.loop", "from dipir.settings.read import merge", True),
     ("dipir.fit.loop", "from dipir.image import color", True),
     ("dipir.fit.loop", "from dipir.errors import FitError\nfrom dipir.fit import checkpoint", False),
     ("dipir.methods.insert", "from diffusers import UNet2DModel", True),

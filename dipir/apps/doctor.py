@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
-from dipir import device
+from dipir import device, disk
 from dipir.apps import selftest
 from dipir.errors import DipirError
 from dipir.render import backend
 
-_ROOT = Path(__file__).resolve().parents[2]
 _MIN_MEMORY, _MIN_DISK = 4 * 2**30, 2**30
 _REMEDIES = {
     "renderer": "try --device cpu, which keeps the renderer off the GPU; on the CPU name another LLVM with "
@@ -207,7 +206,7 @@ def _disk() -> list[Check]:
 
 def _priors() -> list[Check]:
     """Every weights file is opened (its header says how long it must be)."""
-    folder = _ROOT / "assets" / "priors"
+    folder = disk.shipped("assets/priors")
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         remedy = "get them from the source checkout (git checkout -- assets), or run `dipir prior train light`"
@@ -227,7 +226,7 @@ def _prior(file: Path) -> Check:
 
 
 def _data() -> list[Check]:
-    folder = Path(os.environ.get("DIPIR_DATA") or _ROOT.parent / "shared" / "data")
+    folder = disk.data_dir()
     state = str(folder) if folder.is_dir() else f"{folder} is not there (only some tests and benchmarks need it)"
     wrong = "DIPIR_DATA" in os.environ and not folder.is_dir()
     return [Check("data folder", state, "set DIPIR_DATA to an existing folder, or unset it" if wrong else None)]

@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import TextIO
 
 from dipir.device import Device
+from dipir.event import Event
 from dipir.fit.board import Board
-from dipir.fit.event import Event
 
 _PREVIEW_SECONDS = 2.0
 

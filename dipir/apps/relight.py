@@ -115,8 +115,8 @@ def _light_of(path: Path):
     """The main light of a ``light.json``."""
     import math
 
-    from dipir.config import load_yaml
     from dipir.scene.direction import LightDirection
+    from dipir.settings.yaml import load_yaml
 
     data = load_yaml(path)
     try:

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dipir import config as files
 from dipir.errors import ConfigError, nearest
-from dipir.methods.presets import versions
+from dipir.settings import read
+from dipir.settings.presets import versions
+from dipir.settings.yaml import load_yaml
 
 METHODS = {"insert": "dipir.apps.suite_methods:insert"}
 """Name -> module:function(spec, folder, on_event) -> figures. Besides, functions of ``benchmarks`` by their path."""
@@ -90,7 +91,7 @@ def load_suite(path: str | Path) -> Suite:
     """The suite in a file. ConfigError with every unknown key, for a method that does not exist, scenes that are not
     there, and more than ``MOST_JOBS`` jobs."""
     path = Path(path)
-    file = files.from_dict(SuiteFile, files.load_yaml(path), str(path))
+    file = read.from_dict(SuiteFile, load_yaml(path), str(path))
     if file.method not in METHODS and not _OURS.fullmatch(file.method):
         raise ConfigError(f"{path}: method '{file.method}' is unknown; there are {', '.join(METHODS)}, and functions "
                           f"of benchmarks as benchmarks.module:function.{nearest(file.method, METHODS)}")

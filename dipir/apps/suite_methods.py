@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dipir.apps.suite import JobSpec
 from dipir.errors import ConfigError
-from dipir.fit.event import Event
+from dipir.event import Event
 from dipir.methods.insert_config import InsertConfig, load_config
 
 

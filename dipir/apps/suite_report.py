@@ -7,8 +7,9 @@ from pathlib import Path
 
 from dipir.apps.suite_run import RESULT, job_folder
 from dipir.apps.suite_table import Row, grouped, mean_and_error, read_rows, write_parquet
+from dipir.disk import write_text
 from dipir.errors import ImageError
-from dipir.image.files import atomic_write_text, read_image
+from dipir.image.files import read_image
 from dipir.methods import report_figures, report_page
 
 PICTURES = ("composite.png", "relit.png", "image.png")
@@ -28,7 +29,7 @@ def write_report(out: Path, rows: Sequence[Row], name: str) -> Path:
     count = {state: sum(r.state == state for r in rows) for state in ("done", "failed", "running", "waiting")}
     sections = [report_page.head(name, "", {k: str(v) for k, v in count.items()}), _table(rows), _plots(rows),
                 _failures(rows), _pictures(out, rows)]
-    atomic_write_text(out / "report.html", report_page.page(name, [s for s in sections if s]))
+    write_text(out / "report.html", report_page.page(name, [s for s in sections if s]))
     return out / "report.html"
 
 

@@ -22,10 +22,10 @@ from typing import Any, Protocol
 from dipir.apps.suite import PACKAGES, JobSpec, Limits, Suite
 from dipir.apps.suite_job import Attempt, Outcome, ProcessAttempt
 from dipir.apps.suite_worker import ANSWER, EVENTS, JOB, WORK, full_disk
-from dipir.config import write_text
+from dipir.disk import write_text
 from dipir.errors import ConfigError, DipirError
-from dipir.fit.event import Event
-from dipir.methods.presets import versions
+from dipir.event import Event
+from dipir.settings.presets import versions
 
 STATUS, RESULT, SUITE, LOCK = "status.json", "result", "suite.json", "runner.lock"
 POLL_S, WAIT_S = 0.05, 2.0

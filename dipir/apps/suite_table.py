@@ -79,7 +79,7 @@ def write_parquet(out: Path, rows: Sequence[Row]) -> Path:
         import pyarrow  # noqa: F401
     except ImportError as problem:
         raise ConfigError(f"{PARQUET} needs pandas and pyarrow: `pip install dipir[bench]`.") from problem
-    from dipir.image.files import atomic_path
+    from dipir.disk import atomic_path
 
     with atomic_path(out / PARQUET) as temporary:
         pandas.DataFrame(flat(rows)).to_parquet(temporary)

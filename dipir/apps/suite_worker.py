@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dipir.apps.suite import METHODS, JobSpec
-from dipir.config import write_text
+from dipir.disk import write_text
 from dipir.errors import DipirError, FitError
-from dipir.fit.event import Event
+from dipir.event import Event
 
 JOB, ANSWER, EVENTS, WORK = "job.json", "answer.json", "events.jsonl", "work"
 

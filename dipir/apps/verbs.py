@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir import device
+from dipir import device, disk
 from dipir.errors import ConfigError, MissingExtra, nearest
 
 if TYPE_CHECKING:
@@ -107,15 +107,14 @@ def prior(args: argparse.Namespace) -> int:
 
 def bench(args: argparse.Namespace) -> int:
     """``dipir bench``: suites, and the named benchmarks, whose folder lies beside the package in a source checkout."""
-    import dipir
     from dipir.apps import suite_cli
 
     if args.options and args.options[0] in suite_cli.VERBS:
         return suite_cli.main(args.options)
 
-    root = Path(dipir.__file__).resolve().parents[1]
-    if not (root / "benchmarks").is_dir():
-        raise MissingExtra(f"benchmarks are in the source checkout only; there are none beside {root / 'dipir'}. "
+    root = disk.checkout()
+    if root is None:
+        raise MissingExtra("benchmarks are in the source checkout only; this is an installed package. "
                            "Clone the repository and run `pip install -e .` there.")
     # In this process, so that relative paths mean what they mean where the user stands; ours goes before any other
     # folder of that name.

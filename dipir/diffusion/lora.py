@@ -1,8 +1,6 @@
 """The adapter: LoRA on a network's attention layers, put on, taken off, switched, saved and loaded."""
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from dipir import disk
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError, PriorError
 
@@ -120,23 +119,17 @@ def adapter_layers(module: nn.Module) -> dict[str, nn.Module]:
 
 def save_lora(path: str | Path, module: nn.Module, key: str) -> None:
     """Write the adapter as safetensors, atomically; ``key`` goes into the header."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
     state = {name: p.detach().float().cpu().contiguous() for name, p in lora_state(module).items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    except OSError as error:
-        raise PriorError(f"adapter {path} cannot be written ({error.strerror}); choose another folder.") from error
-    os.close(handle)
-    try:
-        save_file(state, temporary, metadata={"format": FORMAT, "key": key})
-        os.replace(temporary, path)
-    except Exception as error:
+        with disk.atomic_path(path, PriorError) as temporary:
+            save_file(state, temporary, metadata={"format": FORMAT, "key": key})
+    except (OSError, SafetensorError) as error:
         raise PriorError(f"adapter {path} cannot be written ({error}); free space or choose another folder.") from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def load_lora(path: str | Path, module: nn.Module, key: str | None = None) -> None:

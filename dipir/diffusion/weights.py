@@ -3,8 +3,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,10 +11,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dipir import device
+from dipir import device, disk
 from dipir.errors import PriorError
 
-PRIORS = Path(__file__).resolve().parents[2] / "assets" / "priors"
+PRIORS = disk.shipped("assets/priors")
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
@@ -73,13 +71,7 @@ def write_weights(path: str | Path, state: Mapping[str, Tensor], architecture: s
     digest = state_hash(half)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    try:
+    with disk.atomic_path(path, PriorError) as temporary:
         save_file(half, temporary,
                   {**(notes or {}), "architecture": architecture, "config": config_json, "hash": digest})
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return digest

@@ -18,10 +18,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dipir.disk import inside, write_bytes
 from dipir.errors import SceneError, nearest
 from dipir.exchange.co3d_pixels import depth_points
-from dipir.exchange.paths import inside
-from dipir.image.files import atomic_write_bytes
 from dipir.scene.camera import Camera
 from dipir.scene.point_cloud import read_points
 from dipir.scene.sequence import Frame, PosedSequence
@@ -291,11 +290,11 @@ def write_category(root: str | Path, category: str, frames: Iterable[Mapping], s
     packed = lambda rows: gzip.compress(json.dumps(rows).encode(), mtime=0)
     for name in ("", "set_lists", "eval_batches"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    atomic_write_bytes(folder / "frame_annotations.jgz", packed(list(frames)))
-    atomic_write_bytes(folder / "sequence_annotations.jgz", packed([_sequence_record(s) for s in sequences]))
+    write_bytes(folder / "frame_annotations.jgz", packed(list(frames)))
+    write_bytes(folder / "sequence_annotations.jgz", packed([_sequence_record(s) for s in sequences]))
     for kind, parts in (("set_lists", set_lists or {}), ("eval_batches", eval_batches or {})):
         for subset, rows in parts.items():
-            atomic_write_bytes(folder / kind / f"{kind}_{subset}.json", json.dumps(rows).encode())
+            write_bytes(folder / kind / f"{kind}_{subset}.json", json.dumps(rows).encode())
 
 
 def frame_record(f: FrameNote) -> dict:

@@ -10,8 +10,9 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
+from dipir.disk import write_bytes
 from dipir.errors import ImageError
-from dipir.image.files import atomic_write_bytes, read_image, write_png
+from dipir.image.files import read_image, write_png
 from dipir.scene.sequence import Frame
 
 _FRAMES = 16  # At most so many depths are read for points.
@@ -64,7 +65,7 @@ def write_photo(path: str | Path, disp: Tensor) -> None:
     pixels = (disp[0].permute(1, 2, 0).clamp(0, 1).numpy() * 255).round().astype(np.uint8)
     stream = io.BytesIO()
     Pillow.fromarray(pixels).save(stream, "JPEG", quality=95, subsampling=0)
-    atomic_write_bytes(path, stream.getvalue())
+    write_bytes(path, stream.getvalue())
 
 
 def write_mask(path: str | Path, mask: np.ndarray) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from dipir.disk import inside
 from dipir.errors import SceneError
 from dipir.exchange.nerfstudio import pinhole
-from dipir.exchange.paths import inside
 from dipir.scene.sequence import PosedSequence
 
 FOLDERS = (".", "sparse/0", "sparse", "colmap/sparse/0")

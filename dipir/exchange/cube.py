@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dipir.disk import write_text
 from dipir.errors import ImageError
-from dipir.image.files import atomic_write_text
 from dipir.image.tone import ToneCurve
 
 SIZE = 1024
@@ -47,7 +47,7 @@ def write_cube(path: str | Path, curve: ToneCurve, role: CurveRole) -> None:
             "# Output: the same space. Outside [0, 1] the curve goes on straight, which a table cannot hold.",
             f"LUT_1D_SIZE {SIZE}", "DOMAIN_MIN 0 0 0", "DOMAIN_MAX 1 1 1"]
     rows = [" ".join(f"{value:.9f}" for value in row) for row in table.tolist()]
-    atomic_write_text(path, "\n".join(head + rows) + "\n")
+    write_text(path, "\n".join(head + rows) + "\n")
 
 
 def read_cube(path: str | Path) -> Cube:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
+from dipir.disk import inside
 from dipir.errors import SceneError
-from dipir.exchange.paths import inside
 from dipir.scene.camera import Camera
 from dipir.scene.point_cloud import read_points
 from dipir.scene.sequence import Frame, PosedSequence

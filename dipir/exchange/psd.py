@@ -22,8 +22,8 @@ from PIL import ImageCms
 from torch import Tensor
 
 from dipir.arrays import Image, Mask
+from dipir.disk import atomic_path
 from dipir.errors import ImageError, nearest
-from dipir.image.files import atomic_path
 
 MAX_SIDE = 30_000
 MAX_LAYERS = 8000

@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from dipir.arrays import Directions, Image
+from dipir.disk import write_text
 from dipir.errors import ConfigError, ImageError
 from dipir.image.color import linear_to_srgb, srgb_to_linear
-from dipir.image.files import MAX_PIXELS, atomic_write_text, read_image, write_png
+from dipir.image.files import MAX_PIXELS, read_image, write_png
 
 LEAST_LIGHTS = 4
 LEAST_SIDE = 16
@@ -72,7 +73,7 @@ def write_lp(path: str | Path, capture: Capture) -> Path:
         name = f"{path.stem}_{i:03d}.png"
         write_png(path.parent / name, image[None])
         lines.append(" ".join([name, *(f"{v:.7f}" for v in direction)]))
-    atomic_write_text(path, "\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
     return path
 
 

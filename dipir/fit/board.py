@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipir.errors import ConfigError
-from dipir.fit.event import Event
+from dipir.event import Event
 
 
 def writer() -> type:

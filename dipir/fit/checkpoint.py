@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from dipir import disk
 from dipir.errors import FitError
 
 _FORMAT = 1
@@ -65,19 +65,12 @@ def save(path: Path, state: State, run_hash: str) -> None:
     tensors |= {f"adam/{name}": t.detach().contiguous().cpu() for name, t in state.moments.items()}
     header = {"format": _FORMAT, "step": state.step, "run_hash": run_hash, "history": state.history}
     data = safetensors.torch.save(tensors, {"dipir_checkpoint": json.dumps(header)})
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
     except OSError as problem:
         raise FitError(f"{path}: checkpoint cannot be written ({problem.strerror}). Free some space or choose another "
                        "folder with --out.") from problem
-    finally:
-        part.unlink(missing_ok=True)
+    disk.write_bytes(path, data, FitError, flush=True)
 
 
 def load(path: Path, run_hash: str) -> State:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from dipir.arrays import split_seed
 from dipir.errors import FitError
+from dipir.event import Event
 from dipir.fit import checkpoint as files
 from dipir.fit.checks import require, together
-from dipir.fit.event import Event
 from dipir.fit.parameters import Parameters, describe
 from dipir.fit.schedule import Cosine, WarmUp
 

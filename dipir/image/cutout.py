@@ -10,9 +10,10 @@ import torch
 from PIL import Image as Pillow
 
 from dipir.arrays import Image, Mask
+from dipir.disk import write_bytes
 from dipir.errors import ImageError
 from dipir.image.exif import upright
-from dipir.image.files import atomic_write_bytes, read_image
+from dipir.image.files import read_image
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -55,4 +56,4 @@ def write_cutout(path: str | Path, disp: Image, alpha: Mask) -> None:
     pixels = torch.cat([disp, alpha], 1)[0].detach().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
     stream = io.BytesIO()
     Pillow.fromarray(pixels, "RGBA").save(stream, "PNG")
-    atomic_write_bytes(path, stream.getvalue())
+    write_bytes(path, stream.getvalue())

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
-import secrets
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from PIL import ImageCms
 from torch import Tensor
 
 from dipir.arrays import EnvMap, Image
+from dipir.disk import atomic_path, write_bytes
 from dipir.errors import ImageError
 from dipir.image.exif import fov_x_deg, upright
 
@@ -101,37 +100,6 @@ def read_exr_layers(path: str | Path, max_pixels: int = MAX_PIXELS
     return layers, header
 
 
-@contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` (same suffix) to write to; it replaces ``path`` when the block ends well and is
-    removed otherwise. OSError in the block becomes ImageError with a remedy."""
-    path = Path(path)
-    # Not tempfile.mkstemp: its files are private to the user, and the mode would stay with the result.
-    temporary = path.parent / f".dipir-{secrets.token_hex(6)}{path.suffix}"
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(21, "Is a directory")
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ImageError(f"cannot write {path}: {error.strerror or error}. Accepted is a file in an existing, writable "
-                         "folder with enough free space. Free some space, or choose another output folder.") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-
-
-def atomic_write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a whole file or leave it as it was. Raises ImageError."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def atomic_write_text(path: str | Path, text: str) -> None:
-    """Write a whole UTF-8 text file or leave it as it was. Raises ImageError."""
-    atomic_write_bytes(path, text.encode("utf-8"))
-
-
 def write_png(path: str | Path, disp: Tensor, bits: int = 8) -> None:
     """(1, 3, H, W) or (1, 1, H, W) display values, clipped to [0, 1] and rounded -> PNG of 8 or 16 bits. A PNG of
     ``bits`` bits that was read comes back unchanged. Raises ImageError."""
@@ -139,7 +107,7 @@ def write_png(path: str | Path, disp: Tensor, bits: int = 8) -> None:
         raise ImageError(f"cannot write {path}: {bits} bits were asked for; accepted are 8 and 16.")
     top = 2**bits - 1
     pixels = np.rint(np.clip(_from_tensor(path, disp), 0, 1).astype(np.float64) * top)
-    atomic_write_bytes(path, _png_bytes(pixels.astype(np.uint8 if bits == 8 else np.uint16)))
+    write_bytes(path, _png_bytes(pixels.astype(np.uint8 if bits == 8 else np.uint16)))
 
 
 def write_hdr(path: str | Path, lin: Tensor) -> None:
@@ -156,7 +124,7 @@ def write_hdr(path: str | Path, lin: Tensor) -> None:
     # mantissa is at least 128. Written here and not by OpenCV, whose encoder cuts mantissas off (0.2 % too dark).
     body = np.concatenate([mantissas, exponent + 128], -1)
     head = f"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {pixels.shape[0]} +X {pixels.shape[1]}\n"
-    atomic_write_bytes(path, head.encode() + np.where(peak > 1e-37, body, 0).astype(np.uint8).tobytes())
+    write_bytes(path, head.encode() + np.where(peak > 1e-37, body, 0).astype(np.uint8).tobytes())
 
 
 def write_exr(path: str | Path, channels: Mapping[str, np.ndarray | Tensor],

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from dipir import device
 from dipir.arrays import Directions, Image, split_seed
-from dipir.config import to_dict
 from dipir.errors import ConfigError, FitError, ImageError
 from dipir.exchange.rti import LEAST_SIDE, unit_directions
 from dipir.fit import checkpoint as files
@@ -34,6 +33,7 @@ from dipir.methods.illuminet_model import Fitted, IllumiNetTrainConfig, Split, l
 from dipir.methods.illuminet_report import judge, write_report
 from dipir.methods.rti_features import SYMMETRIES
 from dipir.nets.illuminet import IllumiNet
+from dipir.settings.yaml import to_dict
 
 __all__ = ["Fitted", "IllumiNetTrainConfig", "Split", "load", "load_config", "save", "split_lights", "train"]
 

@@ -14,14 +14,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from dipir import device
+from dipir import device, disk
 from dipir.arrays import Directions, Image
-from dipir.config import dump_yaml, from_dict, load_yaml, merge, override, to_dict
+from dipir.disk import write_bytes
 from dipir.errors import ConfigError, DipirError, PriorError
-from dipir.image.files import atomic_write_bytes
 from dipir.image.losses import LossWeights
 from dipir.methods import rti_features
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.settings.read import from_dict, merge, override
+from dipir.settings.yaml import dump_yaml, load_yaml, to_dict
 
 WEIGHTS, FEATURES, CONFIG = "illuminet.safetensors", "features.safetensors", "config.yaml"
 _ARCHITECTURE = "dipir illuminet 1"
@@ -91,7 +92,7 @@ def load_config(extra: Path | None = None, overrides: list[str] | tuple[str, ...
     """Dataclass defaults, then configs/illuminet/default.yaml (where the source tree has it), then ``extra``, then
     ``key=value`` overrides. Raises ConfigError with every problem."""
     config = IllumiNetTrainConfig()
-    preset = Path(__file__).resolve().parents[2] / "configs" / "illuminet" / "default.yaml"
+    preset = disk.shipped("configs/illuminet/default.yaml")
     for path in (preset if preset.is_file() else None, extra):
         if path is not None:
             config = merge(config, load_yaml(path), str(path))
@@ -156,8 +157,8 @@ def save(fitted: Fitted, folder: Path) -> None:
              "planes": json.dumps(fitted.planes)}
     # The digest ties the two files together: a network knows nothing about another capture's photos.
     about["features"] = _digest(features)
-    atomic_write_bytes(folder / FEATURES, safetensors.torch.save(features, {"architecture": _ARCHITECTURE}))
-    atomic_write_bytes(folder / WEIGHTS, safetensors.torch.save(weights, {**about, "hash": _digest(weights)}))
+    write_bytes(folder / FEATURES, safetensors.torch.save(features, {"architecture": _ARCHITECTURE}))
+    write_bytes(folder / WEIGHTS, safetensors.torch.save(weights, {**about, "hash": _digest(weights)}))
     dump_yaml(fitted.config, folder / CONFIG)
 
 

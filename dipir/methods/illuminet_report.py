@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Directions, Image
-from dipir.image.files import atomic_write_text, write_png
+from dipir.disk import write_text
+from dipir.image.files import write_png
 from dipir.image.metrics import psnr, ssim
 from dipir.methods import rti_bases
 from dipir.methods.illuminet_model import Fitted, Split
@@ -57,8 +58,8 @@ def write_report(fitted: Fitted, directions: Directions, images: Image, history:
                  out: Path) -> None:
     """Write ``report.json`` (``fitted.verdict``), ``history.csv``, ``loss.png`` and, when lights were held out,
     ``comparison.png``. Raises ImageError when a file cannot be written."""
-    atomic_write_text(out / "report.json", json.dumps(_finite(fitted.verdict), indent=1) + "\n")
-    atomic_write_text(out / "history.csv", _table(history))
+    write_text(out / "report.json", json.dumps(_finite(fitted.verdict), indent=1) + "\n")
+    write_text(out / "history.csv", _table(history))
     write_png(out / "loss.png", loss_chart([(row["step"], row["loss"]) for row in history]))
     held_out = fitted.verdict["split"]["held_out"]
     if held_out:

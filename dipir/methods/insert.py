@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dipir import config as files
 from dipir import device
 from dipir.arrays import split_seed
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
@@ -32,7 +31,6 @@ from dipir.methods.insert_config import InsertConfig, load_config
 from dipir.methods.insert_final import final_passes, final_quality, finish
 from dipir.methods.insert_fit import DATASET, Guide, Objective, final_light, make_parameters, material_values, tone_of
 from dipir.methods.insert_work import Work, composite, embedded_planes, prepare, random_lights, small_plate
-from dipir.methods.presets import versions
 from dipir.methods.result import Result, load_result
 from dipir.render.backend import mitsuba
 from dipir.render.path_traced import PathTracer
@@ -40,6 +38,9 @@ from dipir.render.renderer import RenderSettings
 from dipir.scene.asset import asset_hash
 from dipir.scene.description import Scene, build_scene, load_scene_file
 from dipir.scene.light import azimuth_elevation_deg, fit_gaussians
+from dipir.settings import read
+from dipir.settings.presets import versions
+from dipir.settings.yaml import to_dict
 
 __all__ = ["InsertConfig", "insert", "load_config", "ready", "render_result"]
 _PACKAGES = ("dipir", "torch", "mitsuba", "drjit", "diffusers", "peft", "trimesh", "numpy")
@@ -83,7 +84,7 @@ def _inserted(scene: Scene, config: InsertConfig, prior: AbstractDenoiser | str 
     layers, image, plate = finish(scene, passes, camera, *tones)
     times["total_s"] = round(time.monotonic() - began, 2)
     provenance = _provenance(scene, config, denoiser, light_prior, times, materials)
-    result = Result(image, plate, passes, layers, light, *tones, camera, files.to_dict(config), None, history,
+    result = Result(image, plate, passes, layers, light, *tones, camera, to_dict(config), None, history,
                     provenance)
     return device.moved(result, torch.device("cpu"))
 
@@ -131,7 +132,7 @@ def fit(scene: Scene, work: Work, config: InsertConfig, denoiser: AbstractDenois
     checkpoint = None
     if out is not None:
         same = replace(config, memory=MemorySettings())  # After running out of memory another setting may go on.
-        key = run_hash(files.to_dict(same), [asset_hash(o.asset) for o in scene.objects], _plate_hash(scene),
+        key = run_hash(to_dict(same), [asset_hash(o.asset) for o in scene.objects], _plate_hash(scene),
                        [o.to_world.tolist() for o in scene.objects])
         checkpoint = Checkpoint(Path(out) / "checkpoint.safetensors", key, config.checkpoint_every, resume)
     objective = Objective(work, config, parameters, guide, tracer)
@@ -204,7 +205,7 @@ def render_result(result_dir: str | Path, asset: str | Path | None = None, size:
         first = replace(scene_file.objects[0], asset=Path(asset), name=None, material={})
         scene_file = replace(scene_file, objects=(first, *scene_file.objects[1:]))
     scene = device.moved(build_scene(scene_file, str(scene_path)))
-    config = files.from_dict(InsertConfig, saved.config, str(Path(result_dir) / "config.yaml"))
+    config = read.from_dict(InsertConfig, saved.config, str(Path(result_dir) / "config.yaml"))
     width, height = scene.plate.size
     if size is not None and abs(size[0] / size[1] - width / height) > 0.01 * width / height:
         raise ConfigError(f"--size {size[0]},{size[1]}: the plate is {width}x{height}; give the same aspect, "

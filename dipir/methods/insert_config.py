@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from dipir import disk
 from dipir.diffusion.lora import PersonalizeConfig
 from dipir.diffusion.memory import MemorySettings
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import FitConfig
-from dipir.methods import presets
 from dipir.render.transport import TransportSettings
 from dipir.scene.light import Fusion
+from dipir.settings import presets
 
-PRESETS = Path(__file__).resolve().parents[2] / "configs" / "insert"
+PRESETS = disk.shipped("configs/insert")
 FITTED = ("light", "tone", "material", "emission")
 # Counts that must be something; less would fail deep inside, far from the setting that is to blame.
 _LEAST = {"checkpoint_every": 1, "light.lobes": 1, "tone.bins": 1, "material.spp": 1, "guidance.samples": 1,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Image, split_seed
-from dipir.fit.event import Event
+from dipir.event import Event
 from dipir.image.composite import Layers, flatten_disp, insert_layers
 from dipir.image.tone import ToneCurve
 from dipir.methods.insert_config import FinalSettings, InsertConfig

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dipir import config as files
 from dipir import device
 from dipir.arrays import Image, Mask
 from dipir.diffusion.layout_prior import LayoutPrior
@@ -20,8 +19,9 @@ from dipir.methods import layout_edit
 from dipir.methods.layout_config import LayoutConfig
 from dipir.methods.layout_words import TextPrior, Wording, wording_of
 from dipir.methods.layout_work import Asked, Canvas, Made, OnEvent, canvas_of, generate
-from dipir.methods.presets import versions
 from dipir.scene.regions import Region
+from dipir.settings.presets import versions
+from dipir.settings.yaml import to_dict
 
 _PACKAGES = ("dipir", "torch", "diffusers", "numpy")
 _SMALLER = ("Lower --set width and height, ask for fewer regions or pictures at once, close what else uses the GPU, or "
@@ -187,4 +187,4 @@ def _result(prior: TextPrior, request: LayoutRequest, said: Wording, config: Lay
                                 "kind": "box" if r.mask is None else "mask"} for r in request.regions],
                    "edited": request.image is not None, "layered_steps": config.layered_steps if layers else 0,
                    "deltas": deltas}
-    return Layout(request, said.caption, image, tuple(layers), tuple(attention), files.to_dict(config), provenance)
+    return Layout(request, said.caption, image, tuple(layers), tuple(attention), to_dict(config), provenance)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dipir import disk
 from dipir.errors import ConfigError
-from dipir.methods import presets
 from dipir.scene.regions import colour_named
+from dipir.settings import presets
 
-PRESETS = Path(__file__).resolve().parents[2] / "configs" / "layout"
+PRESETS = disk.shipped("configs/layout")
 
 
 def _check(good: bool, text: str) -> None:

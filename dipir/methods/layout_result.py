@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dipir.config import dump_yaml
 from dipir.image.files import write_png
 from dipir.methods.layout import Layout
 from dipir.methods.layout_pictures import attention_strip, region_overlay
 from dipir.methods.layout_report import layout_html
 from dipir.methods.result import prepare_out, written_aside
+from dipir.settings.yaml import dump_yaml
 
 
 def save(result: Layout, out_dir: str | Path) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dipir import device
+from dipir import device, disk
 from dipir.arrays import EnvMap, split_seed
 from dipir.diffusion.light_prior import CONE_DEG, DEFAULT_PATH, FLOOR, LightPrior, compose, features, predict
 from dipir.errors import AssetError
@@ -31,7 +30,7 @@ from dipir.scene.light import dominant_direction
 from dipir.synth import crops, light_batches, light_pairs, views
 from dipir.synth.light_pairs import PairSet
 
-DATA = Path(os.environ.get("DIPIR_DATA") or Path(__file__).resolve().parents[2] / ".." / "shared" / "data")
+DATA = disk.data_dir()
 
 
 def light_loss(estimate: LightEstimate, true: Tensor, rows: Functionals) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dipir import config as files
 from dipir import device
 from dipir.arrays import Image, Mask
 from dipir.diffusion.colour_prior import COLOUR, colour_condition
@@ -24,12 +23,13 @@ from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event
 from dipir.image import editing
 from dipir.image.palette import Palette
-from dipir.methods.presets import versions
 from dipir.methods.relight_config import RelightConfig
 from dipir.methods.relight_fit import KINDS, Guide, drawn, fit_layers, seen_size, shrunk
 from dipir.methods.relight_net import load_net, relight_with
 from dipir.nets.illuminet import IllumiNet
 from dipir.scene.direction import LightDirection, side_of
+from dipir.settings.presets import versions
+from dipir.settings.yaml import to_dict
 
 OnEvent = Callable[[Event], None]
 _PACKAGES = ("dipir", "torch", "diffusers", "numpy")
@@ -149,8 +149,8 @@ def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *
                   "device": device.current().record(), "seconds": round(time.monotonic() - began, 2),
                   "versions": versions(_PACKAGES)}
     if wish.direction is not None:
-        provenance["direction"] = files.to_dict(wish.direction)
-    return Relit(picture, wish, image, multiply, divide, files.to_dict(config), history, provenance)
+        provenance["direction"] = to_dict(wish.direction)
+    return Relit(picture, wish, image, multiply, divide, to_dict(config), history, provenance)
 
 
 def _by_net(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine, on_event: OnEvent | None,
@@ -205,6 +205,6 @@ def make_guide(picture: Picture, wish: Wish, config: RelightConfig, engine: Engi
 def _key(picture: Picture, wish: Wish, config: RelightConfig) -> str:
     """What a checkpoint belongs to."""
     pixels = picture.image.mul(65535).round().to(torch.int32).cpu().numpy()
-    return run_hash(files.to_dict(config), pixels.tobytes().hex(), wish.prompt,
-                    None if wish.direction is None else files.to_dict(wish.direction),
+    return run_hash(to_dict(config), pixels.tobytes().hex(), wish.prompt,
+                    None if wish.direction is None else to_dict(wish.direction),
                     None if wish.palette is None else wish.palette.vector.tolist())

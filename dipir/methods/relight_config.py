@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from dipir import disk
 from dipir.errors import ConfigError
 from dipir.fit.loop import FitConfig
-from dipir.methods import presets
+from dipir.settings import presets
 
-PRESETS = Path(__file__).resolve().parents[2] / "configs" / "relight"
+PRESETS = disk.shipped("configs/relight")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dipir.config import dump_yaml
 from dipir.exchange.layered_exr import write_layers
 from dipir.exchange.psd import PsdLayer, write_psd
 from dipir.image.color import srgb_to_linear
@@ -18,6 +17,7 @@ from dipir.image.files import write_png
 from dipir.methods.relight import Relit
 from dipir.methods.relight_report import RelightPage, relight_html
 from dipir.methods.result import history_csv, prepare_out, written_aside
+from dipir.settings.yaml import dump_yaml
 
 _COMMENTS = ("multiply, divide and shading act on sRGB-encoded values: encoded(result) = encoded(input) * multiply / "
              "divide; shading is their quotient. beauty and input are linear. ")

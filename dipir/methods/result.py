@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, Image
-from dipir.config import dump_yaml, load_yaml
 from dipir.errors import ConfigError, DipirError, ImageError
 from dipir.exchange.cube import CurveRole, write_cube
 from dipir.exchange.layered_exr import write_layers
@@ -32,6 +31,7 @@ from dipir.methods import report, report_figures
 from dipir.render.renderer import Passes
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
+from dipir.settings.yaml import dump_yaml, load_yaml
 
 LIGHT_SIZE = (256, 512)
 _FREE_BYTES = 64 * 2**20

@@ -10,7 +10,6 @@ import argparse
 import copy
 import json
 import math
-import os
 import signal
 import sys
 import threading
@@ -24,7 +23,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from dipir import device
+from dipir import device, disk
 from dipir.errors import FitError
 from dipir.fit.board import Board
 from dipir.fit.loop import Event
@@ -76,7 +75,7 @@ class Trained:
 
 def folder(name: str) -> Path:
     """Where the run ``name`` keeps checkpoint and log: ``$DIPIR_CACHE/training/<name>`` (~/.cache/dipir)."""
-    return Path(os.environ.get("DIPIR_CACHE") or Path.home() / ".cache" / "dipir") / "training" / name
+    return disk.cache_dir() / "training" / name
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -291,12 +290,8 @@ class _Run:
                   "optimiser": self.optimiser.state_dict(), "rng": torch.get_rng_state(), "best": self.best,
                   "best_score": self.best_score, "config": asdict(self.config),
                   "rng_gpu": torch.cuda.get_rng_state() if self.where.type == "cuda" else None}
-        temporary = self.folder / f"checkpoint.{os.getpid()}.part"
-        try:
+        with disk.atomic_path(self.folder / "checkpoint.pt", FitError) as temporary:
             torch.save(device.moved(values, torch.device("cpu")), temporary)
-            os.replace(temporary, self.folder / "checkpoint.pt")
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def resume(self) -> None:
         path = self.folder / "checkpoint.pt"

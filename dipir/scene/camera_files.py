@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dipir import config
+from dipir import disk
 from dipir.errors import SceneError, raise_all
 from dipir.scene.camera import Camera
+from dipir.settings import read
+from dipir.settings.yaml import load_yaml
 
 Row3 = tuple[float, float, float]
 Row4 = tuple[float, float, float, float]
@@ -125,7 +127,7 @@ def load_camera(path: str | Path, size: tuple[int, int] | None = None) -> Camera
 
     Raises ``ConfigError`` for a bad file and :class:`SceneError` when the plate has another aspect than the file.
     """
-    f, problems = config.check(CameraFile, config.load_yaml(path))
+    f, problems = read.check(CameraFile, load_yaml(path))
     raise_all(SceneError, str(path), problems)
     focal = f.fx if f.fx is not None else 0.5 * f.width / math.tan(math.radians(f.fov_x_deg) / 2)
     camera = Camera(f.width, f.height, focal, f.width / 2 if f.cx is None else f.cx,
@@ -146,7 +148,7 @@ def fit_to(camera: Camera, size: tuple[int, int], where: str) -> Camera:
 
 def save_camera(camera: Camera, path: str | Path) -> None:
     """Write a camera file (YAML) that :func:`load_camera` reads back exactly."""
-    config.write_text(path, camera_text(camera))
+    disk.write_text(path, camera_text(camera))
 
 
 def camera_text(camera: Camera) -> str:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dipir import config
 from dipir.errors import DipirError, SceneError, nearest, raise_all
 from dipir.scene.asset import Asset, Material, Part
 from dipir.scene.camera import Camera
 from dipir.scene.camera_estimate import CameraEstimate, CameraOptions, resolve_camera
 from dipir.scene.plate import Plate, read_plate
 from dipir.scene.proxy import PlacedAsset, Proxy, place
+from dipir.settings import read
+from dipir.settings.yaml import dump_yaml, load_yaml, to_dict
 
 EVERY_PART = "*"
 
@@ -106,10 +107,10 @@ class SceneFile:
 def load_scene_file(path: str | Path, whole: bool = False) -> SceneFile:
     """Read a scene file; relative paths become relative to its folder. Raises :class:`SceneError` with every unknown
     key, wrong value and missing file, and ``ConfigError`` when the file is no YAML mapping or, with ``whole``, was
-    cut short (:func:`dipir.config.load_yaml`)."""
+    cut short (:func:`dipir.settings.read.load_yaml`)."""
     path = Path(path)
-    data = _located({"name": path.stem, **config.load_yaml(path, whole)}, path.parent)
-    scene_file, problems = config.check(SceneFile, data)
+    data = _located({"name": path.stem, **load_yaml(path, whole)}, path.parent)
+    scene_file, problems = read.check(SceneFile, data)
     problems += [f"{key}: no such file: {file}." for key, file in _files(data)
                  if isinstance(file, Path) and not file.is_file()]
     raise_all(SceneError, str(path), problems)
@@ -119,10 +120,10 @@ def load_scene_file(path: str | Path, whole: bool = False) -> SceneFile:
 def write_scene_file(scene_file: SceneFile, path: str | Path) -> None:
     """Write a scene file, atomically, with paths relative to its folder. :func:`load_scene_file` reads it back."""
     path = Path(path)
-    data = _without_none(config.to_dict(scene_file))
+    data = _without_none(to_dict(scene_file))
     for owner, key in _file_keys(data):
         owner[key] = relative_path(owner[key], path.parent)
-    config.dump_yaml(data, path)
+    dump_yaml(data, path)
 
 
 def relative_path(file: str | Path, folder: Path) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dipir.disk import write_bytes
 from dipir.errors import SceneError
-from dipir.image.files import atomic_write_bytes
 
 MAX_BYTES = 1 << 30
 
@@ -38,4 +38,4 @@ def write_points(path: str | Path, points: np.ndarray, colours: np.ndarray | Non
     """(N, 3), (N, 3) uint8 -> binary PLY. ImageError when it cannot be written."""
     import trimesh
 
-    atomic_write_bytes(path, trimesh.PointCloud(points, colours).export(file_type="ply"))
+    write_bytes(path, trimesh.PointCloud(points, colours).export(file_type="ply"))

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from dipir import config
 from dipir.arrays import Image, Mask
 from dipir.errors import ConfigError, ImageError, SceneError, raise_all
 from dipir.image.palette import Colour, parse_palette
+from dipir.settings import read
+from dipir.settings.yaml import load_yaml
 
 Box = tuple[float, float, float, float]
 _BOX = "four numbers x0,y0,x1,y1 from 0 to 1 from the top left, x0 < x1 and y0 < y1"
@@ -192,11 +193,11 @@ def load_layout(path: str | Path) -> LayoutFile:
     """Read such a file; relative paths become relative to its folder. SceneError with every problem, ConfigError when
     it is no YAML mapping."""
     path = Path(path)
-    data = {"name": path.stem, **config.load_yaml(path)}
+    data = {"name": path.stem, **load_yaml(path)}
     regions = data.get("regions")
     if isinstance(regions, list):
         data["regions"] = [_located(r, "mask", path.parent) for r in regions]
-    file, problems = config.check(LayoutFile, _located(data, "edit", path.parent))
+    file, problems = read.check(LayoutFile, _located(data, "edit", path.parent))
     raise_all(SceneError, str(path), problems)
     missing = [file.edit, *(spec.mask for spec in file.regions)]
     raise_all(ImageError, str(path), [f"no such file: {f}" for f in missing if f is not None and not f.is_file()])

@@ -5,7 +5,7 @@ import json
 import math
 from pathlib import Path
 
-from dipir import config
+from dipir import disk
 from dipir.errors import SceneError
 from dipir.scene.asset import Asset, load_asset
 from dipir.scene.camera import Camera
@@ -40,7 +40,7 @@ def init_scene(photo: str | Path, asset: str | Path, out: str | Path, options: C
     text = scene_text(Path(photo), Path(asset), out, estimate, (at, height), options)
     grid = out.with_suffix(".grid.png")
     write_png(grid, draw_grid(plate, estimate.camera, estimate.heading_deg))
-    config.write_text(out, text)
+    disk.write_text(out, text)
     return out
 
 

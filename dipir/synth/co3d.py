@@ -15,11 +15,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from dipir import disk
 from dipir.arrays import EnvMap, split_seed
+from dipir.disk import write_text
 from dipir.errors import ConfigError, nearest
 from dipir.exchange import co3d, co3d_pixels
 from dipir.fit.loop import Event
-from dipir.image.files import atomic_write_text, read_envmap, write_exr
+from dipir.image.files import read_envmap, write_exr
 from dipir.scene.camera import Camera
 from dipir.scene.point_cloud import write_points
 from dipir.synth import panoramas, shards
@@ -75,7 +77,7 @@ class Similarity:
 
 def default_dir() -> Path:
     """``co3d/vN`` in the cache folder."""
-    return shards.cache_dir() / "co3d" / f"v{VERSION}"
+    return disk.cache_dir() / "co3d" / f"v{VERSION}"
 
 
 def generate(out: Path | None = None, seed: int = 0, settings: Co3dSettings = Co3dSettings(), workers: int = 1,
@@ -120,7 +122,7 @@ def _check_set(folder: Path, seed: int, settings: Co3dSettings) -> None:
         raise ConfigError(f"{folder}: holds something else; choose an empty --out.")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write_text(path, about)
+        write_text(path, about)
 
 
 # ---- one sequence ----------------------------------------------------------------------------------------------------
@@ -151,7 +153,7 @@ def _make(path: Path, indices: range, folder: Path, plan: Sequence[tuple[str, in
              "similarity": {"rotation": world.rotation.tolist(), "shift": world.shift.tolist(), "scale": world.scale},
              "quality": None if k % 4 == 3 else {"points": round(float(rng.uniform(-1, 2)), 4),
                                                  "viewpoints": round(float(rng.uniform(0, 3)), 4)}}
-    atomic_write_text(path, json.dumps(truth))
+    write_text(path, json.dumps(truth))
 
 
 def _radiance(settings: Co3dSettings, number: int, seed: int) -> EnvMap:

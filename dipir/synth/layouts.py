@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from dipir import disk
 from dipir.arrays import Image, split_seed
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
@@ -163,7 +164,7 @@ def join(parts: Sequence[LayoutSet]) -> LayoutSet:
 
 def default_dir() -> Path:
     """``layouts/vN`` in the cache folder."""
-    return shards.cache_dir() / "layouts" / f"v{VERSION}"
+    return disk.cache_dir() / "layouts" / f"v{VERSION}"
 
 
 def validation_folder() -> Path:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from dipir import disk
 from dipir.image import latlong
 from dipir.scene.camera import Camera
 from dipir.synth import crops, shards
@@ -74,7 +75,7 @@ def photographed(panoramas: Sequence[crops.Panorama], each: int = 600, seed: int
     """``each`` crops of every panorama, turned and framed at random (see ``crops.CropConfig``), most of those without a
     sun from a viewpoint of their own (:class:`Moved`); kept in the cache."""
     digest = hashlib.sha256(repr((2, each, seed, [round(float(p.env.mean()), 6) for p in panoramas])).encode())
-    path = shards.cache_dir() / "views" / f"photographed_{digest.hexdigest()[:12]}.safetensors"
+    path = disk.cache_dir() / "views" / f"photographed_{digest.hexdigest()[:12]}.safetensors"
     if not shards.stored(path, {}, "plate"):
         path.parent.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(seed)

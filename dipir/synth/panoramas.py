@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dipir import disk
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
@@ -39,7 +40,7 @@ class PanoramaSettings:
 
 def default_dir() -> Path:
     """``$DIPIR_CACHE/panoramas/v1``, by default under ~/.cache/dipir."""
-    return shards.cache_dir() / "panoramas" / f"v{VERSION}"
+    return disk.cache_dir() / "panoramas" / f"v{VERSION}"
 
 
 def expose(panorama: EnvMap, kind: str, rng: np.random.Generator) -> EnvMap:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from dipir import device
+from dipir import device, disk
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
@@ -137,7 +137,7 @@ def solid(asset: Asset) -> bool:
 # ----------------------------------------------------------------------------------------------------------- on disk
 def default_dir() -> Path:
     """``relit/vN`` in the cache folder."""
-    return shards.cache_dir() / "relit" / f"v{VERSION}"
+    return disk.cache_dir() / "relit" / f"v{VERSION}"
 
 
 def _metadata(seed: int, settings: RelitSettings, meshes: Sequence[Path]) -> dict[str, str]:

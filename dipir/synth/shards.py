@@ -14,26 +14,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dipir import device
+from dipir import device, disk
 from dipir.errors import ConfigError, RenderError
 from dipir.fit.loop import Event
 
 Job = tuple[Path, range]
 
 
-def cache_dir() -> Path:
-    """``$DIPIR_CACHE``, by default ~/.cache/dipir."""
-    return Path(os.environ.get("DIPIR_CACHE") or Path.home() / ".cache" / "dipir")
-
-
 def save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a shard, atomically."""
-    temporary = path.with_suffix(f".tmp{os.getpid()}")
-    try:
+    with disk.atomic_path(path, ConfigError) as temporary:
         save_file(dict(tensors), temporary, metadata=dict(metadata))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def stored(path: Path, metadata: Mapping[str, str], key: str) -> int:

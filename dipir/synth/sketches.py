@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dipir import device
+from dipir import device, disk
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
@@ -62,7 +62,7 @@ class SketchSettings:
 
 def default_dir() -> Path:
     """``sketches/vN`` in the cache folder."""
-    return shards.cache_dir() / "sketches" / f"v{VERSION}"
+    return disk.cache_dir() / "sketches" / f"v{VERSION}"
 
 
 # ---- objects on paper ------------------------------------------------------------------------------------------------

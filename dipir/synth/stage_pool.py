@@ -20,9 +20,10 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from dipir import disk
 from dipir.errors import ConfigError, RenderError
 from dipir.fit.loop import Event
-from dipir.synth import shards, stages
+from dipir.synth import stages
 from dipir.synth.stages import Stage, StageSettings
 
 VERSION = 1
@@ -62,7 +63,7 @@ class StagePool:
             raise ConfigError(f"stages: {workers} workers were given; 0 or more are accepted")
         what = [VERSION, seed, asdict(settings), config.shard, [f"{p.parent.name}/{p.name}" for p in mesh_paths]]
         key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:10]
-        self.folder = shards.cache_dir() / "stages" / f"{name}_{key}"
+        self.folder = disk.cache_dir() / "stages" / f"{name}_{key}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.config, self.workers, self.name, self.on_event = config, workers, name, on_event
         self._arguments = (seed, settings, tuple(mesh_paths))

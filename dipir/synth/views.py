@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dipir import device
+from dipir import device, disk
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
@@ -59,7 +59,7 @@ class ViewSettings:
 
 def default_dir() -> Path:
     """``views/vN`` in the cache folder."""
-    return shards.cache_dir() / "views" / f"v{VERSION}"
+    return disk.cache_dir() / "views" / f"v{VERSION}"
 
 
 def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),

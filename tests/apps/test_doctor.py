@@ -54,7 +54,7 @@ def test_packages_missing_and_of_the_wrong_version(monkeypatch):
 def test_prior_weights_missing_good_and_truncated(monkeypatch, tmp_path):
     import numpy as np
 
-    monkeypatch.setattr(doctor, "_ROOT", tmp_path)
+    monkeypatch.setattr(doctor.disk, "shipped", lambda name: tmp_path / name)
     assert "dipir prior train" in doctor._priors()[0].problem
     folder = tmp_path / "assets" / "priors"
     folder.mkdir(parents=True)

@@ -10,10 +10,10 @@ import torch
 
 from benchmarks import insert_methods as methods
 from benchmarks.insert_lpips import BACKBONE, perceptual
-from dipir.config import load_yaml
 from dipir.errors import ConfigError
 from dipir.methods.insert_config import load_config
 from dipir.scene.light import fit_gaussians
+from dipir.settings.yaml import load_yaml
 from tests.support.scenes import sphere_scene, sunny
 
 FILES = sorted(methods.ABLATION.glob("*.yaml"), key=lambda p: p.stem)

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import common, speed, speed_gpu, speed_gpu_job, speed_gpu_sd
 from dipir import device
-from dipir.fit.event import Event
+from dipir.event import Event
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = device.Device("cpu", device.LLVM, "cpu")

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dipir import config as files
 from dipir import device
 from dipir.device import moved
 from dipir.diffusion.colour_prior import COLOUR
@@ -30,6 +29,7 @@ from dipir.methods.relight_net import load_net
 from dipir.scene.direction import LightDirection
 from dipir.scene.light import SphericalGaussians, fit_gaussians
 from dipir.scene.regions import Region
+from dipir.settings import read
 from tests.support.tiny_diffusion import build_pipeline
 from tests.support.toy_layout import ColourToy
 
@@ -168,7 +168,7 @@ def both(on, prior_of, config, asked=(ASKED,)):
 @pytest.mark.parametrize("pairs", [("guidance.delta=constant",), ("guidance.kind=multidiffusion",),
                                    ("guidance.kind=paste",), ("guidance.delta=constant", "sampler.kind=heun")])
 def test_layout_of_a_known_prior(on, pairs):
-    config = files.override(LayoutConfig(), ["attention=false", "width=8", "height=8", "sampler.steps=10", *pairs])
+    config = read.override(LayoutConfig(), ["attention=false", "width=8", "height=8", "sampler.steps=10", *pairs])
     photo = replace(ASKED, image=uniform(1, 3, 24, 24))
     here, there = both(on, lambda where: ColourToy(size=8, device=where), config, (ASKED, photo))
     for a, b in zip(here, there, strict=True):
@@ -176,7 +176,7 @@ def test_layout_of_a_known_prior(on, pairs):
 
 
 def test_layout_with_the_weights_that_ship(on):
-    config = files.override(LayoutConfig(), ["sampler.steps=12"])
+    config = read.override(LayoutConfig(), ["sampler.steps=12"])
     (here,), (there,) = both(on, lambda where: LayoutPrior.load(), config)
     assert [words for words, _ in here.attention] == [words for words, _ in there.attention]
     for (_, a), (_, b) in zip(here.attention, there.attention, strict=True):
@@ -187,7 +187,7 @@ def test_layout_with_the_weights_that_ship(on):
 
 def test_layout_with_a_tiny_stable_diffusion(on, tmp_path):
     folder = build_pipeline(tmp_path / "tiny")
-    config = files.override(LayoutConfig(), ["width=32", "height=16", "sampler.steps=4", "guidance.delta=constant",
+    config = read.override(LayoutConfig(), ["width=32", "height=16", "sampler.steps=4", "guidance.delta=constant",
                                              "sampler.scale=2"])
     (here,), (there,) = both(on, lambda where: load_pretrained(folder, where, torch.float32), config)
     assert float((here.image - there.image).abs().mean()) < 0.02

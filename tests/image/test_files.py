@@ -17,19 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageCms, ImageOps
 
+from dipir.disk import atomic_path, write_bytes, write_text
 from dipir.errors import ImageError
 from dipir.image import files
-from dipir.image.files import (
-    atomic_path,
-    atomic_write_bytes,
-    atomic_write_text,
-    read_envmap,
-    read_exr_layers,
-    read_image,
-    write_exr,
-    write_hdr,
-    write_png,
-)
+from dipir.image.files import read_envmap, read_exr_layers, read_image, write_exr, write_hdr, write_png
 
 DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[2] / "../shared/data"))
 data = [pytest.mark.data, pytest.mark.skipif(not DATA.is_dir(), reason="no test data")]
@@ -333,7 +324,7 @@ def test_exr_of_absurd_size(tmp_path):
 def _writers() -> dict[str, object]:
     image = _image(_rgb(0, 64, 64)) / 255
     return {"a.png": lambda p: write_png(p, image), "a.hdr": lambda p: write_hdr(p, image), "a.txt":
-            lambda p: atomic_write_text(p, "x" * 9000), "a.bin": lambda p: atomic_write_bytes(p, b"x" * 9000), "a.exr":
+            lambda p: write_text(p, "x" * 9000), "a.bin": lambda p: write_bytes(p, b"x" * 9000), "a.exr":
             lambda p: write_exr(p, {c: image[0, i] for i, c in enumerate("RGB")})}
 
 
@@ -375,14 +366,14 @@ def test_atomic_path(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(ImageError, match="No space left on device.*Free some space"):
-        atomic_write_text(tmp_path / "a.exr", "x")
+        write_text(tmp_path / "a.exr", "x")
     assert (tmp_path / "a.exr").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_files_have_the_usual_mode(tmp_path):
-    atomic_write_text(tmp_path / "a", "x")
+    write_text(tmp_path / "a", "x")
     (tmp_path / "b").write_text("x")
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
 

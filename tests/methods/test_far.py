@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dipir import config as files
 from dipir import device
 from dipir.diffusion.colour_prior import COLOUR
 from dipir.diffusion.embedded import EmbeddedPrior
@@ -24,6 +23,7 @@ from dipir.methods.relight_config import RelightConfig, load_config
 from dipir.nets.illuminet import IllumiNet
 from dipir.scene.direction import LightDirection
 from dipir.scene.regions import Region
+from dipir.settings import read
 from tests.methods.test_relight_net import SMALL
 from tests.support.far import KIND, far_device
 from tests.support.scenes import sphere_scene
@@ -158,7 +158,7 @@ def equal(here, there, **close) -> None:
     ([replace(MASKS, image=PHOTO, source="a grey cube")], ("guidance.delta=constant",)),
     ([replace(MASKS, image=PHOTO)], ("guidance.delta=constant", "edit.noise=fresh", "edit.context=1.5"))])
 def test_layout_is_the_same_on_the_far_device(asked, pairs):
-    config = files.override(LayoutConfig(), [*PLAIN, *pairs])
+    config = read.override(LayoutConfig(), [*PLAIN, *pairs])
     here = layouts(asked, config, prior=ColourToy(size=8))
     seen = []
     with far_device() as far:
@@ -169,7 +169,7 @@ def test_layout_is_the_same_on_the_far_device(asked, pairs):
 
 @pytest.mark.parametrize("delta", ["dynamic", "dynamic_colour"])
 def test_layout_by_attention_is_the_same_on_the_far_device(delta):
-    config = files.override(LayoutConfig(), ["sampler.steps=3", f"guidance.delta={delta}", "guidance.strength=0.5"])
+    config = read.override(LayoutConfig(), ["sampler.steps=3", f"guidance.delta={delta}", "guidance.strength=0.5"])
     asked = [request(Region("a red cube", LEFT_BOX), Region("a blue cube", (0.5, 0.0, 1.0, 1.0)))]
     here = layouts(asked, config, prior=LayoutPrior.load())
     with far_device():
@@ -179,7 +179,7 @@ def test_layout_by_attention_is_the_same_on_the_far_device(delta):
 
 
 def test_start_noise_means_the_same_everywhere():
-    config = files.override(LayoutConfig(), PLAIN)
+    config = read.override(LayoutConfig(), PLAIN)
     here = layout_work.start_noise(layout_work.canvas_of(ColourToy(size=8), config), 4)
     with far_device() as far:
         there = layout_work.start_noise(layout_work.canvas_of(ColourToy(size=8, device=far.torch), config), 4)
@@ -190,7 +190,7 @@ def test_start_noise_means_the_same_everywhere():
 @pytest.mark.parametrize("module, call, setting", [
     ("dipir.methods.relight._by_layers", lambda: relight(picture(), LEFT, settings(), engine=engine_of("layers", CPU)),
      "guidance.size"),
-    ("dipir.methods.layout.generate", lambda: layouts([TWO], files.override(LayoutConfig(), PLAIN), prior=ColourToy()),
+    ("dipir.methods.layout.generate", lambda: layouts([TWO], read.override(LayoutConfig(), PLAIN), prior=ColourToy()),
      "width and height"),
     ("dipir.methods.sequence._inserted", lambda: sequence.insert_sequence([]), "fewer frames")])
 def test_too_little_memory_names_what_lowers_it(monkeypatch, module, call, setting):

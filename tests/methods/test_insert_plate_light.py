@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import torch
 
-from dipir import config as files
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
 from dipir.methods.insert_config import InsertConfig
@@ -16,6 +15,7 @@ from dipir.scene.camera import Camera
 from dipir.scene.description import Scene
 from dipir.scene.light import SphericalGaussians
 from dipir.scene.plate import Plate
+from dipir.settings import read
 from dipir.synth.objects import simple_asset
 from tests.support.scenes import placed, scene_of
 
@@ -40,7 +40,7 @@ def test_glass_shows_the_plate_and_nothing_else_asks_for_it():
 
     def shown(material: Material, plate: str) -> torch.Tensor:
         scene = replace(scene_of(placed(simple_asset("sphere", material))), plate=Plate(red, srgb_to_linear(red)))
-        config = files.override(InsertConfig(), ["final.spp=64", "final.depth=8", "final.env_height=64",
+        config = read.override(InsertConfig(), ["final.spp=64", "final.depth=8", "final.env_height=64",
                                                  f"final.plate={plate}"])
         passes, _ = final_passes(scene, light, config, lambda event: None)
         return passes.object_rgb.sum((0, 2, 3)) / passes.alpha.sum()

@@ -9,7 +9,6 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dipir import config as files
 from dipir.arrays import split_seed
 from dipir.diffusion import sampler as samplers
 from dipir.diffusion.denoiser import GuidedDenoiser
@@ -23,6 +22,7 @@ from dipir.methods.layout import LayoutRequest, layout, layouts
 from dipir.methods.layout_config import LayoutConfig, LayoutSampler, load_config
 from dipir.methods.layout_work import canvas_of, start_noise
 from dipir.scene.regions import Region, box_mask
+from dipir.settings import read
 from tests.support.tiny_diffusion import build_pipeline
 from tests.support.toy_layout import ColourToy
 
@@ -35,7 +35,7 @@ WHITE = ("guidance.delta=constant", "guidance.colour='#ffffff'")
 
 
 def settings(*pairs) -> LayoutConfig:
-    return files.override(LayoutConfig(), [*PLAIN, *pairs])
+    return read.override(LayoutConfig(), [*PLAIN, *pairs])
 
 
 def wanted(caption, *regions, **more) -> LayoutRequest:
@@ -302,7 +302,7 @@ SMALL = ["sampler.steps=3", "layers.stage=2", "guidance.strength=0.3", "guidance
 
 @pytest.mark.parametrize("delta", ["dynamic", "dynamic_colour"])
 def test_smoke_of_the_embedded_prior(delta):
-    config = files.override(LayoutConfig(), [*SMALL, f"guidance.delta={delta}"])
+    config = read.override(LayoutConfig(), [*SMALL, f"guidance.delta={delta}"])
     request = wanted("a red cube and a mug", ("a red cube", (0.1, 0.5, 0.4, 0.9)), ("a mug", (0.5, 0.3, 0.9, 0.8)))
     got = layout(request, config, prior=LayoutPrior.untrained())
     assert got.image.shape == (1, 3, 64, 64) and bool(torch.isfinite(got.image).all())
@@ -313,7 +313,7 @@ def test_smoke_of_the_embedded_prior(delta):
 
 
 def test_the_dynamic_delta_is_the_noise_where_attention_is_highest():
-    config = files.override(LayoutConfig(), [*SMALL, "guidance.top=1"])
+    config = read.override(LayoutConfig(), [*SMALL, "guidance.top=1"])
     prior = LayoutPrior.untrained()
     got = layout(wanted("", ("a red cube", (0.1, 0.5, 0.4, 0.9))), config, prior=prior)
     canvas = canvas_of(prior, config)
@@ -332,7 +332,7 @@ def stable(tmp_path_factory):
                                    ("guidance.delta=constant", "layers.composition=at_t0"),
                                    ("guidance.kind=multidiffusion",), ("guidance.kind=paste",)])
 def test_smoke_of_stable_diffusion(stable, pairs):
-    config = files.override(LayoutConfig(), [*SMALL, "width=32", "height=16", *pairs])
+    config = read.override(LayoutConfig(), [*SMALL, "width=32", "height=16", *pairs])
     mask = torch.zeros(1, 1, 32, 64)
     mask[..., 8:30, 40:60] = 1
     got = layout(wanted("a car and a dog", ("a car", LEFT), ("a dog", None, mask)), config, prior=stable)

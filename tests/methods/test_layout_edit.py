@@ -4,7 +4,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipir import config as files
 from dipir.diffusion.layout_prior import LayoutPrior
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.image.captions import COLOURS
@@ -13,6 +12,7 @@ from dipir.methods.layout_config import LayoutConfig, LayoutGuidance
 from dipir.methods.layout_edit import Window, invert, put_back, weakened, window_of
 from dipir.methods.layout_work import canvas_of
 from dipir.scene.regions import Region, box_mask
+from dipir.settings import read
 from tests.support.tiny_diffusion import build_pipeline
 from tests.support.toy_layout import ColourToy
 
@@ -24,7 +24,7 @@ PLAIN = ["attention=false", f"width={SIZE}", f"height={SIZE}", "sampler.steps=20
 
 
 def settings(*pairs) -> LayoutConfig:
-    return files.override(LayoutConfig(), [*PLAIN, *pairs])
+    return read.override(LayoutConfig(), [*PLAIN, *pairs])
 
 
 def picture(height=SIZE, width=SIZE, seed=0):
@@ -153,7 +153,7 @@ def test_new_and_edited_pictures_may_be_asked_for_together():
 
 
 def test_smoke_of_the_embedded_prior():
-    image, config = picture(80, 100), files.override(LayoutConfig(), ["sampler.steps=3", "layers.stage=2"])
+    image, config = picture(80, 100), read.override(LayoutConfig(), ["sampler.steps=3", "layers.stage=2"])
     got = layout(wish(image), config, prior=LayoutPrior.untrained())
     near = reach(BOX, 80, 100, 6).expand_as(image) == 1
     assert torch.equal(got.image[~near], image[~near]) and [n for n, _ in got.layers] == ["01_red_cube"]
@@ -162,7 +162,7 @@ def test_smoke_of_the_embedded_prior():
 def test_smoke_of_stable_diffusion(tmp_path):
     prior = load_pretrained(build_pipeline(tmp_path / "sd2", "sd2"))
     image = picture(80, 100)
-    config = files.override(LayoutConfig(), ["sampler.steps=3", "layers.stage=2", "width=16", "height=16"])
+    config = read.override(LayoutConfig(), ["sampler.steps=3", "layers.stage=2", "width=16", "height=16"])
     got = layout(wish(image, ("a car", BOX), caption="a car"), config, prior=prior).image
     near = reach(BOX, 80, 100, 14).expand_as(image) == 1
     assert torch.equal(got[~near], image[~near]) and bool(torch.isfinite(got).all())

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dipir import config as files
 from dipir.errors import ConfigError, SceneError
 from dipir.methods.layout import LayoutRequest, layout
 from dipir.methods.layout_config import LayoutConfig
@@ -21,10 +20,12 @@ from dipir.scene.camera import Camera
 from dipir.scene.description import load_scene
 from dipir.scene.proxy import place
 from dipir.scene.regions import Region
+from dipir.settings import read
+from dipir.settings.yaml import load_yaml
 from tests.support.toy_layout import ColourToy
 
 BOX = (0.25, 0.25, 0.75, 1.0)
-CONFIG = files.override(LayoutConfig(), ["attention=false", "width=16", "height=16", "sampler.steps=4",
+CONFIG = read.override(LayoutConfig(), ["attention=false", "width=16", "height=16", "sampler.steps=4",
                                          "guidance.colour='#ffffff'"])
 CUBE = """v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1
 f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n"""
@@ -47,7 +48,7 @@ def test_files_of_a_result(tmp_path):
     told = json.loads((tmp_path / "result.json").read_text())
     assert told["regions"] == [{"caption": "a <red> cube", "box": list(BOX), "kind": "box"}]
     assert told["deltas"]["01_red_cube"] == [1.0, 1.0, 1.0] and told["prior"] == "toy" and told["layered_steps"] == 2
-    again = files.merge(LayoutConfig(), files.load_yaml(tmp_path / "config.yaml", whole=True))
+    again = read.merge(LayoutConfig(), load_yaml(tmp_path / "config.yaml", whole=True))
     assert again == CONFIG
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from dipir import config as files
 from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.diffusion.geometry import PLANES, Geometry
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
@@ -24,6 +23,8 @@ from dipir.methods.relight_config import LayerSettings, RelightConfig, RelightGu
 from dipir.methods.relight_fit import KINDS, seen_size, shrunk, working_size
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.scene.direction import LightDirection
+from dipir.settings import read
+from dipir.settings.yaml import load_yaml
 
 LEFT = Wish(LightDirection(-90, 20))
 
@@ -158,7 +159,7 @@ def test_files(relit, photo, tmp_path):
     assert set(layers) == {"beauty", "input", "multiply", "divide", "shading"}
     assert float((layers["shading"] - relit.multiply / (relit.divide + EPS)).abs().max()) < 5e-3
     assert json.loads((out / "result.json").read_text())["direction"]["azimuth_deg"] == -90
-    assert files.from_dict(RelightConfig, files.load_yaml(out / "config.yaml")) == quick()
+    assert read.from_dict(RelightConfig, load_yaml(out / "config.yaml")) == quick()
     assert len((out / "history.csv").read_text().splitlines()) == 61
     pixels = torch.from_numpy(np.array(Pillow.open(out / "relit.png"))).permute(2, 0, 1)[None] / 255
     assert float((pixels - relit.image).abs().max()) <= 0.5 / 255 + 1e-6

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from dipir.config import load_yaml
 from dipir.errors import ConfigError, DipirError
 from dipir.exchange.layered_exr import read_layers
 from dipir.image.color import linear_to_srgb, srgb_to_linear
@@ -33,6 +32,7 @@ from dipir.methods.result import (
 from dipir.render.renderer import GBuffers, Passes
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
+from dipir.settings.yaml import load_yaml
 
 FILES = {"composite.png", "layers.exr", "light.exr", "light.png", "light.json", "tone.cube", "tone_shadow.cube",
          "config.yaml", "result.json", "history.csv", "report.html"}

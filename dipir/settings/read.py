@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses <-> plain mappings <-> YAML.
+"""Settings: frozen dataclasses from plain mappings, and deltas over them. Files: ``settings/yaml.py``.
 
 A dataclass is schema, default and documentation at once. Fields may be ``int``, ``float``, ``bool``, ``str``, ``Path``,
 ``Literal``, ``Any``, nested dataclasses, ``tuple``/``list`` and ``dict[str, ...]`` of these, and unions of them.
@@ -8,11 +8,6 @@ Reading collects every problem before it raises. Ranges are the dataclass's own 
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import re
-import reprlib
-import tempfile
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,10 +16,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import yaml
 
 from dipir.errors import ConfigError, DipirError, nearest, raise_all
+from dipir.settings.yaml import field_names, parse, shown, to_dict
 
 T = TypeVar("T")
-MAX_BYTES = 16 * 2**20   # A settings file larger than this is a mistake, and could only exhaust the memory.
-LAST_LINE = "# end of file"   # Written last, so that a reader can tell a file that was cut short.
 
 
 class _Bad:
@@ -58,13 +52,13 @@ def _dataclass(cls: type, data: object, path: str, problems: list[str]) -> Any:
     # A section whose keys are all commented out is None in YAML; it means "all defaults".
     data = {} if data is None else data
     if not isinstance(data, Mapping):
-        return _wrong(path, f"a mapping with the keys {', '.join(_names(cls))}", data, problems)
+        return _wrong(path, f"a mapping with the keys {', '.join(field_names(cls))}", data, problems)
     before, hints = len(problems), get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     for key in data:
         if key not in fields:
             hint = nearest(str(key), fields) or f" Accepted: {', '.join(fields)}."
-            problems.append(f"{_at(path)}unknown key '{_show(key)}'.{hint}")
+            problems.append(f"{_at(path)}unknown key '{shown(key)}'.{hint}")
     given = {}
     for name, f in fields.items():
         if name in data:
@@ -176,15 +170,8 @@ def expected(hint: Any) -> str:
 
 
 def _wrong(path: str, accepted: str, value: object, problems: list[str], tail: str = "") -> _Bad:
-    problems.append(f"{_at(path)}expected {accepted}, got {_show(value)}.{tail}")
+    problems.append(f"{_at(path)}expected {accepted}, got {shown(value)}.{tail}")
     return _BAD
-
-
-def _show(value: object) -> str:
-    # reprlib is bounded in depth and length; a YAML alias bomb would make repr() explode.
-    short = reprlib.Repr()
-    short.maxlevel = 2
-    return value if isinstance(value, str) and len(value) < 40 and "\n" not in value else short.repr(value)
 
 
 def _at(path: str) -> str:
@@ -195,31 +182,12 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _names(cls: type) -> list[str]:
-    return [f.name for f in dataclasses.fields(cls) if f.init]
-
-
-# ---- dataclass -> mapping --------------------------------------------------------------------------------------------
-
-def to_dict(obj: Any) -> Any:
-    """Plain YAML values of a config: dataclass -> dict, tuple -> list, Path -> str. ``from_dict`` is its inverse."""
-    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
-        return {name: to_dict(getattr(obj, name)) for name in _names(type(obj))}
-    if isinstance(obj, Mapping):
-        return {str(k): to_dict(v) for k, v in obj.items()}
-    if isinstance(obj, (list, tuple)):
-        return [to_dict(v) for v in obj]
-    if isinstance(obj, Path):
-        return str(obj)
-    if obj is None or isinstance(obj, (bool, int, float, str)):
-        return obj
-    raise ValueError(f"a setting of type {type(obj).__name__} cannot be written as YAML")
-
+# ---- deltas --------------------------------------------------------------------------------------------------------
 
 def merge(cfg: T, data: Mapping[str, Any], where: str = "") -> T:
     """``cfg`` with the (nested) keys of ``data`` replaced. Raises :class:`ConfigError` as :func:`from_dict`."""
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{where or type(cfg).__name__}: expected a mapping of settings, got {_show(data)}.")
+        raise ConfigError(f"{where or type(cfg).__name__}: expected a mapping of settings, got {shown(data)}.")
     return from_dict(type(cfg), _deep(to_dict(cfg), data), where)
 
 
@@ -241,7 +209,7 @@ def override(cfg: T, settings: Iterable[str], where: str = "--set") -> T:
             problems.append(f"'{text}': expected key=value, for instance fit.steps=400.")
             continue
         try:
-            _assign(data, key.strip().split("."), _parse(value))
+            _assign(data, key.strip().split("."), parse(value))
         except (KeyError, yaml.YAMLError, RecursionError) as error:
             reason = error.args[0] if isinstance(error, KeyError) else "the value is not valid YAML"
             problems.append(f"'{text}': {reason}.")
@@ -264,102 +232,3 @@ def _assign(data: Any, keys: list[str], value: Any) -> None:
         elif isinstance(data, dict) and data.get(key) is None:
             data[key] = {}
         data = data[key]
-
-
-# ---- files -----------------------------------------------------------------------------------------------------------
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-3 is a number (YAML 1.1 wants 1.0e-3) and a key may not be given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen and isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key_node.value}' is given twice",
-                                                        key_node.start_mark)
-            if isinstance(key_node, yaml.ScalarNode):
-                seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the text that :class:`_Loader` would take for a number, and line ends that are no line feed."""
-
-
-def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    style = '"' if any(c in text for c in "\x85\u2028\u2029") else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
-
-
-_Dumper.add_representer(str, _text)
-for _kind in (_Loader, _Dumper):
-    _kind.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-                                list("-+.0123456789"))
-
-
-def _parse(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 (a subclass of SafeLoader)
-
-
-def load_yaml(path: str | Path, whole: bool = False) -> dict[str, Any]:
-    """The mapping in a YAML (or, by its extension, JSON) file; an empty file is an empty mapping.
-
-    Raises :class:`ConfigError` that names the file when it is missing, unreadable, not text, not YAML or no mapping;
-    with ``whole`` also when it lacks the last line of :func:`dump_yaml`: YAML cut short may still be valid YAML.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no settings file is.")
-        text = path.read_text(encoding="utf-8-sig")
-        data = json.loads(text) if path.suffix.lower() == ".json" else _parse(text)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file.") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
-    except (UnicodeDecodeError, yaml.YAMLError, json.JSONDecodeError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{path}: not a valid {'JSON' if path.suffix.lower() == '.json' else 'YAML'} file "
-                          f"({_reason(error)}).") from None
-    if whole and LAST_LINE not in text.splitlines():
-        raise ConfigError(f"{path}: cut short, its last line '{LAST_LINE}' is missing. Restore the file, or add that "
-                          "line if the rest is complete.")
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings (key: value), got {_show(data)}.")
-    return data
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8 text"
-    return " ".join(str(error).split())[:120] or type(error).__name__
-
-
-def dump_yaml(obj: Any, path: str | Path) -> None:
-    """Write a config dataclass or mapping as YAML, atomically. Raises :class:`ConfigError` when that fails."""
-    text = yaml.dump(to_dict(obj), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    write_text(path, f"{text}{LAST_LINE}\n")
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically: all of it or nothing. Raises :class:`ConfigError` naming the file."""
-    path = Path(path)
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.",
-                                         delete=False) as file:
-            temporary = file.name
-            file.write(text)
-        # mkstemp makes private files; the result gets the permissions of any other new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-        raise ConfigError(f"{path}: cannot be written ({error.strerror}). Choose another folder or free disk "
-                          "space.") from None

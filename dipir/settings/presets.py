@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from dipir import config as files
 from dipir.errors import ConfigError, nearest
+from dipir.settings import read
+from dipir.settings.yaml import load_yaml
 
 T = TypeVar("T")
 
@@ -19,8 +20,8 @@ def load(settings: T, folder: Path, preset: str, extra: Sequence[str | Path], ov
     if preset not in presets:
         raise ConfigError(f"preset '{preset}': accepted are {', '.join(presets)}.{nearest(preset, presets)}")
     for path in [folder / f"{preset}.yaml", *map(Path, extra)]:
-        settings = files.merge(settings, files.load_yaml(path), str(path))
-    return files.override(settings, list(overrides))
+        settings = read.merge(settings, load_yaml(path), str(path))
+    return read.override(settings, list(overrides))
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

@@ -1,0 +1,80 @@
+"""Files on disk: written whole or not at all, found where the package keeps them, kept inside their folder."""
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from dipir.errors import DipirError, ImageError, SceneError
+
+
+# ------------------------------------------------------------------------------------------------------------- writing
+@contextlib.contextmanager
+def atomic_path(path: str | Path, error: type[DipirError] = ImageError) -> Iterator[Path]:
+    """A temporary path beside ``path`` (same suffix) to write to; it replaces ``path`` when the block ends well and is
+    removed otherwise. OSError in the block becomes an ``error`` with a remedy."""
+    path = Path(path)
+    # Not tempfile.mkstemp: its files are private to the user, and the mode would stay with the result.
+    temporary = path.parent / f".dipir-{secrets.token_hex(6)}{path.suffix}"
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(21, "Is a directory")
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as problem:
+        raise error(f"cannot write {path}: {problem.strerror or problem}. Accepted is a file in an existing, writable "
+                    "folder with enough free space. Free some space, or choose another output folder.") from problem
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_bytes(path: str | Path, data: bytes, error: type[DipirError] = ImageError, *, flush: bool = False) -> None:
+    """Write a whole file or leave it as it was. ``flush`` : wait until it is on the disk. Raises ``error``."""
+    with atomic_path(path, error) as temporary, open(temporary, "wb") as file:
+        file.write(data)
+        if flush:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def write_text(path: str | Path, text: str, error: type[DipirError] = ImageError) -> None:
+    """Write a whole UTF-8 text file or leave it as it was. Raises ``error``."""
+    write_bytes(path, text.encode("utf-8"), error)
+
+
+# ------------------------------------------------------------------------------------------------------------- finding
+def shipped(name: str) -> Path:
+    """A folder or file that ships with the package: ``configs/insert``, ``assets/priors``, ``scenes/demo.yaml``. In an
+    installed package they are in ``dipir/data``, in a checkout beside the package."""
+    package = Path(__file__).resolve().parent
+    data = package / "data"
+    return (data if data.is_dir() else package.parent) / name
+
+
+def checkout() -> Path | None:
+    """The folder of the checkout that the package runs from; None when it is an installed package."""
+    parent = Path(__file__).resolve().parents[1]
+    return parent if (parent / "setup.cfg").is_file() and (parent / "benchmarks").is_dir() else None
+
+
+def data_dir() -> Path:
+    """Photographed environments, plates and meshes for training, benchmarks and tests: ``$DIPIR_DATA``, else the folder
+    ``shared/data`` beside the checkout."""
+    return Path(os.environ.get("DIPIR_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+def cache_dir() -> Path:
+    """Where generated sets and training runs are kept: ``$DIPIR_CACHE``, else ``~/.cache/dipir``."""
+    return Path(os.environ.get("DIPIR_CACHE") or Path.home() / ".cache" / "dipir")
+
+
+def inside(folder: Path, relative: str) -> Path:
+    """The file that a data set names by a path relative to its folder. SceneError when it lies outside."""
+    path = (folder / relative).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise SceneError(f"the data set names '{relative[:200]}', which lies outside of {folder}; accepted are paths "
+                         "below it. Do not use this data set.")
+    return path
