@@ -31,8 +31,8 @@ from dipir.exchange.posed import poses_file
 from dipir.methods.insert_config import load_config
 from dipir.methods.sequence import SequenceSettings
 from dipir.scene.asset import load_asset
-from dipir.synth import co3d as synth
-from dipir.synth.shards import cache_dir
+from dipir.workshop.captures import co3d as synth
+from dipir.disk import cache_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMITTED = ("--known", "4", "--name", "co3d")

@@ -28,7 +28,7 @@ from dipir.scene.camera import Camera
 from dipir.scene.ground import fit_ground
 from dipir.scene.light import EnvironmentMap, dominant_direction
 from dipir.scene.sequence import PosedSequence, on_ground
-from dipir.synth.co3d import TRUTH
+from dipir.workshop.captures.co3d import TRUTH
 
 ROWS = 256
 

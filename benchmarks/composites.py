@@ -42,8 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _set_up(shards: int):
     """The pool of training stages, recorded."""
-    from dipir.methods.prior_insert import InsertPriorConfig, training_pool
-    from dipir.synth.stage_pool import PoolConfig
+    from dipir.workshop.insertion.stage_pool import PoolConfig
+    from dipir.workshop.insertion.train import InsertPriorConfig, training_pool
 
     pool = training_pool(replace(InsertPriorConfig(), pool=PoolConfig(first=shards, size=shards, steps=0)))
     pool.at(0)
@@ -52,8 +52,8 @@ def _set_up(shards: int):
 
 def _work(shards: int, seconds: float, seed: int, ready, results) -> None:
     """One process that makes batches of 24."""
-    from dipir.methods.prior_insert import InsertPriorConfig, training_sources
-    from dipir.synth import composites
+    from dipir.workshop.insertion import composites
+    from dipir.workshop.insertion.train import InsertPriorConfig, training_sources
 
     torch.set_num_threads(1)
     config = InsertPriorConfig()
@@ -84,8 +84,8 @@ def sheet(path: Path, shards: int, seed: int, count: int = 48, columns: int = 6)
     """PNG of whole plate (squeezed), window, hint and composite beside each other, ``count`` times, each of a stage
     drawn at random."""
     from dipir.image.files import write_png
-    from dipir.methods.prior_insert import InsertPriorConfig, training_sources
-    from dipir.synth import composites
+    from dipir.workshop.insertion import composites
+    from dipir.workshop.insertion.train import InsertPriorConfig, training_sources
 
     config = InsertPriorConfig()
     batch = composites.draw(np.random.default_rng(seed), _set_up(shards).at(0), training_sources(config), count,

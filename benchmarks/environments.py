@@ -97,7 +97,7 @@ def real(split: str = "train") -> Iterator[tuple[EnvMap, str]]:
 
 def traced(count: int, seed: int) -> Iterator[tuple[EnvMap, str]]:
     """``count`` procedural panoramas of 32 x 64 texels, made now."""
-    from dipir.synth import panoramas
+    from dipir.workshop.worlds import panoramas
 
     with tempfile.TemporaryDirectory() as folder:
         settings = panoramas.PanoramaSettings(height=32, width=64, spp=32)
@@ -107,7 +107,7 @@ def traced(count: int, seed: int) -> Iterator[tuple[EnvMap, str]]:
 
 def stored_views(folder: Path) -> Iterator[tuple[EnvMap, str]]:
     """The light of the stored pairs, at most 2000 of them, evenly chosen."""
-    from dipir.synth import views
+    from dipir.workshop.worlds import views
 
     pairs = views.load(folder)
     for k in np.unique(np.linspace(0, len(pairs["env"]) - 1, MOST_VIEWS).round().astype(int)):
@@ -185,7 +185,7 @@ def picture(sets: Mapping[str, Sequence[Mapping]]) -> bytes:
 
 def main(arguments: list[str] | None = None) -> int:
     """See the module's text. Returns 0; raises DipirError for bad input."""
-    from dipir.synth.views import default_dir
+    from dipir.workshop.worlds.views import default_dir
 
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -29,7 +29,7 @@ from dipir.scene.framing import projected_box
 from dipir.scene.light import EnvironmentMap, dominant_direction
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset, check_view, contact_point, facing_yaw
-from dipir.synth.crops import auto_exposure, perspective_crop, quantise
+from dipir.workshop.crops import auto_exposure, perspective_crop, quantise
 
 PANORAMAS, MESHES = (".hdr", ".exr"), (".glb", ".gltf", ".obj", ".ply", ".stl")  # Meshes in order of preference.
 FOV_DEG, PITCH_DEG, CAMERA_M, ASPECT = 60.0, 6.0, 1.5, 4 / 3

@@ -17,8 +17,8 @@ from dipir.image import captions
 from dipir.image.captions import COLOURS, GROUNDS, MATERIALS, SHAPES, Thing
 from dipir.methods.layout import LayoutRequest
 from dipir.scene.regions import Box, Region
-from dipir.synth import layouts
-from dipir.synth.layouts import DrawConfig, LayoutPictures, LayoutSet
+from dipir.workshop.layout import data as layouts
+from dipir.workshop.layout.data import DrawConfig, LayoutPictures, LayoutSet
 
 SEED = layouts.VALIDATION_SEED
 MOST, SIZE = layouts.MOST, layouts.SIZE

@@ -19,11 +19,11 @@ from dipir.arrays import Image, split_seed
 from dipir.errors import FitError
 from dipir.fit.loop import Event
 from dipir.image.captions import COLOURS, MATERIALS, SHAPES
-from dipir.methods import training
 from dipir.nets.picture_unet import PictureUNet
 from dipir.scene.regions import Box
-from dipir.synth import layouts
-from dipir.synth.layouts import LayoutPictures, LayoutSet
+from dipir.workshop import trainer as training
+from dipir.workshop.layout import data as layouts
+from dipir.workshop.layout.data import LayoutPictures, LayoutSet
 
 SPLIT = (len(SHAPES) + 1, len(COLOURS), len(MATERIALS))
 """Planes of the output: background and shapes, colours, materials."""

@@ -20,8 +20,8 @@ from dipir.errors import ConfigError
 from dipir.image import captions
 from dipir.image.captions import COLOURS, SHAPES, Thing
 from dipir.methods.layout import LayoutRequest
-from dipir.synth import layouts
-from dipir.synth.layouts import DrawConfig, LayoutSet
+from dipir.workshop.layout import data as layouts
+from dipir.workshop.layout.data import DrawConfig, LayoutSet
 
 METHODS: dict[str, tuple[str, ...]] = {
     "none": ("guidance.kind=none",), "constant": ("guidance.kind=vision", "guidance.delta=constant"),

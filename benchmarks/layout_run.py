@@ -21,7 +21,7 @@ from dipir.methods.layout import find_prior, layouts
 from dipir.methods.layout_config import LayoutConfig, load_config
 from dipir.settings.read import from_dict
 from dipir.settings.yaml import to_dict
-from dipir.synth import shards
+from dipir.workshop import shards
 
 PARTS = ("methods", "strength", "t0", "composition")
 METHODS: dict[str, tuple[str, ...]] = {

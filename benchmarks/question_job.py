@@ -31,7 +31,7 @@ from dipir.scene.asset import Asset, Material, load_asset
 from dipir.scene.description import Scene
 from dipir.scene.light import EnvironmentMap, dominant_direction
 from dipir.scene.plate import Plate
-from dipir.synth.crops import auto_exposure, perspective_crop, quantise
+from dipir.workshop.crops import auto_exposure, perspective_crop, quantise
 
 MATERIALS: dict[str, Material | None] = {
     "own": None, "diffuse": Material(base_color=(0.6, 0.6, 0.6), roughness=0.9, specular=0.1),

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from benchmarks.relight_reader import ELEVATION_DEG, OPEN_KINDS, SIDES
 from dipir.arrays import split_seed
-from dipir.methods.prior_insert import training_meshes
 from dipir.scene.asset import load_asset
 from dipir.scene.direction import LightDirection
-from dipir.synth import relit, shards
-from dipir.synth.relit import RelitSet, RelitSettings
-from dipir.synth.relit_pairs import developed, exposed
+from dipir.workshop import shards
+from dipir.workshop.insertion.train import training_meshes
+from dipir.workshop.relight import data as relit
+from dipir.workshop.relight.data import RelitSet, RelitSettings
+from dipir.workshop.relight.pairs import developed, exposed
 
 SEED, SIZE = 5000, 128
 AMBIENT, LEVEL = 0.2, 0.9

@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from dipir.arrays import split_seed
 from dipir.image.color import srgb_to_linear
-from dipir.methods import training
 from dipir.nets.blocks import Conv, groups
 from dipir.scene.direction import vector_of
-from dipir.synth import relit
-from dipir.synth.relit import RelitSet
-from dipir.synth.relit_pairs import PairConfig, developed, exposed, log_shading
+from dipir.workshop import trainer as training
+from dipir.workshop.relight import data as relit
+from dipir.workshop.relight.data import RelitSet
+from dipir.workshop.relight.pairs import PairConfig, developed, exposed, log_shading
 
 SIDES, ELEVATION_DEG, SIZE = 8, 25.0, 64
 NAMES = ("front", "front right", "right", "back right", "back", "back left", "left", "front left")

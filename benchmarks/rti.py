@@ -23,8 +23,8 @@ def capture_file(kind: str, settings) -> Path:
     from dipir.exchange.rti import write_lp
     from dipir.fit.checkpoint import run_hash
     from dipir.settings.yaml import to_dict
-    from dipir.synth import dome
-    from dipir.synth.shards import cache_dir
+    from dipir.workshop.captures import dome
+    from dipir.disk import cache_dir
 
     folder = cache_dir() / "rti" / f"{kind}_{settings.size}_{settings.lights}_{run_hash(to_dict(settings))[:8]}"
     path = folder / "capture.lp"
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from dipir.errors import ConfigError, nearest
     from dipir.methods import illuminet
-    from dipir.synth import dome
+    from dipir.workshop.captures import dome
 
     arguments = sys.argv[1:] if arguments is None else arguments
     args = parser().parse_args(arguments)

@@ -193,9 +193,9 @@ def transport(path: Path, left_s: float, sizes: Sizes) -> dict:
 
 
 def training(path: Path, left_s: float, sizes: Sizes) -> dict:
-    from dipir.methods.prior_light import training_speed
-    from dipir.methods.prior_light_batches import LightPriorConfig
     from dipir.nets.light_unet import LightUNetConfig
+    from dipir.workshop.light.sources import LightPriorConfig
+    from dipir.workshop.light.train import training_speed
 
     if not sizes.tiny:
         return {"per_s": training_speed(steps=200, batch=96), "batch": 96, "steps": 200}

@@ -64,7 +64,7 @@ def make_scene(panorama: EnvMap, yaw_deg: float):
     from dipir.scene.camera import Camera
     from dipir.scene.description import Scene
     from dipir.scene.plate import Plate
-    from dipir.synth.crops import perspective_crop, quantise
+    from dipir.workshop.crops import perspective_crop, quantise
 
     turned = latlong.rotate_yaw(panorama, yaw_deg)
     view = Camera.looking(*PLATE, FOV_DEG)

@@ -110,7 +110,7 @@ def test_imports(module, path):
     ("dipir.fit.loop", "from dipir.image import color", True),
     ("dipir.fit.loop", "from dipir.errors import FitError\nfrom dipir.fit import checkpoint", False),
     ("dipir.methods.insert", "from diffusers import UNet2DModel", True),
-    ("dipir.image.files", "import trimesh", True), ("dipir.synth.shapes", "import trimesh", False)])
+    ("dipir.image.files", "import trimesh", True), ("dipir.workshop.things.shapes", "import trimesh", False)])
 def test_the_test_sees_offences(module, source, bad):
     assert bool(offences(module, source)) == bad
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "dipir"
 LOOPS = ("image", "nets", "fit", "diffusion", "guidance", "render", "methods")
 SCENE = ("scene/light.py", "scene/framing.py", "scene/regions.py")
 # Of dipir/methods these are the trainers' command lines: they make sets and report on the CPU.
-TRAINERS = ("methods/prior_", "methods/training.py")
+TRAINERS = ()
 
 CPU_CODE = {
     "image/files.py": "reads and writes files",
@@ -25,7 +25,7 @@ CPU_CODE = {
     "methods/illuminet_report.py": "a report",
     "methods/cast_shadow.py": "NumPy and SciPy on points and photos, before the run",
     "methods/ground_view.py": "OpenCV and SciPy on photos, before the run",
-    "methods/light_measures.py": "statistics of finished light maps",
+    "workshop/light/measures.py": "statistics of finished light maps",
 }
 """Files that are code for the CPU by design, and why."""
 

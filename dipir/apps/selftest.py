@@ -47,7 +47,7 @@ def renderer() -> str:
     from dipir.scene.framing import grounded
     from dipir.scene.plate import Plate
     from dipir.scene.proxy import PlacedAsset, Proxy
-    from dipir.synth.objects import simple_asset
+    from dipir.workshop.things.objects import simple_asset
 
     asset = simple_asset("sphere", Material(base_color=(0.7, 0.4, 0.2), roughness=0.6))
     low, high = asset.bounds

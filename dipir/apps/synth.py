@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     """Make the set, print the rate, draw the sheet, export."""
     device.use_option(args)
     from dipir.apps.progress import Progress
-    from dipir.synth import shards
+    from dipir.workshop import shards
 
     args.workers = shards.default_workers() if args.workers is None else args.workers
     if args.export and args.kind != "relit":
@@ -67,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
             progress(event)
 
         if args.export:
-            from dipir.synth import relit, relit_export
+            from dipir.workshop.relight import data as relit
+            from dipir.workshop.relight import export as relit_export
 
             relit_export.check(args.export, args.pairs, args.export_size)
         folder = _generate(args, on_event)
@@ -85,9 +86,12 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
     """The folder with the whole set."""
     if args.kind == "co3d":
         return _co3d(args, on_event)
-    from dipir.methods.prior_insert import training_meshes
-    from dipir.methods.prior_light import DATA, real_panoramas
-    from dipir.synth import layouts, panoramas, relit, sketches, views
+    from dipir.workshop.colour import data as sketches
+    from dipir.workshop.insertion.train import training_meshes
+    from dipir.workshop.layout import data as layouts
+    from dipir.workshop.light.train import DATA, real_panoramas
+    from dipir.workshop.relight import data as relit
+    from dipir.workshop.worlds import panoramas, views
 
     real = not args.drawn and (DATA / "splits.json").is_file()
     count = args.count if args.count is not None else _DEFAULTS[args.kind]
@@ -103,8 +107,8 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
 
 
 def _co3d(args: argparse.Namespace, on_event) -> Path:
-    from dipir.synth import co3d
-    from dipir.synth.posed import PosedSettings
+    from dipir.workshop.captures import co3d
+    from dipir.workshop.captures.posed import PosedSettings
 
     found = ()
     if args.environments is not None:
@@ -144,7 +148,7 @@ def _view_tiles(folder: Path):
     from torch.nn import functional
 
     from dipir.image.color import linear_to_srgb
-    from dipir.synth import views
+    from dipir.workshop.worlds import views
 
     stored = views.load(folder)
     rows = _spread(len(stored["plate"]))
@@ -157,7 +161,7 @@ def _panorama_tiles(folder: Path):
     from torch.nn import functional
 
     from dipir.image.color import linear_to_srgb
-    from dipir.synth import panoramas
+    from dipir.workshop.worlds import panoramas
 
     maps, _ = panoramas.load(folder)
     return linear_to_srgb(functional.interpolate(maps[_spread(len(maps))].permute(0, 3, 1, 2), (128, 256),
@@ -168,7 +172,7 @@ def _relit_tiles(folder: Path):
     import torch
 
     from dipir.image.color import linear_to_srgb
-    from dipir.synth import relit
+    from dipir.workshop.relight import data as relit
 
     data = relit.load(folder)
     rows = _spread(len(data))
@@ -180,7 +184,8 @@ def _sketch_tiles(folder: Path):
     import numpy as np
     import torch
 
-    from dipir.synth import sketch_styles, sketches
+    from dipir.workshop.colour import data as sketches
+    from dipir.workshop.colour import styles as sketch_styles
 
     recorded = sketches.load(folder)
     count = len(next(iter(recorded.values())))
@@ -208,7 +213,7 @@ def _layout_tiles(folder: Path):
     import numpy as np
     import torch
 
-    from dipir.synth import layouts
+    from dipir.workshop.layout import data as layouts
 
     pictures = layouts.draw(np.random.default_rng(0), layouts.load(folder), 48)
     return torch.stack([_captioned(*of_one) for of_one in zip(

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from dipir.scene.description import SceneFile
 
 # Which prior is trained by which module; each has a main(arguments).
-PRIORS = {kind: f"dipir.methods.prior_{kind}" for kind in ("light", "insert", "geometry", "relight", "illuminet",
-                                                                    "colour", "layout")}
+# Kind of prior -> folder of the workshop that trains it.
+PRIORS = {"light": "light", "insert": "insertion", "geometry": "geometry", "relight": "relight", "illuminet": "rti",
+          "colour": "colour", "layout": "layout"}
 _SCENE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -101,7 +102,7 @@ def prior(args: argparse.Namespace) -> int:
     if kind not in PRIORS:
         raise ConfigError(f"prior train '{kind}': accepted kinds are {', '.join(PRIORS)}."
                           f"{nearest(kind, PRIORS)}")
-    importlib.import_module(PRIORS[kind]).main(options)
+    importlib.import_module(f"dipir.workshop.{PRIORS[kind]}.train").main(options)
     return 0
 
 

@@ -26,7 +26,6 @@ from dipir.errors import ConfigError, FitError, ImageError
 from dipir.exchange.rti import LEAST_SIDE, unit_directions
 from dipir.fit import checkpoint as files
 from dipir.fit.loop import Event
-from dipir.fit.muon import adamw
 from dipir.image.metrics import psnr
 from dipir.methods import rti_features
 from dipir.methods.illuminet_model import Fitted, IllumiNetTrainConfig, Split, load, load_config, save
@@ -34,6 +33,7 @@ from dipir.methods.illuminet_report import judge, write_report
 from dipir.methods.rti_features import SYMMETRIES
 from dipir.nets.illuminet import IllumiNet
 from dipir.settings.yaml import to_dict
+from dipir.workshop.muon import adamw
 
 __all__ = ["Fitted", "IllumiNetTrainConfig", "Split", "load", "load_config", "save", "split_lights", "train"]
 

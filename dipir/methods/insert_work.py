@@ -111,7 +111,7 @@ def composite(work: Work, passes: Passes, tone_fg: ToneCurve | None, tone_shadow
 def embedded_planes(work: Work, scene: Scene, size: int) -> Tensor:
     """(1, 21, 64, 64) condition of the embedded prior."""
     from dipir.diffusion.embedded import insertion_planes
-    from dipir.synth.composites import gbuffer_planes, light_stage
+    from dipir.workshop.insertion.composites import gbuffer_planes, light_stage
 
     hint = light_stage(work.transport, work.plate_disp, work.mirrored)
     return insertion_planes(work.plate_disp, hint, wide_view(scene.plate.disp, size),

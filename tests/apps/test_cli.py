@@ -305,7 +305,7 @@ def test_init_writes_a_scene_that_insert_reads(files, stub, capsys):
 def test_prior_passes_its_options_on(monkeypatch):
     seen = []
     trainer = types.SimpleNamespace(main=seen.append)
-    monkeypatch.setitem(sys.modules, "dipir.methods.prior_light", trainer)
+    monkeypatch.setitem(sys.modules, "dipir.workshop.light.train", trainer)
     assert cli.main(["prior", "train", "light", "--minutes", "3"]) == 0
     assert seen == [["--minutes", "3"]]
 

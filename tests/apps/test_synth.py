@@ -8,7 +8,9 @@ from PIL import Image
 
 from dipir.apps import cli, synth
 from dipir.image.captions import Thing
-from dipir.synth import layouts, shards, views
+from dipir.workshop import shards
+from dipir.workshop.layout import data as layouts
+from dipir.workshop.worlds import views
 from tests.support.layout_sets import several
 
 TINY = views.ViewSettings(height=24, width=32, spp=2, env_height=16, env_spp=2, lights=2, cameras=2, shard=1)

@@ -16,8 +16,8 @@ from dipir.scene.camera import Camera
 from dipir.scene.ground import fit_ground
 from dipir.scene.point_cloud import write_points
 from dipir.scene.sequence import on_ground
-from dipir.synth.co3d import Co3dSettings, generate
-from dipir.synth.posed import PosedSettings
+from dipir.workshop.captures.co3d import Co3dSettings, generate
+from dipir.workshop.captures.posed import PosedSettings
 
 TINY = ["guidance.samples=1", "guidance.sampler_steps=2", "transport.samples=2", "fit.steps=2", "final.spp=4",
         "final.env_height=16"]

@@ -108,7 +108,7 @@ def test_command(monkeypatch, tmp_path, capsys):
 
 
 def test_traced_panoramas(monkeypatch):
-    from dipir.synth import panoramas
+    from dipir.workshop.worlds import panoramas
 
     def generate(count, out_dir, seed, settings):
         maps = torch.stack([torch.full((settings.height, settings.width, 3), 1.0 + k + seed) for k in range(count)])
@@ -121,7 +121,7 @@ def test_traced_panoramas(monkeypatch):
 
 
 def test_stored_views_are_thinned_evenly(monkeypatch):
-    from dipir.synth import views
+    from dipir.workshop.worlds import views
 
     env = torch.arange(9000.0).reshape(-1, 1, 1, 1).expand(-1, 16, 32, 3)
     monkeypatch.setattr(views, "load", lambda folder: {"env": env, "kind": torch.arange(9000) % len(views.KINDS)})

@@ -15,7 +15,7 @@ from dipir.errors import ConfigError, RenderError
 from dipir.image.captions import COLOURS, MATERIALS, SHAPES
 from dipir.methods.layout import check, layouts
 from dipir.methods.layout_config import LayoutConfig
-from dipir.synth.layouts import MOST, NONE, LayoutSet, encode
+from dipir.workshop.layout.data import MOST, NONE, LayoutSet, encode
 from tests.support.layout_seen import CUBE, HUES, MUG, case_of, seen_of, square
 
 

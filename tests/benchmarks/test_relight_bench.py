@@ -12,7 +12,7 @@ from benchmarks import relight_cases, relight_reader
 from dipir.errors import ConfigError
 from dipir.image.color import srgb_to_linear
 from dipir.scene.direction import LightDirection
-from dipir.synth.relit import RelitSet, decode, encode
+from dipir.workshop.relight.data import RelitSet, decode, encode
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from dipir.apps.progress import Progress
 from dipir.errors import ConfigError
 from dipir.fit.board import Board
 from dipir.fit.loop import Event
-from dipir.methods.training import reporter
+from dipir.workshop.trainer import reporter
 
 
 def events(folder) -> dict[str, list[tuple[int, float]]]:

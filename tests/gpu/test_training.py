@@ -12,16 +12,18 @@ from torch import nn
 from dipir import device
 from dipir.diffusion.light_prior import features
 from dipir.image import latlong
-from dipir.methods import illuminet, training
-from dipir.methods.prior_light import Case, _drawn_panorama, step_loss, train_on, training_speed
-from dipir.methods.prior_light_batches import Assembled, LightPriorConfig
-from dipir.methods.training import TrainConfig
+from dipir.methods import illuminet
 from dipir.nets.light_unet import LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
-from dipir.synth import crops, light_batches
-from dipir.synth.dome import dome_directions
-from dipir.synth.light_batches import Framed, Stored
-from dipir.synth.light_pairs import PairSet
+from dipir.workshop import crops
+from dipir.workshop import trainer as training
+from dipir.workshop.captures.dome import dome_directions
+from dipir.workshop.light import batches as light_batches
+from dipir.workshop.light.batches import Framed, Stored
+from dipir.workshop.light.pairs import PairSet
+from dipir.workshop.light.sources import Assembled, LightPriorConfig
+from dipir.workshop.light.train import Case, _drawn_panorama, step_loss, train_on, training_speed
+from dipir.workshop.trainer import TrainConfig
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

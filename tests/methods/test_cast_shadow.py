@@ -14,7 +14,7 @@ from dipir.methods.cast_shadow import partial_correlations, shadow_votes, thrown
 from dipir.methods.ground_view import GroundView
 from dipir.methods.sequence import thing_of
 from dipir.scene.sequence import Frame, PosedSequence
-from dipir.synth.posed import PosedSettings, photograph, surface_points
+from dipir.workshop.captures.posed import PosedSettings, photograph, surface_points
 
 SETTINGS = PosedSettings(frames=8, width=96, height=72, spp=16, depth=2)
 

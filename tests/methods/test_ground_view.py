@@ -12,7 +12,7 @@ from dipir.methods.ground_view import GroundView, cleared, ground_view, standing
 from dipir.methods.sequence import thing_of
 from dipir.scene.camera import Camera
 from dipir.scene.sequence import Frame, PosedSequence, frame_plate
-from dipir.synth.posed import PosedSettings, photograph, surface_points
+from dipir.workshop.captures.posed import PosedSettings, photograph, surface_points
 
 SETTINGS = PosedSettings(frames=10, width=128, height=96, spp=16, depth=2)
 

@@ -19,7 +19,7 @@ from dipir.methods import illuminet, rti_features
 from dipir.methods.illuminet import IllumiNetTrainConfig, learning_rate, load, split_lights, train
 from dipir.methods.illuminet_report import loss_chart
 from dipir.methods.rti_bases import design, fit
-from dipir.synth.dome import dome_directions
+from dipir.workshop.captures.dome import dome_directions
 from tests.support.far import KIND, far_device
 
 TINY = IllumiNetTrainConfig(steps=6, crop=16, batch=2, channels=(4, 4, 4, 4), embedding=4, validate_every=2,

@@ -22,7 +22,7 @@ from dipir.methods.insert_work import composite, prepare
 from dipir.methods.result import save
 from dipir.scene.asset import Material
 from dipir.scene.light import SphericalGaussians, dominant_direction, fit_gaussians
-from dipir.synth.objects import simple_asset
+from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunny
 
 QUICK = ["light.start=ambient", "guidance.samples=2", "guidance.sampler_steps=3", "fit.steps=6", "final.spp=4",

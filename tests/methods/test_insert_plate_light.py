@@ -16,7 +16,7 @@ from dipir.scene.description import Scene
 from dipir.scene.light import SphericalGaussians
 from dipir.scene.plate import Plate
 from dipir.settings import read
-from dipir.synth.objects import simple_asset
+from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import placed, scene_of
 
 

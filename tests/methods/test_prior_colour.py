@@ -12,8 +12,12 @@ from torch import nn
 from dipir.diffusion.colour_prior import COLOUR
 from dipir.diffusion.picture_prior import PicturePrior
 from dipir.errors import ConfigError
-from dipir.methods import prior_colour
-from dipir.methods.prior_colour import (
+from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.workshop.colour import data as sketches
+from dipir.workshop.colour import styles as sketch_styles
+from dipir.workshop.colour import train as prior_colour
+from dipir.workshop.colour.styles import Pairs
+from dipir.workshop.colour.train import (
     ColourPriorConfig,
     assemble,
     colours_met,
@@ -22,10 +26,7 @@ from dipir.methods.prior_colour import (
     train_colour_prior,
     validation,
 )
-from dipir.methods.training import TrainConfig
-from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
-from dipir.synth import sketch_styles, sketches
-from dipir.synth.sketch_styles import Pairs
+from dipir.workshop.trainer import TrainConfig
 from tests.support.drawings import recorded_squares
 from tests.support.far_training import same_on_another_device
 

@@ -9,8 +9,9 @@ import torch
 
 from dipir.diffusion.geometry import Geometry, GeometryNets
 from dipir.errors import ConfigError
-from dipir.methods import prior_geometry, training
-from dipir.methods.prior_geometry import (
+from dipir.workshop import trainer as training
+from dipir.workshop.geometry import train as prior_geometry
+from dipir.workshop.geometry.train import (
     PARTS,
     GeometryTraining,
     lit_error,
@@ -19,9 +20,9 @@ from dipir.methods.prior_geometry import (
     train_geometry,
     validation,
 )
-from dipir.methods.prior_relight import validation_pairs
-from dipir.synth import relit_pairs
-from dipir.synth.relit_pairs import PairConfig
+from dipir.workshop.relight import pairs as relit_pairs
+from dipir.workshop.relight.pairs import PairConfig
+from dipir.workshop.relight.train import validation_pairs
 from tests.support.far_training import same_on_another_device
 from tests.support.relit_sets import balls
 

@@ -12,14 +12,14 @@ from torch import nn
 
 from dipir.diffusion.geometry import PLANES, Geometry
 from dipir.errors import PriorError
-from dipir.methods import prior_illuminet
-from dipir.methods.prior_illuminet import GeneralNetConfig, train_general, validation
-from dipir.methods.prior_relight import seen, validation_pairs
 from dipir.methods.relight_net import load_net, net_planes
-from dipir.methods.training import TrainConfig
 from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
-from dipir.synth import relit_pairs
-from dipir.synth.relit_pairs import PairConfig, Pairs
+from dipir.workshop.relight import pairs as relit_pairs
+from dipir.workshop.relight.pairs import PairConfig, Pairs
+from dipir.workshop.relight.train import seen, validation_pairs
+from dipir.workshop.rti import train as prior_illuminet
+from dipir.workshop.rti.train import GeneralNetConfig, train_general, validation
+from dipir.workshop.trainer import TrainConfig
 from tests.support.far_training import same_on_another_device
 from tests.support.relit_sets import balls
 

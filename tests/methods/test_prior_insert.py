@@ -13,13 +13,13 @@ from torch import nn
 
 from dipir.errors import ConfigError
 from dipir.image import latlong
-from dipir.methods import prior_insert
-from dipir.methods.prior_insert import InsertPriorConfig, assemble, denoising_loss, train_insert_prior, validation
-from dipir.methods.training import TrainConfig
 from dipir.nets.composite_unet import CompositeUNet, CompositeUNetConfig
-from dipir.synth import crops
-from dipir.synth.composites import Composites, draw
-from dipir.synth.surroundings import Panoramas
+from dipir.workshop import crops
+from dipir.workshop.insertion import train as prior_insert
+from dipir.workshop.insertion.composites import Composites, draw
+from dipir.workshop.insertion.surroundings import Panoramas
+from dipir.workshop.insertion.train import InsertPriorConfig, assemble, denoising_loss, train_insert_prior, validation
+from dipir.workshop.trainer import TrainConfig
 from tests.support.far_training import same_on_another_device
 from tests.support.stages import card_stage
 

@@ -19,8 +19,11 @@ from dipir.apps import verbs
 from dipir.diffusion.layout_prior import LAYOUT_NET, LayoutPrior
 from dipir.errors import ConfigError, PriorError
 from dipir.image import captions
-from dipir.methods import prior_layout
-from dipir.methods.prior_layout import (
+from dipir.nets.text_unet import TextUNet
+from dipir.workshop.layout import data as layouts
+from dipir.workshop.layout import train as prior_layout
+from dipir.workshop.layout.data import LayoutPictures
+from dipir.workshop.layout.train import (
     LayoutPriorConfig,
     denoising_error,
     noise_levels,
@@ -29,10 +32,7 @@ from dipir.methods.prior_layout import (
     train_layout_prior,
     validation,
 )
-from dipir.methods.training import TrainConfig
-from dipir.nets.text_unet import TextUNet
-from dipir.synth import layouts
-from dipir.synth.layouts import LayoutPictures
+from dipir.workshop.trainer import TrainConfig
 from tests.support import layout_sets
 from tests.support.far_training import same_on_another_device
 from tests.support.layout_pictures import flat_pictures

@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from dipir.image import latlong
-from dipir.methods import prior_light, training
-from dipir.methods.prior_light import Case, step_loss, train_on, training_speed, validation
-from dipir.methods.prior_light_batches import Assembled, Batches, LightPriorConfig
-from dipir.methods.training import TrainConfig
 from dipir.nets.light_unet import LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
-from dipir.synth import crops, light_batches
-from dipir.synth.light_batches import Framed
-from dipir.synth.light_pairs import PairSet
+from dipir.workshop import crops
+from dipir.workshop import trainer as training
+from dipir.workshop.light import batches as light_batches
+from dipir.workshop.light import train as prior_light
+from dipir.workshop.light.batches import Framed
+from dipir.workshop.light.pairs import PairSet
+from dipir.workshop.light.sources import Assembled, Batches, LightPriorConfig
+from dipir.workshop.light.train import Case, step_loss, train_on, training_speed, validation
+from dipir.workshop.trainer import TrainConfig
 from tests.support.far import KIND, far_device
 
 CPU = torch.device("cpu")

@@ -16,8 +16,11 @@ from torch import nn
 from dipir.diffusion.geometry import PLANES, Geometry
 from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.errors import PriorError
-from dipir.methods import prior_relight
-from dipir.methods.prior_relight import (
+from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.workshop.relight import pairs as relit_pairs
+from dipir.workshop.relight import train as prior_relight
+from dipir.workshop.relight.pairs import PairConfig, Pairs
+from dipir.workshop.relight.train import (
     RelightPriorConfig,
     denoising_error,
     seen,
@@ -25,10 +28,7 @@ from dipir.methods.prior_relight import (
     validation,
     validation_pairs,
 )
-from dipir.methods.training import TrainConfig
-from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
-from dipir.synth import relit_pairs
-from dipir.synth.relit_pairs import PairConfig, Pairs
+from dipir.workshop.trainer import TrainConfig
 from tests.diffusion.test_geometry import random_geometry
 from tests.support.far_training import same_on_another_device
 from tests.support.relit_sets import balls

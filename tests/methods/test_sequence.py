@@ -24,8 +24,8 @@ from dipir.methods.sequence import (
 from dipir.scene.camera import Camera
 from dipir.scene.light import dominant_direction
 from dipir.scene.sequence import Frame, PosedSequence
-from dipir.synth.objects import simple_asset
-from dipir.synth.posed import looking_at
+from dipir.workshop.captures.posed import looking_at
+from dipir.workshop.things.objects import simple_asset
 
 FAST = ("final.size=32", "final.spp=4", "fit.steps=2", "guidance.samples=1", "guidance.sampler_steps=2",
         "transport.samples=2", "final.env_height=16")

@@ -15,11 +15,11 @@ from dipir import device
 from dipir.arrays import split_seed
 from dipir.errors import FitError
 from dipir.image import latlong
-from dipir.methods.light_measures import functionals, score
-from dipir.methods.prior_light import dominant_distribution, light_loss
-from dipir.methods.training import TrainConfig, autocast, folder, kept_there, learning_rate, size_of, speed, train
 from dipir.nets.light_unet import LightEstimate
 from dipir.scene.light import dominant_direction
+from dipir.workshop.light.measures import functionals, score
+from dipir.workshop.light.train import dominant_distribution, light_loss
+from dipir.workshop.trainer import TrainConfig, autocast, folder, kept_there, learning_rate, size_of, speed, train
 from tests.support.far import KIND, Far, far_device
 
 CONFIG = TrainConfig(steps=30, rate=0.02, warmup=5, validate_every=10, log_every=10, ema=0.9)
@@ -305,7 +305,7 @@ def test_a_loss_that_is_not_finite_is_found_at_the_next_log_line_elsewhere() -> 
 
 def test_nothing_is_read_between_log_lines() -> None:
     """A step on a device reads no number: reading is only possible through ``.cpu()`` or ``.item()`` there."""
-    from dipir.methods.training import _Run
+    from dipir.workshop.trainer import _Run
 
     with far_device() as chosen:
         run = _Run(_plain().to(chosen.torch), CONFIG, folder("a"))

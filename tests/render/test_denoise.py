@@ -9,7 +9,7 @@ from dipir.render import denoise
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.scene.asset import Material
-from dipir.synth.objects import simple_asset
+from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import placed, scene_of, sunny
 
 pytestmark = pytest.mark.skipif(denoise.available() is None, reason="no denoiser on this machine")

@@ -14,7 +14,7 @@ from dipir.render.transport import Transport
 from dipir.render.transport_record import TransportSettings
 from dipir.scene.asset import Material
 from dipir.scene.proxy import Proxy
-from dipir.synth.objects import simple_asset
+from dipir.workshop.things.objects import simple_asset
 from tests.render.test_proxy_sites import slab
 from tests.support.far import far_device
 from tests.support.scenes import placed, scene_of, sphere_scene, sunny

@@ -11,7 +11,7 @@ from dipir.render.renderer import RenderSettings
 from dipir.render.transport import Transport, TransportSettings
 from dipir.scene.asset import Material
 from dipir.scene.description import MaterialOverride, override_material
-from dipir.synth.objects import simple_asset
+from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import placed, scene_of
 
 GLASS = Material(base_color=(1, 1, 1), roughness=0.05, specular=0.5, transmission=1.0)

@@ -9,8 +9,8 @@ import torch
 
 from dipir.errors import RenderError
 from dipir.image import latlong
-from dipir.render import panorama as module
-from dipir.render.panorama import Surface, denoise, remove_fireflies, splat_sun, sun_directions, trace_panorama
+from dipir.workshop.worlds import tracer as module
+from dipir.workshop.worlds.tracer import Surface, denoise, remove_fireflies, splat_sun, sun_directions, trace_panorama
 
 
 def quad(corner, edge_u, edge_v, **more):

@@ -10,7 +10,7 @@ from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.scene.asset import Material, Part
 from dipir.scene.proxy import Proxy
-from dipir.synth.objects import simple_asset
+from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunny
 
 ENV = sunny((0.5, 0.6, -0.6), peak=20.0)

@@ -13,7 +13,7 @@ from dipir.render.path_traced import PathTracer
 from dipir.render.proxy_pass import Sites, trace
 from dipir.scene.asset import Part
 from dipir.scene.proxy import Proxy
-from dipir.synth.objects import simple_asset
+from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sunny
 
 RUNS = 12

@@ -9,7 +9,7 @@ from dipir.render.mitsuba_scene import build
 from dipir.render.path_traced import PathTracer
 from dipir.render.region import Region
 from dipir.render.renderer import RenderSettings
-from dipir.synth.objects import simple_asset
+from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sunny
 
 SPHERE = simple_asset("sphere", MATERIALS["glossy"])

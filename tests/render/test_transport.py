@@ -12,7 +12,7 @@ from dipir.render.renderer import RenderSettings
 from dipir.render.transport import Transport, TransportSettings
 from dipir.scene.asset import Material
 from dipir.scene.light import SphericalGaussians
-from dipir.synth.objects import simple_asset
+from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunny
 
 RUNS = 6

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dipir.methods.training import Trained, folder
+from dipir.workshop.trainer import Trained, folder
 from tests.support.far import far_device
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from dipir.image.captions import COLOURS, Thing, caption
-from dipir.synth.layouts import LayoutPictures
+from dipir.workshop.layout.data import LayoutPictures
 
 SIZE, MOST = 64, 4
 SAID = ("red", "green", "blue", "white")

@@ -66,7 +66,7 @@ def figures(first: int = 0) -> Figures:
 def _scene(size: int = 24):
     """A glossy sphere beside a green box: interreflection and mutual shadows."""
     from dipir.scene.asset import Material
-    from dipir.synth.objects import simple_asset
+    from dipir.workshop.things.objects import simple_asset
     from tests.support.scenes import MATERIALS, placed, scene_of
 
     box = simple_asset("box", Material(base_color=(0.15, 0.6, 0.2), roughness=0.6))
@@ -156,7 +156,7 @@ def _material_gradients(where: torch.device, first: int) -> dict:
     from dipir.render.path_traced import PathTracer
     from dipir.render.renderer import RenderSettings
     from dipir.scene.asset import Material
-    from dipir.synth.objects import simple_asset
+    from dipir.workshop.things.objects import simple_asset
     from tests.support.scenes import placed, scene_of, sunny
 
     grid = np.random.default_rng(1).random((8, 8)).astype(np.float32)

@@ -10,7 +10,7 @@ from dipir.scene.description import Scene
 from dipir.scene.framing import grounded
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset, Proxy
-from dipir.synth.objects import simple_asset
+from dipir.workshop.things.objects import simple_asset
 
 MATERIALS = {
     "diffuse": Material(base_color=(0.7, 0.4, 0.2), roughness=0.8),

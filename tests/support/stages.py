@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 
 from dipir.image import latlong
-from dipir.synth.stages import SIZE, Stage
+from dipir.workshop.insertion.stages import SIZE, Stage
 
 
 def card_stage(albedo: tuple[float, float, float] = (0.8, 0.4, 0.2), side: int = 20, pitch_deg: float = 10.0,

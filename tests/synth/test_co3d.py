@@ -13,9 +13,9 @@ from dipir.exchange import co3d_pixels
 from dipir.image.files import read_envmap, read_image
 from dipir.scene.ground import fit_ground
 from dipir.scene.sequence import frame_plate, on_ground
-from dipir.synth import co3d
-from dipir.synth.co3d import Co3dSettings
-from dipir.synth.posed import PosedSettings, looking_at, orbit, photograph, surface_points
+from dipir.workshop.captures import co3d
+from dipir.workshop.captures.co3d import Co3dSettings
+from dipir.workshop.captures.posed import PosedSettings, looking_at, orbit, photograph, surface_points
 
 SMALL = PosedSettings(frames=12, width=48, height=36, spp=4, depth=2)
 

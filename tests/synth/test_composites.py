@@ -11,10 +11,11 @@ from dipir.diffusion.light_prior import features
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.scene.camera import Camera
-from dipir.synth import composites, crops
-from dipir.synth.composites import CompositeConfig, Composites, draw, of_stage
-from dipir.synth.photo import PhotoConfig
-from dipir.synth.surroundings import Panoramas, Sight, Views
+from dipir.workshop import crops
+from dipir.workshop.insertion import composites
+from dipir.workshop.insertion.composites import CompositeConfig, Composites, draw, of_stage
+from dipir.workshop.insertion.photo import PhotoConfig
+from dipir.workshop.insertion.surroundings import Panoramas, Sight, Views
 from tests.support.stages import card_stage
 
 PLAIN = CompositeConfig(photo=PhotoConfig(stops=0, balance=0, saturation=0, response=0, noise=0, jpeg=0))

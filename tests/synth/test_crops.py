@@ -14,7 +14,7 @@ from dipir.errors import ImageError
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
 from dipir.scene.camera import Camera
-from dipir.synth import crops
+from dipir.workshop import crops
 
 PLAIN = crops.CropConfig(balance=0.0, response=0.0, noise=0.0, saturation=0.0)
 DATA = Path(os.environ.get("DIPIR_DATA") or Path(__file__).resolve().parents[2] / ".." / "shared" / "data")

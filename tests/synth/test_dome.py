@@ -11,8 +11,8 @@ from dipir.errors import ConfigError
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
 from dipir.scene.asset import Material, Part
-from dipir.synth import dome
-from dipir.synth.dome import DomeSettings, dome_directions, light_map, render
+from dipir.workshop.captures import dome
+from dipir.workshop.captures.dome import DomeSettings, dome_directions, light_map, render
 
 SMALL = DomeSettings(size=32, lights=4, rings=(30.0,), spp=16, depth=1)
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipir.synth import layouts, panoramas, relit, sketches, stages, views
+from dipir.workshop.colour import data as sketches
+from dipir.workshop.insertion import stages
+from dipir.workshop.layout import data as layouts
+from dipir.workshop.relight import data as relit
+from dipir.workshop.worlds import panoramas, views
 from tests.support.far import far_device
 
 VIEWS = views.ViewSettings(height=24, width=32, spp=2, env_height=16, env_spp=2, lights=2, cameras=2, shard=1)

@@ -14,8 +14,8 @@ from dipir.image.captions import MATERIALS, SHAPES
 from dipir.render.gbuffer import record_gbuffers
 from dipir.render.mitsuba_scene import build
 from dipir.scene.asset_mesh import face_cross, signed_volume, unit
-from dipir.synth.layout_scenes import LEAST_PX, LEAST_SEEN, MOST, SIZE, random_scene, silhouette, studio_light
-from dipir.synth.layout_things import BASE, random_yaw, thing
+from dipir.workshop.layout.scenes import LEAST_PX, LEAST_SEEN, MOST, SIZE, random_scene, silhouette, studio_light
+from dipir.workshop.layout.things import BASE, random_yaw, thing
 
 
 @pytest.fixture(scope="module")

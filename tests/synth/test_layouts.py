@@ -16,10 +16,10 @@ from dipir.image.captions import COLOURS, GROUNDS, MATERIALS, SHAPES
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
-from dipir.synth import layouts, shards
-from dipir.synth.layout_colours import coloured, wall_colours
-from dipir.synth.layout_scenes import MOST, SIZE, random_scene
-from dipir.synth.layouts import (
+from dipir.workshop import shards
+from dipir.workshop.layout import data as layouts
+from dipir.workshop.layout.colours import coloured, wall_colours
+from dipir.workshop.layout.data import (
     NONE,
     DrawConfig,
     LayoutSet,
@@ -32,6 +32,7 @@ from dipir.synth.layouts import (
     load,
     record,
 )
+from dipir.workshop.layout.scenes import MOST, SIZE, random_scene
 from tests.support.layout_sets import several, squares
 
 TINY = LayoutSettings(spp=4, depth=1, shard=2)

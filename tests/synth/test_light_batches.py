@@ -7,9 +7,11 @@ import torch
 
 from dipir.image import latlong
 from dipir.scene.camera import Camera
-from dipir.synth import crops, light_batches, light_pairs
-from dipir.synth.light_batches import Framed, Stored
-from dipir.synth.light_pairs import HEIGHT, WIDTH, Moved, PairSet
+from dipir.workshop import crops
+from dipir.workshop.light import batches as light_batches
+from dipir.workshop.light import pairs as light_pairs
+from dipir.workshop.light.batches import Framed, Stored
+from dipir.workshop.light.pairs import HEIGHT, WIDTH, Moved, PairSet
 from tests.support.far import KIND, far_device
 
 CPU = torch.device("cpu")

@@ -10,8 +10,9 @@ import torch
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
 from dipir.scene.camera import Camera
-from dipir.synth import crops, light_pairs
-from dipir.synth.light_pairs import HEIGHT, WIDTH, PairSet
+from dipir.workshop import crops
+from dipir.workshop.light import pairs as light_pairs
+from dipir.workshop.light.pairs import HEIGHT, WIDTH, PairSet
 
 PLAIN = crops.CropConfig(stops=0, balance=0, response=0, noise=0, saturation=0, covered=0)
 

@@ -4,7 +4,7 @@ import pytest
 from dipir.errors import AssetError
 from dipir.scene.asset import Material
 from dipir.scene.asset_mesh import face_cross, signed_volume, unit
-from dipir.synth.objects import KINDS, random_asset, random_material, random_of_kind, simple_asset
+from dipir.workshop.things.objects import KINDS, random_asset, random_material, random_of_kind, simple_asset
 
 
 def _closed(part):

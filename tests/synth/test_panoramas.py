@@ -8,12 +8,8 @@ import pytest
 import torch
 
 from dipir.errors import ConfigError
-from dipir.synth import panorama_meshes as meshes
-from dipir.synth import panorama_rooms as rooms
-from dipir.synth import panorama_scenes as scenes
-from dipir.synth import panorama_skies as skies
-from dipir.synth import panoramas
-from dipir.synth.panoramas import PanoramaSettings, generate, load, one, save_shard
+from dipir.workshop.worlds import meshes, panoramas, rooms, scenes, skies
+from dipir.workshop.worlds.panoramas import PanoramaSettings, generate, load, one, save_shard
 
 TINY = PanoramaSettings(height=16, width=32, spp=4, depth=3, shard=2)
 
@@ -105,7 +101,7 @@ def test_kinds_come_in_their_shares(monkeypatch):
     empty = {"parts": [], "sky": np.ones((4, 8, 3), np.float32), "sun": None}
     for module, name in ((scenes, "outdoor"), (scenes, "night"), (rooms, "indoor")):
         monkeypatch.setattr(module, name, lambda rng: (empty, (0.0, 1.5, 0.0)))
-    monkeypatch.setattr("dipir.render.panorama.trace_panorama", lambda *a: torch.ones(4, 8, 3))
+    monkeypatch.setattr("dipir.workshop.worlds.tracer.trace_panorama", lambda *a: torch.ones(4, 8, 3))
     made = [one(index, 3, TINY) for index in range(400)]
     kinds = [kind for _, kind in made]
     for kind, share in (("outdoor", 0.55), ("indoor", 0.35), ("night", 0.1)):

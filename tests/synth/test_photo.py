@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from dipir.image.color import linear_to_srgb
-from dipir.synth.photo import SENSOR, PhotoConfig, Response, Shooting, graded, jpeg, random_gains, random_shooting
+from dipir.workshop.insertion.photo import (
+    SENSOR,
+    PhotoConfig,
+    Response,
+    Shooting,
+    graded,
+    jpeg,
+    random_gains,
+    random_shooting,
+)
 
 
 def test_the_plain_camera_is_srgb_clipped_in_steps_of_eight_bits() -> None:

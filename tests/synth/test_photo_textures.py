@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from dipir.errors import ConfigError
-from dipir.synth import photo_textures, views
-from dipir.synth.view_lights import scene_lights
+from dipir.workshop import photo_textures
+from dipir.workshop.worlds import views
+from dipir.workshop.worlds.lights import scene_lights
 
 
 @pytest.fixture(scope="module")

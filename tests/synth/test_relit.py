@@ -17,10 +17,11 @@ from dipir.image import latlong
 from dipir.scene.asset import Asset, Material
 from dipir.scene.direction import LightDirection
 from dipir.scene.light import azimuth_elevation_deg
-from dipir.synth import relit, shards
-from dipir.synth.objects import simple_asset
-from dipir.synth.relit import BRIGHTEST, RelitSet, RelitSettings, decode, encode, join, record, solid
-from dipir.synth.relit_scenes import KINDS, dome_lights, light_map, random_scene, random_sky
+from dipir.workshop import shards
+from dipir.workshop.relight import data as relit
+from dipir.workshop.relight.data import BRIGHTEST, RelitSet, RelitSettings, decode, encode, join, record, solid
+from dipir.workshop.relight.scenes import KINDS, dome_lights, light_map, random_scene, random_sky
+from dipir.workshop.things.objects import simple_asset
 from tests.support.relit_sets import balls
 
 TINY = RelitSettings(size=32, lights=4, spp=4, depth=2, sky_spp=8, shard=2)

@@ -16,8 +16,8 @@ from dipir.diffusion.pretrained import MemoryOptions, load_pretrained
 from dipir.errors import ConfigError, DipirError
 from dipir.image.color import srgb_to_linear
 from dipir.image.files import read_image
-from dipir.synth import relit_export
-from dipir.synth.relit_export import check, export
+from dipir.workshop.relight import export as relit_export
+from dipir.workshop.relight.export import check, export
 from tests.support.relit_sets import ball, balls
 from tests.support.tiny_diffusion import build_pipeline
 

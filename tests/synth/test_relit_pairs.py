@@ -9,8 +9,8 @@ import torch
 
 from dipir.errors import ConfigError
 from dipir.image.color import linear_to_srgb, srgb_to_linear
-from dipir.synth.relit import RelitSet, decode
-from dipir.synth.relit_pairs import PairConfig, Pairs, draw
+from dipir.workshop.relight.data import RelitSet, decode
+from dipir.workshop.relight.pairs import PairConfig, Pairs, draw
 from tests.support.relit_sets import DIRECTIONS, ball, balls
 
 PLAIN = PairConfig(size=32, even=0, double=0, augment=False)

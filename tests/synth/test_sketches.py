@@ -16,9 +16,10 @@ from dipir.image.palette import NAMED
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import GBuffers, RenderSettings
 from dipir.render.transport import Transport, TransportSettings
-from dipir.synth import sketch_styles, sketches
-from dipir.synth.objects import simple_asset
-from dipir.synth.sketches import FINE, SIZE, SketchSettings, edges, line_masks, painted, random_scene, soft_lights
+from dipir.workshop.colour import data as sketches
+from dipir.workshop.colour import styles as sketch_styles
+from dipir.workshop.colour.data import FINE, SIZE, SketchSettings, edges, line_masks, painted, random_scene, soft_lights
+from dipir.workshop.things.objects import simple_asset
 from tests.support.drawings import recorded_squares
 from tests.support.scenes import placed, scene_of
 

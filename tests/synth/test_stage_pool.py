@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dipir.errors import ConfigError, RenderError
-from dipir.synth import stages
-from dipir.synth.stage_pool import PoolConfig, StagePool
-from dipir.synth.stages import StageSettings
+from dipir.workshop.insertion import stages
+from dipir.workshop.insertion.stage_pool import PoolConfig, StagePool
+from dipir.workshop.insertion.stages import StageSettings
 from tests.support.stages import card_stage
 
 QUICK = StageSettings(samples=1, bsdf_samples=1, light_samples=1, depth=1, meshes=0.0)

@@ -10,9 +10,9 @@ import torch
 from dipir.image import latlong
 from dipir.render.transport import Transport, TransportSettings
 from dipir.scene.framing import projected_box
-from dipir.synth import stages
-from dipir.synth.objects import random_asset, simple_asset
-from dipir.synth.stages import Stage, StageSettings, gbuffer_planes, random_stage
+from dipir.workshop.insertion import stages
+from dipir.workshop.insertion.stages import Stage, StageSettings, gbuffer_planes, random_stage
+from dipir.workshop.things.objects import random_asset, simple_asset
 from tests.support.scenes import sphere_scene, sunny
 from tests.support.stages import card_stage
 

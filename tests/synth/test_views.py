@@ -10,12 +10,13 @@ import torch
 
 from dipir.errors import ConfigError, RenderError
 from dipir.image import latlong
-from dipir.render.described import BLACK, DescribedWorld
-from dipir.render.plate_filter import denoise, pixel_means
 from dipir.scene.camera import Camera
-from dipir.synth import panorama_meshes as meshes
-from dipir.synth import view_cameras, view_lights, views
-from dipir.synth.view_cameras import View, from_scene, into_scene
+from dipir.workshop.worlds import cameras as view_cameras
+from dipir.workshop.worlds import lights as view_lights
+from dipir.workshop.worlds import meshes, views
+from dipir.workshop.worlds.cameras import View, from_scene, into_scene
+from dipir.workshop.worlds.described import BLACK, DescribedWorld
+from dipir.workshop.worlds.plate_filter import denoise, pixel_means
 
 TINY = views.ViewSettings(height=24, width=32, spp=2, env_height=16, env_spp=2, lights=2, cameras=2, shard=1)
 
@@ -155,7 +156,7 @@ def test_a_firefly_is_bounded_and_even_light_is_kept():
 
 
 def test_the_filter_smooths_noise_but_not_texture_or_edges():
-    from dipir.render.described import Hits
+    from dipir.workshop.worlds.described import Hits
 
     h, w = 24, 32
     generator = torch.Generator().manual_seed(1)

@@ -1,0 +1,257 @@
+"""Training of the embedded layout prior on captioned pictures that are drawn from rendered scenes while it trains;
+resumable, chosen on held-out scenes."""
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dipir import device
+from dipir.arrays import Image, split_seed
+from dipir.diffusion.layout_prior import DEFAULT_PATH, LAYOUT_NET, LayoutPrior
+from dipir.errors import ConfigError
+from dipir.fit.loop import Event
+from dipir.image import captions
+from dipir.image.captions import COLOURS, SHAPES
+from dipir.nets.text_unet import TextUNet, TextUNetConfig
+from dipir.workshop import trainer as training
+from dipir.workshop.layout import data as layouts
+from dipir.workshop.layout.data import DrawConfig, LayoutPictures
+
+Draw = Callable[[np.random.Generator, int], LayoutPictures]
+LEVELS = (0.2, 0.7, 2.0, 10.0)
+"""Noise levels of the validation."""
+HEARD = (2.0, 10.0)
+"""Those at which it is asked whether the caption is heard."""
+_OPEN = 3.0
+_NAMED = (1 + len(SHAPES), len(COLOURS))
+
+
+@dataclass(frozen=True)
+class LayoutPriorConfig:
+    """batch : pictures a step
+    sigma_mean, sigma_std : log-normal noise levels of the training. Higher than EDM's, since what a caption says is
+    decided where a thing of 16 pixels drowns in noise, at sigma 1 to 15
+    untold : share of captions that are left out (classifier-free guidance, Ho and Salimans 2022)
+    emphasis : weight of the things' pixels, and of those up to three from them, above the 1 of all others. Where noise
+    leaves open what is a thing this would make things too large: it counts up to sigma 3 only
+    taught : weight of a second task at the start, falling to 0 over the first three quarters of the steps: to say of
+    each cell which shape and which colour stands there, from the network's own features. Edges of shapes are few
+    pixels, so that the denoising error alone hardly asks for the words of shapes
+    scenes, held_out : of the training set;  pictures of the validation set, scenes of another seed"""
+
+    batch: int = 32
+    sigma_mean: float = 0.0
+    sigma_std: float = 1.5
+    untold: float = 0.12
+    emphasis: float = 4.0
+    taught: float = 0.1
+    scenes: int = 4000
+    held_out: int = 192
+    seed: int = 0
+    draw: DrawConfig = DrawConfig()
+    net: TextUNetConfig = LAYOUT_NET
+    train: training.TrainConfig = training.TrainConfig(steps=34_000, rate=1e-3, optimiser="muon", validate_every=1000)
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+
+def training_pictures(config: LayoutPriorConfig, workers: int = 1,
+                      on_event: Callable[[Event], None] | None = None) -> Draw:
+    """Draws from the training set; what the cache lacks of it is made."""
+    data = layouts.load(layouts.generate(config.scenes, None, config.seed, workers, on_event)).part(
+        slice(0, config.scenes))
+    # The few numbers that decide about colours and words stay on the CPU.
+    large = {key: getattr(data, key) for key in ("cover", "diffuse", "gloss")}
+    data = replace(data, **training.kept_there(large, device.current().torch))
+    return lambda rng, count: layouts.draw(rng, data, count, config.draw)
+
+
+def held_out_pictures(config: LayoutPriorConfig, workers: int = 1,
+                      on_event: Callable[[Event], None] | None = None) -> LayoutPictures:
+    """The fixed pictures that choose the weights: scenes of another seed, unchanged."""
+    seed = layouts.VALIDATION_SEED
+    folder = layouts.generate(config.held_out, layouts.validation_folder(), seed, workers, on_event)
+    data = layouts.load(folder).part(slice(0, config.held_out))
+    return layouts.draw(np.random.default_rng(seed), data, config.held_out, replace(config.draw, augment=False))
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+def train_layout_prior(config: LayoutPriorConfig, draw: Draw, held_out: LayoutPictures, *, name: str = "layout",
+                       start: TextUNet | None = None,
+                       on_event: Callable[[Event], None] | None = None) -> training.Trained:
+    """Train on pictures of ``draw``, which must depend on its generator alone; keep the weights that are best on
+    ``held_out``. A new run begins with the weights of ``start`` if given."""
+    torch.manual_seed(split_seed(config.seed, "weights"))
+    model = Pupil(TextUNet(config.net))
+    if start is not None:
+        model.net.load_state_dict(start.state_dict())
+    where = device.current().torch
+    model, held_out = model.to(where, memory_format=torch.channels_last), there(held_out, where)
+
+    def batch_loss(model, step):
+        rng = np.random.default_rng(split_seed(config.seed, "batch", step))
+        with device.single_precision(torch.device("cpu")), device.single_precision(where):
+            pictures = there(draw(rng, config.batch), where)
+        told = [said if rng.random() >= config.untold else "" for said in pictures.captions]
+        noise = torch.from_numpy(rng.standard_normal(pictures.image.shape, dtype=np.float32))
+        sigma = noise_levels(rng, len(noise), config)
+        noise, sigma, said = device.sent((noise, sigma, numbers(told)), where)
+        clear = (sigma < _OPEN).float()[:, None, None, None]
+        weight = 1 + config.emphasis * clear * functional.max_pool2d(pictures.masks.amax(1, keepdim=True), 7, 1, 3)
+        error, seen = denoising_error(model.net, pictures.image, said, sigma, noise, weight)
+        share = config.taught * max(0.0, 1 - step / (0.75 * config.train.steps))
+        if share == 0:
+            return error.mean(), {}
+        named = naming_error(model.head(seen).float(), pictures)
+        return error.mean() + share * (named / (1 + sigma / 4)).mean(), {"named": named.detach().mean()}
+
+    trained = training.train(model, batch_loss, config.train, validate=lambda model: validation(model.net, held_out),
+                             on_event=on_event, name=name)
+    best = {key.removeprefix("net."): value for key, value in trained.best.items() if key.startswith("net.")}
+    return replace(trained, best=best)
+
+
+def there(pictures: LayoutPictures, where: torch.device) -> LayoutPictures:
+    """Pictures with what a step computes with, image and masks, on ``where``."""
+    image, masks = device.sent((pictures.image, pictures.masks), where)
+    return replace(pictures, image=image, masks=masks)
+
+
+def numbers(said: Sequence[str]) -> Tensor:
+    """(B, LONGEST) numbers of the words of captions."""
+    return torch.tensor([captions.tokens(text) for text in said])
+
+
+def noise_levels(rng: np.random.Generator, count: int, config: LayoutPriorConfig) -> Tensor:
+    """(count,) log-normal, one of each of ``count`` equally likely ranges: the mean loss of a batch varies less."""
+    part = torch.from_numpy((rng.permutation(count) + rng.random(count)) / count)
+    sigma = (config.sigma_mean + config.sigma_std * torch.special.ndtri(part)).exp().float()
+    return sigma.clamp(LayoutPrior.sigma_min, LayoutPrior.sigma_max)
+
+
+class Pupil(nn.Module):
+    """The network, and a layer that only training needs: features -> planes of :func:`naming_error`."""
+
+    def __init__(self, net: TextUNet) -> None:
+        super().__init__()
+        self.net, self.head = net, nn.Conv2d(net.features, sum(_NAMED), 1)
+
+
+def naming_error(planes: Tensor, pictures: LayoutPictures) -> Tensor:
+    """(B,) cross entropies: of nothing or one of the shapes in all cells, of the shape and of the colour in the cells
+    of things. planes : (B, 1 + shapes + colours, h, w), h and w dividing those of the pictures."""
+    cover = functional.avg_pool2d(pictures.masks, pictures.masks.shape[-1] // planes.shape[-1])
+    owner = torch.cat([(1 - cover.sum(1, keepdim=True)).clamp_min(0), cover], 1).argmax(1)
+    tables = np.zeros((2, len(cover), cover.shape[1] + 1), np.int64)
+    for b, named in enumerate(pictures.things):
+        for k, thing in enumerate(named):
+            tables[:, b, k + 1] = SHAPES.index(thing.shape), list(COLOURS).index(thing.colour)
+    tables = device.sent(torch.from_numpy(tables), cover.device)
+    row = torch.arange(len(cover), device=cover.device)[:, None, None]
+    shape, colour = (table[row, owner] for table in tables)
+    thing = (owner > 0).float()
+    what, hue = planes.split(_NAMED, 1)
+    entropy = lambda plane, right: functional.cross_entropy(plane, right, reduction="none")
+    of_things = lambda value: (value * thing).sum((1, 2)) / (thing.sum((1, 2)) + 1)
+    every = entropy(what, torch.where(owner > 0, shape + 1, 0)) * (1 + 4 * thing)
+    return every.mean((1, 2)) + of_things(entropy(what[:, 1:], shape)) + 0.3 * of_things(entropy(hue, colour))
+
+
+def denoising_error(net: TextUNet, image: Image, said: Tensor, sigma: Tensor, noise: Tensor,
+                    weight: Tensor) -> tuple[Tensor, Tensor]:
+    """((B,) EDM's weighted square error (Karras et al. 2022, eq. 8), the network's features). image : display [0, 1]
+    said : (B, LONGEST) numbers;  sigma : (B,);  noise : like image;  weight : (B, 1, H, W) of the pixels."""
+    x0 = (image * 2 - 1).contiguous(memory_format=torch.channels_last)
+    s, d = sigma[:, None, None, None], net.config.sigma_data
+    estimate, seen = net.look(x0 + s * noise, sigma, net.read(said))
+    square = (estimate.float() - x0) ** 2 * ((s**2 + d**2) / (s * d) ** 2)
+    return (square * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3)), seen
+
+
+@torch.no_grad()
+def validation(net: TextUNet, held_out: LayoutPictures) -> dict[str, float]:
+    """Weighted error at four noise levels, whose geometric mean is the score (they are several times apart); what share
+    of the error with another picture's caption the right caption takes away: 0 when text is not heard; and the same of
+    captions with other shapes."""
+    where = held_out.image.device
+    noise = device.randn(held_out.image.shape, torch.Generator().manual_seed(5), where)
+    right = numbers(held_out.captions).to(where)
+
+    def error(level: float, said: Tensor) -> float:
+        parts = [denoising_error(net, held_out.image[r], said[r], noise.new_full((len(r),), level), noise[r],
+                                 noise.new_ones(len(r), 1, 1, 1))[0] for r in torch.arange(len(noise)).split(48)]
+        return float(torch.cat(parts).mean())
+
+    out = {f"sigma_{level:g}": error(level, right) for level in LEVELS}
+    share = lambda level, said: 1 - out[f"sigma_{level:g}"] / max(error(level, said), 1e-12)
+    wrong = right[others(held_out.captions)]
+    reshaped = numbers([other_shapes(text) for text in held_out.captions]).to(where)
+    heard = {f"heard_{level:g}": share(level, wrong) for level in HEARD}
+    heard |= {f"shapes_{level:g}": share(level, reshaped) for level in LEVELS[1:3]}
+    return {**out, **heard, "score": math.prod(out.values()) ** (1 / len(out))}
+
+
+def others(said: Sequence[str]) -> list[int]:
+    """For each caption the row of the next that says something else; its own where there is none."""
+    count = len(said)
+    return [next((j % count for j in range(k + 1, k + count) if said[j % count] != said[k]), k) for k in range(count)]
+
+
+def other_shapes(text: str) -> str:
+    """The caption with the next of the shapes in the place of each."""
+    following = dict(zip(SHAPES, (*SHAPES[1:], SHAPES[0]), strict=True))
+    return " ".join(following.get(word.strip(","), word.strip(",")) + "," * word.endswith(",") for word in text.split())
+
+
+# ---- command line ----------------------------------------------------------------------------------------------------
+
+def run(minutes: float, config: LayoutPriorConfig = LayoutPriorConfig(), out: Path | None = None, name: str = "layout",
+        on_event: Callable[[Event], None] | None = None, start: Path | None = None, workers: int = 1) -> Path:
+    """Data, training (resumed if begun) for at most ``minutes``, weights written to ``out``. ConfigError for numbers
+    out of range, before any work."""
+    given = {"minutes": minutes, "steps": config.train.steps, "batch": config.batch, "rate": config.train.rate,
+             "scenes": config.scenes, "workers": workers}
+    if wrong := [f"{key} {value:g}" for key, value in given.items() if not value > 0]:
+        raise ConfigError(f"prior train layout: {', '.join(wrong)}; accepted are numbers above 0. Correct them.")
+    first = LayoutPrior.load(start).net if start else None
+    config = replace(config, train=replace(config.train, minutes=minutes), net=first.config if first else config.net)
+    held_out = held_out_pictures(config, workers, on_event)
+    draw = training_pictures(config, workers, on_event)
+    trained = train_layout_prior(config, draw, held_out, name=name, start=first, on_event=on_event)
+    net = TextUNet(config.net)
+    net.load_state_dict(trained.best)
+    path = out or DEFAULT_PATH
+    LayoutPrior(net).save(path, {"steps": str(trained.step), "score": f"{trained.best_score:.4f}",
+                                 "training": json.dumps(asdict(config.train))})
+    return path
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """``dipir prior train layout``: scenes, training, weights; log lines on stdout. With --evaluate, only judges."""
+    parser = argparse.ArgumentParser(prog="dipir prior train layout", description=main.__doc__)
+    default = LayoutPriorConfig()
+    training.add_options(parser, default.train, default.batch, "layout", DEFAULT_PATH)
+    parser.add_argument("--scenes", type=int, default=default.scenes, help="of the training set, made where missing")
+    a = parser.parse_args(arguments)
+    training.choose_device(a)
+    if a.evaluate:
+        figures = validation(LayoutPrior.load(a.evaluate).net, held_out_pictures(default, a.workers))
+        sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
+        return
+    config = replace(default, batch=a.batch, scenes=a.scenes, train=training.with_options(default.train, a))
+    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.reporter(a.tensorboard), a.start, a.workers)}\n")
+
+
+if __name__ == "__main__":
+    main()

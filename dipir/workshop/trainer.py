@@ -1,0 +1,342 @@
+"""A resumable training loop for the priors: Adam, EMA, checkpoints, a time budget, the best weights on validation.
+
+The device is that of the model. On a GPU the forward pass is in bfloat16 unless told otherwise, the optimiser is fused,
+and nothing is read back between two log lines: numbers to log and a flag for losses that are not finite stay there.
+Checkpoints of either device go on on the other.
+"""
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from dipir import device, disk
+from dipir.errors import FitError
+from dipir.fit.board import Board
+from dipir.fit.loop import Event
+from dipir.workshop.muon import Muon, adamw, restore
+
+T = TypeVar("T")
+BatchLoss = Callable[[nn.Module, int], tuple[Tensor, Mapping[str, "float | Tensor"]]]
+Validate = Callable[[nn.Module], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train.
+
+    steps : of the whole run; the learning rate falls as a cosine from ``rate`` to ``rate * last`` over them
+    warmup : steps of linear increase first;  decay : decoupled weight decay;  clip : largest gradient norm
+    optimiser : "adamw", or "muon" for networks that are mostly matrices and convolutions
+    ema : share of the old average kept at each step (less during the first steps)
+    bf16 : autocast the forward pass to bfloat16; None = on a GPU only
+    minutes : wall time of this call, after which it writes a checkpoint and returns;  checkpoint_minutes : between
+    checkpoints;  validate_every, log_every : steps
+    """
+
+    steps: int = 10_000
+    rate: float = 4e-4
+    last: float = 0.02
+    warmup: int = 200
+    decay: float = 0.01
+    clip: float = 1.0
+    optimiser: Literal["adamw", "muon"] = "adamw"
+    ema: float = 0.999
+    bf16: bool | None = None
+    minutes: float = math.inf
+    checkpoint_minutes: float = 3.0
+    validate_every: int = 500
+    log_every: int = 50
+
+
+@dataclass(frozen=True)
+class Trained:
+    """step : steps done;  finished : all of them;  best, best_score : EMA weights with the lowest validation score, on
+    the CPU (the last EMA weights and NaN without validation)."""
+
+    step: int
+    finished: bool
+    best: Mapping[str, Tensor]
+    best_score: float
+
+
+def folder(name: str) -> Path:
+    """Where the run ``name`` keeps checkpoint and log: ``$DIPIR_CACHE/training/<name>`` (~/.cache/dipir)."""
+    return disk.cache_dir() / "training" / name
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Rate of the step number ``step`` (from 0)."""
+    done = min(1.0, step / max(1, config.steps))
+    cosine = config.last + (1 - config.last) * 0.5 * (1 + math.cos(math.pi * done))
+    return config.rate * cosine * min(1.0, (step + 1) / max(1, config.warmup))
+
+
+def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, validate: Validate | None = None,
+          on_event: Callable[[Event], None] | None = None, name: str) -> Trained:
+    """Trains ``model`` in place; goes on from the checkpoint of ``name`` if there is one.
+
+    batch_loss(model, step) -> (loss, scalars) must draw its batch from ``step`` alone (``arrays.split_seed``); then
+    a run that was stopped and resumed ends in the same weights as an unbroken one. Scalars may be tensors of one
+    number; they are read when they are logged. ``validate(ema_model)`` returns scalars, among them ``score``, lower is
+    better. SIGTERM and SIGINT end the run after the current step, with a checkpoint. FitError on a loss that is not
+    finite (on a GPU at the next log line, validation or checkpoint), or on a checkpoint of another architecture.
+    """
+    run = _Run(model, config, folder(name))
+    run.resume()
+    notify = _Log(run.folder / "log.jsonl", on_event)
+    began, saved = time.monotonic(), time.monotonic()
+    with _stop_requested() as stop:
+        while run.step < config.steps:
+            first = run.step
+            scalars = run.one_step(batch_loss)
+            now = time.monotonic()
+            if run.step % config.log_every == 0:
+                left = (now - began) / (run.step - run.start) * (config.steps - run.step)
+                numbers = run.read(scalars) | {"rate": learning_rate(config, first)}
+                notify(Event(name, run.step, config.steps, left, numbers))
+            if validate and (run.step % config.validate_every == 0 or run.step == config.steps):
+                notify(Event(f"{name}/val", run.step, config.steps, None, run.validate(validate)))
+            if stop.is_set() or now - began > config.minutes * 60:
+                break
+            if now - saved > config.checkpoint_minutes * 60:
+                run.save()
+                saved = now
+    run.save()
+    best = run.best if run.best is not None else run.ema.state_dict()
+    return Trained(run.step, run.step >= config.steps, device.moved(dict(best), torch.device("cpu")), run.best_score)
+
+
+def speed(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, steps: int, warm: int) -> float:
+    """Steps a second of this loop, ``steps`` timed after ``warm`` ones; no files are read or written."""
+    run = _Run(model, config, folder("speed"))
+    finish = torch.cuda.synchronize if run.where.type == "cuda" else lambda: None
+    began = 0.0
+    for step in range(warm + steps):
+        if step == warm:
+            finish()
+            began = time.perf_counter()
+        scalars = run.one_step(batch_loss)
+        if run.step % config.log_every == 0:
+            run.read(scalars)
+    finish()
+    run.check()
+    return steps / (time.perf_counter() - began)
+
+
+def autocast(where: torch.device, bf16: bool | None) -> AbstractContextManager[Any]:
+    """bfloat16 for what is computed on ``where``; ``bf16`` None = on a GPU only."""
+    wanted = where.type == "cuda" if bf16 is None else bf16
+    return torch.autocast(where.type, torch.bfloat16) if wanted else nullcontext()
+
+
+SHARE = 0.4
+"""Of a GPU's free memory: what a training set may take to be kept there as a whole."""
+
+
+def kept_there(data: T, where: torch.device) -> T:
+    """A training set on ``where``, or as it is when it would take more than ``SHARE`` of the GPU's free memory; then
+    each batch goes there by ``device.sent``."""
+    if where.type == "cuda" and size_of(data) > SHARE * torch.cuda.mem_get_info()[0]:
+        return data
+    return device.moved(data, where)
+
+
+def size_of(data: Any) -> int:
+    """Bytes of all tensors in dataclasses, tuples, lists and dicts."""
+    if isinstance(data, Tensor):
+        return data.nbytes
+    if isinstance(data, (tuple, list)):
+        return sum(map(size_of, data))
+    return sum(map(size_of, (data if isinstance(data, dict) else getattr(data, "__dict__", {})).values()))
+
+
+# ------------------------------------------------------------------------------------------------------- command line
+def add_options(parser: argparse.ArgumentParser, config: TrainConfig, batch: int, name: str, path: Path) -> None:
+    """The options that the trainers have in common; ``path`` : where the weights that ship lie."""
+    parser.add_argument("--minutes", type=float, default=60, help="wall time of training (resumes next time)")
+    parser.add_argument("--steps", type=int, default=config.steps)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rate", type=float, default=config.rate, help="learning rate at the start")
+    parser.add_argument("--validate-every", type=int, default=config.validate_every, help="steps")
+    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=None,
+                        help="bfloat16 autocast (default: on a GPU; for processors that have it)")
+    device.add_option(parser)
+    parser.add_argument("--start", type=Path, help="weights that a new run begins with")
+    parser.add_argument("--name", default=name, help="checkpoint folder below $DIPIR_CACHE/training")
+    parser.add_argument("--workers", type=int, default=1, help="processes that make missing data; on a GPU one is best")
+    parser.add_argument("--out", type=Path, default=None, help="weights file (default: the one that ships)")
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
+    parser.add_argument("--evaluate", type=Path, nargs="?", const=path, help="only judge these weights")
+
+
+def choose_device(args: argparse.Namespace) -> None:
+    """Decides the device by ``--device`` and says so on stderr. ConfigError when it cannot be had."""
+    device.use_option(args)
+    sys.stderr.write(f"device: {device.current().describe()}\n")
+
+
+def with_options(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
+    """``config`` with what :func:`add_options` read."""
+    return replace(config, steps=args.steps, rate=args.rate, bf16=args.bf16, validate_every=args.validate_every)
+
+
+def reporter(board: Path | None) -> Callable[[Event], None]:
+    """:func:`report`, with a folder for TensorBoard too. ConfigError without the extra."""
+    return report if board is None else _Both(Board(board))
+
+
+@dataclass(frozen=True)
+class _Both:
+    board: Board
+
+    def __call__(self, event: Event) -> None:
+        report(event)
+        self.board(event)
+
+    def close(self) -> None:
+        self.board.close()
+
+
+def report(event: Event) -> None:
+    """One line on stdout."""
+    scalars = " ".join(f"{k}={v:.4g}" for k, v in event.scalars.items())
+    sys.stdout.write(f"{event.stage} {event.step}/{event.steps} {scalars}\n")
+    sys.stdout.flush()
+
+
+class _Run:
+    """What a checkpoint holds: model, its moving average, optimiser, step, best weights so far."""
+
+    def __init__(self, model: nn.Module, config: TrainConfig, path: Path) -> None:
+        self.model, self.config, self.folder = model, config, path
+        self.where = next(model.parameters()).device
+        self.ema = copy.deepcopy(model).eval().requires_grad_(False)
+        pairs = list(zip(self.ema.state_dict().values(), model.state_dict().values(), strict=True))
+        # Views of the networks' own memory, collected once: all of them are averaged in one call.
+        self.averages, self.values = ([p[k] for p in pairs if p[0].is_floating_point()] for k in (0, 1))
+        self.counters = [p for p in pairs if not p[0].is_floating_point()]
+        self.optimiser = (Muon(model, config.rate, config.decay) if config.optimiser == "muon" else
+                          adamw(model.parameters(), config.rate, config.decay))
+        self.step = self.start = self.sound = 0
+        self.broken = torch.zeros((), dtype=torch.bool, device=self.where)
+        self.best: dict[str, Tensor] | None = None
+        self.best_score = math.nan
+
+    def one_step(self, batch_loss: BatchLoss) -> dict[str, float | Tensor]:
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.config, self.step)
+        self.model.train()
+        with autocast(self.where, self.config.bf16):
+            loss, scalars = batch_loss(self.model, self.step)
+        self.broken |= ~torch.isfinite(loss.detach())
+        if self.where.type == "cpu":
+            self.check(f"{float(loss.detach())} at step {self.step}")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimiser.step()
+        self.step += 1
+        keep = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.averages, self.values, 1 - keep)
+            for average, value in self.counters:
+                average.copy_(value)
+        return {"loss": loss.detach(), "gradient": norm, **scalars}
+
+    def check(self, what: str | None = None) -> None:
+        """FitError when a loss since the last check was not finite."""
+        if bool(self.broken):
+            what = what or f"not finite in one of the steps {self.sound} to {self.step - 1}"
+            raise FitError(f"loss {what}; the last checkpoint is in {self.folder}; "
+                           f"lower the rate or look at the data of this step")
+        self.sound = self.step
+
+    def read(self, scalars: Mapping[str, float | Tensor]) -> dict[str, float]:
+        """All as numbers; what lies on a GPU comes in one read."""
+        there = [value.detach().reshape(()).double() for value in scalars.values() if isinstance(value, Tensor)]
+        numbers = iter(torch.stack([self.broken.double(), *there]).tolist())
+        if next(numbers):
+            self.check()
+        self.sound = self.step
+        return {key: next(numbers) if isinstance(value, Tensor) else value for key, value in scalars.items()}
+
+    def validate(self, validate: Validate) -> dict[str, float]:
+        self.check()
+        with torch.no_grad():
+            scalars = dict(validate(self.ema))
+        if not scalars["score"] >= self.best_score:  # also true while the best score is NaN
+            self.best_score = scalars["score"]
+            self.best = {key: value.clone() for key, value in self.ema.state_dict().items()}
+        return {**scalars, "best": self.best_score}
+
+    def save(self) -> None:
+        self.check()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        values = {"step": self.step, "model": self.model.state_dict(), "ema": self.ema.state_dict(),
+                  "optimiser": self.optimiser.state_dict(), "rng": torch.get_rng_state(), "best": self.best,
+                  "best_score": self.best_score, "config": asdict(self.config),
+                  "rng_gpu": torch.cuda.get_rng_state() if self.where.type == "cuda" else None}
+        with disk.atomic_path(self.folder / "checkpoint.pt", FitError) as temporary:
+            torch.save(device.moved(values, torch.device("cpu")), temporary)
+
+    def resume(self) -> None:
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            return
+        try:
+            values = torch.load(path, weights_only=True, map_location="cpu")
+            self.model.load_state_dict(values["model"])
+            self.ema.load_state_dict(values["ema"])
+            restore(self.optimiser, values["optimiser"])
+        except Exception as error:  # torch raises many kinds for a file that is cut short or of another network
+            raise FitError(f"{path}: not a checkpoint of this network ({type(error).__name__}); "
+                           f"remove it, or choose another run name") from error
+        torch.set_rng_state(values["rng"])
+        if self.where.type == "cuda" and values.get("rng_gpu") is not None:
+            torch.cuda.set_rng_state(values["rng_gpu"])
+        self.step = self.start = self.sound = values["step"]
+        self.best, self.best_score = values["best"], values["best_score"]
+
+
+class _Log:
+    """Passes events on and appends them as JSON lines to the run's folder."""
+
+    def __init__(self, path: Path, on_event: Callable[[Event], None] | None) -> None:
+        self.path, self.on_event = path, on_event
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, event: Event) -> None:
+        line = {"time": round(time.time(), 1), "stage": event.stage, "step": event.step, **event.scalars}
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        if self.on_event:
+            self.on_event(event)
+
+
+@contextmanager
+def _stop_requested() -> Iterator[threading.Event]:
+    """A flag that SIGTERM and SIGINT raise; handlers exist in the main thread only, and are put back."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    kept = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
