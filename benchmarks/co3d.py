@@ -25,6 +25,7 @@ from dipir.apps.suite_cli import failures
 from dipir.apps.suite_report import write_results
 from dipir.apps.suite_run import Local, run_suite
 from dipir.apps.suite_table import Row, mean_and_error, number
+from dipir.disk import cache_dir
 from dipir.errors import ConfigError
 from dipir.exchange.co3d import categories, read_category, read_set_lists
 from dipir.exchange.posed import poses_file
@@ -32,7 +33,6 @@ from dipir.methods.insert_config import load_config
 from dipir.methods.sequence import SequenceSettings
 from dipir.scene.asset import load_asset
 from dipir.workshop.captures import co3d as synth
-from dipir.disk import cache_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMITTED = ("--known", "4", "--name", "co3d")

@@ -8,9 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dipir.arrays import EnvMap
-from dipir.diffusion.embedded import SIZE, EmbeddedPrior
-from dipir.diffusion.light_prior import LightPrior
-from dipir.diffusion.weights import PRIORS
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import Event
 from dipir.image import latlong
@@ -19,6 +16,9 @@ from dipir.methods import insert as method
 from dipir.methods.insert_config import InsertConfig, load_config
 from dipir.methods.insert_fit import final_light, tone_of
 from dipir.methods.insert_work import Work, ambient_light, mirrored_light, prepare, starting_light
+from dipir.priors.insertion import SIZE, EmbeddedPrior
+from dipir.priors.light import LightPrior
+from dipir.priors.weights import PRIORS
 from dipir.render.transport import TransportSettings
 from dipir.scene.description import Scene
 from dipir.scene.light import fit_gaussians

@@ -29,13 +29,13 @@ from benchmarks.layout_edits import KINDS, EditCase, edit_cases, edit_methods, f
 from benchmarks.layout_figures import contact_sheets, curves, plotter, times
 from benchmarks.layout_measures import Cloud, Judged
 from benchmarks.layout_table import table
-from dipir.diffusion.layout_prior import LayoutPrior
-from dipir.diffusion.weights import state_hash
 from dipir.disk import write_bytes, write_text
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import Event
 from dipir.methods.layout import LayoutRequest, find_prior, layout
 from dipir.methods.layout_config import LayoutConfig
+from dipir.priors.layout import LayoutPrior
+from dipir.priors.weights import state_hash
 from dipir.settings.yaml import to_dict
 
 ROOT = Path(__file__).resolve().parents[1]

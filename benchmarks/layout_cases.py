@@ -13,9 +13,9 @@ from torch import Tensor
 
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
-from dipir.image import captions
-from dipir.image.captions import COLOURS, GROUNDS, MATERIALS, SHAPES, Thing
 from dipir.methods.layout import LayoutRequest
+from dipir.priors import captions
+from dipir.priors.captions import COLOURS, GROUNDS, MATERIALS, SHAPES, Thing
 from dipir.scene.regions import Box, Region
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.layout.data import DrawConfig, LayoutPictures, LayoutSet

@@ -17,9 +17,9 @@ from benchmarks.layout_detector import Seen
 from benchmarks.layout_measures import judged_case
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
-from dipir.image import captions
-from dipir.image.captions import COLOURS, SHAPES, Thing
 from dipir.methods.layout import LayoutRequest
+from dipir.priors import captions
+from dipir.priors.captions import COLOURS, SHAPES, Thing
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.layout.data import DrawConfig, LayoutSet
 

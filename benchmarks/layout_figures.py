@@ -13,7 +13,7 @@ from benchmarks.layout_cases import Case
 from benchmarks.layout_detector import Seen
 from dipir.disk import write_bytes
 from dipir.errors import MissingExtra
-from dipir.image.captions import COLOURS, GROUNDS
+from dipir.priors.captions import COLOURS, GROUNDS
 
 TILE, GAP, HEAD, PAGE = 128, 6, 16, 12
 """Side of a picture, space between pictures, height of a line of text (pixels), cases on a sheet."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.layout_cases import Case, box_of
 from benchmarks.layout_detector import Found, Seen
-from dipir.image.captions import COLOURS, MATERIALS, SHAPES
+from dipir.priors.captions import COLOURS, MATERIALS, SHAPES
 from dipir.scene.regions import Box
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)

@@ -39,8 +39,8 @@ CHUNK = 25
 of what it depends on."""
 _METADATA = {"format": "dipir layout bench"}
 ROOT = Path(__file__).resolve().parents[1]
-CODE = ("arrays.py", "image/captions.py", "nets/text_unet.py", "nets/blocks.py", "diffusion/denoiser.py",
-        "diffusion/layout_prior.py", "diffusion/sampler.py", "diffusion/schedule.py", "diffusion/attention.py",
+CODE = ("arrays.py", "priors/captions.py", "priors/nets/text_unet.py", "priors/nets/blocks.py", "diffusion/denoiser.py",
+        "priors/layout.py", "diffusion/sampler.py", "diffusion/schedule.py", "diffusion/attention.py",
         "guidance/regions.py", "guidance/layered.py", "scene/regions.py", "methods/layout.py",
         "methods/layout_edit.py", "methods/layout_words.py", "methods/layout_work.py")
 

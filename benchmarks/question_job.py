@@ -19,7 +19,6 @@ from benchmarks.insert_methods import BASELINES, LIGHT_ROWS, Estimate, Estimator
 from benchmarks.insert_sheet import tile
 from dipir.apps.suite import JobSpec
 from dipir.arrays import EnvMap, split_seed
-from dipir.diffusion.light_prior import LightPrior
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import Event
 from dipir.image import latlong
@@ -27,6 +26,7 @@ from dipir.image.color import linear_to_srgb, luminance, srgb_to_linear
 from dipir.image.files import write_png
 from dipir.image.metrics import direction_error_deg, rmse
 from dipir.methods.insert_work import small_plate, with_plate
+from dipir.priors.light import LightPrior
 from dipir.scene.asset import Asset, Material, load_asset
 from dipir.scene.description import Scene
 from dipir.scene.light import EnvironmentMap, dominant_direction

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from dipir.arrays import split_seed
 from dipir.image.color import srgb_to_linear
-from dipir.nets.blocks import Conv, groups
+from dipir.priors.nets.blocks import Conv, groups
 from dipir.scene.direction import vector_of
 from dipir.workshop import trainer as training
 from dipir.workshop.relight import data as relit

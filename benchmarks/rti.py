@@ -20,11 +20,11 @@ METHODS = {"ptm": "PTM", "hsh9": "HSH 9", "hsh16": "HSH 16", "net": "IllumiNet"}
 def capture_file(kind: str, settings) -> Path:
     """The .lp file of a rendered capture, rendered first where the cache has none."""
     from dipir.apps.progress import Progress
+    from dipir.disk import cache_dir
     from dipir.exchange.rti import write_lp
     from dipir.fit.checkpoint import run_hash
     from dipir.settings.yaml import to_dict
     from dipir.workshop.captures import dome
-    from dipir.disk import cache_dir
 
     folder = cache_dir() / "rti" / f"{kind}_{settings.size}_{settings.lights}_{run_hash(to_dict(settings))[:8]}"
     path = folder / "capture.lp"

@@ -84,10 +84,10 @@ class Update:
     """The demo scene at the prior's resolution, its starting light, and the fixed gradient of its composite."""
 
     def __init__(self) -> None:
-        from dipir.diffusion.embedded import SIZE
         from dipir.image.files import read_envmap
         from dipir.methods.insert_config import load_config
         from dipir.methods.insert_work import composite, prepare
+        from dipir.priors.insertion import SIZE
         from dipir.scene.description import build_scene, load_scene_file
 
         self.file = load_scene_file(DEMO)

@@ -193,7 +193,7 @@ def transport(path: Path, left_s: float, sizes: Sizes) -> dict:
 
 
 def training(path: Path, left_s: float, sizes: Sizes) -> dict:
-    from dipir.nets.light_unet import LightUNetConfig
+    from dipir.priors.nets.light_unet import LightUNetConfig
     from dipir.workshop.light.sources import LightPriorConfig
     from dipir.workshop.light.train import training_speed
 

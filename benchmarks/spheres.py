@@ -149,7 +149,7 @@ def chosen(args: argparse.Namespace) -> tuple[Iterator[Case], list[str], str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """See the module's text. Returns 0; raises DipirError for bad input."""
-    from dipir.diffusion.light_prior import LightPrior
+    from dipir.priors.light import LightPrior
 
     arguments = sys.argv[1:] if arguments is None else arguments
     args = parser().parse_args(arguments)

@@ -12,10 +12,10 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from dipir.diffusion.denoiser import AbstractDenoiser
-from dipir.diffusion.layout_prior import LayoutPrior
 from dipir.diffusion.pretrained import PretrainedDenoiser
 from dipir.errors import PriorError
-from dipir.nets.text_unet import WordAttention
+from dipir.priors.layout import LayoutPrior
+from dipir.priors.nets.text_unet import WordAttention
 
 _CROSS = re.compile(r"((?:down_blocks\.\d+|mid_block)\.attentions\.0)\.transformer_blocks\.\d+\.attn2")
 

@@ -15,8 +15,6 @@ from torch import Tensor
 from dipir import device
 from dipir.arrays import split_seed
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
-from dipir.diffusion.embedded import SIZE, EmbeddedPrior
-from dipir.diffusion.light_prior import LightPrior
 from dipir.diffusion.memory import MemorySettings
 from dipir.diffusion.personalize import Examples, FrozenBase, concept_images, personalise
 from dipir.diffusion.pretrained import PretrainedDenoiser, load_pretrained
@@ -32,6 +30,8 @@ from dipir.methods.insert_final import final_passes, final_quality, finish
 from dipir.methods.insert_fit import DATASET, Guide, Objective, final_light, make_parameters, material_values, tone_of
 from dipir.methods.insert_work import Work, composite, embedded_planes, prepare, random_lights, small_plate
 from dipir.methods.result import Result, load_result
+from dipir.priors.insertion import SIZE, EmbeddedPrior
+from dipir.priors.light import LightPrior
 from dipir.render.backend import mitsuba
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, Image
-from dipir.diffusion.light_prior import LightPrior, features
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
 from dipir.image.composite import flatten_lin, insert_layers
 from dipir.image.tone import ToneCurve
 from dipir.methods.insert_config import InsertConfig, LightSettings
+from dipir.priors.light import LightPrior, features
+from dipir.priors.insertion import gbuffer_planes, insertion_planes, light_stage
 from dipir.render.renderer import Passes
 from dipir.render.transport import Transport
 from dipir.scene.description import Scene
@@ -110,9 +111,6 @@ def composite(work: Work, passes: Passes, tone_fg: ToneCurve | None, tone_shadow
 
 def embedded_planes(work: Work, scene: Scene, size: int) -> Tensor:
     """(1, 21, 64, 64) condition of the embedded prior."""
-    from dipir.diffusion.embedded import insertion_planes
-    from dipir.workshop.insertion.composites import gbuffer_planes, light_stage
-
     hint = light_stage(work.transport, work.plate_disp, work.mirrored)
     return insertion_planes(work.plate_disp, hint, wide_view(scene.plate.disp, size),
                             gbuffer_planes(work.transport.gbuffers))

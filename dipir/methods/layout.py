@@ -12,13 +12,13 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import Image, Mask
-from dipir.diffusion.layout_prior import LayoutPrior
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.errors import ConfigError, ImageError
 from dipir.methods import layout_edit
 from dipir.methods.layout_config import LayoutConfig
 from dipir.methods.layout_words import TextPrior, Wording, wording_of
 from dipir.methods.layout_work import Asked, Canvas, Made, OnEvent, canvas_of, generate
+from dipir.priors.layout import LayoutPrior
 from dipir.scene.regions import Region
 from dipir.settings.presets import versions
 from dipir.settings.yaml import to_dict

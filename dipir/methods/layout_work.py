@@ -13,17 +13,17 @@ from dipir import device
 from dipir.arrays import split_seed
 from dipir.diffusion import sampler as samplers
 from dipir.diffusion.denoiser import Condition, GuidedDenoiser, select
-from dipir.diffusion.layout_prior import SIZE, LayoutPrior
 from dipir.diffusion.pretrained import PretrainedDenoiser
 from dipir.diffusion.schedule import karras, ladder
 from dipir.errors import ConfigError, SceneError
 from dipir.fit.loop import Event
 from dipir.guidance import regions as guidance
 from dipir.guidance.layered import Bootstrap, Kept, LayerPlan, Told, sample_layers
-from dipir.image.captions import COLOURS
 from dipir.image.palette import parse_palette
 from dipir.methods.layout_config import LayoutConfig
 from dipir.methods.layout_words import TextPrior, Wording, told
+from dipir.priors.captions import COLOURS
+from dipir.priors.layout import SIZE, LayoutPrior
 from dipir.scene.regions import Region, colour_named
 
 OnEvent = Callable[[Event], None]

@@ -12,11 +12,8 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import Image, Mask
-from dipir.diffusion.colour_prior import COLOUR, colour_condition
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
-from dipir.diffusion.geometry import Geometry
 from dipir.diffusion.memory import MemoryOptions
-from dipir.diffusion.picture_prior import RELIGHT, PicturePrior, relight_condition
 from dipir.diffusion.pretrained import PretrainedDenoiser, load_pretrained
 from dipir.errors import ConfigError, ImageError
 from dipir.fit.checkpoint import Checkpoint, run_hash
@@ -26,7 +23,10 @@ from dipir.image.palette import Palette
 from dipir.methods.relight_config import RelightConfig
 from dipir.methods.relight_fit import KINDS, Guide, drawn, fit_layers, seen_size, shrunk
 from dipir.methods.relight_net import load_net, relight_with
-from dipir.nets.illuminet import IllumiNet
+from dipir.priors.colour import COLOUR, colour_condition
+from dipir.priors.geometry import Geometry
+from dipir.priors.nets.illuminet import IllumiNet
+from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
 from dipir.scene.direction import LightDirection, side_of
 from dipir.settings.presets import versions
 from dipir.settings.yaml import to_dict

@@ -21,7 +21,7 @@ from dipir.guidance.posterior import posterior_loss, posterior_samples
 from dipir.image import editing
 from dipir.image.guided import guided_upsample
 from dipir.methods.relight_config import RelightConfig
-from dipir.nets.shading import LayerUNet
+from dipir.priors.nets.shading import LayerUNet
 
 WEIGHTS = {"constant": scores.constant, "one_minus_alphabar": scores.one_minus_alphabar, "sigma": scores.sigma_weight}
 _BLOCK = 16

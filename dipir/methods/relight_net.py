@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Image
-from dipir.diffusion.geometry import PLANES, Geometry
-from dipir.diffusion.weights import PRIORS, read_network, write_weights
 from dipir.methods.relight_fit import enlarged, shrunk, working_size
-from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.priors.geometry import PLANES, Geometry
+from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.priors.weights import PRIORS, read_network, write_weights
 
 DEFAULT_PATH = PRIORS / "illuminet.safetensors"
 ARCHITECTURE = "dipir.illuminet.2"

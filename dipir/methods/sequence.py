@@ -13,8 +13,6 @@ from torch import Tensor
 from dipir import device
 from dipir.arrays import EnvMap, Image, split_seed
 from dipir.diffusion.denoiser import AbstractDenoiser
-from dipir.diffusion.embedded import SIZE, EmbeddedPrior
-from dipir.diffusion.light_prior import LightPrior
 from dipir.errors import ConfigError, SceneError
 from dipir.fit.loop import Event, minimise
 from dipir.image.tone import ToneCurve
@@ -24,6 +22,8 @@ from dipir.methods.insert_config import InsertConfig
 from dipir.methods.insert_final import final_passes, finish
 from dipir.methods.insert_fit import Objective, final_light, make_parameters, tone_of
 from dipir.methods.insert_work import prepare, small_plate
+from dipir.priors.insertion import SIZE, EmbeddedPrior
+from dipir.priors.light import LightPrior
 from dipir.render.renderer import Passes
 from dipir.scene.asset import Asset
 from dipir.scene.camera import Camera

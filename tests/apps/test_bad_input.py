@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from dipir.apps import cli
-from dipir.diffusion.embedded import EmbeddedPrior
+from dipir.priors.insertion import EmbeddedPrior
 
 ROOT = Path(__file__).resolve().parents[2]
 CUBE = """v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1
@@ -294,7 +294,7 @@ def test_missing_weights_of_the_prior(here, capsys):
 
 @pytest.mark.parametrize("how", ["missing", "truncated"])
 def test_weights_of_the_light_prior(here, capsys, monkeypatch, how):
-    from dipir.diffusion import light_prior
+    from dipir.priors import light as light_prior
 
     path = here / "light.safetensors"
     if how == "truncated":

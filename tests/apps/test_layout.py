@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dipir.apps import cli
-from dipir.diffusion.layout_prior import LayoutPrior
+from dipir.priors.layout import LayoutPrior
 from dipir.scene.description import load_scene
 
 FAST = ["--steps", "2", "--set", "layers.stage=1", "--quiet"]

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from dipir.apps import cli
-from dipir.diffusion import geometry
-from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
+from dipir.priors import geometry
+from dipir.priors.picture import RELIGHT, PicturePrior
 
 FAST = ["--set", "fit.steps=4", "--set", "layers.size=32", "--set", "guidance.samples=1", "--set",
         "guidance.sampler_steps=2", "--quiet"]

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from dipir.apps import cli, synth
-from dipir.image.captions import Thing
+from dipir.priors.captions import Thing
 from dipir.workshop import shards
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.worlds import views

@@ -92,8 +92,8 @@ QUICK = ["light.start=mirrored", "light.lobes=4", "transport.samples=1", "fit.st
 @pytest.fixture
 def estimator(tmp_path, monkeypatch) -> methods.Estimator:
     """On a small scene, with quick fits of Gaussians and an untrained prior."""
-    from dipir.diffusion.embedded import EmbeddedPrior
     from dipir.methods import insert, insert_fit
+    from dipir.priors.insertion import EmbeddedPrior
 
     quick = lambda target, count: fit_gaussians(target, count, steps=3)
     monkeypatch.setattr(insert, "fit_gaussians", quick)

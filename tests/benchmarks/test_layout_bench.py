@@ -10,11 +10,11 @@ import torch
 
 from benchmarks import layout as bench
 from benchmarks import layout_cases, layout_detector, layout_edits, layout_figures, layout_measures, layout_run
-from dipir.diffusion.layout_prior import LayoutPrior
 from dipir.errors import ConfigError, RenderError
-from dipir.image.captions import COLOURS, MATERIALS, SHAPES
 from dipir.methods.layout import check, layouts
 from dipir.methods.layout_config import LayoutConfig
+from dipir.priors.captions import COLOURS, MATERIALS, SHAPES
+from dipir.priors.layout import LayoutPrior
 from dipir.workshop.layout.data import MOST, NONE, LayoutSet, encode
 from tests.support.layout_seen import CUBE, HUES, MUG, case_of, seen_of, square
 

@@ -10,8 +10,8 @@ from dipir.diffusion.denoiser import GuidedDenoiser
 from dipir.diffusion.pretrained import MemoryOptions, load_pretrained
 from dipir.diffusion.toy import GaussianDenoiser
 from dipir.errors import PriorError
-from dipir.image.captions import LONGEST
-from dipir.nets.text_unet import WordAttention
+from dipir.priors.captions import LONGEST
+from dipir.priors.nets.text_unet import WordAttention
 from tests.diffusion.test_layout_prior import scrambled
 
 KINDS = ("sd1", "sd2", "xl")

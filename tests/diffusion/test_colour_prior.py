@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from dipir.diffusion.colour_prior import COLOUR, colour_condition, tinted_planes
 from dipir.diffusion.denoiser import Condition
-from dipir.diffusion.picture_prior import PicturePrior
-from dipir.diffusion.weights import read_network, write_weights
 from dipir.errors import PriorError
 from dipir.image.palette import parse_palette
-from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.colour import COLOUR, colour_condition, tinted_planes
+from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.picture import PicturePrior
+from dipir.priors.weights import read_network, write_weights
 
 SMALL = ConditionalUNetConfig(planes=12, vector=12, channels=(8, 8, 16), blocks=1, embedding=16, detail=2)
 

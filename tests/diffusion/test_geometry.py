@@ -4,9 +4,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipir.diffusion import geometry
-from dipir.diffusion.geometry import PLANES, Geometry, GeometryConfig, GeometryNets, cosine, surface_of
 from dipir.errors import PriorError
+from dipir.priors import geometry
+from dipir.priors.geometry import PLANES, Geometry, GeometryConfig, GeometryNets, cosine, surface_of
 from dipir.scene.direction import LightDirection
 
 SMALL = GeometryConfig(surfaces=(8, 8, 16), light=(8, 8, 16), fine=(8, 8))

@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dipir.diffusion import layout_prior
 from dipir.diffusion.denoiser import Condition, GuidedDenoiser
-from dipir.diffusion.layout_prior import ARCHITECTURE, DEFAULT_PATH, LAYOUT_NET, LayoutPrior
 from dipir.diffusion.sampler import euler
 from dipir.diffusion.schedule import karras
-from dipir.diffusion.weights import PRIORS, write_weights
 from dipir.errors import ConfigError, PriorError
-from dipir.image import captions
-from dipir.nets.text_unet import TextUNet
+from dipir.priors import captions
+from dipir.priors import layout as layout_prior
+from dipir.priors.layout import ARCHITECTURE, DEFAULT_PATH, LAYOUT_NET, LayoutPrior
+from dipir.priors.nets.text_unet import TextUNet
+from dipir.priors.weights import PRIORS, write_weights
 
 SMALL = replace(LAYOUT_NET, width=16, layers=1, channels=(8, 8, 16), embedding=16, detail=2, fine=4)
 

@@ -10,7 +10,11 @@ import pytest
 import torch
 
 from dipir import device
-from dipir.diffusion.light_prior import (
+from dipir.errors import PriorError
+from dipir.image import latlong
+from dipir.image.color import linear_to_srgb
+from dipir.image.files import read_envmap
+from dipir.priors.light import (
     DEFAULT_PATH,
     LightPrior,
     _project,
@@ -22,11 +26,7 @@ from dipir.diffusion.light_prior import (
     hypotheses,
     sunlike,
 )
-from dipir.errors import PriorError
-from dipir.image import latlong
-from dipir.image.color import linear_to_srgb
-from dipir.image.files import read_envmap
-from dipir.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
+from dipir.priors.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
 from dipir.scene.description import build_scene, load_scene_file
 from tests.support.far import KIND, far_device

@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import pytest
 
-from dipir.diffusion.layout_prior import LayoutPrior
 from dipir.diffusion.phrases import positions
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.errors import ConfigError
+from dipir.priors.layout import LayoutPrior
 
 CAPTION = "a red metal cube, a sphere and a red torus on a white floor"
 

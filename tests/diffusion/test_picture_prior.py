@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from dipir.diffusion.denoiser import Condition
-from dipir.diffusion.geometry import PLANES, Geometry
-from dipir.diffusion.picture_prior import RELIGHT, PicturePrior, relight_condition
-from dipir.diffusion.weights import PRIORS, write_weights
 from dipir.errors import PriorError
-from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.geometry import PLANES, Geometry
+from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
+from dipir.priors.weights import PRIORS, write_weights
 from dipir.scene.direction import LightDirection
 from tests.diffusion.test_geometry import random_geometry
 

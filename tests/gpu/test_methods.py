@@ -11,10 +11,6 @@ import torch
 
 from dipir import device
 from dipir.device import moved
-from dipir.diffusion.colour_prior import COLOUR
-from dipir.diffusion.geometry import Geometry
-from dipir.diffusion.layout_prior import LayoutPrior
-from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.image import color, composite, latlong
 from dipir.image.guided import guided_upsample
@@ -26,6 +22,10 @@ from dipir.methods.layout_config import LayoutConfig
 from dipir.methods.relight import Engine, Picture, Wish, relight
 from dipir.methods.relight_config import load_config
 from dipir.methods.relight_net import load_net
+from dipir.priors.colour import COLOUR
+from dipir.priors.geometry import Geometry
+from dipir.priors.layout import LayoutPrior
+from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.scene.direction import LightDirection
 from dipir.scene.light import SphericalGaussians, fit_gaussians
 from dipir.scene.regions import Region

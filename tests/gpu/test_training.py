@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from dipir import device
-from dipir.diffusion.light_prior import features
 from dipir.image import latlong
 from dipir.methods import illuminet
-from dipir.nets.light_unet import LightUNet, LightUNetConfig
+from dipir.priors.light import features
+from dipir.priors.nets.light_unet import LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
 from dipir.workshop import crops
 from dipir.workshop import trainer as training

@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from dipir.errors import ConfigError
-from dipir.image.captions import (
+from dipir.priors.captions import (
     COLOURS,
     GROUNDS,
     LONGEST,

@@ -7,11 +7,6 @@ import pytest
 import torch
 
 from dipir import device
-from dipir.diffusion.colour_prior import COLOUR
-from dipir.diffusion.embedded import EmbeddedPrior
-from dipir.diffusion.geometry import Geometry
-from dipir.diffusion.layout_prior import LayoutPrior
-from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.errors import ConfigError
 from dipir.image.palette import parse_palette
 from dipir.methods import insert_config, layout_work, relight_fit, sequence
@@ -20,7 +15,12 @@ from dipir.methods.layout import LayoutRequest, layouts
 from dipir.methods.layout_config import LayoutConfig
 from dipir.methods.relight import Engine, Picture, Wish, find_engine, relight
 from dipir.methods.relight_config import RelightConfig, load_config
-from dipir.nets.illuminet import IllumiNet
+from dipir.priors.colour import COLOUR
+from dipir.priors.geometry import Geometry
+from dipir.priors.insertion import EmbeddedPrior
+from dipir.priors.layout import LayoutPrior
+from dipir.priors.nets.illuminet import IllumiNet
+from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.scene.direction import LightDirection
 from dipir.scene.regions import Region
 from dipir.settings import read

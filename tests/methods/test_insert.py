@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from dipir.diffusion.denoiser import Condition
-from dipir.diffusion.embedded import EmbeddedPrior
 from dipir.diffusion.toy import GaussianDenoiser
 from dipir.errors import ConfigError, FitError, PriorError, SceneError
 from dipir.fit.loop import minimise
@@ -20,6 +19,7 @@ from dipir.methods.insert_config import InsertConfig, load_config
 from dipir.methods.insert_fit import Guide, Objective, final_light, light_of, make_parameters, maps_of
 from dipir.methods.insert_work import composite, prepare
 from dipir.methods.result import save
+from dipir.priors.insertion import EmbeddedPrior
 from dipir.scene.asset import Material
 from dipir.scene.light import SphericalGaussians, dominant_direction, fit_gaussians
 from dipir.workshop.things.objects import simple_asset

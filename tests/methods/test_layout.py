@@ -12,15 +12,15 @@ import torch
 from dipir.arrays import split_seed
 from dipir.diffusion import sampler as samplers
 from dipir.diffusion.denoiser import GuidedDenoiser
-from dipir.diffusion.layout_prior import LayoutPrior
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.diffusion.schedule import karras, ladder
 from dipir.errors import ConfigError, ImageError, PriorError, SceneError
-from dipir.image.captions import COLOURS
 from dipir.image.palette import NAMED
 from dipir.methods.layout import LayoutRequest, layout, layouts
 from dipir.methods.layout_config import LayoutConfig, LayoutSampler, load_config
 from dipir.methods.layout_work import canvas_of, start_noise
+from dipir.priors.captions import COLOURS
+from dipir.priors.layout import LayoutPrior
 from dipir.scene.regions import Region, box_mask
 from dipir.settings import read
 from tests.support.tiny_diffusion import build_pipeline

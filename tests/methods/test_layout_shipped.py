@@ -4,10 +4,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipir.diffusion.layout_prior import DEFAULT_PATH
-from dipir.image.captions import COLOURS
 from dipir.methods.layout import LayoutRequest, find_prior, layouts
 from dipir.methods.layout_config import load_config
+from dipir.priors.captions import COLOURS
+from dipir.priors.layout import DEFAULT_PATH
 from dipir.scene.regions import Region
 
 pytestmark = pytest.mark.skipif(not DEFAULT_PATH.is_file(), reason="no weights there")

@@ -4,9 +4,9 @@ from __future__ import annotations
 import pytest
 
 from dipir.errors import ConfigError
-from dipir.image.captions import COLOURS, GROUNDS
 from dipir.methods.layout_config import LayerSettings, LayoutConfig, LayoutSampler
 from dipir.methods.layout_words import told, wording_of
+from dipir.priors.captions import COLOURS, GROUNDS
 from dipir.scene.regions import Region
 from tests.support.toy_layout import ColourToy
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from dipir.diffusion.colour_prior import COLOUR
-from dipir.diffusion.picture_prior import PicturePrior
 from dipir.errors import ConfigError
-from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.colour import COLOUR
+from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.picture import PicturePrior
 from dipir.workshop.colour import data as sketches
 from dipir.workshop.colour import styles as sketch_styles
 from dipir.workshop.colour import train as prior_colour

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from dipir.diffusion.geometry import Geometry, GeometryNets
 from dipir.errors import ConfigError
+from dipir.priors.geometry import Geometry, GeometryNets
 from dipir.workshop import trainer as training
 from dipir.workshop.geometry import train as prior_geometry
 from dipir.workshop.geometry.train import (

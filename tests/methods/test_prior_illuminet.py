@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from dipir.diffusion.geometry import PLANES, Geometry
 from dipir.errors import PriorError
 from dipir.methods.relight_net import load_net, net_planes
-from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.priors.geometry import PLANES, Geometry
+from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.workshop.relight import pairs as relit_pairs
 from dipir.workshop.relight.pairs import PairConfig, Pairs
 from dipir.workshop.relight.train import seen, validation_pairs

@@ -13,7 +13,7 @@ from torch import nn
 
 from dipir.errors import ConfigError
 from dipir.image import latlong
-from dipir.nets.composite_unet import CompositeUNet, CompositeUNetConfig
+from dipir.priors.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 from dipir.workshop import crops
 from dipir.workshop.insertion import train as prior_insert
 from dipir.workshop.insertion.composites import Composites, draw

@@ -16,10 +16,10 @@ from torch import nn
 
 from dipir import device
 from dipir.apps import verbs
-from dipir.diffusion.layout_prior import LAYOUT_NET, LayoutPrior
 from dipir.errors import ConfigError, PriorError
-from dipir.image import captions
-from dipir.nets.text_unet import TextUNet
+from dipir.priors import captions
+from dipir.priors.layout import LAYOUT_NET, LayoutPrior
+from dipir.priors.nets.text_unet import TextUNet
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.layout import train as prior_layout
 from dipir.workshop.layout.data import LayoutPictures

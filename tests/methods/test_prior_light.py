@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dipir.image import latlong
-from dipir.nets.light_unet import LightUNet, LightUNetConfig
+from dipir.priors.nets.light_unet import LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
 from dipir.workshop import crops
 from dipir.workshop import trainer as training

@@ -13,10 +13,10 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from dipir.diffusion.geometry import PLANES, Geometry
-from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.errors import PriorError
-from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.geometry import PLANES, Geometry
+from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.workshop.relight import pairs as relit_pairs
 from dipir.workshop.relight import train as prior_relight
 from dipir.workshop.relight.pairs import PairConfig, Pairs

@@ -10,8 +10,6 @@ import torch
 from PIL import Image as Pillow
 
 from dipir.diffusion.denoiser import AbstractDenoiser
-from dipir.diffusion.geometry import PLANES, Geometry
-from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.errors import ConfigError, FitError, ImageError, PriorError
 from dipir.exchange.layered_exr import read_layers
 from dipir.image.editing import EPS, multiply_divide
@@ -21,7 +19,9 @@ from dipir.methods import relight_result
 from dipir.methods.relight import Engine, Picture, Relit, Wish, find_engine, relight
 from dipir.methods.relight_config import LayerSettings, RelightConfig, RelightGuidance, load_config
 from dipir.methods.relight_fit import KINDS, seen_size, shrunk, working_size
-from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.priors.geometry import PLANES, Geometry
+from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.scene.direction import LightDirection
 from dipir.settings import read
 from dipir.settings.yaml import load_yaml

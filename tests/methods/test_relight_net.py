@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from dipir.diffusion.geometry import DEFAULT_PATH as GEOMETRY
-from dipir.diffusion.geometry import PLANES, Geometry
-from dipir.diffusion.weights import write_weights
 from dipir.errors import PriorError
 from dipir.methods.relight_net import ARCHITECTURE, DEFAULT_PATH, NET, load_net, net_planes, relight_with, save_net
-from dipir.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.priors.geometry import DEFAULT_PATH as GEOMETRY
+from dipir.priors.geometry import PLANES, Geometry
+from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.priors.weights import write_weights
 from dipir.scene.direction import LightDirection
 from tests.diffusion.test_geometry import random_geometry
 

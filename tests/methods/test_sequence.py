@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from dipir.diffusion.light_prior import LightPrior
 from dipir.errors import ConfigError, PriorError, SceneError
 from dipir.image import latlong
 from dipir.image.files import write_png
@@ -21,6 +20,7 @@ from dipir.methods.sequence import (
     scenes_of,
     thing_of,
 )
+from dipir.priors.light import LightPrior
 from dipir.scene.camera import Camera
 from dipir.scene.light import dominant_direction
 from dipir.scene.sequence import Frame, PosedSequence

@@ -15,7 +15,7 @@ from dipir import device
 from dipir.arrays import split_seed
 from dipir.errors import FitError
 from dipir.image import latlong
-from dipir.nets.light_unet import LightEstimate
+from dipir.priors.nets.light_unet import LightEstimate
 from dipir.scene.light import dominant_direction
 from dipir.workshop.light.measures import functionals, score
 from dipir.workshop.light.train import dominant_distribution, light_loss

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipir.nets.blocks import Attention, Conv, ResBlock, groups, upsample
+from dipir.priors.nets.blocks import Attention, Conv, ResBlock, groups, upsample
 
 
 def _scramble(module: torch.nn.Module) -> torch.nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 
 SMALL = ConditionalUNetConfig(planes=5, vector=4, channels=(8, 8, 16), blocks=1, embedding=16, detail=2, sigma_data=0.3)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipir.nets.illuminet import Attention, IllumiNet, IllumiNetConfig, light_features
+from dipir.priors.nets.illuminet import Attention, IllumiNet, IllumiNetConfig, light_features
 
 SMALL = IllumiNetConfig(planes=5, light=4, channels=(4, 6, 8, 8), embedding=8)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import torch
 
-from dipir.nets.light_unet import LightUNet, LightUNetConfig
+from dipir.priors.nets.light_unet import LightUNet, LightUNetConfig
 
 SMALL = LightUNetConfig(widths=(8, 8, 16), plate_widths=(8, 8, 8, 8), plate_blocks=(0, 1, 1, 1), heads=2, embedding=8)
 

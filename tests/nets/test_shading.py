@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from dipir.nets.shading import WIDTHS, DoubleConv, LayerUNet
+from dipir.priors.nets.shading import WIDTHS, DoubleConv, LayerUNet
 
 
 def _scrambled(layers: tuple[int, ...] = (1, 1)) -> LayerUNet:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dipir.nets.text_unet import TextUNet, TextUNetConfig, WordAttention, attend, places
+from dipir.priors.nets.text_unet import TextUNet, TextUNetConfig, WordAttention, attend, places
 
 SMALL = TextUNetConfig(vocabulary=9, longest=7, width=16, layers=1, channels=(8, 8, 16), worded=(1, 2), selves=(2,),
                        embedding=16, detail=2, fine=4, sigma_data=0.5)

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from dipir.nets.turned_unet import TurnedUNet, octant_of, turned, turned_back, turned_vector
+from dipir.priors.nets.turned_unet import TurnedUNet, octant_of, turned, turned_back, turned_vector
 
 LIGHTS = torch.tensor([[math.cos(a), math.sin(a), 0.3, 0.1] for a in torch.linspace(0.2, 6.2, 13).tolist()])
 

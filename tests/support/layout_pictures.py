@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dipir.image.captions import COLOURS, Thing, caption
+from dipir.priors.captions import COLOURS, Thing, caption
 from dipir.workshop.layout.data import LayoutPictures
 
 SIZE, MOST = 64, 4

@@ -5,7 +5,7 @@ import numpy as np
 
 from benchmarks.layout_cases import Case, box_of
 from benchmarks.layout_detector import Found, Seen, parts
-from dipir.image.captions import COLOURS, MATERIALS, SHAPES, Thing
+from dipir.priors.captions import COLOURS, MATERIALS, SHAPES, Thing
 
 HUES = list(COLOURS)
 

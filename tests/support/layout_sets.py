@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from dipir.image.captions import MATERIALS, SHAPES
+from dipir.priors.captions import MATERIALS, SHAPES
 from dipir.workshop.layout.data import NONE, LayoutSet, encode, join
 
 Square = tuple[str, str, int, int, int, int]

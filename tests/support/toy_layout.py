@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.toy import GaussianDenoiser
-from dipir.image.captions import COLOURS
+from dipir.priors.captions import COLOURS
 
 GREY = (0.5, 0.5, 0.5)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from dipir.diffusion.light_prior import features
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.priors.light import features
 from dipir.scene.camera import Camera
 from dipir.workshop import crops
 from dipir.workshop.insertion import composites

@@ -10,7 +10,7 @@ import torch
 
 from dipir.errors import SceneError
 from dipir.image import latlong
-from dipir.image.captions import MATERIALS, SHAPES
+from dipir.priors.captions import MATERIALS, SHAPES
 from dipir.render.gbuffer import record_gbuffers
 from dipir.render.mitsuba_scene import build
 from dipir.scene.asset_mesh import face_cross, signed_volume, unit

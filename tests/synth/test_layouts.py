@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from dipir.errors import ConfigError
-from dipir.image import captions
-from dipir.image.captions import COLOURS, GROUNDS, MATERIALS, SHAPES
 from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.priors import captions
+from dipir.priors.captions import COLOURS, GROUNDS, MATERIALS, SHAPES
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.workshop import shards

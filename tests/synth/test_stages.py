@@ -11,7 +11,8 @@ from dipir.image import latlong
 from dipir.render.transport import Transport, TransportSettings
 from dipir.scene.framing import projected_box
 from dipir.workshop.insertion import stages
-from dipir.workshop.insertion.stages import Stage, StageSettings, gbuffer_planes, random_stage
+from dipir.priors.insertion import gbuffer_planes
+from dipir.workshop.insertion.stages import Stage, StageSettings, random_stage
 from dipir.workshop.things.objects import random_asset, simple_asset
 from tests.support.scenes import sphere_scene, sunny
 from tests.support.stages import card_stage

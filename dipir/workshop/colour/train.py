@@ -15,16 +15,16 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import Image, split_seed
-from dipir.diffusion.colour_prior import COLOUR, SIZE, tinted_planes
 from dipir.diffusion.denoiser import Condition
-from dipir.diffusion.picture_prior import PicturePrior
 from dipir.diffusion.sampler import sample
 from dipir.diffusion.schedule import karras
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.palette import NAMED
-from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.colour import COLOUR, SIZE, tinted_planes
+from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.picture import PicturePrior
 from dipir.workshop import trainer as training
 from dipir.workshop.colour import data as sketches
 from dipir.workshop.colour import styles as sketch_styles

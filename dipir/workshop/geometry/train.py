@@ -15,10 +15,10 @@ from torch.nn import functional
 
 from dipir import device
 from dipir.arrays import Image, split_seed
-from dipir.diffusion.geometry import DEFAULT_PATH, Geometry, GeometryNets
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
 from dipir.image.metrics import rmse
+from dipir.priors.geometry import DEFAULT_PATH, Geometry, GeometryNets
 from dipir.workshop import trainer as training
 from dipir.workshop.relight import pairs as relit_pairs
 from dipir.workshop.relight.data import RelitSet

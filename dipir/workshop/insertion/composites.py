@@ -10,14 +10,10 @@ import torch
 from torch import Tensor
 
 from dipir.image.color import linear_to_srgb, srgb_to_linear
-from dipir.render.transport import Transport
 from dipir.scene.framing import wide_view
 from dipir.workshop.crops import quantise
 from dipir.workshop.insertion.photo import PhotoConfig, graded, random_gains, random_shooting
 from dipir.workshop.insertion.stages import SIZE, Stage
-from dipir.workshop.insertion.stages import (
-    gbuffer_planes as gbuffer_planes,  # Part of what callers of light_stage need.
-)
 from dipir.workshop.insertion.surroundings import AbstractSurroundings, Shot, Sight
 
 _BRIGHTEST = 6e4
@@ -133,10 +129,3 @@ def photograph(rng: np.random.Generator, stage: Stage, sight: Sight, shots: Sequ
     hint = linear_to_srgb((guessed + clear * srgb_to_linear(plate) * faded).clamp(0, 1))
     gbuffers = stage.gbuffers.float().expand(len(wide), -1, -1, -1)
     return Composites(torch.stack(target).clamp(0, 1), plate, hint, wide_view(wide, SIZE), gbuffers, env, ratio)
-
-
-def light_stage(transport: Transport, plate_disp: Tensor, env: Tensor) -> Tensor:
-    """(1, 3, H, W) display: the object in the plate under an environment, in linear light, then clipped."""
-    passes = transport.passes(env)
-    linear = passes.object_rgb + (1 - passes.alpha) * srgb_to_linear(plate_disp) * passes.shadow_ratio
-    return linear_to_srgb(linear.clamp(0, 1))

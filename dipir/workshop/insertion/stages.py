@@ -17,6 +17,7 @@ from torch import Tensor
 from dipir import device
 from dipir.arrays import split_seed
 from dipir.image import latlong
+from dipir.priors.insertion import gbuffer_planes
 from dipir.render.transport import Transport, TransportSettings
 from dipir.scene.asset import Asset, load_asset
 from dipir.scene.camera import Camera
@@ -121,17 +122,6 @@ class Stage:
         return Stage(transport.object_map.half(), transport.object_pixels.short(), transport.offset.half(), hidden,
                      transport.shadow_pixels[kept].short(), gbuffer_planes(g)[0].half(),
                      torch.tensor(view, dtype=torch.float64))
-
-
-def gbuffer_planes(g) -> Tensor:
-    """(1, 12, H, W): alpha, ground, normal 3, albedo 3, roughness, metallic, depth and height relative to the object's
-    middle and size (scale free)."""
-    inside = g.alpha > 0
-    mean = lambda t: t[inside].mean() if inside.any() else t.new_tensor(1.0)
-    size = (g.position[:, 1:2][inside].max() if inside.any() else g.alpha.new_tensor(1.0)).clamp_min(1e-6)
-    depth = torch.where(inside, (g.depth - mean(g.depth)) / size, 0.0)
-    height = torch.where(inside, g.position[:, 1:2] / size, 0.0)
-    return torch.cat([g.alpha, g.ground, g.normal, g.albedo, g.roughness, g.metallic, depth.clamp(-2, 2), height], 1)
 
 
 def random_stage(rng: np.random.Generator, asset: Asset) -> tuple[Scene, list[float]]:

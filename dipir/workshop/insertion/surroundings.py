@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from dipir.arrays import EnvMap
-from dipir.diffusion.light_prior import PLATE, SPHERE, fill
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
+from dipir.priors.light import PLATE, SPHERE, fill
 from dipir.scene.camera import Camera
 from dipir.workshop import crops
 from dipir.workshop.insertion.stages import SIZE, Stage

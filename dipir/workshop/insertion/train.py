@@ -16,10 +16,10 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import split_seed
-from dipir.diffusion.embedded import DEFAULT_PATH, EmbeddedPrior, insertion_planes
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
-from dipir.nets.composite_unet import CompositeUNet, CompositeUNetConfig
+from dipir.priors.insertion import DEFAULT_PATH, EmbeddedPrior, insertion_planes
+from dipir.priors.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 from dipir.workshop import crops
 from dipir.workshop import trainer as training
 from dipir.workshop.insertion import composites

@@ -24,8 +24,8 @@ from dipir import disk
 from dipir.arrays import Image, split_seed
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
-from dipir.image.captions import COLOURS, GROUNDS, MATERIALS, SHAPES, Thing, caption
 from dipir.image.color import linear_to_srgb
+from dipir.priors.captions import COLOURS, GROUNDS, MATERIALS, SHAPES, Thing, caption
 from dipir.render.gbuffer import record_gbuffers
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings

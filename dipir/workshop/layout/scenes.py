@@ -15,7 +15,7 @@ import torch
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import SceneError
 from dipir.image import latlong
-from dipir.image.captions import MATERIALS, SHAPES
+from dipir.priors.captions import MATERIALS, SHAPES
 from dipir.scene.asset import Asset, Material, Part
 from dipir.scene.camera import Camera
 from dipir.scene.description import Scene

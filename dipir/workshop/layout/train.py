@@ -17,12 +17,12 @@ from torch.nn import functional
 
 from dipir import device
 from dipir.arrays import Image, split_seed
-from dipir.diffusion.layout_prior import DEFAULT_PATH, LAYOUT_NET, LayoutPrior
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
-from dipir.image import captions
-from dipir.image.captions import COLOURS, SHAPES
-from dipir.nets.text_unet import TextUNet, TextUNetConfig
+from dipir.priors import captions
+from dipir.priors.captions import COLOURS, SHAPES
+from dipir.priors.layout import DEFAULT_PATH, LAYOUT_NET, LayoutPrior
+from dipir.priors.nets.text_unet import TextUNet, TextUNetConfig
 from dipir.workshop import trainer as training
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.layout.data import DrawConfig, LayoutPictures

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 
 from dipir import device
 from dipir.arrays import split_seed
-from dipir.diffusion.light_prior import Features, features
-from dipir.nets.light_unet import LightUNetConfig
+from dipir.priors.light import Features, features
+from dipir.priors.nets.light_unet import LightUNetConfig
 from dipir.workshop import crops
 from dipir.workshop.light import batches as light_batches
 from dipir.workshop.light import pairs as light_pairs

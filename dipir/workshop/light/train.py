@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from dipir import device, disk
 from dipir.arrays import EnvMap, split_seed
-from dipir.diffusion.light_prior import CONE_DEG, DEFAULT_PATH, FLOOR, LightPrior, compose, features, predict
 from dipir.errors import AssetError
 from dipir.fit.loop import Event
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
-from dipir.nets.light_unet import LightEstimate, LightUNet
+from dipir.priors.light import CONE_DEG, DEFAULT_PATH, FLOOR, LightPrior, compose, features, predict
+from dipir.priors.nets.light_unet import LightEstimate, LightUNet
 from dipir.scene.camera import Camera
 from dipir.scene.light import dominant_direction
 from dipir.workshop import crops

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import split_seed
-from dipir.diffusion.geometry import SIZE, Geometry
-from dipir.diffusion.picture_prior import RELIGHT, PicturePrior
 from dipir.fit.loop import Event
 from dipir.image.metrics import rmse
-from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.geometry import SIZE, Geometry
+from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.workshop import trainer as training
 from dipir.workshop.insertion.train import training_meshes
 from dipir.workshop.relight import data as relit

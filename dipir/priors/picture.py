@@ -13,10 +13,10 @@ from torch import Tensor
 
 from dipir.arrays import Image
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
-from dipir.diffusion.geometry import PLANES, Geometry
-from dipir.diffusion.weights import PRIORS, read_network, write_weights
 from dipir.errors import PriorError
-from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.geometry import PLANES, Geometry
+from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.weights import PRIORS, read_network, write_weights
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dipir.diffusion.denoiser import Condition
-from dipir.diffusion.picture_prior import PriorKind
 from dipir.image.palette import SLOTS, VECTOR, Palette
-from dipir.nets.conditional_unet import ConditionalUNetConfig
+from dipir.priors.nets.conditional_unet import ConditionalUNetConfig
+from dipir.priors.picture import PriorKind
 
 SIZE = 64
 """Height and width that it was trained at."""

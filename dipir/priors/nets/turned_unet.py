@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from dipir.nets.picture_unet import PictureUNet
+from dipir.priors.nets.picture_unet import PictureUNet
 
 Octant = tuple[Tensor, Tensor, Tensor]
 """(B,) each: mirrored left-right, mirrored up-down, x and y exchanged after that."""

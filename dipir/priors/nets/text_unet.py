@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dipir.nets.blocks import Attention, Conv, ResBlock, groups, noise_frequencies, upsample
+from dipir.priors.nets.blocks import Attention, Conv, ResBlock, groups, noise_frequencies, upsample
 
 
 @dataclass(frozen=True)

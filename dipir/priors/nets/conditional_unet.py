@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dipir.nets.blocks import noise_frequencies
-from dipir.nets.picture_unet import PictureUNet
+from dipir.priors.nets.blocks import noise_frequencies
+from dipir.priors.nets.picture_unet import PictureUNet
 
 
 @dataclass(frozen=True)

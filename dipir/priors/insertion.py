@@ -10,10 +10,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from dipir.arrays import Image
+from dipir.arrays import EnvMap, Image
+from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.render.renderer import GBuffers
+from dipir.render.transport import Transport
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
-from dipir.diffusion.weights import PRIORS, read_network, write_weights
-from dipir.nets.composite_unet import CompositeUNet, CompositeUNetConfig
+from dipir.priors.nets.composite_unet import CompositeUNet, CompositeUNetConfig
+from dipir.priors.weights import PRIORS, read_network, write_weights
 
 DEFAULT_PATH = PRIORS / "insert.safetensors"
 ARCHITECTURE = "dipir.composite_unet.1"
@@ -70,3 +73,21 @@ def insertion_planes(plate: Image, hint: Image, wide: Image, gbuffers: Tensor) -
     """(B, 21, 64, 64) condition: window of the plate, the composite under the mirrored plate's light, the whole plate
     (all display [0, 1]) and the twelve G-buffer planes."""
     return torch.cat([plate * 2 - 1, hint * 2 - 1, wide * 2 - 1, gbuffers], 1)
+
+
+def gbuffer_planes(g: GBuffers) -> Tensor:
+    """(1, 12, H, W): alpha, ground, normal 3, albedo 3, roughness, metallic, depth and height relative to the object's
+    middle and size (scale free)."""
+    inside = g.alpha > 0
+    mean = lambda t: t[inside].mean() if inside.any() else t.new_tensor(1.0)
+    size = (g.position[:, 1:2][inside].max() if inside.any() else g.alpha.new_tensor(1.0)).clamp_min(1e-6)
+    depth = torch.where(inside, (g.depth - mean(g.depth)) / size, 0.0)
+    height = torch.where(inside, g.position[:, 1:2] / size, 0.0)
+    return torch.cat([g.alpha, g.ground, g.normal, g.albedo, g.roughness, g.metallic, depth.clamp(-2, 2), height], 1)
+
+
+def light_stage(transport: Transport, plate_disp: Image, env: EnvMap) -> Image:
+    """(1, 3, H, W) display: the object in the plate under an environment, in linear light, then clipped."""
+    passes = transport.passes(env)
+    linear = passes.object_rgb + (1 - passes.alpha) * srgb_to_linear(plate_disp) * passes.shadow_ratio
+    return linear_to_srgb(linear.clamp(0, 1))

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dipir.arrays import Image
-from dipir.diffusion.weights import PRIORS, read_network, write_weights
-from dipir.nets.picture_unet import PictureUNet
-from dipir.nets.turned_unet import TurnedUNet
+from dipir.priors.nets.picture_unet import PictureUNet
+from dipir.priors.nets.turned_unet import TurnedUNet
+from dipir.priors.weights import PRIORS, read_network, write_weights
 
 DEFAULT_PATH = PRIORS / "geometry.safetensors"
 ARCHITECTURE = "dipir.geometry.2"

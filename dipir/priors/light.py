@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from dipir.arrays import Directions, EnvMap, Image
-from dipir.diffusion.weights import PRIORS, read_weights, write_weights
 from dipir.errors import PriorError
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
-from dipir.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
+from dipir.priors.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
+from dipir.priors.weights import PRIORS, read_weights, write_weights
 
 DEFAULT_PATH = PRIORS / "light.safetensors"
 ARCHITECTURE = "dipir.light_unet.2"

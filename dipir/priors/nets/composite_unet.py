@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from dipir.nets.blocks import Conv
-from dipir.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.nets.blocks import Conv
+from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 
 PLANES = 21
 """Condition channels: plate 3, hint 3, wide view 3 (all in [-1, 1]), G-buffers 12."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dipir.nets.blocks import Attention, Conv, ResBlock, upsample
+from dipir.priors.nets.blocks import Attention, Conv, ResBlock, upsample
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """The small text-conditioned prior of ``dipir layout``: pictures of 64 x 64 pixels told in the language of
-``dipir/image/captions.py``. Pixel space; weights in ``assets/priors``."""
+``dipir/priors/captions.py``. Pixel space; weights in ``assets/priors``."""
 from __future__ import annotations
 
 import json
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.phrases import positions
-from dipir.diffusion.weights import PRIORS, read_network, write_weights
 from dipir.errors import PriorError
-from dipir.image import captions
-from dipir.nets.text_unet import TextUNet, TextUNetConfig
+from dipir.priors import captions
+from dipir.priors.nets.text_unet import TextUNet, TextUNetConfig
+from dipir.priors.weights import PRIORS, read_network, write_weights
 
 DEFAULT_PATH = PRIORS / "layout.safetensors"
 ARCHITECTURE = "dipir.text_unet.1"

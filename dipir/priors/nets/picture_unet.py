@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dipir.nets.blocks import Attention, Conv, ResBlock, groups, upsample
+from dipir.priors.nets.blocks import Attention, Conv, ResBlock, groups, upsample
 
 
 class PictureUNet(nn.Module):
