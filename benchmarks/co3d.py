@@ -29,8 +29,8 @@ from dipir.disk import cache_dir
 from dipir.errors import ConfigError
 from dipir.exchange.co3d import categories, read_category, read_set_lists
 from dipir.exchange.posed import poses_file
-from dipir.methods.insert_config import load_config
-from dipir.methods.sequence import SequenceSettings
+from dipir.insert.config import load_config
+from dipir.insert.sequence import SequenceSettings
 from dipir.scene.asset import load_asset
 from dipir.workshop.captures import co3d as synth
 

@@ -18,9 +18,9 @@ from dipir.fit.loop import Event
 from dipir.image import latlong
 from dipir.image.files import read_envmap, write_png
 from dipir.image.metrics import direction_error_deg
+from dipir.insert.config import InsertConfig, load_config
+from dipir.insert.sequence import SequenceResult, SequenceSettings, flicker, insert_sequence, scenes_of, thing_of
 from dipir.methods.cast_shadow import shadow_votes
-from dipir.methods.insert_config import InsertConfig, load_config
-from dipir.methods.sequence import SequenceResult, SequenceSettings, flicker, insert_sequence, scenes_of, thing_of
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.scene.asset import load_asset

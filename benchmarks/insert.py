@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from benchmarks.insert_methods import chosen
     from benchmarks.insert_run import RunSettings, code_digest, job_of, run_all
     from dipir.apps.progress import Progress
-    from dipir.methods.result import prepare_out
+    from dipir.insert.result import prepare_out
 
     methods = chosen(args.methods)
     files = made.panorama_files(args.environments, args.split), made.mesh_files(args.meshes, args.split)
@@ -107,7 +107,7 @@ def check_methods(methods: Sequence[str], settings) -> None:
     """Load settings, weights and renderer once, so that what is wrong with them is known at once."""
     from benchmarks.insert_lpips import perceptual
     from benchmarks.insert_methods import settings_of
-    from dipir.methods.insert import ready
+    from dipir.insert.method import ready
     from dipir.render.backend import require_llvm
 
     require_llvm()

@@ -27,7 +27,7 @@ from benchmarks.insert_sheet import tile
 from dipir.arrays import EnvMap, split_seed
 from dipir.disk import write_text
 from dipir.image.files import write_png
-from dipir.methods.insert_config import InsertConfig
+from dipir.insert.config import InsertConfig
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.scene.description import Scene

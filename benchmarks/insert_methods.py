@@ -12,10 +12,10 @@ from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import Event
 from dipir.image import latlong
 from dipir.image.tone import ToneCurve
-from dipir.methods import insert as method
-from dipir.methods.insert_config import InsertConfig, load_config
-from dipir.methods.insert_fit import final_light, tone_of
-from dipir.methods.insert_work import Work, ambient_light, mirrored_light, prepare, starting_light
+from dipir.insert import method
+from dipir.insert.config import InsertConfig, load_config
+from dipir.insert.objective import final_light, tone_of
+from dipir.insert.problem import Work, ambient_light, mirrored_light, prepare, starting_light
 from dipir.priors.insertion import SIZE, EmbeddedPrior
 from dipir.priors.light import LightPrior
 from dipir.priors.weights import PRIORS

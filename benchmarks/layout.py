@@ -32,8 +32,8 @@ from benchmarks.layout_table import table
 from dipir.disk import write_bytes, write_text
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import Event
-from dipir.methods.layout import LayoutRequest, find_prior, layout
-from dipir.methods.layout_config import LayoutConfig
+from dipir.layout.config import LayoutConfig
+from dipir.layout.method import LayoutRequest, find_prior, layout
 from dipir.priors.layout import LayoutPrior
 from dipir.priors.weights import state_hash
 from dipir.settings.yaml import to_dict

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
-from dipir.methods.layout import LayoutRequest
+from dipir.layout.method import LayoutRequest
+from dipir.layout.regions import Box, Region
 from dipir.priors import captions
 from dipir.priors.captions import COLOURS, GROUNDS, MATERIALS, SHAPES, Thing
-from dipir.scene.regions import Box, Region
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.layout.data import DrawConfig, LayoutPictures, LayoutSet
 

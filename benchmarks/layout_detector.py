@@ -18,9 +18,9 @@ from benchmarks.layout_cases import box_of
 from dipir.arrays import Image, split_seed
 from dipir.errors import FitError
 from dipir.fit.loop import Event
+from dipir.layout.regions import Box
 from dipir.priors.captions import COLOURS, MATERIALS, SHAPES
 from dipir.priors.nets.picture_unet import PictureUNet
-from dipir.scene.regions import Box
 from dipir.workshop import trainer as training
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.layout.data import LayoutPictures, LayoutSet

@@ -17,7 +17,7 @@ from benchmarks.layout_detector import Seen
 from benchmarks.layout_measures import judged_case
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
-from dipir.methods.layout import LayoutRequest
+from dipir.layout.method import LayoutRequest
 from dipir.priors import captions
 from dipir.priors.captions import COLOURS, SHAPES, Thing
 from dipir.workshop.layout import data as layouts

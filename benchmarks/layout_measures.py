@@ -11,8 +11,8 @@ import numpy as np
 
 from benchmarks.layout_cases import Case, box_of
 from benchmarks.layout_detector import Found, Seen
+from dipir.layout.regions import Box
 from dipir.priors.captions import COLOURS, MATERIALS, SHAPES
-from dipir.scene.regions import Box
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """Overlaps at which COCO counts a hit; AP50 is the first."""

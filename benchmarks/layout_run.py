@@ -17,8 +17,8 @@ from benchmarks.layout_cases import Case, digest
 from dipir.disk import write_text
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import Event
-from dipir.methods.layout import find_prior, layouts
-from dipir.methods.layout_config import LayoutConfig, load_config
+from dipir.layout.config import LayoutConfig, load_config
+from dipir.layout.method import find_prior, layouts
 from dipir.settings.read import from_dict
 from dipir.settings.yaml import to_dict
 from dipir.workshop import shards
@@ -41,8 +41,8 @@ _METADATA = {"format": "dipir layout bench"}
 ROOT = Path(__file__).resolve().parents[1]
 CODE = ("arrays.py", "priors/captions.py", "priors/nets/text_unet.py", "priors/nets/blocks.py", "diffusion/denoiser.py",
         "priors/layout.py", "diffusion/sampler.py", "diffusion/schedule.py", "diffusion/attention.py",
-        "guidance/regions.py", "guidance/layered.py", "scene/regions.py", "methods/layout.py",
-        "methods/layout_edit.py", "methods/layout_words.py", "methods/layout_work.py")
+        "layout/attention_guidance.py", "layout/layers.py", "layout/regions.py", "layout/method.py",
+        "layout/edit.py", "layout/words.py", "layout/work.py")
 
 
 @dataclass(frozen=True)

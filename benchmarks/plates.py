@@ -43,8 +43,8 @@ def located(name: str):
 def run_scene(name: str, args: argparse.Namespace) -> dict:
     """Insert, save into ``OUT/NAME`` and render the ambient baseline there; the record of this scene."""
     from dipir.image.files import write_png
-    from dipir.methods.insert import insert, load_config
-    from dipir.methods.result import prepare_out, save
+    from dipir.insert.method import insert, load_config
+    from dipir.insert.result import prepare_out, save
     from dipir.scene.camera_estimate import resolve_camera
     from dipir.scene.camera_grid import draw_grid
     from dipir.scene.description import build_scene, write_scene_file
@@ -80,8 +80,8 @@ def _plate(scene_file):
 def ambient(scene, config):
     """(plate, composite) at final size under the plate's mean linear colour from everywhere."""
     from dipir.image.tone import ToneCurve
-    from dipir.methods.insert import finish
-    from dipir.methods.insert_work import ambient_light
+    from dipir.insert.method import finish
+    from dipir.insert.problem import ambient_light
     from dipir.render.path_traced import PathTracer
     from dipir.render.renderer import RenderSettings
 

@@ -25,7 +25,7 @@ from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, luminance, srgb_to_linear
 from dipir.image.files import write_png
 from dipir.image.metrics import direction_error_deg, rmse
-from dipir.methods.insert_work import small_plate, with_plate
+from dipir.insert.problem import small_plate, with_plate
 from dipir.priors.light import LightPrior
 from dipir.scene.asset import Asset, Material, load_asset
 from dipir.scene.description import Scene

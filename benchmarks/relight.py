@@ -21,9 +21,9 @@ from dipir.errors import ConfigError, nearest
 from dipir.image.editing import luminosity_bound
 from dipir.image.files import read_image, write_png
 from dipir.image.metrics import angular_error_deg, psnr, rmse, si_rmse, ssim
-from dipir.methods.relight import Picture, Wish, find_engine, relight
-from dipir.methods.relight_config import load_config
-from dipir.methods.relight_fit import shrunk, working_size
+from dipir.relight.config import load_config
+from dipir.relight.layers import shrunk, working_size
+from dipir.relight.method import Picture, Wish, find_engine, relight
 from dipir.scene.direction import LightDirection
 from dipir.workshop.relight.train import training_scenes
 

@@ -41,7 +41,7 @@ def judged(kind: str, path: Path, config, out: Path) -> dict:
     from dipir.apps.progress import Progress
     from dipir.errors import PriorError
     from dipir.exchange.rti import read_capture
-    from dipir.methods import illuminet
+    from dipir.rti import method as illuminet
 
     capture = read_capture(path)
     try:
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     import torch
 
     from dipir.errors import ConfigError, nearest
-    from dipir.methods import illuminet
+    from dipir.rti import method as illuminet
     from dipir.workshop.captures import dome
 
     arguments = sys.argv[1:] if arguments is None else arguments

@@ -85,8 +85,8 @@ class Update:
 
     def __init__(self) -> None:
         from dipir.image.files import read_envmap
-        from dipir.methods.insert_config import load_config
-        from dipir.methods.insert_work import composite, prepare
+        from dipir.insert.config import load_config
+        from dipir.insert.problem import composite, prepare
         from dipir.priors.insertion import SIZE
         from dipir.scene.description import build_scene, load_scene_file
 
@@ -101,7 +101,7 @@ class Update:
 
     def step(self, passes: Callable):
         """(seconds, gradient (16, 32, 3)) of one update through ``passes(light)``."""
-        from dipir.methods.insert_work import composite
+        from dipir.insert.problem import composite
 
         light = self.work.start.clone().requires_grad_()
         began = time.perf_counter()

@@ -59,8 +59,7 @@ def staged_run(scene: Path, preset: str, out: Path, settings: list[str] | None =
     began = time.perf_counter()
     from dipir.apps import cli
     from dipir.fit.loop import Event
-    from dipir.methods import insert as method
-    from dipir.methods import result
+    from dipir.insert import method, result
 
     marks: list[tuple[str, float]] = [("start", began)]
 
@@ -113,8 +112,8 @@ class Demo:
 
     def __init__(self, result: Path) -> None:
         from dipir import device
-        from dipir.methods.insert_config import load_config
-        from dipir.methods.result import load_result
+        from dipir.insert.config import load_config
+        from dipir.insert.result import load_result
         from dipir.scene.description import build_scene, load_scene_file
 
         saved = load_result(result)
@@ -131,7 +130,7 @@ class Demo:
 
     def composite(self, passes):
         """(1, 3, H, W) display."""
-        from dipir.methods.insert_final import finish
+        from dipir.insert.final import finish
 
         return finish(self.scene, passes, self.scene.camera, self.tone, self.tone_shadow)[1]
 
@@ -193,8 +192,8 @@ def plain_seconds(demo: Demo) -> float:
 
 def default_passes(demo: Demo):
     """Final passes as the default makes them, scene loading and denoiser included."""
-    from dipir.methods.insert_config import load_config
-    from dipir.methods.insert_final import final_passes
+    from dipir.insert.config import load_config
+    from dipir.insert.final import final_passes
 
     return final_passes(demo.scene, demo.light, load_config("default"), lambda event: None)[0]
 
@@ -258,7 +257,7 @@ def preview_part(size: int = 512) -> dict:
 
     from dipir import device
     from dipir.image.composite import flatten_disp, insert_layers
-    from dipir.methods.insert_config import load_config
+    from dipir.insert.config import load_config
     from dipir.render.transport import Transport
     from dipir.scene.description import build_scene, load_scene_file
     from dipir.scene.framing import working_window

@@ -171,8 +171,8 @@ def transport(path: Path, left_s: float, sizes: Sizes) -> dict:
     """A light update (forward, composite, backward) at 64 pixels; a relighting preview at 512."""
     import torch
 
-    from dipir.methods.insert_config import load_config
-    from dipir.methods.insert_work import composite, prepare
+    from dipir.insert.config import load_config
+    from dipir.insert.problem import composite, prepare
 
     config = load_config("fast" if sizes.tiny else "default", None, ["light.start=mirrored"])
     where = scene()

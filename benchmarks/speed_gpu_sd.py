@@ -111,7 +111,7 @@ class Stages:
 def watched(stages: Stages, denoiser) -> Iterator[None]:
     """Inside, the stages of an iteration are timed: ``render`` is the light's map, the transport and the composite,
     ``backward`` all of the gradient, through encoder and renderer."""
-    from dipir.methods import insert_fit
+    from dipir.insert import objective as insert_fit
 
     network = denoiser.network
     with ExitStack() as stack:
@@ -144,9 +144,9 @@ def lds_iteration(scene, folder: Path, loop: Loop, split: bool = True) -> dict:
     rest: the optimiser, and what the GPU waits for the CPU. A run with timers has its own ``split_ms``."""
     from dipir import device
     from dipir.fit.loop import FitConfig, minimise
-    from dipir.methods import insert as method
-    from dipir.methods.insert_fit import Objective, make_parameters
-    from dipir.methods.insert_work import prepare
+    from dipir.insert import method
+    from dipir.insert.objective import Objective, make_parameters
+    from dipir.insert.problem import prepare
     from dipir.scene.light import fit_gaussians
 
     where = device.current().torch
@@ -199,7 +199,7 @@ def whole_run(scene, folder: Path, settings: tuple[str, ...], short: int, left_s
     """Seconds of ``insert`` with the preset ``paper``, from loading the prior to the final picture. First with
     ``short`` steps each of fit and personalisation; the whole only when ``left_s`` are enough for what that
     foretells."""
-    from dipir.methods import insert as method
+    from dipir.insert import method
 
     def run(*more: str) -> tuple[float, Clock]:
         clock, began = Clock(), time.perf_counter()

@@ -77,8 +77,8 @@ def make_scene(panorama: EnvMap, yaw_deg: float):
 
 def estimates(scene, methods: Sequence[str]) -> dict[str, EnvMap]:
     """Method -> what it believes to be the light, radiance, any size; those of ``methods`` that see the plate alone."""
-    from dipir.methods.insert_config import LightSettings
-    from dipir.methods.insert_work import ambient_light, mirrored_light, starting_light
+    from dipir.insert.config import LightSettings
+    from dipir.insert.problem import ambient_light, mirrored_light, starting_light
 
     of = {"ambient": lambda: ambient_light(scene), "projected": lambda: mirrored_light(scene),
           "light-prior": lambda: starting_light(scene, LightSettings(), None, mirrored_light(scene))}
@@ -87,7 +87,7 @@ def estimates(scene, methods: Sequence[str]) -> dict[str, EnvMap]:
 
 def fitted_lobes(panorama: EnvMap) -> EnvMap:
     """(256, 512, 3): spherical Gaussians, as many as `dipir insert` has by default, fitted to a panorama."""
-    from dipir.methods.insert_config import load_config
+    from dipir.insert.config import load_config
     from dipir.scene.light import EnvironmentMap, fit_gaussians
 
     return fit_gaussians(EnvironmentMap(panorama).envmap(32, 64), load_config().light.lobes).envmap(256, 512)

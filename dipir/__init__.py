@@ -19,9 +19,9 @@ _HOMES = {
     "SphericalGaussians": "dipir.scene.light",
     "Transport": "dipir.render.transport",
     "PathTracer": "dipir.render.path_traced",
-    "insert": "dipir.methods.insert",
-    "InsertConfig": "dipir.methods.insert",
-    "Result": "dipir.methods.result",
+    "insert": "dipir.insert",  # The folder itself, which can be called.
+    "InsertConfig": "dipir.insert.method",
+    "Result": "dipir.insert.result",
     "DipirError": "dipir.errors",
 }
 __all__ = sorted(_HOMES)
@@ -30,7 +30,8 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str):
     if name not in _HOMES:
         raise AttributeError(f"module 'dipir' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    home = importlib.import_module(_HOMES[name])
+    return home if home.__name__ == f"dipir.{name}" else getattr(home, name)
 
 
 def __dir__() -> list[str]:

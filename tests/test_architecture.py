@@ -95,7 +95,7 @@ def test_imports(module, path):
 
 
 @pytest.mark.parametrize("module, source, bad", [
-    ("dipir.scene.camera", "from dipir.methods.insert import x", True),
+    ("dipir.scene.camera", "from dipir.insert.method import x", True),
     ("dipir.scene.camera", "def f():\n    import dipir.render.renderer", True),
     ("dipir.scene.camera", "from dipir import render", True),
     ("dipir.scene.camera", "import importlib\nimportlib.import_module('dipir.apps.cli')", True),
@@ -105,11 +105,11 @@ def test_imports(module, path):
     ("dipir.render.bridge", "from dipir.diffusion.denoiser import Condition", True),
     ("dipir.diffusion.denoiser", "from dipir.render import renderer", True),
     ("dipir.diffusion.denoiser", "import mitsuba as mi", True), ("dipir.render.bridge", "import mitsuba as mi", False),
-    ("dipir.methods.insert", "def f():\n    from drjit.auto import Float", True),
+    ("dipir.insert.method", "def f():\n    from drjit.auto import Float", True),
     ("dipir.fit.loop", "from dipir.settings.read import merge", True),
     ("dipir.fit.loop", "from dipir.image import color", True),
     ("dipir.fit.loop", "from dipir.errors import FitError\nfrom dipir.fit import checkpoint", False),
-    ("dipir.methods.insert", "from diffusers import UNet2DModel", True),
+    ("dipir.insert.method", "from diffusers import UNet2DModel", True),
     ("dipir.image.files", "import trimesh", True), ("dipir.workshop.things.shapes", "import trimesh", False)])
 def test_the_test_sees_offences(module, source, bad):
     assert bool(offences(module, source)) == bad

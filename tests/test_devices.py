@@ -12,17 +12,17 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "dipir"
 LOOPS = ("image", "nets", "fit", "diffusion", "guidance", "render", "methods")
-SCENE = ("scene/light.py", "scene/framing.py", "scene/regions.py")
+SCENE = ("scene/light.py", "scene/framing.py", "layout/regions.py")
 # Of dipir/methods these are the trainers' command lines: they make sets and report on the CPU.
 TRAINERS = ()
 
 CPU_CODE = {
     "image/files.py": "reads and writes files",
     "image/cutout.py": "reads and writes files",
-    "methods/report.py": "a report",
-    "methods/report_figures.py": "a report's figures",
-    "methods/layout_pictures.py": "a report's figures",
-    "methods/illuminet_report.py": "a report",
+    "insert/page.py": "a report",
+    "report/figures.py": "a report's figures",
+    "layout/pictures.py": "a report's figures",
+    "rti/page.py": "a report",
     "methods/cast_shadow.py": "NumPy and SciPy on points and photos, before the run",
     "methods/ground_view.py": "OpenCV and SciPy on photos, before the run",
     "workshop/light/measures.py": "statistics of finished light maps",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dipir.apps import cli, verbs
-from dipir.methods.insert_config import load_config
+from dipir.insert.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "scenes" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -64,7 +64,7 @@ def _relight_parser(actions: argparse._SubParsersAction) -> None:
 def train(args: argparse.Namespace) -> int:
     """``dipir illuminet train``."""
     # In the order of cost, so that mistakes are found before any work, and before a folder is made.
-    from dipir.methods import illuminet
+    from dipir.rti import method as illuminet
 
     short = [] if args.minutes is None else [f"minutes={args.minutes!r}"]
     short += [] if args.seed is None else [f"seed={args.seed}"]
@@ -98,7 +98,7 @@ def relight(args: argparse.Namespace) -> int:
     from dipir.apps.verbs import out_folder
     from dipir.fit.loop import Event
     from dipir.image.files import write_png
-    from dipir.methods import illuminet
+    from dipir.rti import method as illuminet
     from dipir.scene.direction import vector_of
 
     fitted = illuminet.load(args.folder)

@@ -10,8 +10,8 @@ from dipir import device
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dipir.methods.layout import LayoutRequest
-    from dipir.scene.regions import LayoutFile
+    from dipir.layout.method import LayoutRequest
+    from dipir.layout.regions import LayoutFile
 
 PRESETS = ("default", "paper")
 _EXAMPLES = """\
@@ -61,10 +61,10 @@ def run(args: argparse.Namespace) -> int:
     """Everything that can be known to be wrong is found before the prior is loaded and the folder is made."""
     from dipir.apps.progress import Progress
     from dipir.apps.verbs import out_folder
-    from dipir.methods import layout as method
-    from dipir.methods import layout_scene
-    from dipir.methods.layout_config import load_config
-    from dipir.methods.layout_result import save
+    from dipir.layout import as_scene as layout_scene
+    from dipir.layout import method
+    from dipir.layout.config import load_config
+    from dipir.layout.result import save
 
     config = load_config(args.preset, args.config, overrides_of(args))
     request = request_of(args)
@@ -99,8 +99,8 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
 
 def request_of(args: argparse.Namespace) -> LayoutRequest:
     """What the options and the file ask for, pictures and masks read. Raises SceneError, ImageError, ConfigError."""
-    from dipir.methods.layout import LayoutRequest
-    from dipir.scene.regions import LayoutFile, load_layout, parse_box, parse_mask, read_picture
+    from dipir.layout.method import LayoutRequest
+    from dipir.layout.regions import LayoutFile, load_layout, parse_box, parse_mask, read_picture
 
     file: LayoutFile = LayoutFile() if args.file is None else load_layout(args.file)
     typed = [{"box": parse_box, "mask": parse_mask}[kind](text) for kind, text in args.regions]

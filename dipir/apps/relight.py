@@ -9,7 +9,7 @@ from dipir import device
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dipir.methods.relight import Picture, Wish
+    from dipir.relight.method import Picture, Wish
 
 PRESETS = ("default", "fast", "paper")
 _EXAMPLES = """\
@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
     """Everything that can be wrong is found before the folder is made."""
     from dipir.apps.progress import Progress
     from dipir.apps.verbs import out_folder
-    from dipir.methods import relight as method
-    from dipir.methods.relight_config import load_config
-    from dipir.methods.relight_result import save
+    from dipir.relight import method
+    from dipir.relight.config import load_config
+    from dipir.relight.result import save
 
     config = load_config(args.preset, args.config, overrides_of(args))
     wish = wish_of(args, text_model=_knows_text(config.prior))
@@ -87,7 +87,7 @@ def wish_of(args: argparse.Namespace, text_model: bool) -> Wish:
     from dataclasses import replace
 
     from dipir.image.palette import parse_palette
-    from dipir.methods.relight import Wish
+    from dipir.relight.method import Wish
     from dipir.scene.direction import LightDirection, parse_words
 
     given = [name for name in ("prompt", "direction", "light") if getattr(args, name) is not None]
@@ -135,7 +135,7 @@ def read_picture(image: Path, mask: Path | None) -> Picture:
     from dipir.image.color import linear_to_srgb
     from dipir.image.cutout import read_alpha, read_mask
     from dipir.image.files import read_image
-    from dipir.methods.relight import Picture
+    from dipir.relight.method import Picture
 
     pixels, state, info = read_image(image)
     disp = pixels if state == "display" else linear_to_srgb(pixels.clamp(0, 1))

@@ -7,7 +7,7 @@ from pathlib import Path
 from dipir.apps.suite import JobSpec
 from dipir.errors import ConfigError
 from dipir.event import Event
-from dipir.methods.insert_config import InsertConfig, load_config
+from dipir.insert.config import InsertConfig, load_config
 
 
 def check(jobs: Sequence[JobSpec]) -> None:
@@ -36,8 +36,8 @@ def insert(spec: JobSpec, folder: Path, on_event: Callable[[Event], None]) -> di
     (``light_deg``) where the scene file names that."""
     from dipir.image.files import read_envmap
     from dipir.image.metrics import direction_error_deg
-    from dipir.methods import insert as method
-    from dipir.methods.result import save
+    from dipir.insert import method
+    from dipir.insert.result import save
     from dipir.scene.description import build_scene, load_scene_file
     from dipir.scene.light import azimuth_elevation_deg, dominant_direction
 

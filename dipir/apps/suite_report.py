@@ -10,7 +10,8 @@ from dipir.apps.suite_table import Row, grouped, mean_and_error, read_rows, writ
 from dipir.disk import write_text
 from dipir.errors import ImageError
 from dipir.image.files import read_image
-from dipir.methods import report_figures, report_page
+from dipir.report import figures as report_figures
+from dipir.report import page as report_page
 
 PICTURES = ("composite.png", "relit.png", "image.png")
 _MOST = 200

@@ -29,9 +29,9 @@ def insert(args: argparse.Namespace) -> int:
 
     # In the order of cost, so that the user's mistakes are found before any work, and before a folder is made.
     scene_file = scene_file_of(args)
-    from dipir.methods import insert as method
-    from dipir.methods.insert_final import final_quality
-    from dipir.methods.result import save
+    from dipir.insert import method
+    from dipir.insert.final import final_quality
+    from dipir.insert.result import save
     from dipir.scene.description import build_scene, write_scene_file
 
     config = method.load_config(args.preset, args.config, overrides_of(args))
@@ -54,8 +54,8 @@ def insert(args: argparse.Namespace) -> int:
 def render(args: argparse.Namespace) -> int:
     """``dipir render``."""
     from dipir.apps.progress import Progress
-    from dipir.methods import insert as method
-    from dipir.methods.result import load_result, save
+    from dipir.insert import method
+    from dipir.insert.result import load_result, save
 
     # Reading the result first names a wrong folder before the new one is made.
     load_result(args.result)
@@ -73,7 +73,7 @@ def render(args: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def out_folder(path: Path) -> Iterator[Path]:
     """The folder, made and proved writable; taken away again when the run fails before anything was put into it."""
-    from dipir.methods.result import prepare_out
+    from dipir.insert.result import prepare_out
 
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, Image
-from dipir.image.color import linear_to_srgb, srgb_to_linear
-from dipir.render.renderer import GBuffers
-from dipir.render.transport import Transport
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
+from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.priors.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 from dipir.priors.weights import PRIORS, read_network, write_weights
+from dipir.render.renderer import GBuffers
+from dipir.render.transport import Transport
 
 DEFAULT_PATH = PRIORS / "insert.safetensors"
 ARCHITECTURE = "dipir.composite_unet.1"

@@ -218,7 +218,7 @@ def test_almost_full_disk_is_found_before_the_work(here, capsys, monkeypatch):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """(folder with a finished run in ``out``, its Result in memory)."""
-    from dipir.methods import insert as method
+    from dipir.insert import method
 
     folder, kept = tmp_path_factory.mktemp("finished"), {}
     make_inputs(folder)
@@ -235,7 +235,7 @@ def finished(tmp_path_factory):
 def test_full_disk_while_saving(here, capsys, finished, monkeypatch, limit, again):
     """A limit on the size of files makes the real writers fail half-way, as a full disk does: at the camera picture, at
     the layers, at the light. A finished run in the same folder stays as it was."""
-    from dipir.methods import insert as method
+    from dipir.insert import method
 
     monkeypatch.setattr(method, "insert", lambda *a, **k: finished[1])
     if again:

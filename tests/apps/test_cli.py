@@ -17,7 +17,7 @@ from dipir import device
 from dipir.apps import cli, verbs
 from dipir.errors import ConfigError, FitError, PriorError
 from dipir.fit.loop import Event
-from dipir.methods.insert_config import InsertConfig
+from dipir.insert.config import InsertConfig
 
 CUBE = """v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1
 f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n"""
@@ -45,7 +45,7 @@ def files(tmp_path) -> Path:
 @pytest.fixture
 def stub(monkeypatch):
     """Stands in for methods.insert; ``calls`` keeps what it was given, ``fail`` is raised by it."""
-    module = types.ModuleType("dipir.methods.insert")
+    module = types.ModuleType("dipir.insert.method")
     module.calls, module.fail = {}, None
 
     def insert(scene, config, **options):
@@ -66,9 +66,9 @@ def stub(monkeypatch):
         return RENDERED
     module.insert, module.load_config, module.render_result = insert, load_config, render_result
     module.ready = lambda config: ("prior", "light prior")
-    monkeypatch.setitem(sys.modules, "dipir.methods.insert", module)
+    monkeypatch.setitem(sys.modules, "dipir.insert.method", module)
     import dipir.methods
-    from dipir.methods import result
+    from dipir.insert import result
 
     monkeypatch.setattr(dipir.methods, "insert", module, raising=False)
 
@@ -283,7 +283,7 @@ def test_json_errors(files, stub, capsys):
 
 
 def test_render_hands_everything_over(files, stub, monkeypatch, capsys):
-    from dipir.methods import result
+    from dipir.insert import result
 
     monkeypatch.setattr(result, "load_result", lambda folder: None)
     assert cli.main(["render", str(files), "--asset", "b.glb", "--size", "640,480", "--spp", "256", "--quiet"]) == 0

@@ -7,7 +7,7 @@ from PIL import Image
 
 from dipir.apps import cli, jobs
 from dipir.errors import DeviceMemoryError
-from dipir.methods.insert_fit import Objective
+from dipir.insert.objective import Objective
 from tests.apps.test_cli import CUBE
 
 TORCH = ("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.1 GiB is "

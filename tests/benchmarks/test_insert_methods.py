@@ -11,7 +11,7 @@ import torch
 from benchmarks import insert_methods as methods
 from benchmarks.insert_lpips import BACKBONE, perceptual
 from dipir.errors import ConfigError
-from dipir.methods.insert_config import load_config
+from dipir.insert.config import load_config
 from dipir.scene.light import fit_gaussians
 from dipir.settings.yaml import load_yaml
 from tests.support.scenes import sphere_scene, sunny
@@ -92,7 +92,8 @@ QUICK = ["light.start=mirrored", "light.lobes=4", "transport.samples=1", "fit.st
 @pytest.fixture
 def estimator(tmp_path, monkeypatch) -> methods.Estimator:
     """On a small scene, with quick fits of Gaussians and an untrained prior."""
-    from dipir.methods import insert, insert_fit
+    from dipir.insert import method as insert
+    from dipir.insert import objective as insert_fit
     from dipir.priors.insertion import EmbeddedPrior
 
     quick = lambda target, count: fit_gaussians(target, count, steps=3)

@@ -11,8 +11,8 @@ import torch
 from benchmarks import layout as bench
 from benchmarks import layout_cases, layout_detector, layout_edits, layout_figures, layout_measures, layout_run
 from dipir.errors import ConfigError, RenderError
-from dipir.methods.layout import check, layouts
-from dipir.methods.layout_config import LayoutConfig
+from dipir.layout.config import LayoutConfig
+from dipir.layout.method import check, layouts
 from dipir.priors.captions import COLOURS, MATERIALS, SHAPES
 from dipir.priors.layout import LayoutPrior
 from dipir.workshop.layout.data import MOST, NONE, LayoutSet, encode

@@ -109,7 +109,7 @@ def test_clock_tells_a_step_from_events(monkeypatch):
 @pytest.mark.parametrize("left, extrapolated", [(400.0, False), (100.0, True)])
 def test_a_whole_run_is_made_when_there_is_time_for_it(monkeypatch, left, extrapolated):
     """3 s beside the steps, of which one of the fit takes 50 ms and one of the LoRA 40: 73 s in all."""
-    from dipir.methods import insert as method
+    from dipir.insert import method
 
     now = SimpleNamespace(t=0.0, runs=[])
     monkeypatch.setattr(speed_gpu_sd.time, "perf_counter", lambda: now.t)

@@ -7,7 +7,7 @@ import torch
 from dipir.diffusion import memory
 from dipir.diffusion.memory import MemoryOptions, MemorySettings, Places
 from dipir.errors import ConfigError
-from dipir.methods.insert_config import load_config
+from dipir.insert.config import load_config
 from tests.support.far import KIND, far_device
 from tests.support.far_diffusion import far_prior, near_prior, one_attention
 

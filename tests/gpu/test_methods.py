@@ -17,18 +17,18 @@ from dipir.image.guided import guided_upsample
 from dipir.image.losses import ssim_loss
 from dipir.image.palette import parse_palette
 from dipir.image.tone import ToneCurve
-from dipir.methods.layout import LayoutRequest, layouts
-from dipir.methods.layout_config import LayoutConfig
-from dipir.methods.relight import Engine, Picture, Wish, relight
-from dipir.methods.relight_config import load_config
-from dipir.methods.relight_net import load_net
+from dipir.layout.config import LayoutConfig
+from dipir.layout.method import LayoutRequest, layouts
+from dipir.layout.regions import Region
 from dipir.priors.colour import COLOUR
 from dipir.priors.geometry import Geometry
 from dipir.priors.layout import LayoutPrior
 from dipir.priors.picture import RELIGHT, PicturePrior
+from dipir.relight.config import load_config
+from dipir.relight.method import Engine, Picture, Wish, relight
+from dipir.relight.net import load_net
 from dipir.scene.direction import LightDirection
 from dipir.scene.light import SphericalGaussians, fit_gaussians
-from dipir.scene.regions import Region
 from dipir.settings import read
 from tests.support.tiny_diffusion import build_pipeline
 from tests.support.toy_layout import ColourToy

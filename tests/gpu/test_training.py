@@ -11,9 +11,9 @@ from torch import nn
 
 from dipir import device
 from dipir.image import latlong
-from dipir.methods import illuminet
 from dipir.priors.light import features
 from dipir.priors.nets.light_unet import LightUNet, LightUNetConfig
+from dipir.rti import method as illuminet
 from dipir.scene.camera import Camera
 from dipir.workshop import crops
 from dipir.workshop import trainer as training

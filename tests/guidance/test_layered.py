@@ -12,9 +12,9 @@ from dipir.diffusion.denoiser import Condition
 from dipir.diffusion.sampler import ddim, ddim_inversion, euler, heun
 from dipir.diffusion.schedule import karras
 from dipir.diffusion.toy import GaussianDenoiser
-from dipir.guidance import regions
-from dipir.guidance.layered import Bootstrap, Kept, LayerPlan, Told, sample_layers
-from dipir.scene.regions import box_mask
+from dipir.layout import attention_guidance as regions
+from dipir.layout.layers import Bootstrap, Kept, LayerPlan, Told, sample_layers
+from dipir.layout.regions import box_mask
 
 STD, SIZE = 0.4, 6
 LEFT, RIGHT, ALL = (0, 0, 0.5, 1), (0.5, 0, 1, 1), (0, 0, 1, 1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipir.guidance import regions
-from dipir.scene.regions import box_mask
+from dipir.layout import attention_guidance as regions
+from dipir.layout.regions import box_mask
 from tests.support.toy_layout import ColourToy
 
 

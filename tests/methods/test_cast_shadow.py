@@ -9,10 +9,10 @@ import torch
 
 from dipir.image import latlong
 from dipir.image.files import write_png
+from dipir.insert.sequence import thing_of
 from dipir.methods import cast_shadow
 from dipir.methods.cast_shadow import partial_correlations, shadow_votes, thrown
 from dipir.methods.ground_view import GroundView
-from dipir.methods.sequence import thing_of
 from dipir.scene.sequence import Frame, PosedSequence
 from dipir.workshop.captures.posed import PosedSettings, photograph, surface_points
 

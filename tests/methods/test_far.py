@@ -9,20 +9,23 @@ import torch
 from dipir import device
 from dipir.errors import ConfigError
 from dipir.image.palette import parse_palette
-from dipir.methods import insert_config, layout_work, relight_fit, sequence
-from dipir.methods.insert import insert
-from dipir.methods.layout import LayoutRequest, layouts
-from dipir.methods.layout_config import LayoutConfig
-from dipir.methods.relight import Engine, Picture, Wish, find_engine, relight
-from dipir.methods.relight_config import RelightConfig, load_config
+from dipir.insert import config as insert_config
+from dipir.insert import sequence
+from dipir.insert.method import insert
+from dipir.layout import work as layout_work
+from dipir.layout.config import LayoutConfig
+from dipir.layout.method import LayoutRequest, layouts
+from dipir.layout.regions import Region
 from dipir.priors.colour import COLOUR
 from dipir.priors.geometry import Geometry
 from dipir.priors.insertion import EmbeddedPrior
 from dipir.priors.layout import LayoutPrior
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior
+from dipir.relight import layers as relight_fit
+from dipir.relight.config import RelightConfig, load_config
+from dipir.relight.method import Engine, Picture, Wish, find_engine, relight
 from dipir.scene.direction import LightDirection
-from dipir.scene.regions import Region
 from dipir.settings import read
 from tests.methods.test_relight_net import SMALL
 from tests.support.far import KIND, far_device
@@ -188,11 +191,11 @@ def test_start_noise_means_the_same_everywhere():
 
 # ------------------------------------------------------------------------------------------- memory, and sequences
 @pytest.mark.parametrize("module, call, setting", [
-    ("dipir.methods.relight._by_layers", lambda: relight(picture(), LEFT, settings(), engine=engine_of("layers", CPU)),
+    ("dipir.relight.method._by_layers", lambda: relight(picture(), LEFT, settings(), engine=engine_of("layers", CPU)),
      "guidance.size"),
-    ("dipir.methods.layout.generate", lambda: layouts([TWO], read.override(LayoutConfig(), PLAIN), prior=ColourToy()),
+    ("dipir.layout.method.generate", lambda: layouts([TWO], read.override(LayoutConfig(), PLAIN), prior=ColourToy()),
      "width and height"),
-    ("dipir.methods.sequence._inserted", lambda: sequence.insert_sequence([]), "fewer frames")])
+    ("dipir.insert.sequence._inserted", lambda: sequence.insert_sequence([]), "fewer frames")])
 def test_too_little_memory_names_what_lowers_it(monkeypatch, module, call, setting):
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")

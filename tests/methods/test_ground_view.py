@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dipir.image.files import write_png
+from dipir.insert.sequence import thing_of
 from dipir.methods.ground_view import GroundView, cleared, ground_view, standing
-from dipir.methods.sequence import thing_of
 from dipir.scene.camera import Camera
 from dipir.scene.sequence import Frame, PosedSequence, frame_plate
 from dipir.workshop.captures.posed import PosedSettings, photograph, surface_points

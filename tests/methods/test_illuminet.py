@@ -15,10 +15,11 @@ from safetensors.torch import load_file, save_file
 from dipir.errors import ConfigError, FitError, ImageError, PriorError
 from dipir.image.files import read_image
 from dipir.image.losses import LossWeights
-from dipir.methods import illuminet, rti_features
-from dipir.methods.illuminet import IllumiNetTrainConfig, learning_rate, load, split_lights, train
-from dipir.methods.illuminet_report import loss_chart
-from dipir.methods.rti_bases import design, fit
+from dipir.rti import features as rti_features
+from dipir.rti import method as illuminet
+from dipir.rti.bases import design, fit
+from dipir.rti.method import IllumiNetTrainConfig, learning_rate, load, split_lights, train
+from dipir.rti.page import loss_chart
 from dipir.workshop.captures.dome import dome_directions
 from tests.support.far import KIND, far_device
 

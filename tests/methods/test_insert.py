@@ -14,11 +14,11 @@ from dipir.errors import ConfigError, FitError, PriorError, SceneError
 from dipir.fit.loop import minimise
 from dipir.image import latlong
 from dipir.image.metrics import direction_error_deg, si_rmse
-from dipir.methods import insert as method
-from dipir.methods.insert_config import InsertConfig, load_config
-from dipir.methods.insert_fit import Guide, Objective, final_light, light_of, make_parameters, maps_of
-from dipir.methods.insert_work import composite, prepare
-from dipir.methods.result import save
+from dipir.insert import method
+from dipir.insert.config import InsertConfig, load_config
+from dipir.insert.objective import Guide, Objective, final_light, light_of, make_parameters, maps_of
+from dipir.insert.problem import composite, prepare
+from dipir.insert.result import save
 from dipir.priors.insertion import EmbeddedPrior
 from dipir.scene.asset import Material
 from dipir.scene.light import SphericalGaussians, dominant_direction, fit_gaussians

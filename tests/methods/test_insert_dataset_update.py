@@ -7,10 +7,10 @@ import torch
 
 from dipir.diffusion.toy import GaussianDenoiser
 from dipir.errors import ConfigError
-from dipir.methods import insert as method
-from dipir.methods.insert_config import load_config
-from dipir.methods.insert_fit import DATASET, light_of
-from dipir.methods.insert_work import prepare
+from dipir.insert import method
+from dipir.insert.config import load_config
+from dipir.insert.objective import DATASET, light_of
+from dipir.insert.problem import prepare
 from dipir.priors.insertion import EmbeddedPrior
 from dipir.scene.light import fit_gaussians
 from tests.support.scenes import sphere_scene

@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipir.methods import insert_final
-from dipir.methods.insert_config import FinalSettings, load_config
+from dipir.insert import final as insert_final
+from dipir.insert.config import FinalSettings, load_config
 from dipir.render import denoise
 from dipir.render.region import Region
 from dipir.scene.light import SphericalGaussians

@@ -7,9 +7,9 @@ import torch
 
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
-from dipir.methods.insert_config import InsertConfig
-from dipir.methods.insert_final import final_passes
-from dipir.methods.insert_work import with_plate
+from dipir.insert.config import InsertConfig
+from dipir.insert.final import final_passes
+from dipir.insert.problem import with_plate
 from dipir.scene.asset import Material
 from dipir.scene.camera import Camera
 from dipir.scene.description import Scene

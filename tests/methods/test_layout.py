@@ -16,12 +16,12 @@ from dipir.diffusion.pretrained import load_pretrained
 from dipir.diffusion.schedule import karras, ladder
 from dipir.errors import ConfigError, ImageError, PriorError, SceneError
 from dipir.image.palette import NAMED
-from dipir.methods.layout import LayoutRequest, layout, layouts
-from dipir.methods.layout_config import LayoutConfig, LayoutSampler, load_config
-from dipir.methods.layout_work import canvas_of, start_noise
+from dipir.layout.config import LayoutConfig, LayoutSampler, load_config
+from dipir.layout.method import LayoutRequest, layout, layouts
+from dipir.layout.regions import Region, box_mask
+from dipir.layout.work import canvas_of, start_noise
 from dipir.priors.captions import COLOURS
 from dipir.priors.layout import LayoutPrior
-from dipir.scene.regions import Region, box_mask
 from dipir.settings import read
 from tests.support.tiny_diffusion import build_pipeline
 from tests.support.toy_layout import ColourToy

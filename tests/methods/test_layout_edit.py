@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from dipir.diffusion.pretrained import load_pretrained
-from dipir.methods.layout import LayoutRequest, layout, layouts
-from dipir.methods.layout_config import LayoutConfig, LayoutGuidance
-from dipir.methods.layout_edit import Window, invert, put_back, weakened, window_of
-from dipir.methods.layout_work import canvas_of
+from dipir.layout.config import LayoutConfig, LayoutGuidance
+from dipir.layout.edit import Window, invert, put_back, weakened, window_of
+from dipir.layout.method import LayoutRequest, layout, layouts
+from dipir.layout.regions import Region, box_mask
+from dipir.layout.work import canvas_of
 from dipir.priors.captions import COLOURS
 from dipir.priors.layout import LayoutPrior
-from dipir.scene.regions import Region, box_mask
 from dipir.settings import read
 from tests.support.tiny_diffusion import build_pipeline
 from tests.support.toy_layout import ColourToy

@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 
 from dipir.errors import ConfigError, SceneError
-from dipir.methods.layout import LayoutRequest, layout
-from dipir.methods.layout_config import LayoutConfig
-from dipir.methods.layout_pictures import attention_strip, enlarged, region_overlay
-from dipir.methods.layout_report import layout_html
-from dipir.methods.layout_result import save
-from dipir.methods.layout_scene import chosen_box, fit_to_box, scene_path, write_scene
+from dipir.layout.as_scene import chosen_box, fit_to_box, scene_path, write_scene
+from dipir.layout.config import LayoutConfig
+from dipir.layout.method import LayoutRequest, layout
+from dipir.layout.page import layout_html
+from dipir.layout.pictures import attention_strip, enlarged, region_overlay
+from dipir.layout.regions import Region
+from dipir.layout.result import save
 from dipir.scene.asset import load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.description import load_scene
 from dipir.scene.proxy import place
-from dipir.scene.regions import Region
 from dipir.settings import read
 from dipir.settings.yaml import load_yaml
 from tests.support.toy_layout import ColourToy

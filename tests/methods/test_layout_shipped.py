@@ -4,11 +4,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipir.methods.layout import LayoutRequest, find_prior, layouts
-from dipir.methods.layout_config import load_config
+from dipir.layout.config import load_config
+from dipir.layout.method import LayoutRequest, find_prior, layouts
+from dipir.layout.regions import Region
 from dipir.priors.captions import COLOURS
 from dipir.priors.layout import DEFAULT_PATH
-from dipir.scene.regions import Region
 
 pytestmark = pytest.mark.skipif(not DEFAULT_PATH.is_file(), reason="no weights there")
 LEFT, RIGHT = (0.08, 0.35, 0.44, 0.8), (0.58, 0.4, 0.92, 0.85)

@@ -4,10 +4,10 @@ from __future__ import annotations
 import pytest
 
 from dipir.errors import ConfigError
-from dipir.methods.layout_config import LayerSettings, LayoutConfig, LayoutSampler
-from dipir.methods.layout_words import told, wording_of
+from dipir.layout.config import LayerSettings, LayoutConfig, LayoutSampler
+from dipir.layout.regions import Region
+from dipir.layout.words import told, wording_of
 from dipir.priors.captions import COLOURS, GROUNDS
-from dipir.scene.regions import Region
 from tests.support.toy_layout import ColourToy
 
 CUBE, MUG = Region("a red cube", (0, 0, 0.5, 1)), Region("a mug", (0.5, 0, 1, 1), negative="a chair")

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from dipir.errors import PriorError
-from dipir.methods.relight_net import load_net, net_planes
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.relight.net import load_net, net_planes
 from dipir.workshop.relight import pairs as relit_pairs
 from dipir.workshop.relight.pairs import PairConfig, Pairs
 from dipir.workshop.relight.train import seen, validation_pairs

@@ -15,13 +15,13 @@ from dipir.exchange.layered_exr import read_layers
 from dipir.image.editing import EPS, multiply_divide
 from dipir.image.metrics import angular_error_deg, rmse
 from dipir.image.palette import parse_palette
-from dipir.methods import relight_result
-from dipir.methods.relight import Engine, Picture, Relit, Wish, find_engine, relight
-from dipir.methods.relight_config import LayerSettings, RelightConfig, RelightGuidance, load_config
-from dipir.methods.relight_fit import KINDS, seen_size, shrunk, working_size
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.priors.picture import RELIGHT, PicturePrior
+from dipir.relight import result as relight_result
+from dipir.relight.config import LayerSettings, RelightConfig, RelightGuidance, load_config
+from dipir.relight.layers import KINDS, seen_size, shrunk, working_size
+from dipir.relight.method import Engine, Picture, Relit, Wish, find_engine, relight
 from dipir.scene.direction import LightDirection
 from dipir.settings import read
 from dipir.settings.yaml import load_yaml

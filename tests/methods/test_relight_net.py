@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from dipir.errors import PriorError
-from dipir.methods.relight_net import ARCHITECTURE, DEFAULT_PATH, NET, load_net, net_planes, relight_with, save_net
 from dipir.priors.geometry import DEFAULT_PATH as GEOMETRY
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.priors.weights import write_weights
+from dipir.relight.net import ARCHITECTURE, DEFAULT_PATH, NET, load_net, net_planes, relight_with, save_net
 from dipir.scene.direction import LightDirection
 from tests.diffusion.test_geometry import random_geometry
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from dipir.methods import report_page
-from dipir.methods.relight_report import DIAL_SIDE, RelightPage, encode_stops, relight_html
+from dipir.relight.page import DIAL_SIDE, RelightPage, encode_stops, relight_html
+from dipir.report import page as report_page
 
 
 def _random(seed: int, channels: int, height: int = 24, width: int = 31) -> torch.Tensor:

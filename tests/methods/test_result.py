@@ -17,8 +17,8 @@ from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.composite import flatten_disp, insert_layers
 from dipir.image.files import read_envmap, read_image
 from dipir.image.tone import ToneCurve
-from dipir.methods import report, report_figures
-from dipir.methods.result import (
+from dipir.insert import page as report
+from dipir.insert.result import (
     Result,
     SavedResult,
     camera_from_dict,
@@ -30,6 +30,7 @@ from dipir.methods.result import (
     save,
 )
 from dipir.render.renderer import GBuffers, Passes
+from dipir.report import figures as report_figures
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
 from dipir.settings.yaml import load_yaml

@@ -9,7 +9,7 @@ import torch
 from scipy.special import sph_harm_y
 
 from dipir.errors import ConfigError
-from dipir.methods.rti_bases import Coefficients, design, fit, relight
+from dipir.rti.bases import Coefficients, design, fit, relight
 
 
 def lights(count: int = 30, seed: int = 0) -> torch.Tensor:

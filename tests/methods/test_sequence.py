@@ -11,15 +11,8 @@ import torch
 from dipir.errors import ConfigError, PriorError, SceneError
 from dipir.image import latlong
 from dipir.image.files import write_png
-from dipir.methods.insert_config import load_config
-from dipir.methods.sequence import (
-    SequenceSettings,
-    flicker,
-    insert_sequence,
-    looked_at,
-    scenes_of,
-    thing_of,
-)
+from dipir.insert.config import load_config
+from dipir.insert.sequence import SequenceSettings, flicker, insert_sequence, looked_at, scenes_of, thing_of
 from dipir.priors.light import LightPrior
 from dipir.scene.camera import Camera
 from dipir.scene.light import dominant_direction

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from dipir.device import moved
+from dipir.layout.regions import Region, box_mask, reduced
 from dipir.scene import light as lights
 from dipir.scene.framing import Window, as_directions, wide_view, working_window
 from dipir.scene.light import EnvironmentMap, SphericalGaussians
 from dipir.scene.plate import Plate
-from dipir.scene.regions import Region, box_mask, reduced
 from tests.support.far import KIND, far_device
 from tests.support.scenes import grey_plate, sphere_scene, sunny
 

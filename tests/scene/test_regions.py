@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from dipir.errors import ConfigError, ImageError, SceneError
-from dipir.scene import regions
-from dipir.scene.regions import Region, parse_box, parse_mask
+from dipir.layout import regions
+from dipir.layout.regions import Region, parse_box, parse_mask
 
 BOX = (0.1, 0.5, 0.4, 0.9)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from dipir.image import latlong
+from dipir.priors.insertion import gbuffer_planes
 from dipir.render.transport import Transport, TransportSettings
 from dipir.scene.framing import projected_box
 from dipir.workshop.insertion import stages
-from dipir.priors.insertion import gbuffer_planes
 from dipir.workshop.insertion.stages import Stage, StageSettings, random_stage
 from dipir.workshop.things.objects import random_asset, simple_asset
 from tests.support.scenes import sphere_scene, sunny

@@ -17,9 +17,9 @@ from dipir.arrays import split_seed
 from dipir.fit.loop import Event
 from dipir.image.losses import LossWeights
 from dipir.image.metrics import psnr, rmse
-from dipir.methods.relight_net import DEFAULT_PATH, NET, load_net, net_planes, save_net
 from dipir.priors.geometry import Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.relight.net import DEFAULT_PATH, NET, load_net, net_planes, save_net
 from dipir.workshop import trainer as training
 from dipir.workshop.relight import pairs as relit_pairs
 from dipir.workshop.relight.data import RelitSet

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.sampler import Sampler, SamplerStep
-from dipir.guidance.regions import spread
+from dipir.layout.attention_guidance import spread
 
 OnStep = Callable[[SamplerStep], None]
 

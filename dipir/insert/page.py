@@ -7,12 +7,12 @@ import torch
 
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
-from dipir.methods import report_figures as figures
-from dipir.methods import report_page
+from dipir.report import figures
+from dipir.report import page as report_page
 from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg, dominant_direction
 
 if TYPE_CHECKING:
-    from dipir.methods.result import Result
+    from dipir.insert.result import Result
 
 def report_html(result: Result) -> str:
     """The whole page. Every text from outside (prompt, names, settings) is escaped."""

@@ -11,9 +11,9 @@ from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
 from dipir.image.composite import flatten_lin, insert_layers
 from dipir.image.tone import ToneCurve
-from dipir.methods.insert_config import InsertConfig, LightSettings
-from dipir.priors.light import LightPrior, features
+from dipir.insert.config import InsertConfig, LightSettings
 from dipir.priors.insertion import gbuffer_planes, insertion_planes, light_stage
+from dipir.priors.light import LightPrior, features
 from dipir.render.renderer import Passes
 from dipir.render.transport import Transport
 from dipir.scene.description import Scene

@@ -19,8 +19,8 @@ from dipir.arrays import Directions, Image
 from dipir.disk import write_bytes
 from dipir.errors import ConfigError, DipirError, PriorError
 from dipir.image.losses import LossWeights
-from dipir.methods import rti_features
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.rti import features as rti_features
 from dipir.settings.read import from_dict, merge, override
 from dipir.settings.yaml import dump_yaml, load_yaml, to_dict
 
@@ -39,7 +39,7 @@ class IllumiNetTrainConfig:
     decay : of the weights;  clip : largest gradient norm;  validate_every : steps;  patience : validations without a
     better one before training stops;  checkpoint_minutes : between saves
     held_out : share of the lights that are only judged;  validation : share of the others that only decide when to stop
-    channels, embedding, stem : of the network (``dipir.priors.nets.illuminet``);  views : of the eight symmetries of the
+    channels, embedding, stem : of the network (``priors/nets/illuminet.py``);  views : of the eight symmetries of the
     picture, how many are averaged in a relit picture;  seed : of this run
     """
 

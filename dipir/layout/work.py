@@ -17,14 +17,14 @@ from dipir.diffusion.pretrained import PretrainedDenoiser
 from dipir.diffusion.schedule import karras, ladder
 from dipir.errors import ConfigError, SceneError
 from dipir.fit.loop import Event
-from dipir.guidance import regions as guidance
-from dipir.guidance.layered import Bootstrap, Kept, LayerPlan, Told, sample_layers
 from dipir.image.palette import parse_palette
-from dipir.methods.layout_config import LayoutConfig
-from dipir.methods.layout_words import TextPrior, Wording, told
+from dipir.layout import attention_guidance as guidance
+from dipir.layout.config import LayoutConfig
+from dipir.layout.layers import Bootstrap, Kept, LayerPlan, Told, sample_layers
+from dipir.layout.regions import Region, colour_named
+from dipir.layout.words import TextPrior, Wording, told
 from dipir.priors.captions import COLOURS
 from dipir.priors.layout import SIZE, LayoutPrior
-from dipir.scene.regions import Region, colour_named
 
 OnEvent = Callable[[Event], None]
 _PREVIEW_EVERY = 10

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Directions
-from dipir.methods.rti_bases import design
+from dipir.rti.bases import design
 
 SIDES = 4
 COLOURED = 1 + SIDES

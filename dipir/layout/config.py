@@ -8,7 +8,7 @@ from typing import Literal
 
 from dipir import disk
 from dipir.errors import ConfigError
-from dipir.scene.regions import colour_named
+from dipir.layout.regions import colour_named
 from dipir.settings import presets
 
 PRESETS = disk.shipped("configs/layout")

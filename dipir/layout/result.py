@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from dipir.image.files import write_png
-from dipir.methods.layout import Layout
-from dipir.methods.layout_pictures import attention_strip, region_overlay
-from dipir.methods.layout_report import layout_html
-from dipir.methods.result import prepare_out, written_aside
+from dipir.insert.result import prepare_out, written_aside
+from dipir.layout.method import Layout
+from dipir.layout.page import layout_html
+from dipir.layout.pictures import attention_strip, region_overlay
 from dipir.settings.yaml import dump_yaml
 
 

@@ -19,8 +19,8 @@ from dipir.guidance.posterior import posterior_loss
 from dipir.guidance.regularize import cauchy_sparsity, consistency_loss
 from dipir.image import latlong
 from dipir.image.tone import ToneCurve
-from dipir.methods.insert_config import InsertConfig
-from dipir.methods.insert_work import Work, composite
+from dipir.insert.config import InsertConfig
+from dipir.insert.problem import Work, composite
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes
 from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse, fusion_weight

@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor
 
 from dipir.arrays import Image
-from dipir.methods import report_figures as figures
+from dipir.report import figures
 
 _CSS = """
 :root{color-scheme:dark}*{box-sizing:border-box}

@@ -10,8 +10,8 @@ from dipir.arrays import Image, split_seed
 from dipir.event import Event
 from dipir.image.composite import Layers, flatten_disp, insert_layers
 from dipir.image.tone import ToneCurve
-from dipir.methods.insert_config import FinalSettings, InsertConfig
-from dipir.methods.insert_work import with_plate
+from dipir.insert.config import FinalSettings, InsertConfig
+from dipir.insert.problem import with_plate
 from dipir.render import denoise as denoising
 from dipir.render.path_traced import PathTracer
 from dipir.render.region import Region

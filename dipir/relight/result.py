@@ -14,9 +14,9 @@ from dipir.image.color import srgb_to_linear
 from dipir.image.cutout import write_cutout
 from dipir.image.editing import EPS
 from dipir.image.files import write_png
-from dipir.methods.relight import Relit
-from dipir.methods.relight_report import RelightPage, relight_html
-from dipir.methods.result import history_csv, prepare_out, written_aside
+from dipir.insert.result import history_csv, prepare_out, written_aside
+from dipir.relight.method import Relit
+from dipir.relight.page import RelightPage, relight_html
 from dipir.settings.yaml import dump_yaml
 
 _COMMENTS = ("multiply, divide and shading act on sRGB-encoded values: encoded(result) = encoded(input) * multiply / "

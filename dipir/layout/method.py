@@ -14,12 +14,12 @@ from dipir import device
 from dipir.arrays import Image, Mask
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.errors import ConfigError, ImageError
-from dipir.methods import layout_edit
-from dipir.methods.layout_config import LayoutConfig
-from dipir.methods.layout_words import TextPrior, Wording, wording_of
-from dipir.methods.layout_work import Asked, Canvas, Made, OnEvent, canvas_of, generate
+from dipir.layout import edit as layout_edit
+from dipir.layout.config import LayoutConfig
+from dipir.layout.regions import Region
+from dipir.layout.words import TextPrior, Wording, wording_of
+from dipir.layout.work import Asked, Canvas, Made, OnEvent, canvas_of, generate
 from dipir.priors.layout import LayoutPrior
-from dipir.scene.regions import Region
 from dipir.settings.presets import versions
 from dipir.settings.yaml import to_dict
 
@@ -99,7 +99,7 @@ def layout(request: LayoutRequest, config: LayoutConfig | None = None, *, prior:
     Raises the DipirError of whatever cannot be used, before long work starts."""
     (made,) = layouts([request], config, prior=prior, on_event=on_event)
     if out is not None:
-        from dipir.methods.layout_result import save
+        from dipir.layout.result import save
 
         save(made, out)
     return made

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Image
-from dipir.methods.relight_fit import enlarged, shrunk, working_size
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.priors.weights import PRIORS, read_network, write_weights
+from dipir.relight.layers import enlarged, shrunk, working_size
 
 DEFAULT_PATH = PRIORS / "illuminet.safetensors"
 ARCHITECTURE = "dipir.illuminet.2"

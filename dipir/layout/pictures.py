@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d
 
 from dipir.arrays import Image, Mask
-from dipir.methods.report_figures import PALETTE
-from dipir.scene.regions import Region
+from dipir.layout.regions import Region
+from dipir.report.figures import PALETTE
 
 _SHOWN = 512
 _TILE = 256

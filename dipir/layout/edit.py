@@ -16,12 +16,12 @@ from torch.nn.functional import interpolate
 from dipir.arrays import Image, Mask
 from dipir.diffusion.sampler import SamplerStep, ddim_inversion
 from dipir.fit.loop import Event
-from dipir.guidance.layered import Kept
-from dipir.guidance.regions import grown
-from dipir.methods.layout_config import LayoutConfig, LayoutGuidance
-from dipir.methods.layout_words import TextPrior, Wording, told
-from dipir.methods.layout_work import Asked, Canvas, Made, OnEvent, generate, seen_weights, start_noise
-from dipir.scene.regions import Region, reduced
+from dipir.layout.attention_guidance import grown
+from dipir.layout.config import LayoutConfig, LayoutGuidance
+from dipir.layout.layers import Kept
+from dipir.layout.regions import Region, reduced
+from dipir.layout.words import TextPrior, Wording, told
+from dipir.layout.work import Asked, Canvas, Made, OnEvent, generate, seen_weights, start_noise
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from dipir.arrays import Directions, Image
 from dipir.disk import write_text
 from dipir.image.files import write_png
 from dipir.image.metrics import psnr, ssim
-from dipir.methods import rti_bases
-from dipir.methods.illuminet_model import Fitted, Split
+from dipir.rti import bases as rti_bases
+from dipir.rti.model import Fitted, Split
 
 BASES = ("ptm", "hsh9", "hsh16")
 SHOWN = ("truth", "net", "ptm", "hsh16")

@@ -25,11 +25,11 @@ from dipir.fit.loop import Event, minimise
 from dipir.fit.parameters import Parameters
 from dipir.guidance.posterior import posterior_samples
 from dipir.image.tone import ToneCurve
-from dipir.methods.insert_config import InsertConfig, load_config
-from dipir.methods.insert_final import final_passes, final_quality, finish
-from dipir.methods.insert_fit import DATASET, Guide, Objective, final_light, make_parameters, material_values, tone_of
-from dipir.methods.insert_work import Work, composite, embedded_planes, prepare, random_lights, small_plate
-from dipir.methods.result import Result, load_result
+from dipir.insert.config import InsertConfig, load_config
+from dipir.insert.final import final_passes, final_quality, finish
+from dipir.insert.objective import DATASET, Guide, Objective, final_light, make_parameters, material_values, tone_of
+from dipir.insert.problem import Work, composite, embedded_planes, prepare, random_lights, small_plate
+from dipir.insert.result import Result, load_result
 from dipir.priors.insertion import SIZE, EmbeddedPrior
 from dipir.priors.light import LightPrior
 from dipir.render.backend import mitsuba

@@ -20,8 +20,8 @@ from dipir.guidance import score as scores
 from dipir.guidance.posterior import posterior_loss, posterior_samples
 from dipir.image import editing
 from dipir.image.guided import guided_upsample
-from dipir.methods.relight_config import RelightConfig
 from dipir.priors.nets.shading import LayerUNet
+from dipir.relight.config import RelightConfig
 
 WEIGHTS = {"constant": scores.constant, "one_minus_alphabar": scores.one_minus_alphabar, "sigma": scores.sigma_weight}
 _BLOCK = 16

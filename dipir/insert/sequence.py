@@ -16,12 +16,12 @@ from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.errors import ConfigError, SceneError
 from dipir.fit.loop import Event, minimise
 from dipir.image.tone import ToneCurve
+from dipir.insert.config import InsertConfig
+from dipir.insert.final import final_passes, finish
+from dipir.insert.method import find_prior, make_guide
+from dipir.insert.objective import Objective, final_light, make_parameters, tone_of
+from dipir.insert.problem import prepare, small_plate
 from dipir.methods.ground_view import cleared, ground_view
-from dipir.methods.insert import find_prior, make_guide
-from dipir.methods.insert_config import InsertConfig
-from dipir.methods.insert_final import final_passes, finish
-from dipir.methods.insert_fit import Objective, final_light, make_parameters, tone_of
-from dipir.methods.insert_work import prepare, small_plate
 from dipir.priors.insertion import SIZE, EmbeddedPrior
 from dipir.priors.light import LightPrior
 from dipir.render.renderer import Passes

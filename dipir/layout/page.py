@@ -1,9 +1,9 @@
 """The report page of `dipir layout`: the picture, where things were asked for, layers, attention, settings."""
 from __future__ import annotations
 
-from dipir.methods import report_page
-from dipir.methods.layout import Layout
-from dipir.methods.layout_pictures import attention_strip, enlarged, region_overlay
+from dipir.layout.method import Layout
+from dipir.layout.pictures import attention_strip, enlarged, region_overlay
+from dipir.report import page as report_page
 
 
 def layout_html(result: Layout) -> str:

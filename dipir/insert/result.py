@@ -27,8 +27,9 @@ from dipir.exchange.layered_exr import write_layers
 from dipir.image.composite import Layers
 from dipir.image.files import HALF_MAX, write_exr, write_png
 from dipir.image.tone import ToneCurve
-from dipir.methods import report, report_figures
+from dipir.insert import page as report
 from dipir.render.renderer import Passes
+from dipir.report import figures as report_figures
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
 from dipir.settings.yaml import dump_yaml, load_yaml

@@ -1,6 +1,6 @@
 """IllumiNet fitted to one RTI capture: from n photos under n lights to the picture under any light.
 
-The network (``dipir.priors.nets.illuminet``) corrects a prediction made of the photos, see ``dipir.methods.rti_features``.
+The network (``dipir.priors.nets.illuminet``) corrects a prediction made of the photos, see ``dipir.rti.features``.
 Each training step draws crops of training photos and asks for them without showing them. A share of the lights is held
 out: they have no part in the fit or in the planes, and tell how well it relights (beside PTM and HSH of the same
 photos).
@@ -27,11 +27,11 @@ from dipir.exchange.rti import LEAST_SIDE, unit_directions
 from dipir.fit import checkpoint as files
 from dipir.fit.loop import Event
 from dipir.image.metrics import psnr
-from dipir.methods import rti_features
-from dipir.methods.illuminet_model import Fitted, IllumiNetTrainConfig, Split, load, load_config, save
-from dipir.methods.illuminet_report import judge, write_report
-from dipir.methods.rti_features import SYMMETRIES
 from dipir.priors.nets.illuminet import IllumiNet
+from dipir.rti import features as rti_features
+from dipir.rti.features import SYMMETRIES
+from dipir.rti.model import Fitted, IllumiNetTrainConfig, Split, load, load_config, save
+from dipir.rti.page import judge, write_report
 from dipir.settings.yaml import to_dict
 from dipir.workshop.muon import adamw
 

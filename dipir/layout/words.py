@@ -14,9 +14,9 @@ from torch import Tensor
 
 from dipir.diffusion.denoiser import Condition, select
 from dipir.errors import ConfigError
-from dipir.methods.layout_config import LayoutConfig
+from dipir.layout.config import LayoutConfig
+from dipir.layout.regions import Region
 from dipir.priors import captions
-from dipir.scene.regions import Region
 
 _GROUND = re.compile(r"\bon (?:an?|the) (?:(\w+) )?floor\b")
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from dipir.arrays import Image
 from dipir.errors import ConfigError, SceneError
+from dipir.layout.regions import Box, Region, parse_box
 from dipir.scene.asset import Asset, load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.proxy import contact_point, place
-from dipir.scene.regions import Box, Region, parse_box
 
 _ROUNDS, _DAMPING = 32, 0.7
 

@@ -20,13 +20,13 @@ from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event
 from dipir.image import editing
 from dipir.image.palette import Palette
-from dipir.methods.relight_config import RelightConfig
-from dipir.methods.relight_fit import KINDS, Guide, drawn, fit_layers, seen_size, shrunk
-from dipir.methods.relight_net import load_net, relight_with
 from dipir.priors.colour import COLOUR, colour_condition
 from dipir.priors.geometry import Geometry
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
+from dipir.relight.config import RelightConfig
+from dipir.relight.layers import KINDS, Guide, drawn, fit_layers, seen_size, shrunk
+from dipir.relight.net import load_net, relight_with
 from dipir.scene.direction import LightDirection, side_of
 from dipir.settings.presets import versions
 from dipir.settings.yaml import to_dict

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dipir.arrays import Image
-from dipir.methods import report_figures as figures
-from dipir.methods import report_page
+from dipir.report import figures
+from dipir.report import page as report_page
 
 DIAL_SIDE = 1024
 MAX_STOPS = 4.0
