@@ -19,19 +19,19 @@ import numpy as np
 
 from benchmarks.common import ONE_THREAD, machine, markdown, write
 from benchmarks.insert_cases import panorama_files
-from dipir.apps.progress import Progress
-from dipir.apps.suite import JobSpec, Limits, Suite
-from dipir.apps.suite_cli import failures
-from dipir.apps.suite_report import write_results
-from dipir.apps.suite_run import Local, run_suite
-from dipir.apps.suite_table import Row, mean_and_error, number
+from dipir.captures.co3d import categories, read_category, read_set_lists
+from dipir.captures.posed import poses_file
+from dipir.cli.progress import Progress
+from dipir.cli.verbs.suite import failures
 from dipir.disk import cache_dir
 from dipir.errors import ConfigError
-from dipir.exchange.co3d import categories, read_category, read_set_lists
-from dipir.exchange.posed import poses_file
 from dipir.insert.config import load_config
 from dipir.insert.sequence import SequenceSettings
-from dipir.scene.asset import load_asset
+from dipir.scene.assets.asset import load_asset
+from dipir.suite.file import JobSpec, Limits, Suite
+from dipir.suite.report import write_results
+from dipir.suite.run import Local, run_suite
+from dipir.suite.table import Row, mean_and_error, number
 from dipir.workshop.captures import co3d as synth
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     suite = plan(args)
     starter = Local(args.workers)
     if args.ray:
-        from dipir.apps.cluster import connect
+        from dipir.suite.cluster import connect
 
         starter = connect(args.ray, suite.limits)
     with Progress(None, quiet=args.quiet) as progress:

@@ -10,24 +10,24 @@ import numpy as np
 import torch
 
 from benchmarks.insert_cases import SINGLE_LIGHT, light_share
-from dipir.apps.suite import JobSpec
 from dipir.arrays import EnvMap, split_seed
-from dipir.exchange.co3d import FORMATS, camera_of, read_category, read_sequence, viewpoint_of
-from dipir.exchange.posed import read_posed
+from dipir.captures.cast_shadow import shadow_votes
+from dipir.captures.co3d import FORMATS, camera_of, read_category, read_sequence, viewpoint_of
+from dipir.captures.ground import fit_ground
+from dipir.captures.posed import read_posed
+from dipir.captures.sequence import PosedSequence, on_ground
 from dipir.fit.loop import Event
 from dipir.image import latlong
 from dipir.image.files import read_envmap, write_png
 from dipir.image.metrics import direction_error_deg
 from dipir.insert.config import InsertConfig, load_config
 from dipir.insert.sequence import SequenceResult, SequenceSettings, flicker, insert_sequence, scenes_of, thing_of
-from dipir.methods.cast_shadow import shadow_votes
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
-from dipir.scene.asset import load_asset
+from dipir.scene.assets.asset import load_asset
 from dipir.scene.camera import Camera
-from dipir.scene.ground import fit_ground
 from dipir.scene.light import EnvironmentMap, dominant_direction
-from dipir.scene.sequence import PosedSequence, on_ground
+from dipir.suite.file import JobSpec
 from dipir.workshop.captures.co3d import TRUTH
 
 ROWS = 256

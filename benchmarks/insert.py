@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from benchmarks import insert_cases as made
     from benchmarks.insert_methods import chosen
     from benchmarks.insert_run import RunSettings, code_digest, job_of, run_all
-    from dipir.apps.progress import Progress
+    from dipir.cli.progress import Progress
     from dipir.insert.result import prepare_out
 
     methods = chosen(args.methods)

@@ -22,13 +22,13 @@ from dipir.errors import ConfigError, DipirError, SceneError, nearest, raise_all
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.files import read_envmap
-from dipir.scene.asset import Asset, asset_hash, load_asset
+from dipir.scene.assets.asset import Asset, asset_hash, load_asset
 from dipir.scene.camera import Camera
-from dipir.scene.description import Scene
 from dipir.scene.framing import projected_box
 from dipir.scene.light import EnvironmentMap, dominant_direction
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset, check_view, contact_point, facing_yaw
+from dipir.scene.scene_file import Scene
 from dipir.workshop.crops import auto_exposure, perspective_crop, quantise
 
 PANORAMAS, MESHES = (".hdr", ".exr"), (".glb", ".gltf", ".obj", ".ply", ".stl")  # Meshes in order of preference.

@@ -24,7 +24,7 @@ from dipir.settings.yaml import to_dict
 
 ROOT = Path(__file__).resolve().parents[1]
 PROTOCOL = 1  # Raise it when a figure's meaning changes without a change of the code hashed below.
-CODE = ("arrays.py", "nets", "image", "fit", "scene", "diffusion", "render", "guidance", "workshop/crops.py",
+CODE = ("arrays.py", "priors", "image", "fit", "scene", "diffusion", "render", "guidance", "workshop/crops.py",
         "workshop/insertion/composites.py", "insert/*.py")
 CHILD = (sys.executable, "-m", "benchmarks.insert_case")
 LIMIT_S = 3600.0  # A case that takes longer hangs.

@@ -30,7 +30,7 @@ def located(name: str):
     """The SceneFile of a scene of this benchmark, its names joined to the data folder."""
     from dataclasses import replace
 
-    from dipir.scene.description import SceneFile
+    from dipir.scene.scene_file import SceneFile
     from dipir.settings.read import from_dict
     from dipir.settings.yaml import load_yaml
 
@@ -45,10 +45,10 @@ def run_scene(name: str, args: argparse.Namespace) -> dict:
     from dipir.image.files import write_png
     from dipir.insert.method import insert, load_config
     from dipir.insert.result import prepare_out, save
-    from dipir.scene.camera_estimate import resolve_camera
-    from dipir.scene.camera_grid import draw_grid
-    from dipir.scene.description import build_scene, write_scene_file
     from dipir.scene.light import azimuth_elevation_deg, dominant_direction
+    from dipir.scene.photo_camera.estimate import resolve_camera
+    from dipir.scene.photo_camera.grid import draw_grid
+    from dipir.scene.scene_file import build_scene, write_scene_file
 
     scene_file, out = located(name), prepare_out(Path(args.out) / name)
     config = load_config(args.preset, None, [f"final.size={args.size}", *args.set])

@@ -17,7 +17,6 @@ from benchmarks.insert_cases import mesh_files, panorama_of, placed, plate_camer
 from benchmarks.insert_figures import SOLID, figures
 from benchmarks.insert_methods import BASELINES, LIGHT_ROWS, Estimate, Estimator, settings_of
 from benchmarks.insert_sheet import tile
-from dipir.apps.suite import JobSpec
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import Event
@@ -27,10 +26,11 @@ from dipir.image.files import write_png
 from dipir.image.metrics import direction_error_deg, rmse
 from dipir.insert.problem import small_plate, with_plate
 from dipir.priors.light import LightPrior
-from dipir.scene.asset import Asset, Material, load_asset
-from dipir.scene.description import Scene
+from dipir.scene.assets.asset import Asset, Material, load_asset
 from dipir.scene.light import EnvironmentMap, dominant_direction
 from dipir.scene.plate import Plate
+from dipir.scene.scene_file import Scene
+from dipir.suite.file import JobSpec
 from dipir.workshop.crops import auto_exposure, perspective_crop, quantise
 
 MATERIALS: dict[str, Material | None] = {

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.common import ONE_THREAD, machine, write
-from dipir.apps.progress import Progress
-from dipir.apps.suite import load_suite
-from dipir.apps.suite_cli import failures
-from dipir.apps.suite_report import write_results
-from dipir.apps.suite_run import Local, run_suite
-from dipir.apps.suite_table import Row, compare, grouped, groups, number, written
+from dipir.cli.progress import Progress
+from dipir.cli.verbs.suite import failures
 from dipir.errors import ConfigError, nearest
+from dipir.suite.file import load_suite
+from dipir.suite.report import write_results
+from dipir.suite.run import Local, run_suite
+from dipir.suite.table import Row, compare, grouped, groups, number, written
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = {"material": ("fg_disp_rmse", "holder"), "fusion": ("fg_si_rmse_rel", "light.fusion"),

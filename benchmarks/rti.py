@@ -19,9 +19,9 @@ METHODS = {"ptm": "PTM", "hsh9": "HSH 9", "hsh16": "HSH 16", "net": "IllumiNet"}
 
 def capture_file(kind: str, settings) -> Path:
     """The .lp file of a rendered capture, rendered first where the cache has none."""
-    from dipir.apps.progress import Progress
+    from dipir.captures.rti import write_lp
+    from dipir.cli.progress import Progress
     from dipir.disk import cache_dir
-    from dipir.exchange.rti import write_lp
     from dipir.fit.checkpoint import run_hash
     from dipir.settings.yaml import to_dict
     from dipir.workshop.captures import dome
@@ -38,9 +38,9 @@ def capture_file(kind: str, settings) -> Path:
 
 def judged(kind: str, path: Path, config, out: Path) -> dict:
     """The verdict of a network fitted to a capture: of the one in ``out`` when it was made with the same settings."""
-    from dipir.apps.progress import Progress
+    from dipir.captures.rti import read_capture
+    from dipir.cli.progress import Progress
     from dipir.errors import PriorError
-    from dipir.exchange.rti import read_capture
     from dipir.rti import method as illuminet
 
     capture = read_capture(path)

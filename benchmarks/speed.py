@@ -88,7 +88,7 @@ class Update:
         from dipir.insert.config import load_config
         from dipir.insert.problem import composite, prepare
         from dipir.priors.insertion import SIZE
-        from dipir.scene.description import build_scene, load_scene_file
+        from dipir.scene.scene_file import build_scene, load_scene_file
 
         self.file = load_scene_file(DEMO)
         self.scene = build_scene(self.file, str(DEMO))

@@ -57,7 +57,7 @@ def enlarged_demo(folder: Path, megapixels: float = 24.0) -> Path:
 def staged_run(scene: Path, preset: str, out: Path, settings: list[str] | None = None) -> dict[str, float]:
     """Seconds of each stage of one insertion, as the command makes it; called in a process that has just begun."""
     began = time.perf_counter()
-    from dipir.apps import cli
+    from dipir.cli import main as cli
     from dipir.fit.loop import Event
     from dipir.insert import method, result
 
@@ -114,7 +114,7 @@ class Demo:
         from dipir import device
         from dipir.insert.config import load_config
         from dipir.insert.result import load_result
-        from dipir.scene.description import build_scene, load_scene_file
+        from dipir.scene.scene_file import build_scene, load_scene_file
 
         saved = load_result(result)
         self.config = load_config("default").final
@@ -259,8 +259,8 @@ def preview_part(size: int = 512) -> dict:
     from dipir.image.composite import flatten_disp, insert_layers
     from dipir.insert.config import load_config
     from dipir.render.transport import Transport
-    from dipir.scene.description import build_scene, load_scene_file
     from dipir.scene.framing import working_window
+    from dipir.scene.scene_file import build_scene, load_scene_file
 
     scene = device.moved(build_scene(load_scene_file(DEMO), str(DEMO)))
     window = working_window(scene.objects, scene.camera)

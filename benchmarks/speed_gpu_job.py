@@ -59,7 +59,7 @@ def scene(size: tuple[int, int] | None = None):
     from dataclasses import replace
 
     from dipir import device
-    from dipir.scene.description import build_scene, load_scene_file
+    from dipir.scene.scene_file import build_scene, load_scene_file
 
     built = build_scene(load_scene_file(DEMO), str(DEMO))
     if size is not None:

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dipir.apps.suite import JobSpec
 from dipir.errors import FitError, SceneError
 from dipir.event import Event
+from dipir.suite.file import JobSpec
 
 
 def job(spec: JobSpec, folder: Path, on_event: Callable[[Event], None]) -> dict[str, float]:

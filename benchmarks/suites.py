@@ -17,12 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.common import machine, markdown, write
-from dipir.apps.progress import Progress
-from dipir.apps.suite import JobSpec, Limits, Suite
-from dipir.apps.suite_job import Outcome
-from dipir.apps.suite_run import RESULT, Local, job_folder, read_status, run_suite
-from dipir.apps.suite_worker import ANSWER, JOB, WORK
+from dipir.cli.progress import Progress
 from dipir.errors import ConfigError
+from dipir.suite.file import JobSpec, Limits, Suite
+from dipir.suite.job import Outcome
+from dipir.suite.run import RESULT, Local, job_folder, read_status, run_suite
+from dipir.suite.worker import ANSWER, JOB, WORK
 
 PARTS = ("faults", "throughput", "overhead", "scaling")
 FAULTS = ("none",) * 6 + ("kill", "killed", "hang", "memory", "disk", "checkpoint", "error", "bug")
@@ -99,7 +99,7 @@ def throughput(out: Path, jobs: int, progress: Progress) -> dict:
 
 def overhead(out: Path, jobs: int, progress: Progress) -> dict:
     """Seconds that a job takes longer in the runner than its function in a process of its own, three times in turns."""
-    code = ("import sys, time; from pathlib import Path; from dipir.apps.suite import JobSpec; "
+    code = ("import sys, time; from pathlib import Path; from dipir.suite.file import JobSpec; "
             "from benchmarks.suite_faults import job; "
             f"job(JobSpec('x', '', '', 0, {{'seconds': {LONG_S}}}, {{}}), Path(sys.argv[1]), lambda e: None)")
     alone, within = [], []

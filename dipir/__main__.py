@@ -1,6 +1,6 @@
 """``python -m dipir`` is the same as ``dipir``."""
 import sys
 
-from dipir.apps.cli import main
+from dipir.cli.main import main
 
 sys.exit(main())

@@ -98,7 +98,7 @@ def test_imports(module, path):
     ("dipir.scene.camera", "from dipir.insert.method import x", True),
     ("dipir.scene.camera", "def f():\n    import dipir.render.renderer", True),
     ("dipir.scene.camera", "from dipir import render", True),
-    ("dipir.scene.camera", "import importlib\nimportlib.import_module('dipir.apps.cli')", True),
+    ("dipir.scene.camera", "import importlib\nimportlib.import_module('dipir.cli.main')", True),
     ("dipir.scene.camera", "from ..methods import insert", True),
     ("dipir.scene.camera", "from . import plate\nfrom dipir.image.color import luminance\nimport dipir.errors", False),
     ("dipir.scene.camera", "if TYPE_CHECKING:\n    from dipir.apps import cli", False),
@@ -121,7 +121,7 @@ def _loaded_by(code: str) -> set[str]:
     return set(run.stdout.split("\n")[-2].split())
 
 
-@pytest.mark.parametrize("code", ["import dipir", "import dipir.apps.cli as c\nc.build_parser()"])
+@pytest.mark.parametrize("code", ["import dipir", "import dipir.cli.main as c\nc.build_parser()"])
 def test_nothing_heavy_at_the_start(code):
     heavy = {"torch", "numpy", "mitsuba", "drjit", "diffusers", "transformers", "peft", "trimesh", "cv2", "scipy"}
     assert _loaded_by(code) & heavy == set()

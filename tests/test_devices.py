@@ -23,8 +23,8 @@ CPU_CODE = {
     "report/figures.py": "a report's figures",
     "layout/pictures.py": "a report's figures",
     "rti/page.py": "a report",
-    "methods/cast_shadow.py": "NumPy and SciPy on points and photos, before the run",
-    "methods/ground_view.py": "OpenCV and SciPy on photos, before the run",
+    "captures/cast_shadow.py": "NumPy and SciPy on points and photos, before the run",
+    "captures/ground_view.py": "OpenCV and SciPy on photos, before the run",
     "workshop/light/measures.py": "statistics of finished light maps",
 }
 """Files that are code for the CPU by design, and why."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dipir.apps import cli, verbs
+from dipir.cli import main as cli
+from dipir.cli.verbs import verbs
 from dipir.insert.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]

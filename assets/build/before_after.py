@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dipir.scene.description import load_scene_file
+from dipir.scene.scene_file import load_scene_file
 
 
 def main(folder: Path) -> Path:

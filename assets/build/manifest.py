@@ -32,15 +32,15 @@ FILES = {
         )
     },
     **{
-        f"priors/{name}.safetensors": {"made_by": f"dipir/methods/prior_{name}.py", "what": what}
-        for name, what in (
-            ("light", "plate -> environment; priors/light.md"),
-            ("insert", "composites; priors/insert.md"),
-            ("geometry", "picture -> normals and shading; priors/relight.md"),
-            ("relight", "picture and light -> relit picture; priors/relight.md"),
-            ("illuminet", "the same, in one pass; priors/relight.md"),
-            ("layout", "caption -> picture; priors/layout.md"),
-            ("colour", "drawing and palette -> coloured drawing; priors/colour.md"),
+        f"priors/{name}.safetensors": {"made_by": f"dipir/workshop/{folder}/train.py", "what": what}
+        for name, folder, what in (
+            ("light", "light", "plate -> environment; priors/light.md"),
+            ("insert", "insertion", "composites; priors/insert.md"),
+            ("geometry", "geometry", "picture -> normals and shading; priors/relight.md"),
+            ("relight", "relight", "picture and light -> relit picture; priors/relight.md"),
+            ("illuminet", "rti", "the same, in one pass; priors/relight.md"),
+            ("layout", "layout", "caption -> picture; priors/layout.md"),
+            ("colour", "colour", "drawing and palette -> coloured drawing; priors/colour.md"),
         )
     },
 }

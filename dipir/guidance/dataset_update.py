@@ -13,7 +13,7 @@ from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.sampler import Sampler, heun
 from dipir.diffusion.schedule import karras
 from dipir.errors import FitError
-from dipir.guidance.score import check_latent
+from dipir.guidance.distillation import check_latent
 
 LOWEST_SIGMA = 0.05  # Of the ladder, as in posterior matching; finer noise is below what 8 bits show.
 

@@ -16,7 +16,7 @@ from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.sampler import Sampler, heun, sample
 from dipir.errors import FitError
 from dipir.fit.checks import require
-from dipir.guidance.score import check_latent
+from dipir.guidance.distillation import check_latent
 
 
 def posterior_samples(denoiser: AbstractDenoiser, condition: Condition, n: int, sigmas: Tensor, seed: int,

@@ -17,8 +17,8 @@ from dipir.render.path_traced import PathTracer
 from dipir.render.region import Region
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.scene.camera import Camera
-from dipir.scene.description import Scene
 from dipir.scene.light import SphericalGaussians
+from dipir.scene.scene_file import Scene
 
 _MOST_OBJECT, _OBJECT_SAMPLES = 4, 2**25
 _SPP_WITHOUT = 4  # Times the samples of a final render that is to be denoised and cannot.

@@ -35,9 +35,9 @@ from dipir.priors.light import LightPrior
 from dipir.render.backend import mitsuba
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
-from dipir.scene.asset import asset_hash
-from dipir.scene.description import Scene, build_scene, load_scene_file
+from dipir.scene.assets.asset import asset_hash
 from dipir.scene.light import azimuth_elevation_deg, fit_gaussians
+from dipir.scene.scene_file import Scene, build_scene, load_scene_file
 from dipir.settings import read
 from dipir.settings.presets import versions
 from dipir.settings.yaml import to_dict

@@ -13,10 +13,10 @@ from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.schedule import annealed, scaled_linear_alphas, sigmas_from_alphas, uniform_t
 from dipir.errors import SceneError, nearest
 from dipir.fit.parameters import Bounded, Exponential, Parameters, UnitSphere
-from dipir.guidance import score as scores
+from dipir.guidance import distillation as scores
 from dipir.guidance.dataset_update import edited
+from dipir.guidance.light_priors import cauchy_sparsity, consistency_loss
 from dipir.guidance.posterior import posterior_loss
-from dipir.guidance.regularize import cauchy_sparsity, consistency_loss
 from dipir.image import latlong
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig

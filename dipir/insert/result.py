@@ -22,8 +22,8 @@ from torch import Tensor
 
 from dipir.arrays import EnvMap, Image
 from dipir.errors import ConfigError, DipirError, ImageError
-from dipir.exchange.cube import CurveRole, write_cube
-from dipir.exchange.layered_exr import write_layers
+from dipir.export.cube import CurveRole, write_cube
+from dipir.export.layered_exr import write_layers
 from dipir.image.composite import Layers
 from dipir.image.files import HALF_MAX, write_exr, write_png
 from dipir.image.tone import ToneCurve

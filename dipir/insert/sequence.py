@@ -12,6 +12,8 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import EnvMap, Image, split_seed
+from dipir.captures.ground_view import cleared, ground_view
+from dipir.captures.sequence import PosedSequence, frame_plate
 from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.errors import ConfigError, SceneError
 from dipir.fit.loop import Event, minimise
@@ -21,17 +23,15 @@ from dipir.insert.final import final_passes, finish
 from dipir.insert.method import find_prior, make_guide
 from dipir.insert.objective import Objective, final_light, make_parameters, tone_of
 from dipir.insert.problem import prepare, small_plate
-from dipir.methods.ground_view import cleared, ground_view
 from dipir.priors.insertion import SIZE, EmbeddedPrior
 from dipir.priors.light import LightPrior
 from dipir.render.renderer import Passes
-from dipir.scene.asset import Asset
+from dipir.scene.assets.asset import Asset
 from dipir.scene.camera import Camera
-from dipir.scene.description import Scene
 from dipir.scene.framing import projected_box
 from dipir.scene.light import SphericalGaussians, fit_gaussians
 from dipir.scene.proxy import PlacedAsset
-from dipir.scene.sequence import PosedSequence, frame_plate
+from dipir.scene.scene_file import Scene
 
 Place = Literal["beside", "instead"]
 _SMALLER = ("Take fewer frames, lower guidance.size, final.spp or the frames' longest side, close what else uses the "

@@ -9,7 +9,7 @@ import numpy as np
 from dipir.arrays import Image
 from dipir.errors import ConfigError, SceneError
 from dipir.layout.regions import Box, Region, parse_box
-from dipir.scene.asset import Asset, load_asset
+from dipir.scene.assets.asset import Asset, load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.proxy import contact_point, place
 
@@ -47,10 +47,10 @@ def write_scene(image: Image, caption: str, box: Box, asset: str | Path, path: s
     box shows no ground there, AssetError for an asset that cannot be used.
     """
     from dipir.image.files import write_png
-    from dipir.scene.camera_estimate import CameraOptions, resolve_camera
-    from dipir.scene.camera_grid import draw_grid
-    from dipir.scene.description import ObjectSpec, SceneFile, write_scene_file
+    from dipir.scene.photo_camera.estimate import CameraOptions, resolve_camera
+    from dipir.scene.photo_camera.grid import draw_grid
     from dipir.scene.plate import plate_from_tensor
+    from dipir.scene.scene_file import ObjectSpec, SceneFile, write_scene_file
 
     path, loaded = scene_path(path), load_asset(asset)
     plate_file = path.with_suffix(".png")

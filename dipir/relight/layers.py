@@ -16,7 +16,7 @@ from dipir.diffusion.schedule import annealed, karras, scaled_linear_alphas, sig
 from dipir.fit.checkpoint import Checkpoint
 from dipir.fit.loop import Event, minimise
 from dipir.fit.parameters import Parameters
-from dipir.guidance import score as scores
+from dipir.guidance import distillation as scores
 from dipir.guidance.posterior import posterior_loss, posterior_samples
 from dipir.image import editing
 from dipir.image.guided import guided_upsample

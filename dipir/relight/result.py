@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dipir.exchange.layered_exr import write_layers
-from dipir.exchange.psd import PsdLayer, write_psd
+from dipir.export.layered_exr import write_layers
+from dipir.export.psd import PsdLayer, write_psd
 from dipir.image.color import srgb_to_linear
 from dipir.image.cutout import write_cutout
 from dipir.image.editing import EPS

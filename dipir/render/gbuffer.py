@@ -13,7 +13,7 @@ from dipir.render.mitsuba_scene import ROUGHNESS_MIN, BuiltScene
 from dipir.render.rays import camera_ray, first_hit, opaque, pixel_position, proxy_hit, stratified_offsets
 from dipir.render.region import Region
 from dipir.render.renderer import GBuffers
-from dipir.scene.asset import Material
+from dipir.scene.assets.asset import Material
 from dipir.scene.camera import Camera
 
 _LANES = 2**20  # Rays in flight.

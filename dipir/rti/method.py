@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from dipir import device
 from dipir.arrays import Directions, Image, split_seed
+from dipir.captures.rti import LEAST_SIDE, unit_directions
 from dipir.errors import ConfigError, FitError, ImageError
-from dipir.exchange.rti import LEAST_SIDE, unit_directions
 from dipir.fit import checkpoint as files
 from dipir.fit.loop import Event
 from dipir.image.metrics import psnr

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from dipir.errors import SceneError
-from dipir.scene.asset import Asset, Part
+from dipir.scene.assets.asset import Asset, Part
 from dipir.scene.camera import Camera
 
 STEEPEST_COS = 0.34       # Nothing stands on a proxy steeper than 70 degrees; such a hit is a wall.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from dipir.errors import SceneError
-from dipir.scene.asset import Part
+from dipir.scene.assets.asset import Part
 
 SUFFIXES = (".obj", ".ply", ".stl", ".glb", ".off")
 MAX_BYTES = 512 * 2**20

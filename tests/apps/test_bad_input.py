@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dipir.apps import cli
+from dipir.cli import main as cli
 from dipir.priors.insertion import EmbeddedPrior
 
 ROOT = Path(__file__).resolve().parents[2]

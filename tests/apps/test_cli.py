@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from dipir import device
-from dipir.apps import cli, verbs
+from dipir.cli import main as cli
+from dipir.cli.verbs import verbs
 from dipir.errors import ConfigError, FitError, PriorError
 from dipir.fit.loop import Event
 from dipir.insert.config import InsertConfig
@@ -68,6 +69,7 @@ def stub(monkeypatch):
     module.ready = lambda config: ("prior", "light prior")
     monkeypatch.setitem(sys.modules, "dipir.insert.method", module)
     import dipir.methods
+
     from dipir.insert import result
 
     monkeypatch.setattr(dipir.methods, "insert", module, raising=False)

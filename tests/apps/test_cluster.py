@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from dipir.apps import cli, suite_run
-from dipir.apps.cluster import Cluster, connect, packed, unpacked
-from dipir.apps.suite import JobSpec, Limits, Suite
-from dipir.apps.suite_run import Local, job_folder, read_status, run_suite
+from dipir.cli import main as cli
 from dipir.errors import ConfigError
+from dipir.suite import run as suite_run
+from dipir.suite.cluster import Cluster, connect, packed, unpacked
+from dipir.suite.file import JobSpec, Limits, Suite
+from dipir.suite.run import Local, job_folder, read_status, run_suite
 
 ray = pytest.importorskip("ray")
 FAULTS = "benchmarks.suite_faults:job"

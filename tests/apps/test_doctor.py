@@ -10,7 +10,8 @@ import pytest
 import safetensors.numpy
 
 from dipir import device
-from dipir.apps import cli, doctor, selftest
+from dipir.cli import doctor, selftest
+from dipir.cli import main as cli
 from dipir.errors import RenderError
 from dipir.render import backend
 
@@ -208,6 +209,6 @@ def test_errors_of_a_child_are_one_line(monkeypatch, capsys):
 
 def test_a_child_has_the_device_of_its_parent():
     """--device goes to the children through the environment."""
-    run = subprocess.run([sys.executable, "-m", "dipir.apps.selftest", "network"], capture_output=True, text=True,
+    run = subprocess.run([sys.executable, "-m", "dipir.cli.selftest", "network"], capture_output=True, text=True,
                          env={**os.environ, "DIPIR_DEVICE": "nonsense"})
     assert run.returncode == 2 and "nonsense" in run.stderr

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dipir.apps import cli, illuminet
+from dipir.cli import main as cli
+from dipir.cli.verbs import rti as illuminet
 
 FAST = ["--set", "steps=2", "--set", "channels=[4,4,4,4]", "--set", "embedding=4", "--set", "validate_every=1",
         "--set", "crop=16", "--quiet"]

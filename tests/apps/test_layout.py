@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dipir.apps import cli
+from dipir.cli import main as cli
 from dipir.priors.layout import LayoutPrior
-from dipir.scene.description import load_scene
+from dipir.scene.scene_file import load_scene
 
 FAST = ["--steps", "2", "--set", "layers.stage=1", "--quiet"]
 CUBE = """v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1

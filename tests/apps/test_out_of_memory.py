@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dipir.apps import cli, jobs
+from dipir.apps import jobs
+from dipir.cli import main as cli
 from dipir.errors import DeviceMemoryError
 from dipir.insert.objective import Objective
 from tests.apps.test_cli import CUBE

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from dipir.apps import progress
-from dipir.apps.progress import Progress, clock
+from dipir.cli import progress
+from dipir.cli.progress import Progress, clock
 from dipir.device import Device
 from dipir.errors import DipirError
 from dipir.fit.loop import Event

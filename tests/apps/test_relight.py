@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dipir.apps import cli
+from dipir.cli import main as cli
 from dipir.priors import geometry
 from dipir.priors.picture import RELIGHT, PicturePrior
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from dipir.apps import suite as suites
-from dipir.apps import suite_run
-from dipir.apps.suite import Limits, load_suite
-from dipir.apps.suite_run import Local, job_folder, read_status, run_suite
 from dipir.errors import ConfigError
+from dipir.suite import file as suites
+from dipir.suite import run as suite_run
+from dipir.suite.file import Limits, load_suite
+from dipir.suite.run import Local, job_folder, read_status, run_suite
 
 FAULTS = "benchmarks.suite_faults:job"
 
@@ -149,7 +149,7 @@ def test_what_is_done_is_not_done_again(tmp_path):
 def test_a_runner_that_was_killed_is_gone_on_from(tmp_path):
     """Its jobs end with it, and the next run does what is left."""
     suite = of_faults(tmp_path, "none", "hang")
-    code = ("from dipir.apps.suite import load_suite\nfrom dipir.apps.suite_run import run_suite\n"
+    code = ("from dipir.suite.file import load_suite\nfrom dipir.suite.run import run_suite\n"
             f"from pathlib import Path\nhere = Path('{tmp_path}')\n"
             "run_suite(load_suite(here / 'faults.yaml'), here / 'out')")
     runner = subprocess.Popen([sys.executable, "-c", code])

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dipir import device
-from dipir.apps import cli
-from dipir.apps import suite as suites
+from dipir.cli import main as cli
+from dipir.suite import file as suites
 
 ROOT = str(Path(suites.__file__).resolve().parents[2])
 TEXT = "method: benchmarks.suite_faults:job\nseeds: [0, 1, 2]\ngrid: {number: [1, 2]}\n"

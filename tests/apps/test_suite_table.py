@@ -8,10 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from dipir.apps import suite_table as tables
-from dipir.apps.suite_report import write_report
-from dipir.apps.suite_table import Row
 from dipir.errors import ConfigError
+from dipir.suite import table as tables
+from dipir.suite.report import write_report
+from dipir.suite.table import Row
 
 
 def row(k: int, figures: dict, varied: dict | None = None, state: str = "done", cause: str = "") -> Row:

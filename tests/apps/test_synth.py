@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dipir.apps import cli, synth
+from dipir.cli import main as cli
+from dipir.cli.verbs import synth
 from dipir.priors.captions import Thing
 from dipir.workshop import shards
 from dipir.workshop.layout import data as layouts

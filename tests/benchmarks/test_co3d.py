@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from benchmarks import co3d, co3d_job
-from dipir.apps import cli
-from dipir.exchange.co3d import read_category, read_sequence
+from dipir.captures.co3d import read_category, read_sequence
+from dipir.captures.ground import fit_ground
+from dipir.captures.point_cloud import write_points
+from dipir.captures.sequence import on_ground
+from dipir.cli import main as cli
 from dipir.image.files import write_hdr
 from dipir.scene.camera import Camera
-from dipir.scene.ground import fit_ground
-from dipir.scene.point_cloud import write_points
-from dipir.scene.sequence import on_ground
 from dipir.workshop.captures.co3d import Co3dSettings, generate
 from dipir.workshop.captures.posed import PosedSettings
 

@@ -16,7 +16,7 @@ from benchmarks import insert, insert_run, insert_sheet
 from benchmarks.insert_case import finished, run
 from benchmarks.insert_cases import Case, Environment, Mesh
 from benchmarks.insert_run import RunSettings, job_of
-from dipir.apps import cli
+from dipir.cli import main as cli
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
 from dipir.image import latlong

@@ -10,11 +10,11 @@ import torch
 
 from benchmarks import question_job as jobs
 from benchmarks import questions
-from dipir.apps.suite import load_suite
-from dipir.apps.suite_table import Row
 from dipir.errors import ConfigError
 from dipir.image import latlong
 from dipir.scene.light import dominant_direction
+from dipir.suite.file import load_suite
+from dipir.suite.table import Row
 
 ROOT = Path(questions.ROOT)
 

@@ -6,7 +6,7 @@ import yaml
 from PIL import Image
 
 from benchmarks import speed_full
-from dipir.scene.description import build_scene, load_scene_file
+from dipir.scene.scene_file import build_scene, load_scene_file
 
 
 def test_the_enlarged_demo_is_the_demo(tmp_path):

@@ -14,7 +14,7 @@ from dipir.diffusion.pretrained import load_pretrained
 from dipir.errors import FitError, PriorError
 from dipir.fit.loop import FitConfig, minimise
 from dipir.fit.parameters import Parameters
-from dipir.guidance.score import apply_score, lds
+from dipir.guidance.distillation import apply_score, lds
 from tests.support.far_diffusion import far_prior, near_prior, one_attention
 
 

@@ -28,7 +28,7 @@ from dipir.priors.light import (
 )
 from dipir.priors.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
-from dipir.scene.description import build_scene, load_scene_file
+from dipir.scene.scene_file import build_scene, load_scene_file
 from tests.support.far import KIND, far_device
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,7 +23,7 @@ from dipir.diffusion.sampler import euler
 from dipir.diffusion.schedule import karras
 from dipir.diffusion.toy import GaussianDenoiser
 from dipir.errors import ConfigError, FitError, PriorError
-from dipir.guidance.score import constant, lds
+from dipir.guidance.distillation import constant, lds
 
 
 class Attention(nn.Module):

@@ -12,7 +12,7 @@ from dipir.diffusion.pretrained import MemoryOptions, load_pretrained
 from dipir.diffusion.sampler import euler
 from dipir.diffusion.schedule import ladder, scaled_linear_alphas, sigmas_from_alphas
 from dipir.errors import ConfigError, PriorError
-from dipir.guidance.score import apply_score, lds, sds
+from dipir.guidance.distillation import apply_score, lds, sds
 
 KINDS = ("sd1", "sd2", "xl")
 

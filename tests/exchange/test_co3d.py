@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from dipir.captures import co3d, co3d_pixels
+from dipir.captures.co3d import FrameNote, SequenceNote, Viewpoint
+from dipir.captures.point_cloud import read_points, write_points
 from dipir.errors import ImageError, SceneError
-from dipir.exchange import co3d, co3d_pixels
-from dipir.exchange.co3d import FrameNote, SequenceNote, Viewpoint
 from dipir.scene.camera import Camera
-from dipir.scene.point_cloud import read_points, write_points
 
 
 def rotation(rng: np.random.Generator) -> np.ndarray:

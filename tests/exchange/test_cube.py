@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dipir.errors import ImageError
-from dipir.exchange.cube import CurveRole, read_cube, write_cube
+from dipir.export.cube import CurveRole, read_cube, write_cube
 from dipir.image.tone import ToneCurve
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dipir.errors import ImageError
-from dipir.exchange.layered_exr import read_layers, write_layers
+from dipir.export.layered_exr import read_layers, write_layers
 from dipir.image.files import write_exr
 from dipir.scene.camera import Camera
 

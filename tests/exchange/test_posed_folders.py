@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from dipir.captures.colmap import find_model, read_colmap
+from dipir.captures.nerfstudio import read_transforms
+from dipir.captures.posed import poses_file, read_posed
+from dipir.captures.sequence import Frame, distorted, frame_plate
 from dipir.errors import SceneError
-from dipir.exchange.colmap import find_model, read_colmap
-from dipir.exchange.nerfstudio import read_transforms
-from dipir.exchange.posed import poses_file, read_posed
 from dipir.scene.camera import Camera
-from dipir.scene.sequence import Frame, distorted, frame_plate
 
 DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[3] / "shared/data"))
 SIZE, FOCAL, CENTRE, LENS = (40, 30), (35.0, 34.0), (19.0, 15.5), (0.08, -0.2, 0.01, -0.005)

@@ -14,7 +14,7 @@ from psd_tools.composite import composite as psd_tools_composite
 from psd_tools.constants import BlendMode
 
 from dipir.errors import ImageError
-from dipir.exchange.psd import BLEND_KEYS, PsdLayer, pack_bits, write_psd
+from dipir.export.psd import BLEND_KEYS, PsdLayer, pack_bits, write_psd
 
 
 def _random(seed: int, channels: int = 3, height: int = 7, width: int = 9) -> torch.Tensor:
@@ -250,14 +250,14 @@ def test_bad_documents(tmp_path, layers, composite, bits, text):
 
 def test_a_file_above_the_limit_leaves_the_old_one(tmp_path, monkeypatch):
     (tmp_path / "a.psd").write_bytes(b"old")
-    monkeypatch.setattr("dipir.exchange.psd.MAX_BYTES", 1000)
+    monkeypatch.setattr("dipir.export.psd.MAX_BYTES", 1000)
     with pytest.raises(ImageError, match="2 GiB"):
         write_psd(tmp_path / "a.psd", [PsdLayer("a", _random(0))], _random(1))
     assert [p.name for p in tmp_path.iterdir()] == ["a.psd"] and (tmp_path / "a.psd").read_bytes() == b"old"
 
 
 def test_a_folder_that_is_missing_is_known_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr("dipir.exchange.psd._layer_info", lambda *_: pytest.fail("worked for nothing"))
+    monkeypatch.setattr("dipir.export.psd._layer_info", lambda *_: pytest.fail("worked for nothing"))
     for path in (tmp_path / "none" / "a.psd", tmp_path):
         with pytest.raises(ImageError, match="cannot write"):
             write_psd(path, [PsdLayer("a", _random(0))], _random(1))

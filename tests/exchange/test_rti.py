@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+from dipir.captures import rti
+from dipir.captures.rti import Capture, read_capture, write_lp
 from dipir.errors import ConfigError, ImageError
-from dipir.exchange import rti
-from dipir.exchange.rti import Capture, read_capture, write_lp
 
 UNIT = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.6, 0.0, 0.8), (0.0, -0.6, 0.8), (0.0, 0.0, 1.0)]
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from dipir.apps.progress import Progress
+from dipir.cli.progress import Progress
 from dipir.errors import ConfigError
 from dipir.fit.board import Board
 from dipir.fit.loop import Event

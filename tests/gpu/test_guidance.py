@@ -18,7 +18,7 @@ from dipir.diffusion.pretrained import load_pretrained
 from dipir.fit.checks import together
 from dipir.fit.loop import FitConfig, minimise
 from dipir.fit.parameters import Parameters
-from dipir.guidance.score import apply_score, lds
+from dipir.guidance.distillation import apply_score, lds
 from tests.support.tiny_diffusion import build_pipeline
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="torch has no GPU here")]

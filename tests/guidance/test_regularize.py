@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dipir.errors import FitError
-from dipir.guidance.regularize import cauchy_sparsity, consistency_loss, log_light_prior, luminance
+from dipir.guidance.light_priors import cauchy_sparsity, consistency_loss, log_light_prior, luminance
 from dipir.image.latlong import directions, solid_angles
 
 D = torch.float64

@@ -11,7 +11,7 @@ from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
 from dipir.diffusion.schedule import scaled_linear_alphas, sigmas_from_alphas, uniform_t
 from dipir.diffusion.toy import GaussianDenoiser
 from dipir.errors import FitError
-from dipir.guidance import score as guidance
+from dipir.guidance import distillation as guidance
 
 D = torch.float64
 TABLE = sigmas_from_alphas(scaled_linear_alphas())

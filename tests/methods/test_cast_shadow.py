@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from dipir.captures import cast_shadow
+from dipir.captures.cast_shadow import partial_correlations, shadow_votes, thrown
+from dipir.captures.ground_view import GroundView
+from dipir.captures.sequence import Frame, PosedSequence
 from dipir.image import latlong
 from dipir.image.files import write_png
 from dipir.insert.sequence import thing_of
-from dipir.methods import cast_shadow
-from dipir.methods.cast_shadow import partial_correlations, shadow_votes, thrown
-from dipir.methods.ground_view import GroundView
-from dipir.scene.sequence import Frame, PosedSequence
 from dipir.workshop.captures.posed import PosedSettings, photograph, surface_points
 
 SETTINGS = PosedSettings(frames=8, width=96, height=72, spp=16, depth=2)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from dipir.captures.ground_view import GroundView, cleared, ground_view, standing
+from dipir.captures.sequence import Frame, PosedSequence, frame_plate
 from dipir.image.files import write_png
 from dipir.insert.sequence import thing_of
-from dipir.methods.ground_view import GroundView, cleared, ground_view, standing
 from dipir.scene.camera import Camera
-from dipir.scene.sequence import Frame, PosedSequence, frame_plate
 from dipir.workshop.captures.posed import PosedSettings, photograph, surface_points
 
 SETTINGS = PosedSettings(frames=10, width=128, height=96, spp=16, depth=2)

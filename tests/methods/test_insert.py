@@ -20,7 +20,7 @@ from dipir.insert.objective import Guide, Objective, final_light, light_of, make
 from dipir.insert.problem import composite, prepare
 from dipir.insert.result import save
 from dipir.priors.insertion import EmbeddedPrior
-from dipir.scene.asset import Material
+from dipir.scene.assets.asset import Material
 from dipir.scene.light import SphericalGaussians, dominant_direction, fit_gaussians
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunny
@@ -227,7 +227,7 @@ def test_rendering_a_result_again_gives_the_same_picture(tmp_path):
     import trimesh
 
     from dipir.image.files import write_png
-    from dipir.scene.description import build_scene, load_scene_file, write_scene_file
+    from dipir.scene.scene_file import build_scene, load_scene_file, write_scene_file
 
     write_png(tmp_path / "plate.png", torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4)
     trimesh.creation.box((0.5, 0.8, 0.5)).export(tmp_path / "box.obj")

@@ -10,11 +10,11 @@ from dipir.image.color import srgb_to_linear
 from dipir.insert.config import InsertConfig
 from dipir.insert.final import final_passes
 from dipir.insert.problem import with_plate
-from dipir.scene.asset import Material
+from dipir.scene.assets.asset import Material
 from dipir.scene.camera import Camera
-from dipir.scene.description import Scene
 from dipir.scene.light import SphericalGaussians
 from dipir.scene.plate import Plate
+from dipir.scene.scene_file import Scene
 from dipir.settings import read
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import placed, scene_of

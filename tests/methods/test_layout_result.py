@@ -16,10 +16,10 @@ from dipir.layout.page import layout_html
 from dipir.layout.pictures import attention_strip, enlarged, region_overlay
 from dipir.layout.regions import Region
 from dipir.layout.result import save
-from dipir.scene.asset import load_asset
+from dipir.scene.assets.asset import load_asset
 from dipir.scene.camera import Camera
-from dipir.scene.description import load_scene
 from dipir.scene.proxy import place
+from dipir.scene.scene_file import load_scene
 from dipir.settings import read
 from dipir.settings.yaml import load_yaml
 from tests.support.toy_layout import ColourToy

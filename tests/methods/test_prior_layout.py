@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import nn
 
 from dipir import device
-from dipir.apps import verbs
+from dipir.cli.verbs import verbs
 from dipir.errors import ConfigError, PriorError
 from dipir.priors import captions
 from dipir.priors.layout import LAYOUT_NET, LayoutPrior

@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 
 from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.errors import ConfigError, FitError, ImageError, PriorError
-from dipir.exchange.layered_exr import read_layers
+from dipir.export.layered_exr import read_layers
 from dipir.image.editing import EPS, multiply_divide
 from dipir.image.metrics import angular_error_deg, rmse
 from dipir.image.palette import parse_palette

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dipir.errors import ConfigError, DipirError
-from dipir.exchange.layered_exr import read_layers
+from dipir.export.layered_exr import read_layers
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.composite import flatten_disp, insert_layers
 from dipir.image.files import read_envmap, read_image

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from dipir.captures.sequence import Frame, PosedSequence
 from dipir.errors import ConfigError, PriorError, SceneError
 from dipir.image import latlong
 from dipir.image.files import write_png
@@ -16,7 +17,6 @@ from dipir.insert.sequence import SequenceSettings, flicker, insert_sequence, lo
 from dipir.priors.light import LightPrior
 from dipir.scene.camera import Camera
 from dipir.scene.light import dominant_direction
-from dipir.scene.sequence import Frame, PosedSequence
 from dipir.workshop.captures.posed import looking_at
 from dipir.workshop.things.objects import simple_asset
 

@@ -8,7 +8,7 @@ from dipir.errors import MissingExtra
 from dipir.render import denoise
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
-from dipir.scene.asset import Material
+from dipir.scene.assets.asset import Material
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import placed, scene_of, sunny
 

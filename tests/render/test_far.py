@@ -12,7 +12,7 @@ from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.render.transport import Transport
 from dipir.render.transport_record import TransportSettings
-from dipir.scene.asset import Material
+from dipir.scene.assets.asset import Material
 from dipir.scene.proxy import Proxy
 from dipir.workshop.things.objects import simple_asset
 from tests.render.test_proxy_sites import slab

@@ -9,8 +9,8 @@ from dipir.image import latlong
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.render.transport import Transport, TransportSettings
-from dipir.scene.asset import Material
-from dipir.scene.description import MaterialOverride, override_material
+from dipir.scene.assets.asset import Material
+from dipir.scene.scene_file import MaterialOverride, override_material
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import placed, scene_of
 

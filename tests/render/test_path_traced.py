@@ -8,7 +8,7 @@ import torch
 from dipir.errors import RenderError
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
-from dipir.scene.asset import Material, Part
+from dipir.scene.assets.asset import Material, Part
 from dipir.scene.proxy import Proxy
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunny

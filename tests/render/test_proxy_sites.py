@@ -11,7 +11,7 @@ from dipir.render import proxy_sites
 from dipir.render.mitsuba_scene import build
 from dipir.render.path_traced import PathTracer
 from dipir.render.proxy_pass import Sites, trace
-from dipir.scene.asset import Part
+from dipir.scene.assets.asset import Part
 from dipir.scene.proxy import Proxy
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sunny
@@ -74,7 +74,7 @@ def test_shadowed_light_is_that_of_another_estimator():
 def test_an_umbra_has_no_noise():
     """A slab over the ground: what it hides wholly is 0 exactly, with few samples."""
     roof = Part("roof", *_quad(3.0, 0.3))
-    from dipir.scene.asset import Asset
+    from dipir.scene.assets.asset import Asset
     from dipir.scene.proxy import PlacedAsset
 
     scene = scene_of(PlacedAsset(Asset((roof,)), np.eye(4), "roof"), size=24)

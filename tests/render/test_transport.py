@@ -10,7 +10,7 @@ from dipir.image import latlong
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.render.transport import Transport, TransportSettings
-from dipir.scene.asset import Material
+from dipir.scene.assets.asset import Material
 from dipir.scene.light import SphericalGaussians
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunny

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dipir.scene.asset import asset_hash, load_asset
-from dipir.scene.asset_mesh import face_cross, signed_volume, unit
+from dipir.scene.assets.asset import asset_hash, load_asset
+from dipir.scene.assets.mesh import face_cross, signed_volume, unit
 
 sys.path.insert(0, str(Path(__file__).parent))
 from asset_samples import BOX, BOX_FACES, OBJ, embedded, gltf, ply, png, write  # noqa: E402, I001

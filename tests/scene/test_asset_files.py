@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import dipir.scene.asset_files as asset_files
+import dipir.scene.assets.files as asset_files
 from dipir.errors import AssetError
-from dipir.scene.asset import load_asset
-from dipir.scene.asset_files import decode_image, read_reference
-from dipir.scene.asset_obj import map_file
+from dipir.scene.assets.asset import load_asset
+from dipir.scene.assets.files import decode_image, read_reference
+from dipir.scene.assets.obj import map_file
 
 sys.path.insert(0, str(Path(__file__).parent))
 from asset_samples import BOX, BOX_FACES, OBJ, embedded, gltf, ply, png, write  # noqa: E402, I001

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dipir.errors import ConfigError, SceneError
-from dipir.scene import camera_files
 from dipir.scene.camera import Camera
-from dipir.scene.camera_estimate import CameraOptions, resolve_camera
-from dipir.scene.camera_files import load_camera
+from dipir.scene.photo_camera import files as camera_files
+from dipir.scene.photo_camera.estimate import CameraOptions, resolve_camera
+from dipir.scene.photo_camera.files import load_camera
 from dipir.scene.plate import Plate
 
 angle = st.floats(-80, 80)

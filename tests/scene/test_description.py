@@ -1,4 +1,4 @@
-"""dipir.scene.description and starter: scene files in and out, every problem at once, a first file that works."""
+"""dipir.scene.scene_file and starter: scene files in and out, every problem at once, a first file that works."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,9 +10,11 @@ import yaml
 
 from dipir.errors import ConfigError, SceneError
 from dipir.image.files import read_image, write_png
-from dipir.scene.asset import Material
-from dipir.scene.camera_estimate import CameraOptions
-from dipir.scene.description import (
+from dipir.scene.assets.asset import Material
+from dipir.scene.photo_camera.estimate import CameraOptions
+from dipir.scene.photo_camera.starter import init_scene
+from dipir.scene.proxy import Proxy
+from dipir.scene.scene_file import (
     MaterialOverride,
     ObjectSpec,
     ProxySpec,
@@ -23,8 +25,6 @@ from dipir.scene.description import (
     override_material,
     write_scene_file,
 )
-from dipir.scene.proxy import Proxy
-from dipir.scene.starter import init_scene
 
 CUBE = """o cube
 {}

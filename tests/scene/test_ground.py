@@ -4,10 +4,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dipir.captures.ground import fit_ground, mean_up
+from dipir.captures.sequence import Frame, PosedSequence, on_ground
 from dipir.errors import SceneError
 from dipir.scene.camera import Camera
-from dipir.scene.ground import fit_ground, mean_up
-from dipir.scene.sequence import Frame, PosedSequence, on_ground
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> float:

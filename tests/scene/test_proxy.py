@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dipir.errors import SceneError
-from dipir.scene.asset import Asset, Part
+from dipir.scene.assets.asset import Asset, Part
 from dipir.scene.camera import Camera
 from dipir.scene.proxy import Proxy, contact_point, place, ray_mesh
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from dipir.errors import SceneError
-from dipir.scene import vanishing
 from dipir.scene.camera import Camera
-from dipir.scene.camera_estimate import CameraOptions, estimate_camera, resolve_camera
-from dipir.scene.camera_grid import draw_grid, grid_step_m
+from dipir.scene.photo_camera import vanishing
+from dipir.scene.photo_camera.estimate import CameraOptions, estimate_camera, resolve_camera
+from dipir.scene.photo_camera.grid import draw_grid, grid_step_m
 from dipir.scene.plate import Plate, plate_from_tensor
 
 DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[3] / "shared/data"))

@@ -65,7 +65,7 @@ def figures(first: int = 0) -> Figures:
 
 def _scene(size: int = 24):
     """A glossy sphere beside a green box: interreflection and mutual shadows."""
-    from dipir.scene.asset import Material
+    from dipir.scene.assets.asset import Material
     from dipir.workshop.things.objects import simple_asset
     from tests.support.scenes import MATERIALS, placed, scene_of
 
@@ -155,7 +155,7 @@ def _material_gradients(where: torch.device, first: int) -> dict:
     from dipir import device
     from dipir.render.path_traced import PathTracer
     from dipir.render.renderer import RenderSettings
-    from dipir.scene.asset import Material
+    from dipir.scene.assets.asset import Material
     from dipir.workshop.things.objects import simple_asset
     from tests.support.scenes import placed, scene_of, sunny
 

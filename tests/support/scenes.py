@@ -4,12 +4,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dipir.scene.asset import Asset, Material
+from dipir.scene.assets.asset import Asset, Material
 from dipir.scene.camera import Camera
-from dipir.scene.description import Scene
 from dipir.scene.framing import grounded
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset, Proxy
+from dipir.scene.scene_file import Scene
 from dipir.workshop.things.objects import simple_asset
 
 MATERIALS = {

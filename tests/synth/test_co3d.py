@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from dipir.captures import co3d as files
+from dipir.captures import co3d_pixels
+from dipir.captures.ground import fit_ground
+from dipir.captures.sequence import frame_plate, on_ground
 from dipir.errors import ConfigError
-from dipir.exchange import co3d as files
-from dipir.exchange import co3d_pixels
 from dipir.image.files import read_envmap, read_image
-from dipir.scene.ground import fit_ground
-from dipir.scene.sequence import frame_plate, on_ground
 from dipir.workshop.captures import co3d
 from dipir.workshop.captures.co3d import Co3dSettings
 from dipir.workshop.captures.posed import PosedSettings, looking_at, orbit, photograph, surface_points

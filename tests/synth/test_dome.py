@@ -10,7 +10,7 @@ import torch
 from dipir.errors import ConfigError
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
-from dipir.scene.asset import Material, Part
+from dipir.scene.assets.asset import Material, Part
 from dipir.workshop.captures import dome
 from dipir.workshop.captures.dome import DomeSettings, dome_directions, light_map, render
 

@@ -13,7 +13,7 @@ from dipir.image import latlong
 from dipir.priors.captions import MATERIALS, SHAPES
 from dipir.render.gbuffer import record_gbuffers
 from dipir.render.mitsuba_scene import build
-from dipir.scene.asset_mesh import face_cross, signed_volume, unit
+from dipir.scene.assets.mesh import face_cross, signed_volume, unit
 from dipir.workshop.layout.scenes import LEAST_PX, LEAST_SEEN, MOST, SIZE, random_scene, silhouette, studio_light
 from dipir.workshop.layout.things import BASE, random_yaw, thing
 

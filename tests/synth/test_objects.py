@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from dipir.errors import AssetError
-from dipir.scene.asset import Material
-from dipir.scene.asset_mesh import face_cross, signed_volume, unit
+from dipir.scene.assets.asset import Material
+from dipir.scene.assets.mesh import face_cross, signed_volume, unit
 from dipir.workshop.things.objects import KINDS, random_asset, random_material, random_of_kind, simple_asset
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
 from dipir.image import latlong
-from dipir.scene.asset import Asset, Material
+from dipir.scene.assets.asset import Asset, Material
 from dipir.scene.direction import LightDirection
 from dipir.scene.light import azimuth_elevation_deg
 from dipir.workshop import shards

@@ -17,13 +17,13 @@ import numpy as np
 
 from dipir import disk
 from dipir.arrays import EnvMap, split_seed
+from dipir.captures import co3d, co3d_pixels
+from dipir.captures.point_cloud import write_points
 from dipir.disk import write_text
 from dipir.errors import ConfigError, nearest
-from dipir.exchange import co3d, co3d_pixels
 from dipir.fit.loop import Event
 from dipir.image.files import read_envmap, write_exr
 from dipir.scene.camera import Camera
-from dipir.scene.point_cloud import write_points
 from dipir.workshop import shards
 from dipir.workshop.captures.posed import Posed, PosedSettings, photograph, surface_points
 from dipir.workshop.things.objects import KINDS

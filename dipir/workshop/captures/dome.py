@@ -17,19 +17,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from dipir.arrays import Directions, EnvMap, split_seed
+from dipir.captures.rti import Capture
 from dipir.errors import ConfigError, nearest
-from dipir.exchange.rti import Capture
 from dipir.fit.loop import Event
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
-from dipir.scene.asset import Asset, Material, Part
-from dipir.scene.asset_mesh import box_uvs, split_normals
+from dipir.scene.assets.asset import Asset, Material, Part
+from dipir.scene.assets.mesh import box_uvs, split_normals
 from dipir.scene.camera import Camera
-from dipir.scene.description import Scene
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
+from dipir.scene.scene_file import Scene
 from dipir.workshop.things import shapes
 from dipir.workshop.things.shapes import Shape
 

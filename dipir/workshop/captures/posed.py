@@ -15,11 +15,11 @@ from dipir.image.color import linear_to_srgb
 from dipir.render.gbuffer import record_gbuffers
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
-from dipir.scene.asset import Asset, Material, Part
+from dipir.scene.assets.asset import Asset, Material, Part
 from dipir.scene.camera import Camera
-from dipir.scene.description import Scene
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
+from dipir.scene.scene_file import Scene
 from dipir.workshop.crops import auto_exposure, perspective_crop, quantise
 from dipir.workshop.things.materials import random_pattern
 from dipir.workshop.things.objects import random_of_kind

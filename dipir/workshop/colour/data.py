@@ -26,12 +26,12 @@ from dipir.image import latlong
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import GBuffers, RenderSettings
 from dipir.render.transport import Transport, TransportSettings
-from dipir.scene.asset import Asset, Material, load_asset
+from dipir.scene.assets.asset import Asset, Material, load_asset
 from dipir.scene.camera import Camera
-from dipir.scene.description import Scene
 from dipir.scene.framing import Window, grounded, projected_box
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
+from dipir.scene.scene_file import Scene
 from dipir.workshop import shards
 from dipir.workshop.insertion.stages import Stage
 from dipir.workshop.things.objects import random_asset, random_of_kind

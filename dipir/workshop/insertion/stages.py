@@ -19,12 +19,12 @@ from dipir.arrays import split_seed
 from dipir.image import latlong
 from dipir.priors.insertion import gbuffer_planes
 from dipir.render.transport import Transport, TransportSettings
-from dipir.scene.asset import Asset, load_asset
+from dipir.scene.assets.asset import Asset, load_asset
 from dipir.scene.camera import Camera
-from dipir.scene.description import Scene
 from dipir.scene.framing import Window, grounded, working_window
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
+from dipir.scene.scene_file import Scene
 from dipir.workshop import shards
 from dipir.workshop.things.objects import random_asset
 

@@ -16,12 +16,12 @@ from dipir.arrays import EnvMap, split_seed
 from dipir.errors import SceneError
 from dipir.image import latlong
 from dipir.priors.captions import MATERIALS, SHAPES
-from dipir.scene.asset import Asset, Material, Part
+from dipir.scene.assets.asset import Asset, Material, Part
 from dipir.scene.camera import Camera
-from dipir.scene.description import Scene
 from dipir.scene.framing import grounded
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
+from dipir.scene.scene_file import Scene
 from dipir.workshop.layout.things import BASE, random_yaw, thing
 from dipir.workshop.things.materials import random_pattern
 

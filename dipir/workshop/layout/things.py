@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from dipir.scene.asset import Asset, Material, Part
-from dipir.scene.asset_mesh import box_uvs, rested, split_normals
+from dipir.scene.assets.asset import Asset, Material, Part
+from dipir.scene.assets.mesh import box_uvs, rested, split_normals
 from dipir.workshop.things import shapes
 from dipir.workshop.things.materials import bumps
 from dipir.workshop.things.shapes import Shape

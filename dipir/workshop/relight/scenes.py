@@ -11,13 +11,13 @@ import torch
 
 from dipir.arrays import EnvMap, split_seed
 from dipir.image import latlong
-from dipir.scene.asset import Asset, Material, Part
+from dipir.scene.assets.asset import Asset, Material, Part
 from dipir.scene.camera import Camera
-from dipir.scene.description import Scene
 from dipir.scene.direction import LightDirection
 from dipir.scene.framing import grounded
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
+from dipir.scene.scene_file import Scene
 from dipir.workshop.things.materials import random_color, random_material
 from dipir.workshop.things.objects import random_asset
 

@@ -5,7 +5,7 @@ import colorsys
 
 import numpy as np
 
-from dipir.scene.asset import Material
+from dipir.scene.assets.asset import Material
 
 
 def random_color(rng: np.random.Generator) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 
 from dipir.arrays import split_seed
 from dipir.errors import AssetError, nearest
-from dipir.scene.asset import Asset, Material, Part
-from dipir.scene.asset_mesh import box_uvs, rested, split_normals
+from dipir.scene.assets.asset import Asset, Material, Part
+from dipir.scene.assets.mesh import box_uvs, rested, split_normals
 from dipir.workshop.things import shapes
 from dipir.workshop.things.materials import random_material
 from dipir.workshop.things.shapes import Shape

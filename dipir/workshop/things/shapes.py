@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import trimesh
 
-from dipir.scene.asset_mesh import signed_volume
+from dipir.scene.assets.mesh import signed_volume
 
 Shape = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 

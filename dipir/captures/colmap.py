@@ -1,0 +1,196 @@
+"""COLMAP models (cameras, images, points3D as .bin or .txt) -> posed sequences.
+
+Poses are world-to-camera with OpenCV's axes (+X right, +Y down, +Z forward); the principal point counts from the image
+corner. https://colmap.github.io/format.html
+"""
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dipir.captures.nerfstudio import pinhole
+from dipir.captures.sequence import PosedSequence
+from dipir.disk import inside
+from dipir.errors import SceneError
+
+FOLDERS = (".", "sparse/0", "sparse", "colmap/sparse/0")
+"""Where a model is looked for."""
+MAX_BYTES = 4 << 30
+_OURS = np.diag([-1.0, -1.0, 1.0])
+# Number, parameters, and where in them stand fx, fy, cx, cy and k1, k2, p1, p2 (-1 = 0).
+_MODELS = {"SIMPLE_PINHOLE": (0, 3, (0, 0, 1, 2), (-1, -1, -1, -1)), "PINHOLE": (1, 4, (0, 1, 2, 3), (-1, -1, -1, -1)),
+           "SIMPLE_RADIAL": (2, 4, (0, 0, 1, 2), (3, -1, -1, -1)), "RADIAL": (3, 5, (0, 0, 1, 2), (3, 4, -1, -1)),
+           "OPENCV": (4, 8, (0, 1, 2, 3), (4, 5, 6, 7))}
+_NUMBERS = {number: name for name, (number, *_) in _MODELS.items()}
+_MOST_POINTS = 2_000_000
+
+
+@dataclass(frozen=True)
+class _Lens:
+    size: tuple[int, int]
+    focal: tuple[float, float]
+    centre: tuple[float, float]
+    lens: tuple[float, ...]
+
+
+def find_model(folder: str | Path) -> Path | None:
+    """The folder below ``folder`` that holds a COLMAP model, or None."""
+    for name in FOLDERS:
+        for end in (".bin", ".txt"):
+            if all((Path(folder) / name / f"{part}{end}").is_file() for part in ("cameras", "images")):
+                return Path(folder) / name
+    return None
+
+
+def read_colmap(folder: str | Path, images: str | Path | None = None) -> PosedSequence:
+    """The model in a folder or in its ``sparse/0``; ``images`` : folder of the photos, by default ``images`` beside it.
+    SceneError for what is missing, broken, or of a camera that is neither pinhole nor Brown's (k1, k2, p1, p2)."""
+    folder = Path(folder)
+    model = find_model(folder)
+    if model is None:
+        raise SceneError(f"{folder}: holds no cameras and images (.bin or .txt); accepted is a COLMAP model, in the "
+                         f"folder or in {', '.join(FOLDERS[1:])}.")
+    end = ".bin" if (model / "cameras.bin").is_file() and (model / "images.bin").is_file() else ".txt"
+    photos = Path(images) if images is not None else folder / "images"
+    read = (_cameras_bin, _images_bin, _points_bin) if end == ".bin" else (_cameras_txt, _images_txt, _points_txt)
+    try:
+        lenses = read[0](_bytes(model / f"cameras{end}"))
+        found = sorted(read[1](_bytes(model / f"images{end}")), key=lambda image: image[0])
+        cloud = model / f"points3D{end}"
+        points = read[2](_bytes(cloud)) if cloud.is_file() else np.zeros((0, 3))
+        frames = []
+        for number, (name, camera, quaternion, shift) in enumerate(found):
+            rotation, lens = _rotation(quaternion), lenses[camera]
+            frames.append(pinhole(number, inside(photos, name), lens.size, lens.focal, lens.centre,
+                                  rotation.T @ _OURS, -rotation.T @ shift, lens.lens))
+    except (struct.error, ValueError, KeyError, IndexError, UnicodeDecodeError) as problem:
+        raise SceneError(f"{model}: cannot be read ({type(problem).__name__}: {problem}); accepted is a model as "
+                         "COLMAP writes it. Export it again.") from problem
+    there = tuple(f for f in frames if f.image.is_file())
+    if not there:
+        raise SceneError(f"{photos}: holds none of the {len(frames)} images of the model; say where they are.")
+    missing = len(frames) - len(there)
+    notes = (f"{missing} frames without an image were left out",) if missing else ()
+    return PosedSequence(folder.resolve().name, there, points,
+                         notes=notes if len(points) else (*notes, "there is no point cloud"))
+
+
+def _bytes(path: Path) -> bytes:
+    if path.stat().st_size > MAX_BYTES:
+        raise SceneError(f"{path}: has more than {MAX_BYTES >> 30} GiB; accepted are smaller models.")
+    return path.read_bytes()
+
+
+def _lens(model: str, width: int, height: int, values: tuple[float, ...]) -> _Lens:
+    if model not in _MODELS:
+        raise SceneError(f"the camera model {model} is not supported; accepted are {', '.join(_MODELS)}. Undistort the "
+                         "images first (colmap image_undistorter).")
+    _, count, pin, bent = _MODELS[model]
+    if len(values) != count:
+        raise ValueError(f"{len(values)} parameters of a {model} camera")
+    fx, fy, cx, cy = (values[k] for k in pin)
+    return _Lens((width, height), (fx, fy), (cx, cy), tuple(0.0 if k < 0 else values[k] for k in bent))
+
+
+def _rotation(q: tuple[float, ...]) -> np.ndarray:
+    """(3, 3) world-to-camera of a quaternion w, x, y, z."""
+    length = float(np.linalg.norm(q))
+    if not 0.5 < length < 2:
+        raise ValueError(f"quaternion {q}")
+    w, x, y, z = np.asarray(q) / length
+    return np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+                     [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+                     [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]])
+
+
+# ---- text ------------------------------------------------------------------------------------------------------------
+
+def _lines(data: bytes) -> list[str]:
+    return [line for line in data.decode("utf-8").splitlines() if not line.startswith("#")]
+
+
+def _cameras_txt(data: bytes) -> dict[int, _Lens]:
+    rows = [line.split() for line in _lines(data) if line.strip()]
+    return {int(r[0]): _lens(r[1], int(r[2]), int(r[3]), tuple(map(float, r[4:]))) for r in rows}
+
+
+def _images_txt(data: bytes) -> Iterator[tuple[str, int, tuple[float, ...], np.ndarray]]:
+    # Two lines an image; the second, its observations, may be empty.
+    lines = _lines(data)
+    while lines and not lines[0].strip():
+        lines.pop(0)
+    for line in lines[::2]:
+        r = line.split(maxsplit=9)
+        if len(r) == 10:
+            yield r[9].strip(), int(r[8]), tuple(map(float, r[1:5])), np.array(r[5:8], float)
+
+
+def _points_txt(data: bytes) -> np.ndarray:
+    rows = [line.split()[1:4] for line in _lines(data)[:_MOST_POINTS] if line.strip()]
+    return np.array(rows, float).reshape(-1, 3)
+
+
+# ---- binary ----------------------------------------------------------------------------------------------------------
+
+class _Reader:
+    """Little-endian values, one after the other. struct.error when there are too few bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.file, self.size = io.BytesIO(data), len(data)
+
+    def __call__(self, layout: str) -> tuple:
+        layout = "<" + layout
+        return struct.unpack(layout, self.file.read(struct.calcsize(layout)))
+
+    def count(self, least: int) -> int:
+        """A number of records of at least ``least`` bytes each."""
+        (number,) = self("Q")
+        if number * least > self.size:
+            raise ValueError(f"{number} records in {self.size} bytes")
+        return number
+
+    def skip(self, size: int) -> None:
+        self.file.seek(size, io.SEEK_CUR)
+
+    def text(self) -> str:
+        start = self.file.tell()
+        view = self.file.getbuffer()
+        end = bytes(view[start:start + 4096]).find(b"\0")
+        if end < 0:
+            raise ValueError("a name without an end")
+        self.file.seek(start + end + 1)
+        return bytes(view[start:start + end]).decode("utf-8")
+
+
+def _cameras_bin(data: bytes) -> dict[int, _Lens]:
+    read, found = _Reader(data), {}
+    for _ in range(read.count(24)):
+        number, model, width, height = read("iiQQ")
+        name = _NUMBERS.get(model, f"number {model}")
+        count = _MODELS[name][1] if name in _MODELS else 0
+        found[number] = _lens(name, width, height, read(f"{count}d"))
+    return found
+
+
+def _images_bin(data: bytes) -> Iterator[tuple[str, int, tuple[float, ...], np.ndarray]]:
+    read = _Reader(data)
+    for _ in range(read.count(64)):
+        _, *values, camera = read("i7di")
+        name = read.text()
+        read.skip(24 * read.count(24))
+        yield name, camera, tuple(values[:4]), np.array(values[4:])
+
+
+def _points_bin(data: bytes) -> np.ndarray:
+    read, found = _Reader(data), []
+    for _ in range(min(read.count(43), _MOST_POINTS)):
+        _, x, y, z = read("Q3d")
+        read.skip(3 + 8)
+        read.skip(8 * read.count(8))
+        found.append((x, y, z))
+    return np.array(found, float).reshape(-1, 3)

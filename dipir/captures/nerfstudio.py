@@ -1,0 +1,92 @@
+"""Folders with a ``transforms.json`` (nerfstudio, instant-ngp) -> posed sequences.
+
+Poses are camera-to-world with OpenGL's axes (+X right, +Y up, +Z back). Intrinsics stand at the top or at each frame.
+"""
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+
+from dipir.captures.point_cloud import read_points
+from dipir.captures.sequence import Frame, PosedSequence
+from dipir.disk import inside
+from dipir.errors import SceneError
+from dipir.scene.camera import Camera
+
+NAME = "transforms.json"
+MAX_BYTES = 1 << 28
+_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE")
+_OURS = np.diag([-1.0, 1.0, -1.0])
+_LENS = ("k1", "k2", "p1", "p2")
+
+
+def read_transforms(folder: str | Path) -> PosedSequence:
+    """The sequence of a folder (or of the file itself). SceneError for what is missing, no JSON, of a fisheye camera,
+    without intrinsics, or with paths that leave the folder."""
+    path = Path(folder)
+    path = path / NAME if path.is_dir() else path
+    if not path.is_file() or path.stat().st_size > MAX_BYTES:
+        what = "does not exist" if not path.is_file() else f"has more than {MAX_BYTES >> 20} MiB"
+        raise SceneError(f"{path}: {what}; accepted is a folder with {NAME}, as nerfstudio writes it.")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        records = sorted(data["frames"], key=lambda r: str(r["file_path"]))
+        frames = [_frame(path.parent, k, {**data, **record}) for k, record in enumerate(records)]
+        cloud = data.get("ply_file_path")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise SceneError(f"{path}: cannot be read ({type(problem).__name__}: {problem}); accepted is nerfstudio's "
+                         f"{NAME}: intrinsics, and frames with file_path and transform_matrix.") from problem
+    there = [f for f in frames if f.image.is_file()]
+    if not there:
+        raise SceneError(f"{path}: none of its {len(frames)} images is there; put them where file_path says.")
+    points = read_points(inside(path.parent, str(cloud)))[0] if cloud else np.zeros((0, 3))
+    missing = len(frames) - len(there)
+    notes = (f"{missing} frames without an image were left out",) if missing else ()
+    return PosedSequence(path.parent.name, tuple(there), points,
+                         notes=notes if len(points) else (*notes, "there is no point cloud"))
+
+
+def _frame(folder: Path, number: int, r: Mapping[str, Any]) -> Frame:
+    model = str(r.get("camera_model", "OPENCV"))
+    if model not in _MODELS:
+        raise SceneError(f"{folder / NAME}: camera_model '{model}' is not supported; accepted are "
+                         f"{', '.join(_MODELS)}. Undistort the images first (colmap image_undistorter).")
+    image = inside(folder, str(r["file_path"]))
+    if not image.suffix and not image.is_file():
+        image = image.with_suffix(".png")  # instant-ngp leaves it out.
+    mask = r.get("mask_path")
+    width, height = _size(image, r)
+    pose = np.asarray(r["transform_matrix"], float)
+    if pose.shape != (4, 4) or not np.isfinite(pose).all() or abs(np.linalg.det(pose[:3, :3]) - 1) > 1e-2:
+        raise ValueError(f"transform_matrix of frame '{r['file_path']}' is no rotation and place")
+    fx = float(r["fl_x"]) if "fl_x" in r else 0.5 * width / math.tan(0.5 * float(r["camera_angle_x"]))
+    return pinhole(number, image, (width, height), (fx, float(r.get("fl_y", fx))),
+                   (float(r.get("cx", width / 2)), float(r.get("cy", height / 2))), pose[:3, :3] @ _OURS, pose[:3, 3],
+                   tuple(float(r.get(k, 0.0)) for k in _LENS), inside(folder, str(mask)) if mask else None)
+
+
+def _size(image: Path, r: Mapping[str, Any]) -> tuple[int, int]:
+    if "w" in r and "h" in r:
+        return int(r["w"]), int(r["h"])
+    with Pillow.open(image) as file:
+        return file.size
+
+
+def pinhole(number: int, image: Path, size: tuple[int, int], focal: tuple[float, float], centre: tuple[float, float],
+            rotation: np.ndarray, place: np.ndarray, lens: tuple[float, ...], mask: Path | None = None) -> Frame:
+    """A frame of a camera as photogrammetry has it: size, focal lengths and principal point in pixels from the image
+    corner, camera-to-world (+X left, +Y up, +Z forward), k1, k2, p1, p2."""
+    if not (min(size) > 0 and min(focal) > 0 and np.isfinite([*focal, *centre, *lens]).all()):
+        raise ValueError(f"image {size}, focal lengths {focal}, principal point {centre}")
+    pose = np.eye(4)
+    # Rotations of text files are orthogonal to their last digit only.
+    u, _, v = np.linalg.svd(rotation)
+    pose[:3, :3], pose[:3, 3] = u @ v, place
+    camera, stretch = Camera.oblong(*size, focal, centre, pose)
+    return Frame(number, image, camera, stretch, tuple(lens), mask if mask is not None and mask.is_file() else None)

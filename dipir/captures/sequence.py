@@ -1,0 +1,135 @@
+"""Posed sequences: several photos of one place, each with its camera, and points of that place."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from dipir.arrays import Image
+from dipir.captures.ground import Ground
+from dipir.errors import SceneError
+from dipir.scene.camera import Camera
+from dipir.scene.plate import Plate, plate_from_tensor, read_plate
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One photo.
+
+    number : as the sequence counts them;  image : its file;  camera : of the image with square pixels
+    stretch : factor by which the file's rows must be stretched (about row 0) for the camera's pixels, 1 = as they are
+    distortion : k1, k2, p1, p2 of Brown's model as OpenCV has it, zeros = none; the camera is that of the picture
+    without it
+    mask : file with the probability of the object, or None;  kind : what the data set says of it ("" = nothing)
+    depth : file of depths along the view axis, or None;  depth_scale : factor of its values to the world's units
+    depth_mask : file that says which depths are valid, or None
+    """
+
+    number: int
+    image: Path
+    camera: Camera
+    stretch: float = 1.0
+    distortion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    mask: Path | None = None
+    depth: Path | None = None
+    depth_scale: float = 1.0
+    depth_mask: Path | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PosedSequence:
+    """Frames in the order of their numbers, all in one world whose scale means nothing.
+
+    points : (N, 3) float64 in that world, N may be 0;  notes : remarks for the user
+    quality : scores that the data set gives, by name (higher is better)
+    """
+
+    name: str
+    frames: tuple[Frame, ...]
+    points: np.ndarray
+    category: str = ""
+    quality: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def centres(self) -> np.ndarray:
+        """(F, 3) places of the cameras."""
+        return np.stack([f.camera.position for f in self.frames])
+
+
+def frame_plate(frame: Frame, longest: int | None = None) -> tuple[Plate, Camera]:
+    """The photo as its camera sees it (pixels square, distortion removed), and that camera; with ``longest`` scaled
+    down to that many pixels on the longer side. ImageError for an unreadable photo, SceneError when it has not the size
+    that its camera is of."""
+    plate, camera = read_plate(frame.image), frame.camera
+    width, height = plate.size
+    if width != camera.width or abs(height * frame.stretch - camera.height) > 1:
+        raise SceneError(f"{frame.image}: has {width} x {height} pixels, its camera {camera.width} x "
+                         f"{camera.height / frame.stretch:.0f}; accepted are photos of the size they were posed in.")
+    pixels = straight(plate.disp, frame)
+    if longest is not None and max(camera.width, camera.height) > longest:
+        scale = longest / max(camera.width, camera.height)
+        size = (max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
+        # Sums of filter weights round: white must not become more than white.
+        pixels, camera = _resized(pixels, *size).clamp(0, 1), camera.resized(*size)
+    return plate_from_tensor(pixels, frame.image, camera.fov_x_deg), camera
+
+
+def straight(image: Image, frame: Frame) -> Image:
+    """(1, C, H, W) as the file has it -> (1, C, camera height, camera width) as the camera sees it, bilinear; edges are
+    repeated where the file shows nothing."""
+    camera = frame.camera
+    if frame.stretch == 1 and not any(frame.distortion):
+        return image
+    x, y = np.meshgrid(np.arange(camera.width) + 0.5 - camera.cx, np.arange(camera.height) + 0.5 - camera.cy)
+    x, y = distorted(x / camera.focal_px, y / camera.focal_px, frame.distortion)
+    to = [(x * camera.focal_px + camera.cx - 0.5).astype(np.float32),
+          ((y * camera.focal_px + camera.cy) / frame.stretch - 0.5).astype(np.float32)]
+    planes = [cv2.remap(plane, *to, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in image[0].numpy()]
+    return torch.from_numpy(np.stack(planes))[None]
+
+
+def distorted(x: np.ndarray, y: np.ndarray, k: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Where a point that a pinhole at focal length 1 sees at (x, y) is seen through the lens (Brown 1966)."""
+    k1, k2, p1, p2 = k
+    r = x * x + y * y
+    radial = 1 + r * (k1 + r * k2)
+    return (x * radial + 2 * p1 * x * y + p2 * (r + 2 * x * x), y * radial + p1 * (r + 2 * y * y) + 2 * p2 * x * y)
+
+
+def _resized(image: Image, width: int, height: int) -> Image:
+    return torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=True)
+
+
+def on_ground(sequence: PosedSequence, ground: Ground, camera_height: float = 1.0) -> PosedSequence:
+    """The sequence moved into our world: the ground is y = 0, +Y up, the point below the points' median (below the mean
+    camera without points) is the origin, and cameras are ``camera_height`` metres above the ground by their median.
+    The first camera looks along +Z, seen from above."""
+    rotation = _upright(ground.normal, sequence.frames[0].camera.to_world[:3, 2])
+    centres = (sequence.centres - ground.point) @ rotation.T
+    scale = camera_height / float(np.median(centres[:, 1]))
+    middle = (np.median((sequence.points - ground.point) @ rotation.T, 0) if len(sequence.points)
+              else centres.mean(0)) * np.array([1.0, 0.0, 1.0])
+    moved = lambda points: scale * ((points - ground.point) @ rotation.T - middle)
+    frames = tuple(replace(f, camera=_moved(f.camera, rotation, moved), depth_scale=f.depth_scale * scale)
+                   for f in sequence.frames)
+    return replace(sequence, frames=frames, points=moved(sequence.points))
+
+
+def _moved(camera: Camera, rotation: np.ndarray, moved) -> Camera:
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = rotation @ camera.to_world[:3, :3], moved(camera.position)
+    return replace(camera, to_world=pose)
+
+
+def _upright(normal: np.ndarray, forward: np.ndarray) -> np.ndarray:
+    """(3, 3) world rotation: ``normal`` becomes +Y, what ``forward`` has across it +Z."""
+    ahead = forward - (forward @ normal) * normal
+    if np.linalg.norm(ahead) < 1e-6:
+        ahead = np.cross(normal, [1.0, 0, 0]) if abs(normal[0]) < 0.9 else np.cross(normal, [0, 1.0, 0])
+    ahead = ahead / np.linalg.norm(ahead)
+    return np.stack([np.cross(normal, ahead), normal, ahead])

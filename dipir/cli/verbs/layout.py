@@ -1,0 +1,114 @@
+"""``dipir layout``: a picture from a caption and boxes or masks, or a region of a photo made anew."""
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dipir import device
+from dipir.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dipir.layout.method import LayoutRequest
+    from dipir.layout.regions import LayoutFile
+
+PRESETS = ("default", "paper")
+_EXAMPLES = """\
+examples:
+  dipir layout --caption "a red cube and a mug on a grey floor" --box "a red cube: 0.1,0.5,0.4,0.9" --box "a mug: 0.5,0.4,0.9,0.8"
+  dipir layout scenes/layout.yaml --seed 3 --out out/three
+  dipir layout --edit photo.jpg --box "a blue chair: 0.2,0.4,0.6,0.9"
+  dipir layout --mask "a dog: dog.png" --caption "a dog on a lawn" --prior priors/sd15 --preset paper
+"""  # noqa: E501
+
+
+def add_parser(commands: argparse._SubParsersAction, common, count, natural) -> None:
+    """Adds the verb. ``common`` adds the output options, ``count`` and ``natural`` read numbers (see ``cli``)."""
+    p = commands.add_parser("layout", help="make a picture with things where boxes or masks say", epilog=_EXAMPLES,
+                            formatter_class=argparse.RawDescriptionHelpFormatter,
+                            description="Make a picture from a caption and regions, or a region of a photo anew.\n"
+                                        "Boxes are x0,y0,x1,y1 in [0, 1] from the top left. Where regions overlap, "
+                                        "the smaller one lies above.")
+    p.add_argument("file", nargs="?", type=Path, metavar="SCENE.yaml", help="caption and regions in a file")
+    what = p.add_argument_group("what (with SCENE.yaml: replaces what the file says)")
+    what.add_argument("--caption", help="the whole picture (default: made from the regions)")
+    what.add_argument("--box", dest="regions", action="append", type=lambda text: ("box", text), default=[],
+                      metavar="\"CAPTION: X0,Y0,X1,Y1\"", help="one thing and its box; may be repeated")
+    what.add_argument("--mask", dest="regions", action="append", type=lambda text: ("mask", text),
+                      metavar="\"CAPTION: FILE\"", help="one thing and its mask, white = the thing; may be repeated")
+    what.add_argument("--background", metavar="CAPTION", help="what is around them (default: made from the caption)")
+    what.add_argument("--edit", type=Path, metavar="IMAGE", help="change this picture in the regions, nowhere else")
+    what.add_argument("--source", metavar="CAPTION", help="with --edit: what the picture shows now")
+    how = p.add_argument_group("how")
+    how.add_argument("--prior", metavar="PATH", help="weights or a local diffusers folder (default: embedded)")
+    how.add_argument("--steps", type=count, metavar="N", help="steps of the sampler (default: 50)")
+    how.add_argument("--seed", type=natural, metavar="N")
+    how.add_argument("--preset", choices=PRESETS, default="default")
+    how.add_argument("--config", type=Path, action="append", default=[], metavar="FILE",
+                     help="settings on top of the preset; may be repeated")
+    how.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
+    scene = p.add_argument_group("for `dipir insert`")
+    scene.add_argument("--as-scene", type=Path, metavar="NAME.yaml", help="write a scene with the picture as its plate")
+    scene.add_argument("--asset", type=Path, metavar="FILE", help="with --as-scene: the mesh to put there")
+    scene.add_argument("--place", metavar="N | BOX", help="with --as-scene: where, a region's number from 1 or a box "
+                                                          "(default: the first region)")
+    common(p, "out/<name of the file, or layout>")
+    p.set_defaults(verb=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Everything that can be known to be wrong is found before the prior is loaded and the folder is made."""
+    from dipir.cli.progress import Progress
+    from dipir.cli.verbs.verbs import out_folder
+    from dipir.layout import as_scene as layout_scene
+    from dipir.layout import method
+    from dipir.layout.config import load_config
+    from dipir.layout.result import save
+
+    config = load_config(args.preset, args.config, overrides_of(args))
+    request = request_of(args)
+    method.check(request, config)
+    box = None
+    if args.as_scene is not None:
+        if args.asset is None:
+            raise ConfigError("--as-scene needs --asset FILE, the mesh that shall stand there.")
+        target, box = layout_scene.scene_path(args.as_scene), layout_scene.chosen_box(args.place, request.regions)
+        layout_scene.load_asset(args.asset)
+    elif args.asset is not None or args.place is not None:
+        raise ConfigError("--asset and --place belong to --as-scene NAME.yaml; leave them out, or name the scene.")
+    prior = method.find_prior(config)
+    with out_folder(args.out or Path("out") / request.name) as out, \
+            Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
+        progress.device(device.current())
+        result = method.layout(request, config, prior=prior, on_event=progress)
+        save(result, out)
+        if box is not None:
+            layout_scene.write_scene(result.image, result.caption, box, args.asset, target)
+        progress.done(out)
+    return 0
+
+
+def overrides_of(args: argparse.Namespace) -> list[str]:
+    """Options that are settings, as ``key=value``; ``--set`` comes last."""
+    # A JSON string is a YAML string, whatever the path looks like.
+    named = {"prior": None if args.prior is None else json.dumps(args.prior), "seed": args.seed,
+             "sampler.steps": args.steps}
+    return [*(f"{key}={value}" for key, value in named.items() if value is not None), *args.set]
+
+
+def request_of(args: argparse.Namespace) -> LayoutRequest:
+    """What the options and the file ask for, pictures and masks read. Raises SceneError, ImageError, ConfigError."""
+    from dipir.layout.method import LayoutRequest
+    from dipir.layout.regions import LayoutFile, load_layout, parse_box, parse_mask, read_picture
+
+    file: LayoutFile = LayoutFile() if args.file is None else load_layout(args.file)
+    typed = [{"box": parse_box, "mask": parse_mask}[kind](text) for kind, text in args.regions]
+    regions = tuple(typed or (spec.region() for spec in file.regions))
+    edit = args.edit or file.edit
+    if args.source is not None and edit is None:
+        raise ConfigError("--source says what the picture of --edit shows; there is none. Leave it out, or give one.")
+    name = f"layout_{args.edit.stem}" if args.file is None and args.edit is not None else file.name
+    return LayoutRequest(file.caption if args.caption is None else args.caption, regions,
+                         file.background if args.background is None else args.background,
+                         None if edit is None else read_picture(edit), args.source or file.source, name)

@@ -1,0 +1,143 @@
+"""``dipir relight``: other light, or colour, on a picture."""
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dipir import device
+from dipir.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dipir.relight.method import Picture, Wish
+
+PRESETS = ("default", "fast", "paper")
+_EXAMPLES = """\
+examples:
+  dipir relight photo.jpg --prompt "light from the left"
+  dipir relight cutout.png --direction 60,30 --engine net --out out/cutout
+  dipir relight photo.jpg --mask sofa.png --light out/demo/light.json
+  dipir relight drawing.png --colourise --prompt "a red apple on a blue plate"
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction, common, pair, natural) -> None:
+    """Adds the verb. ``common`` adds the output options, ``pair`` and ``natural`` read numbers (see ``cli``)."""
+    p = commands.add_parser("relight", help="change the light on a photo, or colour a drawing", epilog=_EXAMPLES,
+                            formatter_class=argparse.RawDescriptionHelpFormatter,
+                            description="Change the light on what exists as pixels only, in layers that can be dialled "
+                                        "back. Azimuth: 0 = from the camera, 90 = from the picture's right, 180 = from "
+                                        "behind; elevation: 90 = from above.")
+    p.add_argument("image", type=Path, metavar="IMAGE", help="photo, or PNG cut-out with alpha")
+    wish = p.add_argument_group("light (one of these)")
+    wish.add_argument("--prompt", help="where light comes from: 'from the upper left', 'soft rim light'")
+    wish.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees"), metavar="AZ,EL")
+    wish.add_argument("--light", type=Path, metavar="light.json", help="the main light of a result of `dipir insert`")
+    wish.add_argument("--size", type=float, metavar="DEG", help="half width of the light, 1 to 60; small: hard")
+    p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
+    p.add_argument("--colourise", "--colorize", action="store_true", help="colour a grey drawing by the prompt's words")
+    p.add_argument("--engine", choices=("layers", "net"), help="layers: fitted in seconds, can be dialled back "
+                                                               "(default); net: at once")
+    p.add_argument("--prior", metavar="PATH", help="weights or a local diffusers folder (default: embedded)")
+    p.add_argument("--controlnet", metavar="DIR", help="ControlNet folder for a diffusers prior")
+    p.add_argument("--preset", choices=PRESETS, default="default")
+    p.add_argument("--config", type=Path, action="append", default=[], metavar="FILE",
+                   help="settings on top of the preset; may be repeated")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
+    p.add_argument("--seed", type=natural)
+    p.add_argument("--resume", action="store_true", help="continue a run that was stopped (same settings, same --out)")
+    common(p, "out/relight_<image name>")
+    p.set_defaults(verb=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Everything that can be wrong is found before the folder is made."""
+    from dipir.cli.progress import Progress
+    from dipir.cli.verbs.verbs import out_folder
+    from dipir.relight import method
+    from dipir.relight.config import load_config
+    from dipir.relight.result import save
+
+    config = load_config(args.preset, args.config, overrides_of(args))
+    wish = wish_of(args, text_model=_knows_text(config.prior))
+    picture = read_picture(args.image, args.mask)
+    engine = method.find_engine(config, wish)
+    with out_folder(args.out or Path("out") / f"relight_{args.image.stem}") as out, \
+            Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
+        progress.device(device.current())
+        result = method.relight(picture, wish, config, engine=engine, on_event=progress, out=out, resume=args.resume)
+        save(result, out)
+        progress.done(out)
+    return 0
+
+
+def overrides_of(args: argparse.Namespace) -> list[str]:
+    """Options that are settings, as ``key=value``; ``--set`` comes last."""
+    named = {"engine": args.engine, "prior": args.prior, "controlnet": args.controlnet, "seed": args.seed}
+    return [*(f"{key}={value}" for key, value in named.items() if value is not None), *args.set]
+
+
+def _knows_text(prior: str) -> bool:
+    return prior != "embedded" and not prior.endswith(".safetensors")
+
+
+def wish_of(args: argparse.Namespace, text_model: bool) -> Wish:
+    """What the options ask for. ConfigError for none, several that contradict each other, or words that only a model
+    with text (``text_model``) understands."""
+    from dataclasses import replace
+
+    from dipir.image.palette import parse_palette
+    from dipir.relight.method import Wish
+    from dipir.scene.direction import LightDirection, parse_words
+
+    given = [name for name in ("prompt", "direction", "light") if getattr(args, name) is not None]
+    if args.colourise:
+        if given != ["prompt"]:
+            raise ConfigError("--colourise needs --prompt with colours ('a red apple on a blue plate') and no "
+                              "direction of light.")
+        return Wish(None, args.prompt, parse_palette(args.prompt))
+    if not given or len(set(given) - {"prompt"}) > 1 or (len(given) > 1 and not text_model):
+        raise ConfigError(f"{' and '.join('--' + g for g in given) or 'no light'} given; accepted is one of --prompt "
+                          "\"from the left\", --direction AZIMUTH,ELEVATION and --light light.json.")
+    direction = None
+    if args.direction is not None:
+        direction = LightDirection(*args.direction)
+    elif args.light is not None:
+        direction = _light_of(args.light)
+    elif not text_model:
+        direction = parse_words(args.prompt)
+    if direction is not None and args.size is not None:
+        direction = replace(direction, size_deg=args.size)
+    return Wish(direction, args.prompt or "")
+
+
+def _light_of(path: Path):
+    """The main light of a ``light.json``."""
+    import math
+
+    from dipir.scene.direction import LightDirection
+    from dipir.settings.yaml import load_yaml
+
+    data = load_yaml(path)
+    try:
+        numbers = [float(data["dominant"][key]) for key in ("azimuth_deg", "elevation_deg")]
+    except (KeyError, TypeError, ValueError):
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{path}: no dominant light with azimuth_deg and elevation_deg in it; accepted is the "
+                          "light.json of a `dipir insert` result.")
+    return LightDirection((numbers[0] + 180) % 360 - 180, numbers[1])
+
+
+def read_picture(image: Path, mask: Path | None) -> Picture:
+    """The picture, its alpha if it is a cut-out, and the mask. Linear files (EXR, HDR) are encoded as sRGB and clipped.
+    ImageError for what cannot be read or used."""
+    from dipir.image.color import linear_to_srgb
+    from dipir.image.cutout import read_alpha, read_mask
+    from dipir.image.files import read_image
+    from dipir.relight.method import Picture
+
+    pixels, state, info = read_image(image)
+    disp = pixels if state == "display" else linear_to_srgb(pixels.clamp(0, 1))
+    limits = None if mask is None else read_mask(mask, (info.width, info.height))
+    return Picture(disp, limits, read_alpha(image), image.stem)

@@ -1,0 +1,265 @@
+"""Scene files: ``scenes/*.yaml`` -> :class:`Scene`, every problem reported at once. Keys: ``scenes/README.md``."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dipir.errors import DipirError, SceneError, nearest, raise_all
+from dipir.scene.assets.asset import Asset, Material, Part
+from dipir.scene.camera import Camera
+from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, resolve_camera
+from dipir.scene.plate import Plate, read_plate
+from dipir.scene.proxy import PlacedAsset, Proxy, place
+from dipir.settings import read
+from dipir.settings.yaml import dump_yaml, load_yaml, to_dict
+
+EVERY_PART = "*"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is pictured. ``camera`` has the plate's resolution; object ids are 1 + index into ``objects``."""
+
+    plate: Plate
+    camera: Camera
+    objects: tuple[PlacedAsset, ...]
+    proxy: Proxy = Proxy()
+    prompt: str = ""
+    name: str = "scene"
+
+
+# ---- the file as written ---------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class MaterialOverride:
+    """What to change of a part's material; None = as in the asset. Colours linear BT.709, emission in plate whites."""
+
+    base_color: tuple[float, float, float] | None = None
+    roughness: float | None = None
+    metallic: float | None = None
+    transmission: float | None = None
+    emission: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        shares = ("base_color", "roughness", "metallic", "transmission")
+        bad = [f"{name} must lie in 0 to 1, got {value}." for name in shares
+               if (value := getattr(self, name)) is not None
+               and not all(0 <= v <= 1 for v in (value if isinstance(value, tuple) else (value,)))]
+        if self.emission is not None and not all(0 <= v < float("inf") for v in self.emission):
+            bad.append(f"emission must be 0 or more, got {self.emission}.")
+        if bad:
+            raise ValueError(" ".join(bad))
+
+
+@dataclass(frozen=True)
+class ObjectSpec:
+    """One object: asset file, contact pixel (x, y), height in metres or scale, yaw in degrees, material overrides."""
+
+    asset: Path
+    at: tuple[float, float]
+    height_m: float | None = None
+    scale: float | None = None
+    yaw_deg: float = 0.0
+    name: str | None = None
+    material: dict[str, MaterialOverride] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        bad = [f"{name} must be a positive number, got {getattr(self, name):g}." for name in ("height_m", "scale")
+               if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf")]
+        if self.height_m is not None and self.scale is not None:
+            bad.append("height_m and scale were both given; give one of them.")
+        if bad:
+            raise ValueError(" ".join(bad))
+
+
+@dataclass(frozen=True)
+class ProxySpec:
+    """mesh : catcher mesh file in world space, metres, +Y up; None = the ground plane y = 0."""
+
+    mesh: Path | None = None
+
+
+@dataclass(frozen=True)
+class SceneFile:
+    """A scene file. After :func:`load_scene_file` its paths no longer depend on the current folder's file.
+
+    light : the true light (HDR or EXR, latlong) where it is known; only benchmarks read it
+    """
+
+    plate: Path
+    objects: tuple[ObjectSpec, ...]
+    camera: CameraOptions = CameraOptions()
+    proxy: ProxySpec = ProxySpec()
+    prompt: str = ""
+    name: str = "scene"
+    light: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.objects:
+            raise ValueError("objects: at least one object is needed, each with asset and at.")
+
+
+# ---- reading and writing ---------------------------------------------------------------------------------------------
+
+def load_scene_file(path: str | Path, whole: bool = False) -> SceneFile:
+    """Read a scene file; relative paths become relative to its folder. Raises :class:`SceneError` with every unknown
+    key, wrong value and missing file, and ``ConfigError`` when the file is no YAML mapping or, with ``whole``, was
+    cut short (:func:`dipir.settings.read.load_yaml`)."""
+    path = Path(path)
+    data = _located({"name": path.stem, **load_yaml(path, whole)}, path.parent)
+    scene_file, problems = read.check(SceneFile, data)
+    problems += [f"{key}: no such file: {file}." for key, file in _files(data)
+                 if isinstance(file, Path) and not file.is_file()]
+    raise_all(SceneError, str(path), problems)
+    return scene_file
+
+
+def write_scene_file(scene_file: SceneFile, path: str | Path) -> None:
+    """Write a scene file, atomically, with paths relative to its folder. :func:`load_scene_file` reads it back."""
+    path = Path(path)
+    data = _without_none(to_dict(scene_file))
+    for owner, key in _file_keys(data):
+        owner[key] = relative_path(owner[key], path.parent)
+    dump_yaml(data, path)
+
+
+def relative_path(file: str | Path, folder: Path) -> str:
+    """``file`` as written in a scene file that lies in ``folder``, with forward slashes."""
+    try:
+        return Path(os.path.relpath(file, folder)).as_posix()
+    except ValueError:  # Another drive on Windows.
+        return Path(file).resolve().as_posix()
+
+
+def _file_keys(data: Mapping[str, Any]) -> list[tuple[dict, str]]:
+    """(mapping, key) of every path in a raw scene mapping, whatever else is wrong with it."""
+    objects = data.get("objects")
+    owners = [(data, "plate"), (data, "light"), (data.get("camera"), "file"), (data.get("proxy"), "mesh"),
+              *((o, "asset") for o in (objects if isinstance(objects, list) else []))]
+    return [(owner, key) for owner, key in owners
+            if isinstance(owner, dict) and isinstance(owner.get(key), (str, Path)) and str(owner[key]).strip()]
+
+
+def _located(data: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A copy of the raw mapping with its paths joined to ``folder``."""
+    data = _copy(data)
+    for owner, key in _file_keys(data):
+        owner[key] = folder / os.path.expanduser(owner[key])
+    return data
+
+
+def _copy(data: dict[str, Any]) -> dict[str, Any]:
+    # Only the levels that hold paths: YAML aliases may make the rest as deep as they like.
+    data = {k: dict(v) if k in ("camera", "proxy") and isinstance(v, dict) else v for k, v in data.items()}
+    if isinstance(data.get("objects"), list):
+        data["objects"] = [dict(o) if isinstance(o, dict) else o for o in data["objects"]]
+    return data
+
+
+def _files(data: dict[str, Any]) -> list[tuple[str, Path]]:
+    places = {id(data): "", id(data.get("camera")): "camera.", id(data.get("proxy")): "proxy."}
+    if isinstance(data.get("objects"), list):
+        places |= {id(o): f"objects[{i}]." for i, o in enumerate(data["objects"])}
+    return [(places[id(owner)] + key, owner[key]) for owner, key in _file_keys(data)]
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None and v != {}}
+    return [_without_none(v) for v in value] if isinstance(value, list) else value
+
+
+# ---- file -> scene ---------------------------------------------------------------------------------------------------
+
+def load_scene(path: str | Path) -> Scene:
+    """The scene of a scene file. Raises a ``DipirError`` that lists every problem found."""
+    return build_scene(load_scene_file(path), str(path))
+
+
+def build_scene(scene_file: SceneFile, where: str = "scene", estimate: CameraEstimate | None = None) -> Scene:
+    """Read the plate, settle the camera (or take ``estimate``), load and place every object.
+
+    Raises the ``DipirError`` of the plate or the camera; problems of the objects are collected in one
+    :class:`SceneError` that starts with ``where``.
+    """
+    plate = read_plate(scene_file.plate)
+    camera = (estimate or resolve_camera(plate, scene_file.camera)).camera
+    problems: list[str] = []
+    proxy = Proxy()
+    try:
+        proxy = load_proxy(scene_file.proxy)
+    except DipirError as error:
+        problems.append(f"proxy: {error}")
+    names = object_names(scene_file.objects)
+    placed = [_place_object(spec, name, camera, proxy, f"objects[{i}]", problems)
+              for i, (spec, name) in enumerate(zip(scene_file.objects, names, strict=True))]
+    raise_all(SceneError, where, problems)
+    return Scene(plate, camera, tuple(placed), proxy, scene_file.prompt, scene_file.name)
+
+
+def load_proxy(spec: ProxySpec) -> Proxy:
+    """The proxy of a spec: the ground plane, or a mesh in world space as it stands in the file."""
+    from dipir.scene.proxy_mesh import read_proxy_mesh
+
+    return Proxy() if spec.mesh is None else Proxy(read_proxy_mesh(spec.mesh))
+
+
+def object_names(specs: tuple[ObjectSpec, ...]) -> list[str]:
+    """A name for every object, unique: its own, else its file's, with a number where one occurs again."""
+    names: list[str] = []
+    for spec in specs:
+        base = name = spec.name or spec.asset.stem
+        count = 2
+        while name in names:
+            name, count = f"{base}_{count}", count + 1
+        names.append(name)
+    return names
+
+
+def _place_object(spec: ObjectSpec, name: str, camera: Camera, proxy: Proxy, where: str,
+                  problems: list[str]) -> PlacedAsset | None:
+    from dipir.scene.assets.asset import load_asset
+
+    try:
+        asset = load_asset(spec.asset)
+    except DipirError as error:
+        problems.append(f"{where}.asset: {error}")
+        return None
+    unknown = [part for part in spec.material if part != EVERY_PART and part not in {p.name for p in asset.parts}]
+    parts = [p.name for p in asset.parts]
+    problems += [f"{where}.material: the asset has no part '{part}'.{nearest(part, parts)} Its "
+                 f"parts: {', '.join(parts[:20])}; '{EVERY_PART}' means every part." for part in unknown]
+    try:
+        return place(override_materials(asset, spec.material), camera, spec.at, height_m=spec.height_m,
+                     scale=spec.scale, yaw_deg=spec.yaw_deg, proxy=proxy, name=name)
+    except SceneError as error:
+        problems.append(f"{where}: {error}")
+        return None
+
+
+def override_materials(asset: Asset, overrides: Mapping[str, MaterialOverride]) -> Asset:
+    """The asset with the overrides of its parts applied; those of '*' first, the part's own after them."""
+    def changed(part: Part) -> Part:
+        material = part.material
+        for key in (EVERY_PART, part.name):
+            if key in overrides:
+                material = override_material(material, overrides[key])
+        return replace(part, material=material)
+
+    return replace(asset, parts=tuple(changed(p) for p in asset.parts)) if overrides else asset
+
+
+def override_material(material: Material, change: MaterialOverride) -> Material:
+    """The material with the given values; a value replaces the texture of its name too. Roughness is at least 0.05,
+    the renderer's limit."""
+    values: dict[str, Any] = {}
+    for name in ("base_color", "roughness", "metallic", "emission"):
+        value = getattr(change, name)
+        if value is not None:
+            values |= {name: max(value, 0.05) if name == "roughness" else value, f"{name}_texture": None}
+    if change.transmission is not None:
+        values["transmission"] = change.transmission
+    return replace(material, **values)
