@@ -30,7 +30,7 @@ from dipir.image.files import write_png
 from dipir.insert.config import InsertConfig
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes, RenderSettings
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 from dipir.settings.read import from_dict
 
 DEPTH = 4

@@ -28,7 +28,7 @@ from dipir.scene.framing import projected_box
 from dipir.scene.light import EnvironmentMap, dominant_direction
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset, check_view, contact_point, facing_yaw
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 from dipir.workshop.crops import auto_exposure, perspective_crop, quantise
 
 PANORAMAS, MESHES = (".hdr", ".exr"), (".glb", ".gltf", ".obj", ".ply", ".stl")  # Meshes in order of preference.

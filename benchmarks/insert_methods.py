@@ -21,7 +21,7 @@ from dipir.priors.light import LightPrior
 from dipir.priors.weights import PRIORS
 from dipir.render.transport import TransportSettings
 from dipir.scene.light import fit_gaussians
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 
 ABLATION = Path(__file__).resolve().parents[1] / "configs" / "insert" / "ablation"
 BASELINES = ("ambient", "projected", "oracle-sg", "truth")

@@ -29,7 +29,7 @@ from dipir.priors.light import LightPrior
 from dipir.scene.assets.asset import Asset, Material, load_asset
 from dipir.scene.light import EnvironmentMap, dominant_direction
 from dipir.scene.plate import Plate
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 from dipir.suite.file import JobSpec
 from dipir.workshop.crops import auto_exposure, perspective_crop, quantise
 

@@ -63,7 +63,7 @@ def make_scene(panorama: EnvMap, yaw_deg: float):
     from dipir.image.color import linear_to_srgb, luminance, srgb_to_linear
     from dipir.scene.camera import Camera
     from dipir.scene.plate import Plate
-    from dipir.scene.scene_file import Scene
+    from dipir.scene.scene import Scene
     from dipir.workshop.crops import perspective_crop, quantise
 
     turned = latlong.rotate_yaw(panorama, yaw_deg)

@@ -12,7 +12,7 @@ _HOMES = {
     "Camera": "dipir.scene.camera",
     "Plate": "dipir.scene.plate",
     "Asset": "dipir.scene.assets.asset",
-    "Scene": "dipir.scene.scene_file",
+    "Scene": "dipir.scene.scene",
     "load_scene": "dipir.scene.scene_file",
     "load_asset": "dipir.scene.assets.asset",
     "read_plate": "dipir.scene.plate",

@@ -11,21 +11,16 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "dipir"
-LOOPS = ("image", "nets", "fit", "diffusion", "guidance", "render", "methods")
-SCENE = ("scene/light.py", "scene/framing.py", "layout/regions.py")
-# Of dipir/methods these are the trainers' command lines: they make sets and report on the CPU.
-TRAINERS = ()
+LOOPS = ("image", "fit", "diffusion", "guidance", "render", "priors", "insert", "relight", "layout", "rti")
+ALSO = ("scene/light.py", "scene/framing.py", "workshop/worlds/tracer.py", "workshop/worlds/described.py",
+        "workshop/worlds/plate_filter.py")
 
 CPU_CODE = {
     "image/files.py": "reads and writes files",
     "image/cutout.py": "reads and writes files",
     "insert/page.py": "a report",
-    "report/figures.py": "a report's figures",
     "layout/pictures.py": "a report's figures",
     "rti/page.py": "a report",
-    "captures/cast_shadow.py": "NumPy and SciPy on points and photos, before the run",
-    "captures/ground_view.py": "OpenCV and SciPy on photos, before the run",
-    "workshop/light/measures.py": "statistics of finished light maps",
 }
 """Files that are code for the CPU by design, and why."""
 
@@ -110,7 +105,7 @@ def _on_init(function: ast.expr) -> bool:
 def looked_at() -> list[str]:
     """Paths below dipir/."""
     every = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
-    return [p for p in every if (p.split("/")[0] in LOOPS or p in SCENE) and not p.startswith(TRAINERS)]
+    return [p for p in every if (p.split("/")[0] in LOOPS or p in ALSO)]
 
 
 @pytest.mark.parametrize("path", [p for p in looked_at() if p not in CPU_CODE])

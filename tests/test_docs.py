@@ -130,7 +130,7 @@ def test_settings_in_running_text_exist():
 def test_files_of_a_result_are_those_that_are_explained(tmp_path):
     """The README's table names every file that save() writes."""
     text = (ROOT / "README.md").read_text()
-    source = (ROOT / "dipir" / "methods" / "result.py").read_text()
+    source = (ROOT / "dipir" / "insert" / "result.py").read_text()
     written = set(re.findall(r'out / "([\w.]+)"', source)) - {"light_shadow.exr", "light.png"}
     assert len(written) > 7
     assert not {name for name in written if f"`{name}`" not in text}

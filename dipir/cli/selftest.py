@@ -46,7 +46,7 @@ def renderer() -> str:
     from dipir.scene.framing import grounded
     from dipir.scene.plate import Plate
     from dipir.scene.proxy import PlacedAsset, Proxy
-    from dipir.scene.scene_file import Scene
+    from dipir.scene.scene import Scene
     from dipir.workshop.things.objects import simple_asset
 
     asset = simple_asset("sphere", Material(base_color=(0.7, 0.4, 0.2), roughness=0.6))

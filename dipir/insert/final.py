@@ -18,7 +18,7 @@ from dipir.render.region import Region
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 
 _MOST_OBJECT, _OBJECT_SAMPLES = 4, 2**25
 _SPP_WITHOUT = 4  # Times the samples of a final render that is to be denoised and cannot.

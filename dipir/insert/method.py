@@ -37,7 +37,8 @@ from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.scene.assets.asset import asset_hash
 from dipir.scene.light import azimuth_elevation_deg, fit_gaussians
-from dipir.scene.scene_file import Scene, build_scene, load_scene_file
+from dipir.scene.scene import Scene
+from dipir.scene.scene_file import build_scene, load_scene_file
 from dipir.settings import read
 from dipir.settings.presets import versions
 from dipir.settings.yaml import to_dict

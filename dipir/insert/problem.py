@@ -17,7 +17,7 @@ from dipir.priors.light import LightPrior, features
 from dipir.render.renderer import Passes
 from dipir.render.transport import Transport
 from dipir.scene.framing import Window, as_directions, wide_view, working_window
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 
 LEAK = 0.05  # Slope beyond [0, 1]: a blown-out object must still feel that it is too bright.
 

@@ -31,7 +31,7 @@ from dipir.scene.camera import Camera
 from dipir.scene.framing import projected_box
 from dipir.scene.light import SphericalGaussians, fit_gaussians
 from dipir.scene.proxy import PlacedAsset
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 
 Place = Literal["beside", "instead"]
 _SMALLER = ("Take fewer frames, lower guidance.size, final.spp or the frames' longest side, close what else uses the "

@@ -9,7 +9,7 @@ from dipir.errors import SceneError
 from dipir.render.backend import mitsuba
 from dipir.scene.assets.asset import Material, Part
 from dipir.scene.camera import Camera
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 
 ROUGHNESS_MIN, SPECULAR_MIN = 0.05, 0.01
 _PLACEHOLDER = (16, 32)

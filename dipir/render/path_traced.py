@@ -23,7 +23,7 @@ from dipir.render.proxy_sites import Ground, ShadowPass, shadow_pass
 from dipir.render.region import Region
 from dipir.render.renderer import AbstractRenderer, Passes, RenderSettings
 from dipir.scene.camera import Camera
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 
 _WAVEFRONT = 2**25  # Samples in flight: about 2 GiB with the principled BSDF; larger renders go in passes.
 

@@ -25,7 +25,7 @@ from dipir.render.mitsuba_scene import build
 from dipir.render.renderer import AbstractRenderer, GBuffers, Passes
 from dipir.render.transport_record import Recorder, TransportSettings
 from dipir.scene.camera import Camera
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 
 
 @final

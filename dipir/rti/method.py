@@ -26,6 +26,7 @@ from dipir.captures.rti import LEAST_SIDE, unit_directions
 from dipir.errors import ConfigError, FitError, ImageError
 from dipir.fit import checkpoint as files
 from dipir.fit.loop import Event
+from dipir.fit.muon import adamw
 from dipir.image.metrics import psnr
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.rti import features as rti_features
@@ -33,7 +34,6 @@ from dipir.rti.features import SYMMETRIES
 from dipir.rti.model import Fitted, IllumiNetTrainConfig, Split, load, load_config, save
 from dipir.rti.page import judge, write_report
 from dipir.settings.yaml import to_dict
-from dipir.workshop.muon import adamw
 
 __all__ = ["Fitted", "IllumiNetTrainConfig", "Split", "load", "load_config", "save", "split_lights", "train"]
 

@@ -1,4 +1,4 @@
-"""Scene files: ``scenes/*.yaml`` -> :class:`Scene`, every problem reported at once. Keys: ``scenes/README.md``."""
+"""Scene files: ``scenes/*.yaml`` -> ``Scene``, every problem reported at once. Keys: ``scenes/README.md``."""
 from __future__ import annotations
 
 import os
@@ -11,24 +11,13 @@ from dipir.errors import DipirError, SceneError, nearest, raise_all
 from dipir.scene.assets.asset import Asset, Material, Part
 from dipir.scene.camera import Camera
 from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, resolve_camera
-from dipir.scene.plate import Plate, read_plate
+from dipir.scene.plate import read_plate
 from dipir.scene.proxy import PlacedAsset, Proxy, place
+from dipir.scene.scene import Scene
 from dipir.settings import read
 from dipir.settings.yaml import dump_yaml, load_yaml, to_dict
 
 EVERY_PART = "*"
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What is pictured. ``camera`` has the plate's resolution; object ids are 1 + index into ``objects``."""
-
-    plate: Plate
-    camera: Camera
-    objects: tuple[PlacedAsset, ...]
-    proxy: Proxy = Proxy()
-    prompt: str = ""
-    name: str = "scene"
 
 
 # ---- the file as written ---------------------------------------------------------------------------------------------
@@ -202,7 +191,7 @@ def build_scene(scene_file: SceneFile, where: str = "scene", estimate: CameraEst
 
 def load_proxy(spec: ProxySpec) -> Proxy:
     """The proxy of a spec: the ground plane, or a mesh in world space as it stands in the file."""
-    from dipir.scene.proxy_mesh import read_proxy_mesh
+    from dipir.scene.assets.proxy_mesh import read_proxy_mesh
 
     return Proxy() if spec.mesh is None else Proxy(read_proxy_mesh(spec.mesh))
 

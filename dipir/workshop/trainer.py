@@ -27,7 +27,7 @@ from dipir import device, disk
 from dipir.errors import FitError
 from dipir.fit.board import Board
 from dipir.fit.loop import Event
-from dipir.workshop.muon import Muon, adamw, restore
+from dipir.fit.muon import Muon, adamw, restore
 
 T = TypeVar("T")
 BatchLoss = Callable[[nn.Module, int], tuple[Tensor, Mapping[str, "float | Tensor"]]]

@@ -12,7 +12,7 @@ from dipir.diffusion.toy import GaussianDenoiser
 from dipir.errors import PriorError
 from dipir.priors.captions import LONGEST
 from dipir.priors.nets.text_unet import WordAttention
-from tests.diffusion.test_layout_prior import scrambled
+from tests.priors.test_layout import scrambled
 
 KINDS = ("sd1", "sd2", "xl")
 SAID = ["a red cube on a grey floor", "a mug"]

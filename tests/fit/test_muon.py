@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dipir.workshop.muon import Muon, matrices, orthogonal
+from dipir.fit.muon import Muon, matrices, orthogonal
 
 
 def small() -> nn.Module:

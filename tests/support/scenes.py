@@ -9,7 +9,7 @@ from dipir.scene.camera import Camera
 from dipir.scene.framing import grounded
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset, Proxy
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 from dipir.workshop.things.objects import simple_asset
 
 MATERIALS = {

@@ -29,7 +29,7 @@ from dipir.scene.assets.mesh import box_uvs, split_normals
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 from dipir.workshop.things import shapes
 from dipir.workshop.things.shapes import Shape
 

@@ -19,7 +19,7 @@ from dipir.scene.assets.asset import Asset, Material, Part
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 from dipir.workshop.crops import auto_exposure, perspective_crop, quantise
 from dipir.workshop.things.materials import random_pattern
 from dipir.workshop.things.objects import random_of_kind

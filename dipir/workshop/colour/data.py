@@ -31,7 +31,7 @@ from dipir.scene.camera import Camera
 from dipir.scene.framing import Window, grounded, projected_box
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 from dipir.workshop import shards
 from dipir.workshop.insertion.stages import Stage
 from dipir.workshop.things.objects import random_asset, random_of_kind

@@ -24,7 +24,7 @@ from dipir.scene.camera import Camera
 from dipir.scene.framing import Window, grounded, working_window
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 from dipir.workshop import shards
 from dipir.workshop.things.objects import random_asset
 

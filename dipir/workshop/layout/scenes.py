@@ -21,7 +21,7 @@ from dipir.scene.camera import Camera
 from dipir.scene.framing import grounded
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 from dipir.workshop.layout.things import BASE, random_yaw, thing
 from dipir.workshop.things.materials import random_pattern
 

@@ -17,7 +17,7 @@ from dipir.scene.direction import LightDirection
 from dipir.scene.framing import grounded
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 from dipir.workshop.things.materials import random_color, random_material
 from dipir.workshop.things.objects import random_asset
 

@@ -27,7 +27,7 @@ from dipir.relight.config import RelightConfig, load_config
 from dipir.relight.method import Engine, Picture, Wish, find_engine, relight
 from dipir.scene.direction import LightDirection
 from dipir.settings import read
-from tests.methods.test_relight_net import SMALL
+from tests.relight.test_net import SMALL
 from tests.support.far import KIND, far_device
 from tests.support.scenes import sphere_scene
 from tests.support.toy_layout import ColourToy

@@ -29,7 +29,7 @@ from dipir.workshop.relight.train import (
     validation_pairs,
 )
 from dipir.workshop.trainer import TrainConfig
-from tests.diffusion.test_geometry import random_geometry
+from tests.priors.test_geometry import random_geometry
 from tests.support.far_training import same_on_another_device
 from tests.support.relit_sets import balls
 

@@ -2,7 +2,6 @@
 import json
 import os
 import struct
-import sys
 import zlib
 from pathlib import Path
 
@@ -14,11 +13,9 @@ from dipir.errors import AssetError
 from dipir.scene.assets.asset import load_asset
 from dipir.scene.assets.files import decode_image, read_reference
 from dipir.scene.assets.obj import map_file
+from tests.support.asset_samples import BOX, BOX_FACES, OBJ, embedded, gltf, ply, png, write
 
-sys.path.insert(0, str(Path(__file__).parent))
-from asset_samples import BOX, BOX_FACES, OBJ, embedded, gltf, ply, png, write  # noqa: E402, I001
-
-DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[2] / "../shared/data"))
+DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[3] / "../shared/data"))
 TEXTURED = {"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}
 
 

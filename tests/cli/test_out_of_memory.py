@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from dipir.apps import jobs
 from PIL import Image
 
-from dipir.apps import jobs
 from dipir.cli import main as cli
 from dipir.errors import DeviceMemoryError
 from dipir.insert.objective import Objective
-from tests.apps.test_cli import CUBE
+from tests.cli.test_main import CUBE
 
 TORCH = ("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.1 GiB is "
          "free.\nSee documentation for Memory Management")

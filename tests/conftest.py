@@ -1,12 +1,7 @@
-"""Makes ``tests.support`` importable however pytest is started, and builds the tiny pipelines once."""
+"""Tiny pipelines, built once."""
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 @pytest.fixture(scope="session")

@@ -2,17 +2,14 @@
 import base64
 import json
 import struct
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dipir.scene.assets.asset import asset_hash, load_asset
 from dipir.scene.assets.mesh import face_cross, signed_volume, unit
+from tests.support.asset_samples import BOX, BOX_FACES, OBJ, embedded, gltf, ply, png, write
 
-sys.path.insert(0, str(Path(__file__).parent))
-from asset_samples import BOX, BOX_FACES, OBJ, embedded, gltf, ply, png, write  # noqa: E402, I001
 
 def test_base_color_is_decoded_and_multiplied_and_scalars_are_single_channels(tmp_path):
     color = np.zeros((2, 4, 3)) + [188, 0, 255]

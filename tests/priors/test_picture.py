@@ -15,7 +15,7 @@ from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetC
 from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
 from dipir.priors.weights import PRIORS, write_weights
 from dipir.scene.direction import LightDirection
-from tests.diffusion.test_geometry import random_geometry
+from tests.priors.test_geometry import random_geometry
 
 GEOMETRY = random_geometry()
 SMALL = ConditionalUNetConfig(planes=PLANES, vector=4, channels=(8, 8, 16), blocks=1, embedding=16, detail=2)

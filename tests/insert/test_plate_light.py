@@ -14,7 +14,7 @@ from dipir.scene.assets.asset import Material
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
 from dipir.scene.plate import Plate
-from dipir.scene.scene_file import Scene
+from dipir.scene.scene import Scene
 from dipir.settings import read
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import placed, scene_of

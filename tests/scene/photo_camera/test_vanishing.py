@@ -17,7 +17,7 @@ from dipir.scene.photo_camera.estimate import CameraOptions, estimate_camera, re
 from dipir.scene.photo_camera.grid import draw_grid, grid_step_m
 from dipir.scene.plate import Plate, plate_from_tensor
 
-DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[3] / "shared/data"))
+DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[4] / "shared/data"))
 
 
 def room() -> list[tuple]:

@@ -16,7 +16,7 @@ from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.priors.weights import write_weights
 from dipir.relight.net import ARCHITECTURE, DEFAULT_PATH, NET, load_net, net_planes, relight_with, save_net
 from dipir.scene.direction import LightDirection
-from tests.diffusion.test_geometry import random_geometry
+from tests.priors.test_geometry import random_geometry
 
 SMALL = IllumiNetConfig(planes=PLANES, light=4, channels=(4, 6, 8, 8), embedding=8, stem=2)
 LIGHT = LightDirection(60, 30).numbers[None]
