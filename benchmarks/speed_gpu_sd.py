@@ -155,7 +155,7 @@ def lds_iteration(scene, folder: Path, loop: Loop, split: bool = True) -> dict:
     denoiser = method.find_prior(str(folder), config)
     work = prepare(scene, config, loop.size, None)
     parameters = make_parameters(config, fit_gaussians(work.start, config.light.lobes), None)
-    guide = method.make_guide(scene, work, config, denoiser, lambda event: None, None)
+    guide = method.make_guidance(scene, work, config, denoiser, lambda event: None, None)
     objective = Objective(work, config, parameters, guide, None)
 
     def run(steps: int) -> float:

@@ -3,7 +3,7 @@ is replaced; forward hooks look at what goes into its layers and are taken away 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -12,11 +12,9 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from dipir.diffusion.denoiser import AbstractDenoiser
-from dipir.diffusion.pretrained import PretrainedDenoiser
 from dipir.errors import PriorError
-from dipir.priors.layout import LayoutPrior
-from dipir.priors.nets.text_unet import WordAttention
 
+Record = Callable[[str, Tensor], None]
 _CROSS = re.compile(r"((?:down_blocks\.\d+|mid_block)\.attentions\.0)\.transformer_blocks\.\d+\.attn2")
 
 
@@ -52,19 +50,13 @@ def recording(prior: AbstractDenoiser) -> Iterator[AttentionMaps]:
     """Record the cross-attention of all calls of ``prior`` inside the block; their results are the same as without.
 
     Of the embedded prior all layers, of a pretrained one the first cross-attention block after the down-sampling of
-    each stage (LRDiff, methods.md 3.1). Guided sampling calls its prior with the negative prompt too: record one call
+    each stage (docs/method.md 3.1). Guided sampling calls its prior with the negative prompt too: record one call
     of the prior itself. PriorError for a prior without cross-attention.
     """
     maps = AttentionMaps()
     handles: list[RemovableHandle] = []
     try:
-        if isinstance(prior, LayoutPrior):
-            handles += _watch_layout(prior.net, maps)
-        elif isinstance(prior, PretrainedDenoiser):
-            if prior.network._compiled_call_impl is not None:
-                raise PriorError("attention cannot be recorded in a compiled network, which does not notice hooks; "
-                                 "load the prior with memory.compile: false.")
-            handles += _watch_pretrained(prior.network, maps)
+        handles += prior.word_layers(maps.add)
         if not handles:
             raise PriorError(f"{type(prior).__name__} has no cross-attention to record; accepted are the layout prior "
                              "and pretrained models, not wrapped by guidance. Give the prior itself, or use a constant "
@@ -73,19 +65,6 @@ def recording(prior: AbstractDenoiser) -> Iterator[AttentionMaps]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-# ---- layout prior ----------------------------------------------------------------------------------------------------
-
-def _watch_layout(net: nn.Module, maps: AttentionMaps) -> list[RemovableHandle]:
-    def watch(name: str, layer: WordAttention) -> RemovableHandle:
-        @torch.no_grad()
-        def record(layer: WordAttention, given: tuple) -> None:
-            maps.add(name, layer.weights(*given))
-
-        return layer.register_forward_pre_hook(record)
-
-    return [watch(name, layer) for name, layer in net.named_modules() if isinstance(layer, WordAttention)]
 
 
 # ---- diffusers -------------------------------------------------------------------------------------------------------
@@ -105,7 +84,12 @@ def layers_after_downsampling(unet: nn.Module) -> dict[str, list[str]]:
     return {block: blocks[block] for block in chosen.values()}
 
 
-def _watch_pretrained(unet: nn.Module, maps: AttentionMaps) -> list[RemovableHandle]:
+def watch_unet(unet: nn.Module, record: Record) -> list[RemovableHandle]:
+    """Hooks on the cross-attention of a U-Net of diffusers that hand its weights to ``record``. PriorError for a
+    compiled network."""
+    if unet._compiled_call_impl is not None:
+        raise PriorError("attention cannot be recorded in a compiled network, which does not notice hooks; "
+                         "load the prior with memory.compile: false.")
     modules, handles = dict(unet.named_modules()), []
     for block, names in layers_after_downsampling(unet).items():
         size: dict[str, torch.Size] = {}
@@ -116,10 +100,10 @@ def _watch_pretrained(unet: nn.Module, maps: AttentionMaps) -> list[RemovableHan
         handles.append(modules[block].register_forward_pre_hook(look))
         for name in names:
             @torch.no_grad()
-            def record(layer: nn.Module, given: tuple, named: dict, name: str = name, size: dict = size) -> None:
-                maps.add(name, _weights(layer, given[0], named["encoder_hidden_states"], size["now"]))
+            def weigh(layer: nn.Module, given: tuple, named: dict, name: str = name, size: dict = size) -> None:
+                record(name, _weights(layer, given[0], named["encoder_hidden_states"], size["now"]))
 
-            handles.append(modules[name].register_forward_pre_hook(record, with_kwargs=True))
+            handles.append(modules[name].register_forward_pre_hook(weigh, with_kwargs=True))
     return handles
 
 

@@ -4,42 +4,83 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from dipir.diffusion.schedule import sigma_to_t
+from dipir.diffusion.schedule import karras, sigma_to_t
 from dipir.errors import PriorError
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What a prior may be told; each prior reads what it knows.
-
-    text : (B, T, D) token embeddings, or None
-    text_pooled : (B, P) pooled embedding (SD XL), or None
-    size : (B, 6) SD XL size conditioning, or None
-    planes : (B, C, h, w) image-shaped conditions of the embedded priors (plate, G-buffers), or None
-    vector : (B, V) numbers of the embedded priors (light direction, palette), or None
-    control : (B, 3, H, W) ControlNet image, or None
-    """
+    """What a prior may be told; each prior reads what it knows."""
 
     text: Tensor | None = None
+    """(B, T, D) token embeddings."""
     text_pooled: Tensor | None = None
+    """(B, P) pooled embedding of SD XL."""
     size: Tensor | None = None
+    """(B, 6) size conditioning of SD XL."""
     planes: Tensor | None = None
+    """(B, C, h, w) image-shaped conditions of our own priors: plate, G-buffers."""
     vector: Tensor | None = None
+    """(B, V) numbers of our own priors: light direction, palette."""
     control: Tensor | None = None
+    """(B, 3, H, W) ControlNet image."""
 
 
 class AbstractDenoiser(ABC):
     """x_sigma = x0 + sigma * noise; ``__call__`` returns the estimate of x0. Subclasses are final.
 
-    sigma_min, sigma_max : range of noise levels the model was trained on
+    What differs from prior to prior is said here, so that nobody has to ask for its class.
     """
 
     sigma_min: float
     sigma_max: float
+    """Range of noise levels that it was trained on."""
+    hash: str = ""
+    """Checksum of its weights, where it has weights of its own."""
+    working_size: int | None = None
+    """Side in pixels of the only pictures that it works on; None = any size."""
+    usual_size: int = 64
+    """Side in pixels of a picture when no size is asked for."""
+    channels: int = 3
+    factor: int = 1
+    """Its states have ``channels`` channels and 1 / ``factor`` of a picture's height and width."""
+    device: torch.device = torch.device("cpu")
+    """Where its weights are, and what it is given must be."""
+    language: Literal["", "captions", "text"] = ""
+    """What it is told in words: nothing, captions of the small language (``priors/captions.py``), any text."""
+    reads_planes: bool = False
+    """Whether it is told pictures (``Condition.planes``) of an insertion."""
+    takes_control: bool = False
+    """Whether it has a ControlNet (``Condition.control``)."""
+    adaptable: nn.Module | None = None
+    """The network that personalisation puts an adapter on."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights in a result."""
+        return self.hash or type(self).__name__
+
+    def to(self, where: torch.device) -> AbstractDenoiser:
+        """Itself, moved there if it is small; a large model stays where it was loaded."""
+        return self
+
+    def encode_pair(self, prompt: str, negative: str = "") -> tuple[Condition, Condition | None]:
+        """(condition of the prompt, of the negative prompt); a prior that is not told words has no negative."""
+        return Condition(), None
+
+    def ladder(self, steps: int) -> Tensor:
+        """(steps + 1,) noise levels from its largest down to 0, on the CPU."""
+        return karras(steps, self.sigma_min, self.sigma_max)
+
+    def word_layers(self, record: Callable[[str, Tensor], None]) -> list[RemovableHandle]:
+        """Hooks that hand (layer, (B, T, h, w) weights) of its cross-attention to ``record``; none without it."""
+        return []
 
     @abstractmethod
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:

@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-from dipir.diffusion import memory
+from dipir.diffusion import memory, schedule
+from dipir.diffusion.attention import Record, watch_unet
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, denoise_epsilon, denoise_v, select
 from dipir.diffusion.folders import check_parts, find_folder, is_xl, variant_of
 from dipir.diffusion.memory import HALF, MemoryOptions, MemorySettings, Places
@@ -51,14 +53,34 @@ class PretrainedDenoiser(AbstractDenoiser):
     ``network`` is the U-Net, the module that personalisation adapts. No weight asks for a gradient.
     """
 
-    def __init__(self, parts: Parts, places: Places | None = None, exact_vae: bool = False) -> None:
-        """exact_vae : no TF32 for a float32 VAE on a GPU"""
+    channels = 4
+    language = "text"
+
+    def __init__(self, parts: Parts, places: Places | None = None, exact_vae: bool = False, name: str = "") -> None:
+        """exact_vae : no TF32 for a float32 VAE on a GPU
+        name : for results; "" = that of the class
+        """
         self.parts = parts
         self.places = places or Places(parts.table.device, offload=False)
         self._tf32 = not exact_vae
-        self.network = parts.unet
+        self.network = self.adaptable = parts.unet
+        self.hash, self.takes_control = name, parts.controlnet is not None
         self.sigma_min, self.sigma_max = float(parts.table[0]), float(parts.table[-1])
         self.factor = 2 ** (len(parts.vae.config.block_out_channels) - 1)
+
+    @property
+    def usual_size(self) -> int:
+        return self.network.config.sample_size * self.factor
+
+    @property
+    def device(self) -> torch.device:
+        return self.parts.table.device
+
+    def ladder(self, steps: int) -> Tensor:
+        return schedule.ladder(self.parts.table.cpu(), steps)
+
+    def word_layers(self, record: Record) -> list[RemovableHandle]:
+        return watch_unet(self.network, record)
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         condition = select(condition, range(len(x)))
@@ -202,7 +224,8 @@ def load_pretrained(path: str | Path, device: str | torch.device = "cpu", dtype:
     for module in (parts.unet, parts.vae, *parts.text_encoders, *([parts.controlnet] if parts.controlnet else [])):
         module.to("cpu" if places.offload else device).requires_grad_(False).eval()
     memory.set_up(parts.unet, parts.vae, device, options)
-    return PretrainedDenoiser(replace(parts, table=parts.table.to(device)), places, options.vae_dtype == "float32")
+    parts = replace(parts, table=parts.table.to(device))
+    return PretrainedDenoiser(parts, places, options.vae_dtype == "float32", str(path))
 
 
 def _load_parts(folder: Path, xl: bool, dtypes: tuple[torch.dtype, torch.dtype], controlnet: str | None) -> Parts:

@@ -1,4 +1,4 @@
-"""Score distillation: SDS, LDS; weightings. (Posterior matching is in ``guidance/posterior.py``.)
+"""Score distillation: SDS, LDS; weightings.
 
 Written in variance exploding terms: x = z + sigma noise, eps_hat = (x - D(x, sigma)) / sigma. That eps_hat is the same
 number as in the variance preserving form of the papers, whose z_t is x / sqrt(sigma^2 + 1); the constant factor
@@ -6,32 +6,38 @@ dz_t/dz = sqrt(alphabar) is absorbed in w, as it is in every published implement
 """
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import final
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from dipir.arrays import Image, split_seed
+from dipir.device import randn
 from dipir.diffusion.batched import personalised_and_base
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, per_image
+from dipir.diffusion.schedule import annealed, scaled_linear_alphas, sigmas_from_alphas, uniform_t
 from dipir.errors import FitError
 from dipir.fit.checks import require
+from dipir.guidance.guidance import Asked, Guidance, GuidanceSettings
 
 LATENT_STD_MAX = 10.0  # Latents of every prior here have a standard deviation near 1; 10 means a missing scale factor.
 
 
 @dataclass(frozen=True)
 class Score:
-    """A direction in which the image would look more real (to be descended).
-
-    gradient : like the latent;  sigma : (B,) noise levels used;  denoised : like the latent, the prior's preview
-    norms : diagnostics by name, tensors of one element, so that nobody waits for them before they are logged
-    """
+    """A direction in which the image would look more real (to be descended)."""
 
     gradient: Tensor
+    """Like the latent."""
     sigma: Tensor
+    """(B,) noise levels used."""
     denoised: Tensor
+    """Like the latent: the prior's preview."""
     norms: Mapping[str, Tensor] = field(default_factory=dict)
+    """Diagnostics by name, tensors of one element, so that nobody waits for them before they are logged."""
 
 
 # ------------------------------------------------------------------------------------------------ weightings w(sigma)
@@ -71,7 +77,7 @@ def sds(denoiser: AbstractDenoiser, latent: Tensor, condition: Condition, sigma:
 @torch.no_grad()
 def lds(personalised: AbstractDenoiser, base: AbstractDenoiser, latent: Tensor, condition: Condition, empty: Condition,
         sigma: Tensor, noise: Tensor, weight: Weight = one_minus_alphabar) -> Score:
-    """w (eps_personalised(x, c) - eps_base(x, empty)) (DiPIR; ``methods.md`` 1.8); the injected noise drops out.
+    """w (eps_personalised(x, c) - eps_base(x, empty)) (DiPIR; docs/method.md 1.8); the injected noise drops out.
 
     Equal in x0: w (D_base(x, empty) - D_personalised(x, c)) / sigma. The eight parameters are the eight symbols of the
     equation. ``base`` is the frozen model (``personalize.FrozenBase`` of the same weights).
@@ -92,6 +98,64 @@ def apply_score(latent: Tensor, score: Score) -> Tensor:
         raise FitError(f"score of shape {tuple(score.gradient.shape)} for a latent of shape {tuple(latent.shape)}: "
                        "the score must have been taken at this very latent.")
     return 0.5 * ((latent - latent.detach()) + score.gradient.detach()).square().sum()
+
+
+# --------------------------------------------------------------------------------------------------------- as guidance
+WEIGHTS: dict[str, Weight] = {"constant": constant, "one_minus_alphabar": one_minus_alphabar, "sigma": sigma_weight}
+
+
+@functools.lru_cache(maxsize=1)
+def _table() -> Tensor:
+    """Noise levels of Stable Diffusion's schedule, on the CPU, where they are drawn."""
+    return sigmas_from_alphas(scaled_linear_alphas())
+
+
+def annealed_level(settings: GuidanceSettings, progress: float, generator: Generator | None) -> Tensor:
+    """(1,) noise level of a step: uniform in time up to the annealed largest one; without ``generator`` that one."""
+    largest = annealed(progress, settings.noise_start, settings.noise_end)
+    return uniform_t(1, _table(), largest if generator is None else settings.noise_min, largest, generator)
+
+
+def _distil(asked: Asked, prior: AbstractDenoiser, score: Callable[[Tensor, Tensor, Tensor, Weight], Score],
+            image: Image, progress: float, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+    """The pull of one drawn noise level and noise: the mean over weighted pixels and channels."""
+    latent = prior.encode(image)
+    generator = Generator().manual_seed(split_seed(asked.seed, "noise", step))
+    level = annealed_level(asked.settings, progress, generator).clamp(prior.sigma_min, prior.sigma_max)
+    sigma, noise = level.to(latent), randn(latent.shape, generator, latent.device).to(latent)
+    found, mask = score(latent, sigma, noise, WEIGHTS[asked.settings.weighting]), asked.weights(latent)
+    size = float(latent[0].numel())
+    if mask is not None:
+        found = replace(found, gradient=found.gradient * mask)
+        size = mask.sum().clamp_min(1.0) * latent.shape[1]
+    # The level is read on the CPU, where it was drawn.
+    return apply_score(latent, found) / size, {"sigma": float(level), **found.norms}
+
+
+@final
+class ScoreDistillation(Guidance):
+    """SDS."""
+
+    def pull(self, image: Image, progress: float, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+        prior = self.asked.guided
+
+        def score(latent: Tensor, sigma: Tensor, noise: Tensor, weight: Weight) -> Score:
+            return sds(prior, latent, self.asked.condition, sigma, noise, weight)
+
+        return _distil(self.asked, prior, score, image, progress, step)
+
+
+@final
+class LoraDistillation(Guidance):
+    """LDS."""
+
+    def pull(self, image: Image, progress: float, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
+        asked, prior = self.asked, self.asked.guided
+
+        def score(latent: Tensor, sigma: Tensor, noise: Tensor, weight: Weight) -> Score:
+            return lds(prior, asked.base or asked.prior, latent, asked.condition, asked.empty, sigma, noise, weight)
+
+        return _distil(asked, prior, score, image, progress, step)
 
 
 # ------------------------------------------------------------------------------------------------------------ details

@@ -1,6 +1,6 @@
-"""Priors on light: consistency of the two maps, sparsity, and a log-space band. Plain tensors in, scalars out.
+"""Priors on light: consistency of the two maps and sparsity. Plain tensors in, scalars out.
 
-DiPIR's objective is L = L_LDS + 0.03 L_cons + 0.01 L_reg (``methods.md`` 1.10).
+DiPIR's objective is L = L_LDS + 0.03 L_cons + 0.01 L_reg (docs/method.md 1.10).
 """
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from torch import Tensor
 from dipir.arrays import EnvMap
 from dipir.errors import FitError
 from dipir.fit.checks import require
+from dipir.image.color import LUMINANCE_BT709
 from dipir.image.latlong import solid_angles
-
-BT709 = (0.2126, 0.7152, 0.0722)
-CONSISTENCY_WEIGHT, SPARSITY_WEIGHT = 0.03, 0.01
 
 
 def luminance(envmap: EnvMap) -> Tensor:
@@ -24,7 +22,7 @@ def luminance(envmap: EnvMap) -> Tensor:
 
 
 def consistency_loss(foreground: EnvMap, shadow: EnvMap, floor: float = 1e-6) -> Tensor:
-    """- sum_ij Lt_shadow log(Lt_fg) dOmega: cross entropy of the normalised luminances (``methods.md`` 1.5).
+    """- sum_ij Lt_shadow log(Lt_fg) dOmega: cross entropy of the normalised luminances (docs/method.md 1.5).
 
     Lt is luminance divided by its integral over the sphere, so brightness and colour do not count, only where the light
     is. The gradient reaches both maps. Its minimum over ``foreground`` is at Lt_fg = Lt_shadow.
@@ -40,20 +38,6 @@ def consistency_loss(foreground: EnvMap, shadow: EnvMap, floor: float = 1e-6) ->
 def cauchy_sparsity(envmap: EnvMap) -> Tensor:
     """Mean over texels of log(1 + 2 l^2), l = luminance: few bright lights, no even glow. For the shadow map."""
     return torch.log1p(2 * luminance(envmap).square()).mean()
-
-
-def log_light_prior(envmap: EnvMap, mean_log: float = -1.0, std_log: float = 2.0, floor: float = 1e-4) -> Tensor:
-    """Solid-angle mean of 0.5 ((log(l + floor) - mean_log) / std_log)^2: a broad Gaussian on log luminance.
-
-    A factor of two too bright costs as much as a factor of two too dark, and a runaway lobe is pulled back gently.
-    Units: natural log of radiance relative to plate white.
-    """
-    values = luminance(envmap)
-    require((values > -floor).all(), lambda: FitError(
-        f"the light has luminance {float(values.min()):.3g} (NaN or negative); radiance must be >= 0."))
-    omega = solid_angles(*envmap.shape[:2], envmap.dtype, envmap.device)
-    score = ((values + floor).log() - mean_log) / std_log
-    return (0.5 * score.square() * omega).sum() / (omega.sum() * envmap.shape[1])
 
 
 def _density(envmap: EnvMap, omega: Tensor, floor: float) -> Tensor:
@@ -72,4 +56,4 @@ def _density(envmap: EnvMap, omega: Tensor, floor: float) -> Tensor:
 @functools.lru_cache(maxsize=8)
 def _bt709(dtype: torch.dtype, where: torch.device) -> Tensor:
     """Kept, because making it anew would wait for the device every time."""
-    return torch.tensor(BT709, dtype=dtype, device="cpu").to(where)
+    return torch.tensor(LUMINANCE_BT709, dtype=dtype, device="cpu").to(where)

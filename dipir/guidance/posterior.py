@@ -7,16 +7,22 @@ was measured to be the stronger use of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch import Generator, Tensor
 
-from dipir.arrays import split_seed
+from dipir.arrays import Image, split_seed
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.sampler import Sampler, heun, sample
-from dipir.errors import FitError
+from dipir.diffusion.schedule import karras
+from dipir.errors import ConfigError, FitError
+from dipir.event import Event
 from dipir.fit.checks import require
 from dipir.guidance.distillation import check_latent
+from dipir.guidance.guidance import Asked, Guidance
+
+LOWEST_SIGMA = 0.05  # Of the ladder; finer noise is below what 8 bits show.
 
 
 def posterior_samples(denoiser: AbstractDenoiser, condition: Condition, n: int, sigmas: Tensor, seed: int,
@@ -38,8 +44,8 @@ def posterior_samples(denoiser: AbstractDenoiser, condition: Condition, n: int, 
         if len(start) not in (1, n):
             raise FitError(f"posterior_samples: `start` has {len(start)} rows; accepted is 1 or n = {n}.")
     shape = tuple(shape) if start is None else tuple(start.shape[1:])
-    seeded = lambda i: Generator().manual_seed(split_seed(seed, "posterior", i))
-    rows = [torch.randn(shape, generator=seeded(i), device="cpu") for i in range(n)]
+    seeds = [Generator().manual_seed(split_seed(seed, "posterior", i)) for i in range(n)]
+    rows = [torch.randn(shape, generator=generator, device="cpu") for generator in seeds]
     noise = torch.stack(rows) * float(sigmas[0])
     if start is None:
         return sample(denoiser, _like_condition(noise, condition), sigmas, condition, sampler, batch)
@@ -67,6 +73,38 @@ def posterior_loss(image_latent: Tensor, samples: Tensor, weight_mask: Tensor | 
         f"posterior_loss: the weight mask sums to {float(total):.3g} with a minimum of {float(least):.3g}; needs "
         "weights >= 0, not all 0 (is the object in view?)."))
     return (distance * weights).sum() / total
+
+
+@final
+class PosteriorMatching(Guidance):
+    """Draws its images once, when it is made; every step pulls towards them. ``samples`` : (n, C, h, w) in the prior's
+    space, where they are known already."""
+
+    def __init__(self, asked: Asked, samples: Tensor | None = None) -> None:
+        super().__init__(asked)
+        self.samples = self._draw(asked) if samples is None else samples
+
+    @staticmethod
+    def _draw(asked: Asked) -> Tensor:
+        prior, settings = asked.prior, asked.settings
+        asked.on_event(Event("posterior", 0, 1))
+        sigmas = karras(settings.sampler_steps, LOWEST_SIGMA, prior.sigma_max)
+        samples = posterior_samples(prior, asked.condition, settings.samples, sigmas,
+                                    split_seed(asked.seed, "posterior"), shape=asked.start.shape[1:]).clamp(-1, 1)
+        previews = {"sample": prior.decode(samples.mean(0, keepdim=True)).cpu()}
+        asked.on_event(Event("posterior", 1, 1, images=previews))
+        return samples
+
+    @classmethod
+    def check(cls, prior: AbstractDenoiser) -> None:
+        if prior.language == "text":
+            raise ConfigError("guidance.kind: posterior matching needs a prior that is told the picture (the embedded "
+                              "one); with a text model choose sds, or lds to insert (--preset paper, or --set "
+                              "guidance.kind=sds).")
+
+    def pull(self, image: Image, progress: float, step: int) -> tuple[Tensor, dict[str, float]]:
+        latent = self.asked.prior.encode(image)
+        return posterior_loss(latent, self.samples, self.asked.weights(latent)), {}
 
 
 def _like_condition(noise: Tensor, condition: Condition) -> Tensor:

@@ -3,6 +3,7 @@ composite."""
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,23 +15,24 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import split_seed
-from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
+from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.memory import MemorySettings
 from dipir.diffusion.personalize import Examples, FrozenBase, concept_images, personalise
-from dipir.diffusion.pretrained import PretrainedDenoiser, load_pretrained
+from dipir.diffusion.pretrained import load_pretrained
 from dipir.diffusion.schedule import karras
 from dipir.errors import ConfigError
 from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event, minimise
 from dipir.fit.parameters import Parameters
-from dipir.guidance.posterior import posterior_samples
+from dipir.guidance.guidance import Asked, Guidance
+from dipir.guidance.kinds import GUIDANCES
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig, load_config
 from dipir.insert.final import final_passes, final_quality, finish
-from dipir.insert.objective import DATASET, Guide, Objective, final_light, make_parameters, material_values, tone_of
+from dipir.insert.objective import Objective, final_light, make_parameters, material_values, tone_of
 from dipir.insert.problem import Work, composite, embedded_planes, prepare, random_lights, small_plate
 from dipir.insert.result import Result, load_result
-from dipir.priors.insertion import SIZE, EmbeddedPrior
+from dipir.priors.insertion import EmbeddedPrior
 from dipir.priors.light import LightPrior
 from dipir.render.backend import mitsuba
 from dipir.render.path_traced import PathTracer
@@ -71,9 +73,8 @@ def _inserted(scene: Scene, config: InsertConfig, prior: AbstractDenoiser | str 
     began = time.monotonic()
     denoiser = find_prior(prior or config.prior, config)
     light_prior = light_prior or (LightPrior.load() if config.light.start == "prior" else None)
-    size = SIZE if isinstance(denoiser, EmbeddedPrior) else config.guidance.size
     on_event(Event("prepare", 0, 1))
-    work = prepare(scene, config, size, light_prior)
+    work = prepare(scene, config, denoiser.working_size or config.guidance.size, light_prior)
     on_event(Event("prepare", 1, 1))
     parameters, tracer, history = fit(scene, work, config, denoiser, on_event, out, resume)
     times = {"fit_s": round(time.monotonic() - began, 2)}
@@ -85,33 +86,35 @@ def _inserted(scene: Scene, config: InsertConfig, prior: AbstractDenoiser | str 
     layers, image, plate = finish(scene, passes, camera, *tones)
     times["total_s"] = round(time.monotonic() - began, 2)
     provenance = _provenance(scene, config, denoiser, light_prior, times, materials)
-    result = Result(image, plate, passes, layers, light, *tones, camera, to_dict(config), None, history,
-                    provenance)
+    result = Result(composite_disp=image, plate_disp=plate, passes=passes, layers=layers, light=light,
+                    tone_fg=tones[0], tone_shadow=tones[1], camera=camera, config=to_dict(config), history=history,
+                    provenance=provenance)
     return device.moved(result, torch.device("cpu"))
 
 
-def ready(config: InsertConfig) -> tuple[AbstractDenoiser | None, LightPrior | None]:
+def ready(config: InsertConfig) -> tuple[AbstractDenoiser, LightPrior | None]:
     """(prior, light prior) that ``config`` names, to be handed to :func:`insert`. Raises PriorError or RenderError when
     weights or the renderer's LLVM cannot be used: known before anything is written."""
     mitsuba()
     return find_prior(config.prior, config), LightPrior.load() if config.light.start == "prior" else None
 
 
-def find_prior(prior: AbstractDenoiser | str | Path, config: InsertConfig) -> AbstractDenoiser | None:
+def find_prior(prior: AbstractDenoiser | str | Path, config: InsertConfig) -> AbstractDenoiser:
     """The denoiser to ask, on the run's device (a pretrained one that is given stays where it is). Raises PriorError
-    when weights cannot be used."""
-    where = device.current().torch
-    if isinstance(prior, AbstractDenoiser):
-        return prior.to(where) if isinstance(prior, EmbeddedPrior) else prior
-    if config.guidance.kind == "none" and str(prior) == "embedded":
-        return EmbeddedPrior.untrained().to(where)
-    if str(prior) == "embedded" or str(prior).endswith(".safetensors"):
-        return EmbeddedPrior.load(None if str(prior) == "embedded" else prior).to(where)
-    denoiser = load_pretrained(prior, where, options=config.memory)
-    if config.guidance.kind == "posterior":
-        raise ConfigError("guidance.kind: posterior matching needs a prior that is told the plate (the embedded one); "
-                          "with a text model choose lds or sds (--preset paper, or --set guidance.kind=lds).")
-    return denoiser
+    when weights cannot be used, ConfigError when the kind of guidance cannot use the prior."""
+    where, kind = device.current().torch, config.guidance.kind
+    if not isinstance(prior, (str, Path)):
+        found = prior
+    elif str(prior) == "embedded":
+        # Nothing is asked of it, so that its weights may be missing.
+        found = EmbeddedPrior.untrained() if kind == "none" else EmbeddedPrior.load()
+    elif str(prior).endswith(".safetensors"):
+        found = EmbeddedPrior.load(prior)
+    else:
+        found = load_pretrained(prior, where, options=config.memory)
+    if kind != "none":
+        GUIDANCES[kind].check(found)
+    return found.to(where)
 
 
 # ------------------------------------------------------------------------------------------------------- fit
@@ -126,52 +129,37 @@ def fit(scene: Scene, work: Work, config: InsertConfig, denoiser: AbstractDenois
     parameters = make_parameters(config, start, tracer)
     if config.guidance.kind == "none" or config.fit.steps == 0:
         return parameters, tracer, []
-    guide = make_guide(scene, work, config, denoiser, on_event, out)
-    if config.guidance.kind == "dataset_update":
-        with torch.no_grad():
-            parameters.add(DATASET, guide.prior.encode(work.plate_disp), rate=0.0)
+    guidance = make_guidance(scene, work, config, denoiser, on_event, out)
+    guidance.keep(parameters)
     checkpoint = None
     if out is not None:
         same = replace(config, memory=MemorySettings())  # After running out of memory another setting may go on.
-        key = run_hash(to_dict(same), [asset_hash(o.asset) for o in scene.objects], _plate_hash(scene),
+        key = run_hash(to_dict(same), [asset_hash(o.asset) for o in scene.objects], plate_hash(scene),
                        [o.to_world.tolist() for o in scene.objects])
         checkpoint = Checkpoint(Path(out) / "checkpoint.safetensors", key, config.checkpoint_every, resume)
-    objective = Objective(work, config, parameters, guide, tracer)
+    objective = Objective(work, config, parameters, guidance, tracer)
     fit_config = replace(config.fit, seed=split_seed(config.seed, "fit"))
     history = minimise(objective, parameters, fit_config, on_event=on_event, checkpoint=checkpoint)
     return parameters, tracer, history
 
 
-def make_guide(scene: Scene, work: Work, config: InsertConfig, denoiser: AbstractDenoiser, on_event: OnEvent,
-               out: Path | None) -> Guide:
-    """Conditions, personalised weights and posterior samples, as the kind of guidance needs them."""
+def make_guidance(scene: Scene, work: Work, config: InsertConfig, prior: AbstractDenoiser, on_event: OnEvent,
+                  out: Path | None) -> Guidance:
+    """The guidance that the settings name: the prior told what it can be told, personalised if that is wanted."""
     settings = config.guidance
-    if isinstance(denoiser, PretrainedDenoiser):
-        condition, negative = denoiser.encode_pair(scene.prompt, settings.negative)
-        empty, _ = denoiser.encode_pair("", "")
-        module = denoiser.network
-    else:
-        planes = embedded_planes(work, scene, work.size) if isinstance(denoiser, EmbeddedPrior) else None
-        condition = empty = Condition(planes=planes)
-        negative, module = None, getattr(denoiser, "net", None)
-    base: AbstractDenoiser = denoiser
-    if settings.personalise and module is not None:
-        adapt(work, config, denoiser, module, condition, on_event, out)
-        base = FrozenBase(denoiser, module)
-    if settings.kind == "posterior":
-        on_event(Event("posterior", 0, 1))
-        sigmas = karras(settings.sampler_steps, 0.05, denoiser.sigma_max)
-        samples = posterior_samples(denoiser, condition, settings.samples, sigmas, split_seed(config.seed, "posterior"),
-                                    shape=(3, work.size, work.size))
-        previews = {"sample": denoiser.decode(samples.mean(0, keepdim=True)).cpu()}
-        on_event(Event("posterior", 1, 1, images=previews))
-        return Guide(denoiser, condition, empty, base, samples.clamp(-1, 1))
-    classifier_free = negative is not None and settings.scale != 1
-    guided = GuidedDenoiser(denoiser, settings.scale, negative) if classifier_free else denoiser
-    return Guide(guided, condition, empty, base)
+    condition, negative = prior.encode_pair(scene.prompt, settings.negative)
+    empty, _ = prior.encode_pair("")
+    if prior.reads_planes:
+        condition = empty = Condition(planes=embedded_planes(work, scene, work.size))
+    base = None
+    if settings.personalise and prior.adaptable is not None:
+        adapt(work, config, prior, condition, on_event, out)
+        base = FrozenBase(prior, prior.adaptable)
+    return GUIDANCES[settings.kind](Asked(prior, condition, settings, config.seed, work.plate_disp, negative, empty,
+                                          base, work.region(), on_event))
 
 
-def adapt(work: Work, config: InsertConfig, denoiser: AbstractDenoiser, module, condition: Condition, on_event: OnEvent,
+def adapt(work: Work, config: InsertConfig, denoiser: AbstractDenoiser, condition: Condition, on_event: OnEvent,
           out: Path | None) -> None:
     """Put a LoRA on the prior: the plate's window, and renders of the very asset under random light, if any are wanted.
     Kept beside the result and reused when the inputs are the same."""
@@ -189,7 +177,7 @@ def adapt(work: Work, config: InsertConfig, denoiser: AbstractDenoiser, module, 
         sets.append(Examples(drawn, condition))
     with contextlib.ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        personalise(denoiser, module, sets, config.personalise, folder, on_event)
+        personalise(denoiser, denoiser.adaptable, sets, config.personalise, folder, on_event)
 
 
 # ----------------------------------------------------------------------------------------------------- final
@@ -221,8 +209,9 @@ def render_result(result_dir: str | Path, asset: str | Path | None = None, size:
     layers, image, plate = finish(scene, passes, camera, *tones)
     provenance = {**saved.provenance, "rendered_from": str(result_dir), "device": device.current().record(),
                   "render_notes": final_quality(config.final)[2]}
-    return device.moved(Result(image, plate, passes, layers, light, *tones, camera, saved.config, None, [],
-                               provenance), torch.device("cpu"))
+    result = Result(composite_disp=image, plate_disp=plate, passes=passes, layers=layers, light=light,
+                    tone_fg=tones[0], tone_shadow=tones[1], camera=camera, config=saved.config, provenance=provenance)
+    return device.moved(result, torch.device("cpu"))
 
 
 # ------------------------------------------------------------------------------------------------ provenance
@@ -237,17 +226,18 @@ def _detached(curve: ToneCurve) -> ToneCurve:
     return curve.with_parameters({k: v.detach().clone() for k, v in curve.parameters().items()})
 
 
-def _plate_hash(scene: Scene) -> str:
-    return run_hash((scene.plate.disp * 65535).round().to(torch.int32).cpu().numpy().tobytes().hex()[:200000],
-                    float(scene.plate.lin.sum()), scene.plate.size)
+def plate_hash(scene: Scene) -> str:
+    """Checksum of the plate's pixels, every one at 16 bits."""
+    pixels = (scene.plate.disp * 65535).round().to(torch.int32).cpu().contiguous().numpy()
+    return run_hash(hashlib.sha256(pixels.tobytes()).hexdigest(), scene.plate.size)
 
 
 def _provenance(scene: Scene, config: InsertConfig, denoiser, light_prior, times: dict, materials: dict) -> dict:
     small = {k: v.tolist() for k, v in materials.items() if v.numel() <= 16}
     return {"seed": config.seed, "scene": scene.name, "prompt": scene.prompt, "times": times,
             "versions": versions(_PACKAGES), "device": device.current().record(),
-            "hashes": {"plate": _plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects],
-                       "prior": getattr(denoiser, "hash", type(denoiser).__name__),
+            "hashes": {"plate": plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects],
+                       "prior": denoiser.fingerprint,
                        "light_prior": light_prior.hash if light_prior else "none"},
             "materials": small, "light_guesses": _guesses(scene, light_prior),
             "notes": [*final_quality(config.final)[2], *scene.plate.notes,

@@ -8,15 +8,11 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, Image, split_seed
-from dipir.device import moved, randn
-from dipir.diffusion.denoiser import AbstractDenoiser, Condition
-from dipir.diffusion.schedule import annealed, scaled_linear_alphas, sigmas_from_alphas, uniform_t
+from dipir.device import moved
 from dipir.errors import SceneError, nearest
 from dipir.fit.parameters import Bounded, Exponential, Parameters, UnitSphere
-from dipir.guidance import distillation as scores
-from dipir.guidance.dataset_update import edited
+from dipir.guidance.guidance import Guidance
 from dipir.guidance.light_priors import cauchy_sparsity, consistency_loss
-from dipir.guidance.posterior import posterior_loss
 from dipir.image import latlong
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
@@ -24,22 +20,6 @@ from dipir.insert.problem import Work, composite
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes
 from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse, fusion_weight
-
-WEIGHTS = {"constant": scores.constant, "one_minus_alphabar": scores.one_minus_alphabar, "sigma": scores.sigma_weight}
-DATASET = "dataset.image"
-"""Name of the last edit of dataset update among the parameters: never fitted, but kept by checkpoints."""
-
-
-@dataclass(frozen=True)
-class Guide:
-    """What pulls the image. samples : (n, C, h, w) of posterior matching, or None
-    personalised, base : denoisers;  condition, empty : of the positive and the negative branch"""
-
-    prior: AbstractDenoiser
-    condition: Condition = Condition()
-    empty: Condition = Condition()
-    base: AbstractDenoiser | None = None
-    samples: Tensor | None = None
 
 
 def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: PathTracer | None) -> Parameters:
@@ -136,7 +116,7 @@ class Objective:
     work: Work
     config: InsertConfig
     parameters: Parameters
-    guide: Guide
+    guidance: Guidance
     tracer: PathTracer | None = None
 
     def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float], Callable[[], Mapping[str, Image]]]:
@@ -145,8 +125,8 @@ class Objective:
         object_map, shadow_map = maps_of(p, config, progress, config.transport.env_height)
         passes = self._passes(object_map, shadow_map, step)
         image = composite(self.work, passes, tone_of(p, "tone_fg"), tone_of(p, "tone_shadow"))
-        guidance, numbers = self._guidance(image, progress, step)
-        terms = {"guidance": guidance, **self._regularisers(object_map, shadow_map)}
+        pull, numbers = self.guidance.pull(image, progress, step)
+        terms = {"guidance": pull, **self._regularisers(object_map, shadow_map)}
         total = sum(terms.values())
         # Read by the loop, all at once: each number read by itself would make a GPU wait.
         logged = {**{k: v.detach() for k, v in terms.items()}, **numbers}
@@ -160,42 +140,6 @@ class Objective:
         rgb, alpha = self.tracer.object_pass(object_map, seed=seed, spp=self.config.material.spp,
                                              materials=material_values(self.parameters, self.tracer))
         return replace(passes, object_rgb=rgb, gbuffers=replace(passes.gbuffers, alpha=alpha))
-
-    def _guidance(self, image: Image, progress: float, step: int) -> tuple[Tensor, dict[str, float]]:
-        guide, settings = self.guide, self.config.guidance
-        latent = guide.prior.encode(image)
-        if guide.samples is not None:
-            return posterior_loss(latent, guide.samples, self._mask(latent)), {}
-        generator = torch.Generator().manual_seed(split_seed(self.config.seed, "noise", step))
-        table = sigmas_from_alphas(scaled_linear_alphas())
-        tau = annealed(progress, settings.noise_start, settings.noise_end)
-        if settings.kind == "dataset_update":
-            return self._dataset_update(latent, float(uniform_t(1, table, tau, tau)), generator, step)
-        level = uniform_t(1, table, settings.noise_min, tau, generator=generator)
-        sigma, noise = level.to(latent), randn(latent.shape, generator, latent.device).to(latent)
-        weight = WEIGHTS[settings.weighting]
-        if settings.kind == "lds":
-            score = scores.lds(guide.prior, guide.base, latent, guide.condition, guide.empty, sigma, noise, weight)
-        else:
-            score = scores.sds(guide.prior, latent, guide.condition, sigma, noise, weight)
-        scale = self._mask(latent).sum().clamp_min(1.0) * latent.shape[1]
-        value = scores.apply_score(latent, replace(score, gradient=score.gradient * self._mask(latent))) / scale
-        return value, {"sigma": float(level), **score.norms}
-
-    def _dataset_update(self, latent: Tensor, sigma: float, generator: torch.Generator,
-                        step: int) -> tuple[Tensor, dict[str, float]]:
-        """Distance to the last edit, which is made anew every ``guidance.update_every`` steps."""
-        guide, settings = self.guide, self.config.guidance
-        kept = self.parameters.raw[DATASET]
-        if step % settings.update_every == 0:
-            noise = randn(latent.shape, generator, latent.device).to(latent)
-            kept.copy_(edited(guide.prior, latent, guide.condition, sigma, noise, settings.sampler_steps))
-        return posterior_loss(latent, kept, self._mask(latent)), {"sigma": sigma}
-
-    def _mask(self, latent: Tensor) -> Tensor:
-        region = self.work.region()
-        return region if latent.shape[-1] == self.work.size else torch.nn.functional.interpolate(
-            region, latent.shape[-2:], mode="bilinear", antialias=True)
 
     def _regularisers(self, object_map: EnvMap, shadow_map: EnvMap) -> dict[str, Tensor]:
         config, p = self.config, self.parameters

@@ -20,10 +20,9 @@ from dipir.fit.loop import Event, minimise
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.insert.final import final_passes, finish
-from dipir.insert.method import find_prior, make_guide
+from dipir.insert.method import find_prior, make_guidance
 from dipir.insert.objective import Objective, final_light, make_parameters, tone_of
 from dipir.insert.problem import prepare, small_plate
-from dipir.priors.insertion import SIZE, EmbeddedPrior
 from dipir.priors.light import LightPrior
 from dipir.render.renderer import Passes
 from dipir.scene.assets.asset import Asset
@@ -179,7 +178,7 @@ def _inserted(scenes: Sequence[Scene], config: InsertConfig, settings: SequenceS
     small = [small_plate(scene) for scene in scenes]
     alone = tuple(light_prior.estimate(*views) for views in small)
     start = light_prior.estimate_together([p for p, _ in small], [d for _, d in small], settings.agree, votes)
-    size = SIZE if isinstance(denoiser, EmbeddedPrior) else config.guidance.size
+    size = denoiser.working_size or config.guidance.size
     works = []
     for k, scene in enumerate(scenes):
         on_event(Event("prepare", k, len(scenes)))
@@ -187,8 +186,11 @@ def _inserted(scenes: Sequence[Scene], config: InsertConfig, settings: SequenceS
     parameters = make_parameters(config, fit_gaussians(start, config.light.lobes), None)
     history: list[dict] = []
     if config.guidance.kind != "none" and config.fit.steps > 0:
-        guides = [make_guide(s, w, config, denoiser, on_event, None) for s, w in zip(scenes, works, strict=True)]
-        objective = _Together([Objective(w, config, parameters, g) for w, g in zip(works, guides, strict=True)])
+        objectives = [Objective(w, config, parameters, make_guidance(s, w, config, denoiser, on_event, None))
+                      for s, w in zip(scenes, works, strict=True)]
+        for objective in objectives:
+            objective.guidance.keep(parameters)
+        objective = _Together(objectives)
         history = minimise(objective, parameters, replace(config.fit, seed=split_seed(config.seed, "fit")),
                            on_event=on_event)
     light = final_light(parameters, config)

@@ -115,7 +115,7 @@ def layouts(requests: Sequence[LayoutRequest], config: LayoutConfig | None = Non
 def _layouts(requests: Sequence[LayoutRequest], config: LayoutConfig, prior: TextPrior | None,
              on_event: OnEvent | None) -> list[Layout]:
     began = time.monotonic()
-    grammar = config.grammar if prior is None else isinstance(prior, LayoutPrior)
+    grammar = config.grammar if prior is None else prior.language == "captions"
     said = [wording_of(r.caption, r.regions, r.background, config, grammar) for r in requests]
     prior = prior or find_prior(config)
     canvas = canvas_of(prior, config)
@@ -134,7 +134,7 @@ def _layouts(requests: Sequence[LayoutRequest], config: LayoutConfig, prior: Tex
         image, made, _ = layout_edit.edit(prior, canvas, config, r.image, r.regions, (said[k], r.source), seeds[k],
                                           on_event)
         results[k] = (image, made, 0)
-    facts = {"prior": getattr(prior, "hash", config.prior), "versions": versions(_PACKAGES),
+    facts = {"prior": prior.fingerprint, "versions": versions(_PACKAGES),
              "device": device.current().record(), "made_together": len(requests),
              "seconds": round(time.monotonic() - began, 2)}
     return [_result(prior, r, said[k], config, results[k], {"seed": seeds[k], **facts})

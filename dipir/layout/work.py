@@ -12,9 +12,7 @@ from torch import Generator, Tensor
 from dipir import device
 from dipir.arrays import split_seed
 from dipir.diffusion import sampler as samplers
-from dipir.diffusion.denoiser import Condition, GuidedDenoiser, select
-from dipir.diffusion.pretrained import PretrainedDenoiser
-from dipir.diffusion.schedule import karras, ladder
+from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser, select
 from dipir.errors import ConfigError, SceneError
 from dipir.fit.loop import Event
 from dipir.image.palette import parse_palette
@@ -24,7 +22,6 @@ from dipir.layout.layers import Bootstrap, Kept, LayerPlan, Told, sample_layers
 from dipir.layout.regions import Region, colour_named
 from dipir.layout.words import TextPrior, Wording, told
 from dipir.priors.captions import COLOURS
-from dipir.priors.layout import SIZE, LayoutPrior
 
 OnEvent = Callable[[Event], None]
 _PREVIEW_EVERY = 10
@@ -42,27 +39,17 @@ class Canvas:
     device: torch.device
 
 
-def canvas_of(prior: TextPrior, config: LayoutConfig) -> Canvas:
+def canvas_of(prior: AbstractDenoiser, config: LayoutConfig) -> Canvas:
     """ConfigError for a size that the prior cannot make."""
-    steps = config.sampler.steps
-    if isinstance(prior, PretrainedDenoiser):
-        own, multiple = prior.network.config.sample_size * prior.factor, prior.factor
-        height, width = config.height or own, config.width or own
-        shape = (4, height // multiple, width // multiple)
-        sigmas = ladder(prior.parts.table.cpu(), steps)
-    else:
-        height, width, multiple = config.height or SIZE, config.width or SIZE, 1
-        if isinstance(prior, LayoutPrior) and (height, width) != (SIZE, SIZE):
-            raise ConfigError(f"width {width}, height {height}: the embedded layout prior makes pictures of {SIZE} x "
-                              f"{SIZE} pixels only. Leave both out, or give a larger model with --prior.")
-        shape, sigmas = (3, height, width), karras(steps, prior.sigma_min, prior.sigma_max)
-    if height % multiple or width % multiple:
-        raise ConfigError(f"width {width}, height {height}: accepted are multiples of {multiple} for this prior.")
-    return Canvas(height, width, shape, sigmas, _device(prior))
-
-
-def _device(prior: TextPrior) -> torch.device:
-    return prior.parts.table.device if isinstance(prior, PretrainedDenoiser) else prior.device
+    own, factor = prior.working_size or prior.usual_size, prior.factor
+    height, width = config.height or own, config.width or own
+    if prior.working_size and (height, width) != (own, own):
+        raise ConfigError(f"width {width}, height {height}: the embedded layout prior makes pictures of {own} x "
+                          f"{own} pixels only. Leave both out, or give a larger model with --prior.")
+    if height % factor or width % factor:
+        raise ConfigError(f"width {width}, height {height}: accepted are multiples of {factor} for this prior.")
+    shape = (prior.channels, height // factor, width // factor)
+    return Canvas(height, width, shape, prior.ladder(config.sampler.steps), prior.device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,9 +28,11 @@ class EmbeddedPrior(AbstractDenoiser):
     """Denoiser of 64 x 64 composites; ``hash`` names the weights in a result. Make one by :meth:`load`."""
 
     sigma_min, sigma_max = 0.02, 40.0
+    working_size = SIZE
+    reads_planes = True
 
     def __init__(self, net: CompositeUNet, hash: str = "untrained") -> None:
-        self.net = net.eval().requires_grad_(False)
+        self.net = self.adaptable = net.eval().requires_grad_(False)
         self.hash = hash
 
     @staticmethod
@@ -46,6 +48,10 @@ class EmbeddedPrior(AbstractDenoiser):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return EmbeddedPrior(CompositeUNet())
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
 
     def to(self, where: torch.device) -> EmbeddedPrior:
         """Itself, with its network there."""

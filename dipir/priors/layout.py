@@ -10,12 +10,14 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
+from dipir.diffusion.attention import Record
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.diffusion.phrases import positions
 from dipir.errors import PriorError
 from dipir.priors import captions
-from dipir.priors.nets.text_unet import TextUNet, TextUNetConfig
+from dipir.priors.nets.text_unet import TextUNet, TextUNetConfig, WordAttention
 from dipir.priors.weights import PRIORS, read_network, write_weights
 
 DEFAULT_PATH = PRIORS / "layout.safetensors"
@@ -30,9 +32,11 @@ class LayoutPrior(AbstractDenoiser):
     """Denoiser of 64 x 64 pictures in [-1, 1]; ``hash`` names the weights in a result. Make one by :meth:`load`."""
 
     sigma_min, sigma_max = 0.02, 40.0
+    working_size = SIZE
+    language = "captions"
 
     def __init__(self, net: TextUNet, hash: str = "untrained") -> None:
-        self.net = net.eval().requires_grad_(False)
+        self.net = self.adaptable = net.eval().requires_grad_(False)
         self.hash = hash
 
     @property
@@ -42,7 +46,6 @@ class LayoutPrior(AbstractDenoiser):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are, and what it is given must be."""
         return next(self.net.parameters()).device
 
     @staticmethod
@@ -81,6 +84,19 @@ class LayoutPrior(AbstractDenoiser):
         ConfigError when they do not stand there one after the other."""
         said = captions.tokens(phrase)[1:len(captions.words(phrase)) + 1]
         return positions(prompt, phrase, captions.tokens(prompt), said)
+
+    def encode_pair(self, prompt: str, negative: str = "") -> tuple[Condition, Condition]:
+        return self.encode_text(prompt), self.encode_text(negative)
+
+    def word_layers(self, record: Record) -> list[RemovableHandle]:
+        def watch(name: str, layer: WordAttention) -> RemovableHandle:
+            @torch.no_grad()
+            def weigh(layer: WordAttention, given: tuple) -> None:
+                record(name, layer.weights(*given))
+
+            return layer.register_forward_pre_hook(weigh)
+
+        return [watch(name, layer) for name, layer in self.net.named_modules() if isinstance(layer, WordAttention)]
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """PriorError when the condition has no text, text of another prior, or when sizes do not fit."""

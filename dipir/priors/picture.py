@@ -52,12 +52,16 @@ class PicturePrior(AbstractDenoiser):
 
     def __init__(self, kind: PriorKind, net: ConditionalUNet, hash: str = "untrained") -> None:
         self.kind, self.hash = kind, hash
-        self.net = net.eval().requires_grad_(False)
+        self.net = self.adaptable = net.eval().requires_grad_(False)
 
     @property
     def multiple(self) -> int:
         """Height and width must be multiples of this."""
         return 2 ** len(self.net.config.channels)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.net.parameters()).device
 
     @staticmethod
     def load(kind: PriorKind, path: str | Path | None = None) -> PicturePrior:

@@ -1,7 +1,6 @@
 """Engine ``layers`` of relight(): a network that makes editing layers is fitted to one picture, guided by a prior."""
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -9,32 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dipir import device
 from dipir.arrays import Image, split_seed
-from dipir.diffusion.denoiser import AbstractDenoiser, Condition
-from dipir.diffusion.schedule import annealed, karras, scaled_linear_alphas, sigmas_from_alphas, uniform_t
 from dipir.fit.checkpoint import Checkpoint
 from dipir.fit.loop import Event, minimise
 from dipir.fit.parameters import Parameters
-from dipir.guidance import distillation as scores
-from dipir.guidance.posterior import posterior_loss, posterior_samples
+from dipir.guidance.guidance import Guidance
 from dipir.image import editing
 from dipir.image.guided import guided_upsample
 from dipir.priors.nets.shading import LayerUNet
 from dipir.relight.config import RelightConfig
 
-WEIGHTS = {"constant": scores.constant, "one_minus_alphabar": scores.one_minus_alphabar, "sigma": scores.sigma_weight}
 _BLOCK = 16
 OnEvent = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Guide:
-    """What pulls the picture. condition : of the prior;  samples : (n, C, h, w) of posterior matching, or None."""
-
-    prior: AbstractDenoiser
-    condition: Condition
-    samples: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -77,9 +62,10 @@ def shrunk(image: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
 
 
-def fit_layers(image: Image, guide: Guide, config: RelightConfig, kind: LayerKind, *, checkpoint: Checkpoint | None,
+def fit_layers(image: Image, guidance: Guidance, config: RelightConfig, kind: LayerKind, *,
+               checkpoint: Checkpoint | None,
                on_event: OnEvent | None) -> tuple[tuple[Tensor, ...], list[dict[str, float]]]:
-    """(layers at the picture's size, history), on the picture's device, where the guide must be too.
+    """(layers at the picture's size, history), on the picture's device, where the prior must be too.
     image : (1, 3, H, W) display. FitError as :func:`minimise`."""
     size = working_size(*image.shape[2:], config.layers.size)
     small = shrunk(image, size).clamp(0, 1)
@@ -94,7 +80,7 @@ def fit_layers(image: Image, guide: Guide, config: RelightConfig, kind: LayerKin
     for name, value in net.named_parameters():
         parameters.add(name, value, rate=config.layers.rate)
     seen = seen_size(image, config.guidance.size)
-    objective = _Objective(net, small, seen, guide, config, kind, parameters)
+    objective = _Objective(net, small, seen, guidance, config, kind, parameters)
     fit = replace(config.fit, seed=split_seed(config.seed, "fit"))
     history = minimise(objective, parameters, fit, on_event=on_event, checkpoint=checkpoint)
     with torch.no_grad():
@@ -117,7 +103,7 @@ class _Objective:
     net: LayerUNet
     small: Image
     seen: tuple[int, int]
-    guide: Guide
+    guidance: Guidance
     config: RelightConfig
     kind: LayerKind
     parameters: Parameters
@@ -130,46 +116,14 @@ class _Objective:
     def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float | Tensor], Callable[[], Mapping[str, Image]]]:
         layers = self.layers()
         relit = self.kind.compose(self.small, layers)
-        guidance, numbers = self._guidance(relit, step)
+        progress = step / max(self.config.fit.steps - 1, 1)
+        pull, numbers = self.guidance.pull(shrunk(relit, self.seen), progress, step)
         cost = self.config.layers.keep * editing.layer_cost(layers)
         # As tensors: read where they are logged, not here, where a GPU would have to be waited for.
-        logged = {"guidance": guidance.detach(), "layers": cost.detach(), **numbers}
-        return guidance + cost, logged, lambda: {"composite": relit.detach().clamp(0, 1).cpu()}
-
-    def _guidance(self, relit: Image, step: int) -> tuple[Tensor, dict[str, float | Tensor]]:
-        guide, settings = self.guide, self.config.guidance
-        latent = guide.prior.encode(shrunk(relit, self.seen))
-        if guide.samples is not None:
-            return posterior_loss(latent, guide.samples), {}
-        generator = torch.Generator().manual_seed(split_seed(self.config.seed, "noise", step))
-        tau = annealed(step / max(self.config.fit.steps - 1, 1), settings.noise_start, settings.noise_end)
-        sigma = uniform_t(1, _table(), settings.noise_min, tau, generator=generator).to(latent.dtype)
-        sigma = sigma.clamp(guide.prior.sigma_min, guide.prior.sigma_max)
-        level, sigma = float(sigma), sigma.to(latent.device)  # Read before it goes to the device.
-        noise = device.randn(latent.shape, generator, latent.device).to(latent.dtype)
-        score = scores.sds(guide.prior, latent, guide.condition, sigma, noise, WEIGHTS[settings.weighting])
-        return scores.apply_score(latent, score) / latent[0].numel(), {"sigma": level, **score.norms}
-
-
-@functools.lru_cache(maxsize=1)
-def _table() -> Tensor:
-    """Noise levels of sds, on the CPU, where they are drawn."""
-    return sigmas_from_alphas(scaled_linear_alphas())
+        logged = {"guidance": pull.detach(), "layers": cost.detach(), **numbers}
+        return pull + cost, logged, lambda: {"composite": relit.detach().clamp(0, 1).cpu()}
 
 
 def seen_size(image: Image, longest: int) -> tuple[int, int]:
     """(height, width) at which the prior sees a picture: multiples of 8."""
     return working_size(*image.shape[2:], longest, 8)
-
-
-def drawn(prior: AbstractDenoiser, condition: Condition, shape: tuple[int, ...], config: RelightConfig,
-          on_event: OnEvent | None) -> Tensor:
-    """(n, C, h, w) pictures that the prior draws, in its space."""
-    tell = on_event or (lambda event: None)
-    tell(Event("posterior", 0, 1))
-    settings = config.guidance
-    sigmas = karras(settings.sampler_steps, 0.05, prior.sigma_max)
-    samples = posterior_samples(prior, condition, settings.samples, sigmas, split_seed(config.seed, "posterior"),
-                                shape=shape).clamp(-1, 1)
-    tell(Event("posterior", 1, 1, images={"sample": prior.decode(samples.mean(0, keepdim=True)).cpu()}))
-    return samples

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import Image, Mask
-from dipir.diffusion.denoiser import AbstractDenoiser, Condition, GuidedDenoiser
+from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.diffusion.memory import MemoryOptions
-from dipir.diffusion.pretrained import PretrainedDenoiser, load_pretrained
+from dipir.diffusion.pretrained import load_pretrained
 from dipir.errors import ConfigError, ImageError
 from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event
+from dipir.guidance.guidance import Asked, Guidance
+from dipir.guidance.kinds import GUIDANCES
 from dipir.image import editing
 from dipir.image.palette import Palette
 from dipir.priors.colour import COLOUR, colour_condition
@@ -25,7 +27,7 @@ from dipir.priors.geometry import Geometry
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
 from dipir.relight.config import RelightConfig
-from dipir.relight.layers import KINDS, Guide, drawn, fit_layers, seen_size, shrunk
+from dipir.relight.layers import KINDS, fit_layers, seen_size, shrunk
 from dipir.relight.net import load_net, relight_with
 from dipir.scene.direction import LightDirection, side_of
 from dipir.settings.presets import versions
@@ -45,6 +47,11 @@ class Engine:
 
     network: AbstractDenoiser | IllumiNet
     geometry: Geometry | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights of a prior; "" for IllumiNet."""
+        return "" if isinstance(self.network, IllumiNet) else self.network.fingerprint
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *
     image, layers = device.moved((image, layers), torch.device("cpu"))
     multiply, divide = (None, None) if layers is None else layers
     provenance = {"name": picture.name, "prompt": wish.prompt, "seed": config.seed, "engine": config.engine,
-                  "prior": getattr(engine.network, "hash", config.prior),
+                  "prior": engine.fingerprint or config.prior,
                   "device": device.current().record(), "seconds": round(time.monotonic() - began, 2),
                   "versions": versions(_PACKAGES)}
     if wish.direction is not None:
@@ -166,8 +173,8 @@ def _by_net(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine,
 def _by_layers(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine, on_event: OnEvent | None,
                checkpoint: Checkpoint | None) -> tuple[Image, tuple[Tensor, Tensor] | None, list[dict]]:
     kind = KINDS["colour" if wish.palette is not None else config.layers.kind]
-    guide = make_guide(picture, wish, config, engine, on_event)
-    layers, history = fit_layers(picture.filled, guide, config, kind, checkpoint=checkpoint, on_event=on_event)
+    guidance = make_guidance(picture, wish, config, engine, on_event)
+    layers, history = fit_layers(picture.filled, guidance, config, kind, checkpoint=checkpoint, on_event=on_event)
     if config.layers.kind in ("gain", "luminosity") and wish.palette is None:
         layers = editing.factors_of(layers[0])
     if len(layers) == 2:
@@ -177,29 +184,24 @@ def _by_layers(picture: Picture, wish: Wish, config: RelightConfig, engine: Engi
     return kind.compose(picture.image, (layers[0] * mask,)).clamp(0, 1), None, history
 
 
-def make_guide(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine,
-               on_event: OnEvent | None) -> Guide:
-    """Conditions of the prior, and the pictures that it draws when these are to be matched."""
-    prior = engine.network
-    seen = shrunk(picture.filled, seen_size(picture.image, config.guidance.size)).clamp(0, 1)
-    if isinstance(prior, PretrainedDenoiser):
-        if config.guidance.kind == "posterior":
-            raise ConfigError("guidance.kind: posterior matching needs a prior that is told the picture (the embedded "
-                              "one); with a text model choose sds (--preset paper, or --set guidance.kind=sds).")
-        text = wish.prompt or ("A photo with light from "
-                               + side_of(wish.direction.azimuth_deg, wish.direction.elevation_deg))
-        control = seen if prior.parts.controlnet is not None else None
-        condition, negative = (replace(c, control=control) for c in prior.encode_pair(text, config.guidance.negative))
-        guided = GuidedDenoiser(prior, config.guidance.scale, negative) if config.guidance.scale != 1 else prior
-        return Guide(guided, condition)
-    condition = Condition()
+def make_guidance(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine,
+                  on_event: OnEvent | None) -> Guidance:
+    """The guidance that the settings name, its prior told the picture and the wish."""
+    prior, settings = engine.network, config.guidance
+    kind = GUIDANCES[settings.kind]
+    kind.check(prior)
+    seen = shrunk(picture.filled, seen_size(picture.image, settings.size)).clamp(0, 1)
+    text = wish.prompt or ("" if wish.direction is None else "A photo with light from "
+                           + side_of(wish.direction.azimuth_deg, wish.direction.elevation_deg))
+    condition, negative = prior.encode_pair(text, settings.negative)
+    if prior.takes_control:
+        condition, negative = (replace(c, control=seen) for c in (condition, negative))
     if wish.palette is not None:
         condition = colour_condition(seen, wish.palette)
     elif engine.geometry is not None:
         condition = relight_condition(seen, engine.geometry, wish.direction.numbers[None])
-    if config.guidance.kind == "sds":
-        return Guide(prior, condition)
-    return Guide(prior, condition, drawn(prior, condition, tuple(seen.shape[1:]), config, on_event))
+    return kind(Asked(prior, condition, settings, config.seed, seen, negative,
+                      on_event=on_event or (lambda event: None)))
 
 
 def _key(picture: Picture, wish: Wish, config: RelightConfig) -> str:

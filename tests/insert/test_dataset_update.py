@@ -92,7 +92,7 @@ def test_personalisation_without_concept_images(tmp_path):
     work, stages = prepare(scene, load_config("default", None, settings), 64, None), []
     for concepts in (0, 2):
         config = load_config("default", None, [*settings, f"guidance.concepts={concepts}"])
-        method.make_guide(scene, work, config, EmbeddedPrior.untrained(), lambda e: stages.append(e.stage), tmp_path)
+        method.make_guidance(scene, work, config, EmbeddedPrior.untrained(), lambda e: stages.append(e.stage), tmp_path)
     assert len(list(tmp_path.glob("lora*.safetensors"))) == 2 and stages.count("personalise") == 2
 
 

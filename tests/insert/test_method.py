@@ -12,11 +12,13 @@ from dipir.diffusion.denoiser import Condition
 from dipir.diffusion.toy import GaussianDenoiser
 from dipir.errors import ConfigError, FitError, PriorError, SceneError
 from dipir.fit.loop import minimise
+from dipir.guidance.guidance import Asked
+from dipir.guidance.posterior import PosteriorMatching
 from dipir.image import latlong
 from dipir.image.metrics import direction_error_deg, si_rmse
 from dipir.insert import method
 from dipir.insert.config import InsertConfig, load_config
-from dipir.insert.objective import Guide, Objective, final_light, light_of, make_parameters, maps_of
+from dipir.insert.objective import Objective, final_light, light_of, make_parameters, maps_of
 from dipir.insert.problem import composite, prepare
 from dipir.insert.result import save
 from dipir.priors.insertion import EmbeddedPrior
@@ -27,6 +29,12 @@ from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunn
 
 QUICK = ["light.start=ambient", "guidance.samples=2", "guidance.sampler_steps=3", "fit.steps=6", "final.spp=4",
          "transport.samples=2", "checkpoint_every=2"]
+
+
+def matching(work, config: InsertConfig, samples: torch.Tensor) -> PosteriorMatching:
+    """Guidance whose prior has drawn just these images."""
+    return PosteriorMatching(Asked(GaussianDenoiser(torch.zeros(3)), Condition(), config.guidance, 0, work.plate_disp,
+                                   mask=work.region()), samples)
 
 
 def quick(*settings: str) -> InsertConfig:
@@ -46,7 +54,7 @@ def test_known_light_is_recovered(material):
     target = work.transport.passes(truth.envmap(16, 32))
     samples = GaussianDenoiser(torch.zeros(3)).encode(composite(work, target, None, None).clamp(0, 1).detach())
     parameters = make_parameters(config, fit_gaussians(work.start, config.light.lobes), None)
-    objective = Objective(work, config, parameters, Guide(GaussianDenoiser(torch.zeros(3)), samples=samples))
+    objective = Objective(work, config, parameters, matching(work, config, samples))
     minimise(objective, parameters, config.fit)
     found = final_light(parameters, config)
     true_direction, found_direction = (dominant_direction(light.envmap(64, 128)) for light in (truth, found))
@@ -146,7 +154,7 @@ def test_material_is_recovered_from_the_true_image():
     samples = prior.encode(composite(target, target.transport.passes(radiance), None, None).clamp(0, 1))
     tracer = method.PathTracer(wrong, work.window.camera(wrong.camera, 32), gbuffer_samples=4)
     parameters = make_parameters(config, start, tracer)
-    minimise(Objective(work, config, parameters, Guide(prior, samples=samples), tracer), parameters, config.fit)
+    minimise(Objective(work, config, parameters, matching(work, config, samples), tracer), parameters, config.fit)
     (colour,) = [v for k, v in method.material_values(parameters, tracer).items() if ".base_color." in k]
     torch.testing.assert_close(colour.detach(), torch.tensor([0.6, 0.3, 0.15]), atol=0.05, rtol=0)
 
