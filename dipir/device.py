@@ -11,13 +11,13 @@ both. Nothing heavy is imported here before a device is asked for.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import functools
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -265,12 +265,12 @@ def rand(shape: tuple[int, ...], generator: Generator, device: torch.device) -> 
     return torch.rand(shape, generator=generator, device="cpu").to(device, non_blocking=True)
 
 
-def single_precision(where: torch.device) -> AbstractContextManager[Any]:
+def single_precision(where: torch.device) -> contextlib.AbstractContextManager[Any]:
     """A block in which autocast does nothing to tensors of ``where``, whatever is said around it."""
     import torch
 
     known = torch.amp.is_autocast_available(where.type)
-    return torch.autocast(where.type, enabled=False) if known else nullcontext()
+    return torch.autocast(where.type, enabled=False) if known else contextlib.nullcontext()
 
 
 def free_memory() -> None:
@@ -286,11 +286,12 @@ def free_memory() -> None:
         drjit.flush_malloc_cache()
 
 
-def guarded(work: Callable[[], T], remedy: str) -> T:
-    """``work()``; running out of GPU memory becomes one DeviceMemoryError that says what was asked, what is free, and
+@contextlib.contextmanager
+def guarded(remedy: str) -> Iterator[None]:
+    """Inside, running out of GPU memory becomes one DeviceMemoryError that says what was asked, what is free, and
     ``remedy``."""
     try:
-        return work()
+        yield
     except Exception as problem:
         text = memory_text(problem)
         if text is None:

@@ -241,15 +241,18 @@ def test_memory_text():
 
 
 def test_guarded():
-    def fails(problem):
-        raise problem
+    @device.guarded("Use --device cpu.")
+    def work(problem=None):
+        if problem is not None:
+            raise problem
+        return 5
 
-    assert device.guarded(lambda: 5, "x") == 5
+    assert work() == 5
     with pytest.raises(DeviceMemoryError, match=r"out of GPU memory.* Use --device cpu\.") as caught:
-        device.guarded(lambda: fails(OutOfMemoryError("CUDA out of memory.")), "Use --device cpu.")
+        work(OutOfMemoryError("CUDA out of memory."))
     assert isinstance(caught.value.__cause__, OutOfMemoryError)
     with pytest.raises(ValueError, match="other"):
-        device.guarded(lambda: fails(ValueError("other")), "Use --device cpu.")
+        work(ValueError("other"))
 
 
 def test_caches_are_kept_on_the_cpu(fresh, monkeypatch):

@@ -68,6 +68,10 @@ class ToneCurve:
             raise ConfigError(f"tone curve has no parameter {unknown}; accepted are {list(_NAMES)}. Mend the name.")
         return ToneCurve(**{**self.parameters(), **parameters})
 
+    def detach(self) -> ToneCurve:
+        """A copy without gradient history."""
+        return self.with_parameters({k: v.detach().clone() for k, v in self.parameters().items()})
+
     def to_dict(self) -> dict[str, list[list[float]]]:
         """Plain lists, for JSON; :meth:`from_dict` gives the same float32 curve back exactly."""
         return {name: tensor.detach().cpu().tolist() for name, tensor in self.parameters().items()}

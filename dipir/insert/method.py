@@ -26,19 +26,17 @@ from dipir.fit.loop import Event, minimise
 from dipir.fit.parameters import Parameters
 from dipir.guidance.guidance import Asked, Guidance
 from dipir.guidance.kinds import GUIDANCES
-from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig, load_config
-from dipir.insert.final import final_passes, final_quality, finish
-from dipir.insert.objective import Objective, final_light, make_parameters, material_values, tone_of
-from dipir.insert.problem import Work, composite, embedded_planes, prepare, random_lights, small_plate
+from dipir.insert.final import final_picture, final_quality
+from dipir.insert.objective import Objective, final_light, final_tones, frozen_materials, make_parameters
+from dipir.insert.problem import Work, concept_renders, prepare
 from dipir.insert.result import Result, load_result
-from dipir.priors.insertion import EmbeddedPrior
+from dipir.priors.insertion import EmbeddedPrior, planes_of
 from dipir.priors.light import LightPrior
 from dipir.render.backend import mitsuba
-from dipir.render.path_traced import PathTracer
-from dipir.render.renderer import RenderSettings
 from dipir.scene.assets.asset import asset_hash
-from dipir.scene.light import azimuth_elevation_deg, fit_gaussians
+from dipir.scene.framing import wide_view
+from dipir.scene.light import fit_gaussians
 from dipir.scene.scene import Scene
 from dipir.scene.scene_file import build_scene, load_scene_file
 from dipir.settings import read
@@ -54,6 +52,7 @@ _SMALLER = ("Take less with --set memory.gradient_checkpointing=true, then --set
 OnEvent = Callable[[Event], None]
 
 
+@device.guarded(_SMALLER)
 def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractDenoiser | str | Path | None = None,
            light_prior: LightPrior | None = None, on_event: OnEvent | None = None, out: Path | None = None,
            resume: bool = False) -> Result:
@@ -64,31 +63,29 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
     Raises the DipirError of whatever cannot be used, before long work starts where that can be known;
     DeviceMemoryError when a GPU's memory does not suffice.
     """
-    asked = (config or InsertConfig(), prior, light_prior, on_event or (lambda event: None), out, resume)
-    return device.guarded(lambda: _inserted(device.moved(scene), *asked), _SMALLER)
-
-
-def _inserted(scene: Scene, config: InsertConfig, prior: AbstractDenoiser | str | Path | None,
-              light_prior: LightPrior | None, on_event: OnEvent, out: Path | None, resume: bool) -> Result:
-    began = time.monotonic()
+    began, on_event = time.monotonic(), on_event or (lambda event: None)
+    scene, config = device.moved(scene), config or InsertConfig()
     denoiser = find_prior(prior or config.prior, config)
     light_prior = light_prior or (LightPrior.load() if config.light.start == "prior" else None)
+
+    # ---- light, tone, materials ----
     on_event(Event("prepare", 0, 1))
     work = prepare(scene, config, denoiser.working_size or config.guidance.size, light_prior)
     on_event(Event("prepare", 1, 1))
-    parameters, tracer, history = fit(scene, work, config, denoiser, on_event, out, resume)
-    times = {"fit_s": round(time.monotonic() - began, 2)}
+    parameters, history = fit(scene, work, config, denoiser, on_event, out, resume)
+    fitted_s = time.monotonic() - began
+    materials = frozen_materials(parameters, work.tracer)
+    tones = final_tones(parameters)
     light = final_light(parameters, config)
-    tones = [_detached(tone_of(parameters, n)) for n in ("tone_fg", "tone_shadow")]
-    materials = _frozen_materials(parameters, tracer)
+    provenance = _provenance(scene, work, config, materials)
     device.free_memory()
-    passes, camera = final_passes(scene, light, config, on_event, materials)
-    layers, image, plate = finish(scene, passes, camera, *tones)
-    times["total_s"] = round(time.monotonic() - began, 2)
-    provenance = _provenance(scene, config, denoiser, light_prior, times, materials)
-    result = Result(composite_disp=image, plate_disp=plate, passes=passes, layers=layers, light=light,
-                    tone_fg=tones[0], tone_shadow=tones[1], camera=camera, config=to_dict(config), history=history,
-                    provenance=provenance)
+
+    # ---- the picture ----
+    final = final_picture(scene, light, tones, config, on_event, materials)
+    provenance["times"] = {"fit_s": round(fitted_s, 2), "total_s": round(time.monotonic() - began, 2)}
+    provenance["hashes"] |= {"prior": denoiser.fingerprint, "light_prior": light_prior.hash if light_prior else "none"}
+    result = Result(**vars(final), light=light, tone_fg=tones[0], tone_shadow=tones[1], config=to_dict(config),
+                    history=history, provenance=provenance)
     return device.moved(result, torch.device("cpu"))
 
 
@@ -119,44 +116,44 @@ def find_prior(prior: AbstractDenoiser | str | Path, config: InsertConfig) -> Ab
 
 # ------------------------------------------------------------------------------------------------------- fit
 def fit(scene: Scene, work: Work, config: InsertConfig, denoiser: AbstractDenoiser, on_event: OnEvent,
-        out: Path | None, resume: bool) -> tuple[Parameters, PathTracer | None, list[dict]]:
-    """Start, guide, minimise. Returns the unknowns, the path tracer of the materials if any, and the history."""
+        out: Path | None, resume: bool) -> tuple[Parameters, list[dict]]:
+    """Start, guide, minimise. Returns the unknowns and the history."""
     start = fit_gaussians(work.start, config.light.lobes)
-    tracer = None
-    if {"material", "emission"} & set(config.optimize):
-        settings = RenderSettings(config.material.spp, config.transport.depth, config.seed)
-        tracer = PathTracer(scene, work.window.camera(scene.camera, work.size), settings, gbuffer_samples=4)
-    parameters = make_parameters(config, start, tracer)
+    parameters = make_parameters(config, start, work.tracer)
     if config.guidance.kind == "none" or config.fit.steps == 0:
-        return parameters, tracer, []
+        return parameters, []
+    checkpoint = None if out is None else Checkpoint(Path(out) / "checkpoint.safetensors", _run_key(scene, config),
+                                                     config.checkpoint_every, resume)
     guidance = make_guidance(scene, work, config, denoiser, on_event, out)
     guidance.keep(parameters)
-    checkpoint = None
-    if out is not None:
-        same = replace(config, memory=MemorySettings())  # After running out of memory another setting may go on.
-        key = run_hash(to_dict(same), [asset_hash(o.asset) for o in scene.objects], plate_hash(scene),
-                       [o.to_world.tolist() for o in scene.objects])
-        checkpoint = Checkpoint(Path(out) / "checkpoint.safetensors", key, config.checkpoint_every, resume)
-    objective = Objective(work, config, parameters, guidance, tracer)
+    objective = Objective(work, config, parameters, guidance)
     fit_config = replace(config.fit, seed=split_seed(config.seed, "fit"))
     history = minimise(objective, parameters, fit_config, on_event=on_event, checkpoint=checkpoint)
-    return parameters, tracer, history
+    return parameters, history
+
+
+def _run_key(scene: Scene, config: InsertConfig) -> str:
+    """What a checkpoint belongs to."""
+    same = replace(config, memory=MemorySettings())  # After running out of memory another setting may go on.
+    return run_hash(to_dict(same), [asset_hash(o.asset) for o in scene.objects], plate_hash(scene),
+                    [o.to_world.tolist() for o in scene.objects])
 
 
 def make_guidance(scene: Scene, work: Work, config: InsertConfig, prior: AbstractDenoiser, on_event: OnEvent,
                   out: Path | None) -> Guidance:
     """The guidance that the settings name: the prior told what it can be told, personalised if that is wanted."""
     settings = config.guidance
+    region, base = work.region(), None
     condition, negative = prior.encode_pair(scene.prompt, settings.negative)
     empty, _ = prior.encode_pair("")
     if prior.reads_planes:
-        condition = empty = Condition(planes=embedded_planes(work, scene, work.size))
-    base = None
+        wide = wide_view(scene.plate.disp, work.size)
+        condition = empty = Condition(planes=planes_of(work.transport, work.plate_disp, work.light.mirrored, wide))
     if settings.personalise and prior.adaptable is not None:
         adapt(work, config, prior, condition, on_event, out)
         base = FrozenBase(prior, prior.adaptable)
     return GUIDANCES[settings.kind](Asked(prior, condition, settings, config.seed, work.plate_disp, negative, empty,
-                                          base, work.region(), on_event))
+                                          base, region, on_event))
 
 
 def adapt(work: Work, config: InsertConfig, denoiser: AbstractDenoiser, condition: Condition, on_event: OnEvent,
@@ -166,10 +163,7 @@ def adapt(work: Work, config: InsertConfig, denoiser: AbstractDenoiser, conditio
     generator = torch.Generator().manual_seed(split_seed(config.seed, "concepts"))
     sets = [Examples(work.plate_disp, condition)]
     if config.guidance.concepts:
-        with torch.no_grad():
-            images = [composite(work, work.transport.passes(env), None, None).clamp(0, 1)
-                      for env in random_lights(work, config.guidance.concepts, generator)]
-        sets.append(Examples(torch.cat(images), condition))
+        sets.append(Examples(concept_renders(work, config.guidance.concepts, generator), condition))
     if config.guidance.sampled_concepts:
         sigmas = karras(config.guidance.sampler_steps, max(0.05, denoiser.sigma_min), denoiser.sigma_max)
         start = torch.zeros_like(denoiser.encode(work.plate_disp))
@@ -205,50 +199,26 @@ def render_result(result_dir: str | Path, asset: str | Path | None = None, size:
     stored = saved.provenance.get("materials", {}) if asset is None else {}
     materials = {k: torch.tensor(v, device="cpu") for k, v in stored.items()}
     light, *tones = device.moved((saved.light, saved.tone_fg, saved.tone_shadow))
-    passes, camera = final_passes(scene, light, config, on_event, device.moved(materials))
-    layers, image, plate = finish(scene, passes, camera, *tones)
+    picture = final_picture(scene, light, tones, config, on_event, device.moved(materials))
     provenance = {**saved.provenance, "rendered_from": str(result_dir), "device": device.current().record(),
                   "render_notes": final_quality(config.final)[2]}
-    result = Result(composite_disp=image, plate_disp=plate, passes=passes, layers=layers, light=light,
-                    tone_fg=tones[0], tone_shadow=tones[1], camera=camera, config=saved.config, provenance=provenance)
+    result = Result(**vars(picture), light=light, tone_fg=tones[0], tone_shadow=tones[1], config=saved.config,
+                    provenance=provenance)
     return device.moved(result, torch.device("cpu"))
 
 
 # ------------------------------------------------------------------------------------------------ provenance
-def _frozen_materials(parameters: Parameters, tracer: PathTracer | None) -> dict[str, Tensor]:
-    if tracer is None:
-        return {}
-    with torch.no_grad():
-        return {k: v.clone() for k, v in material_values(parameters, tracer).items()}
-
-
-def _detached(curve: ToneCurve) -> ToneCurve:
-    return curve.with_parameters({k: v.detach().clone() for k, v in curve.parameters().items()})
-
-
 def plate_hash(scene: Scene) -> str:
     """Checksum of the plate's pixels, every one at 16 bits."""
     pixels = (scene.plate.disp * 65535).round().to(torch.int32).cpu().contiguous().numpy()
     return run_hash(hashlib.sha256(pixels.tobytes()).hexdigest(), scene.plate.size)
 
 
-def _provenance(scene: Scene, config: InsertConfig, denoiser, light_prior, times: dict, materials: dict) -> dict:
-    small = {k: v.tolist() for k, v in materials.items() if v.numel() <= 16}
-    return {"seed": config.seed, "scene": scene.name, "prompt": scene.prompt, "times": times,
+def _provenance(scene: Scene, work: Work, config: InsertConfig, materials: dict[str, Tensor]) -> dict:
+    return {"seed": config.seed, "scene": scene.name, "prompt": scene.prompt, "times": {},
             "versions": versions(_PACKAGES), "device": device.current().record(),
-            "hashes": {"plate": plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects],
-                       "prior": denoiser.fingerprint,
-                       "light_prior": light_prior.hash if light_prior else "none"},
-            "materials": small, "light_guesses": _guesses(scene, light_prior),
+            "hashes": {"plate": plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects]},
+            "materials": {k: v.tolist() for k, v in materials.items() if v.numel() <= 16},
+            "light_guesses": [guess.to_dict() for guess in work.light.guesses],
             "notes": [*final_quality(config.final)[2], *scene.plate.notes,
                       *(n for o in scene.objects for n in o.asset.notes)]}
-
-
-def _guesses(scene: Scene, light_prior: LightPrior | None) -> list[dict[str, float]]:
-    """Where the light prior thinks that the dominant light may be, likeliest first, and how sure it is."""
-    out = []
-    for guess in light_prior.hypotheses(*small_plate(scene)) if light_prior else ():
-        azimuth, elevation = azimuth_elevation_deg(guess.direction)
-        out.append({"azimuth_deg": round(azimuth, 1), "elevation_deg": round(elevation, 1),
-                    "chance": round(guess.chance, 3)})
-    return out

@@ -25,6 +25,8 @@ from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse, fusion_we
 def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: PathTracer | None) -> Parameters:
     """All unknowns by name; what ``config.optimize`` leaves out has rate 0."""
     p, where = Parameters(), start.mu.device
+    names = material_parameters(config, tracer)
+    materials = {name: tracer.material(name) for name in names}
     wanted = set(config.optimize)
     light = config.light if "light" in wanted else replace(config.light, rate=0.0, axis_rate=0.0)
     for prefix in ("light", "shadow") if config.light.two_maps else ("light",):
@@ -37,8 +39,7 @@ def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: Pat
         identity = moved(ToneCurve.identity(config.tone.bins, channels), where)
         for name, value in identity.parameters().items():
             p.add(f"{curve}.{name}", value, rate=rate)
-    for name in material_parameters(config, tracer):
-        value = tracer.material(name)
+    for name, value in materials.items():
         if ".radiance." in name:
             p.add(f"emission.{name}", value.new_ones(1), rate=config.material.rate, transform=Exponential())
         elif ".base_color." in name:
@@ -100,13 +101,26 @@ def maps_of(p: Parameters, config: InsertConfig, progress: float, height: int = 
     return fuse(foreground, shadow, fusion_weight(config.light.fusion, progress, foreground, shadow)), shadow
 
 
+def final_tones(p: Parameters) -> tuple[ToneCurve, ToneCurve]:
+    """(of the object, of the shadow), without gradient."""
+    return tone_of(p, "tone_fg").detach(), tone_of(p, "tone_shadow").detach()
+
+
+def frozen_materials(p: Parameters, tracer: PathTracer | None) -> dict[str, Tensor]:
+    """The fitted material values, without gradient; empty when none were fitted."""
+    if tracer is None:
+        return {}
+    with torch.no_grad():
+        return {name: value.clone() for name, value in material_values(p, tracer).items()}
+
+
 def final_light(p: Parameters, config: InsertConfig) -> SphericalGaussians:
     """One mixture for everything that comes after: the fitted one, or one fitted to the fused map."""
-    if not config.light.two_maps:
-        return light_of(p).detach()
-    with torch.no_grad():
-        fused = maps_of(p, config, 1.0, 32)[0]
-    return fit_gaussians(fused, config.light.lobes)
+    if config.light.two_maps:
+        with torch.no_grad():
+            fused = maps_of(p, config, 1.0, 32)[0]
+        return fit_gaussians(fused, config.light.lobes)
+    return light_of(p).detach()
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,6 @@ class Objective:
     config: InsertConfig
     parameters: Parameters
     guidance: Guidance
-    tracer: PathTracer | None = None
 
     def __call__(self, step: int) -> tuple[Tensor, Mapping[str, float], Callable[[], Mapping[str, Image]]]:
         config, p = self.config, self.parameters
@@ -134,11 +147,11 @@ class Objective:
 
     def _passes(self, object_map: EnvMap, shadow_map: EnvMap, step: int) -> Passes:
         passes = self.work.transport.passes(object_map, shadow_map)
-        if self.tracer is None:
+        if self.work.tracer is None:
             return passes
         seed = split_seed(self.config.seed, "material", step)
-        rgb, alpha = self.tracer.object_pass(object_map, seed=seed, spp=self.config.material.spp,
-                                             materials=material_values(self.parameters, self.tracer))
+        rgb, alpha = self.work.tracer.object_pass(object_map, seed=seed, spp=self.config.material.spp,
+                                             materials=material_values(self.parameters, self.work.tracer))
         return replace(passes, object_rgb=rgb, gbuffers=replace(passes.gbuffers, alpha=alpha))
 
     def _regularisers(self, object_map: EnvMap, shadow_map: EnvMap) -> dict[str, Tensor]:

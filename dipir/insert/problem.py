@@ -9,14 +9,15 @@ from torch import Tensor
 from dipir.arrays import EnvMap, Image
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
-from dipir.image.composite import flatten_lin, insert_layers
+from dipir.image.composite import flatten_disp, flatten_lin, insert_layers
 from dipir.image.tone import ToneCurve
-from dipir.insert.config import InsertConfig, LightSettings
-from dipir.priors.insertion import gbuffer_planes, insertion_planes, light_stage
-from dipir.priors.light import LightPrior, features
-from dipir.render.renderer import Passes
+from dipir.insert.config import InsertConfig
+from dipir.priors.light import LightPrior
+from dipir.priors.plate_light import PlateLight, light_of_plate
+from dipir.render.path_traced import PathTracer
+from dipir.render.renderer import Passes, RenderSettings
 from dipir.render.transport import Transport
-from dipir.scene.framing import Window, as_directions, wide_view, working_window
+from dipir.scene.framing import Window, working_window
 from dipir.scene.scene import Scene
 
 LEAK = 0.05  # Slope beyond [0, 1]: a blown-out object must still feel that it is too bright.
@@ -24,19 +25,24 @@ LEAK = 0.05  # Slope beyond [0, 1]: a blown-out object must still feel that it i
 
 @dataclass(frozen=True)
 class Work:
-    """Everything at the working resolution S.
-
-    plate_disp, plate_lin : (1, 3, S, S);  transport : recorded in the window's camera;  start : (16, 32, 3) radiance;
-    mirrored : (16, 32, 3) the plate projected on the sphere, mirrored and filled
-    """
+    """Everything at the working resolution S."""
 
     window: Window
     size: int
     plate_disp: Image
+    """(1, 3, S, S), as ``plate_lin``."""
     plate_lin: Image
     transport: Transport
-    start: EnvMap
-    mirrored: EnvMap
+    """Recorded in the window's camera."""
+    light: PlateLight
+    """What the plate says about the light; the fit begins with it."""
+    tracer: PathTracer | None = None
+    """Of the materials, when they are fitted."""
+
+    @property
+    def start(self) -> EnvMap:
+        """(16, 32, 3) radiance."""
+        return self.light.start
 
     def region(self) -> Tensor:
         """(1, 1, S, S) weights: the object, and less so the ground that its shadow can touch."""
@@ -48,56 +54,17 @@ class Work:
 
 
 def prepare(scene: Scene, config: InsertConfig, size: int, light_prior: LightPrior | None) -> Work:
-    """Frame the objects, record the transport, estimate the starting light from the whole plate."""
+    """Estimate the starting light from the whole plate, frame the objects, record the transport."""
+    light = light_of_plate(scene, config.light.start, config.light.guess, light_prior)
     window = working_window(scene.objects, scene.camera)
-    transport = Transport.record(scene, window.camera(scene.camera, size), config.transport)
-    mirrored = mirrored_light(scene)
-    start = starting_light(scene, config.light, light_prior, mirrored)
-    return Work(window, size, window.cut(scene.plate.disp, size), window.cut(scene.plate.lin, size), transport, start,
-                mirrored)
-
-
-def small_plate(scene: Scene, longest: int = 256) -> tuple[Image, Tensor]:
-    """(plate display, pixel directions) at a size that is enough for estimating light."""
-    width, height = scene.plate.size
-    factor = min(1.0, longest / max(width, height))
-    w, h = max(8, round(width * factor)), max(8, round(height * factor))
-    plate = torch.nn.functional.interpolate(scene.plate.disp, (h, w), mode="bilinear", antialias=True)
-    return plate, as_directions(scene.camera.resized(w, h), plate.device)
-
-
-def mirrored_light(scene: Scene) -> EnvMap:
-    """(16, 32, 3): the plate projected on the sphere, mirrored behind the camera and filled smoothly."""
-    plate, directions = small_plate(scene)
-    return features(plate, directions[None]).base[0].permute(1, 2, 0)
-
-
-def ambient_light(scene: Scene) -> EnvMap:
-    """(16, 32, 3): the plate's mean linear colour from everywhere."""
-    return scene.plate.lin.mean((0, 2, 3)).expand(16, 32, 3).clone()
-
-
-def starting_light(scene: Scene, settings: LightSettings, light_prior: LightPrior | None, mirrored: EnvMap) -> EnvMap:
-    """(16, 32, 3) by the light prior, the mirrored plate or the plate's mean colour."""
-    if settings.start == "prior":
-        return (light_prior or LightPrior.load()).estimate(*small_plate(scene), settings.guess)
-    return mirrored if settings.start == "mirrored" else ambient_light(scene)
-
-
-def with_plate(light: EnvMap, scene: Scene) -> EnvMap:
-    """The map with the plate's own pixels where it shows something, fading out over a twentieth of the plate to its
-    edges: what glass refracts. Where the plate is clipped the light stays at least as it was."""
-    height, width = light.shape[:2]
-    camera = scene.camera
-    points = camera.position + latlong.directions(height, width).double().numpy()
-    uv, depth = (torch.from_numpy(v).to(light) for v in camera.project(points))
-    x, y = uv[..., 0] / camera.width, uv[..., 1] / camera.height
-    edge = torch.stack([x, 1 - x, y, 1 - y]).amin(0)
-    weight = ((edge / 0.05).clamp(0, 1) * (depth > 1e-3))[..., None]
-    grid = torch.stack([2 * x - 1, 2 * y - 1], -1)[None]
-    seen = torch.nn.functional.grid_sample(scene.plate.lin, grid, align_corners=False)[0].permute(1, 2, 0)
-    clipped = (seen.amax(-1, keepdim=True) >= 0.98).float()
-    return light + weight * (torch.lerp(seen, torch.maximum(seen, light), clipped) - light)
+    near = window.camera(scene.camera, size)
+    transport = Transport.record(scene, near, config.transport)
+    tracer = None
+    if {"material", "emission"} & set(config.optimize):
+        settings = RenderSettings(config.material.spp, config.transport.depth, config.seed)
+        tracer = PathTracer(scene, near, settings, gbuffer_samples=4)
+    return Work(window, size, window.cut(scene.plate.disp, size), window.cut(scene.plate.lin, size), transport, light,
+                tracer)
 
 
 def composite(work: Work, passes: Passes, tone_fg: ToneCurve | None, tone_shadow: ToneCurve | None) -> Image:
@@ -109,11 +76,13 @@ def composite(work: Work, passes: Passes, tone_fg: ToneCurve | None, tone_shadow
     return clipped + LEAK * (display - clipped)
 
 
-def embedded_planes(work: Work, scene: Scene, size: int) -> Tensor:
-    """(1, 21, 64, 64) condition of the embedded prior."""
-    hint = light_stage(work.transport, work.plate_disp, work.mirrored)
-    return insertion_planes(work.plate_disp, hint, wide_view(scene.plate.disp, size),
-                            gbuffer_planes(work.transport.gbuffers))
+def concept_renders(work: Work, count: int, generator: torch.Generator) -> Image:
+    """(count, 3, S, S) display composites for personalisation: the asset under random light."""
+    lights = random_lights(work, count, generator)
+    with torch.no_grad():
+        made = [work.transport.passes(env) for env in lights]
+        return torch.cat([flatten_disp(insert_layers(work.plate_lin, work.plate_disp, p.object_rgb, p.alpha,
+                                                     p.shadow_ratio)) for p in made])
 
 
 def random_lights(work: Work, count: int, generator: torch.Generator) -> Tensor:

@@ -19,11 +19,12 @@ from dipir.errors import ConfigError, SceneError
 from dipir.fit.loop import Event, minimise
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
-from dipir.insert.final import final_passes, finish
+from dipir.insert.final import final_picture
 from dipir.insert.method import find_prior, make_guidance
 from dipir.insert.objective import Objective, final_light, make_parameters, tone_of
-from dipir.insert.problem import prepare, small_plate
+from dipir.insert.problem import prepare
 from dipir.priors.light import LightPrior
+from dipir.priors.plate_light import small_plate
 from dipir.render.renderer import Passes
 from dipir.scene.assets.asset import Asset
 from dipir.scene.camera import Camera
@@ -151,6 +152,7 @@ def _seen(placed: PlacedAsset, camera: Camera) -> bool:
 
 # ---- light -----------------------------------------------------------------------------------------------------------
 
+@device.guarded(_SMALLER)
 def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
                     settings: SequenceSettings = SequenceSettings(), *, prior: AbstractDenoiser | str | None = None,
                     light_prior: LightPrior | None = None, votes: Tensor | None = None,
@@ -161,13 +163,7 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
     logarithms, of ``cast_shadow.shadow_votes``. Raises the DipirError of whatever cannot be used;
     ConfigError for material fits and personalised priors, which belong to one picture.
     """
-    work = lambda: _inserted(scenes, config or InsertConfig(), settings, prior, light_prior, votes, on_event)
-    return device.guarded(work, _SMALLER)
-
-
-def _inserted(scenes: Sequence[Scene], config: InsertConfig, settings: SequenceSettings,
-              prior: AbstractDenoiser | str | None, light_prior: LightPrior | None, votes: Tensor | None,
-              on_event: Callable[[Event], None]) -> SequenceResult:
+    config = config or InsertConfig()
     if {"material", "emission"} & set(config.optimize) or config.guidance.personalise:
         raise ConfigError("a sequence: light and tone are fitted to several frames; materials and personalised priors "
                           "belong to one picture. Leave them out, or use `dipir insert` on a frame.")
@@ -194,13 +190,13 @@ def _inserted(scenes: Sequence[Scene], config: InsertConfig, settings: SequenceS
         history = minimise(objective, parameters, replace(config.fit, seed=split_seed(config.seed, "fit")),
                            on_event=on_event)
     light = final_light(parameters, config)
-    tones = tuple(_detached(tone_of(parameters, n)) for n in ("tone_fg", "tone_shadow"))
+    tones = tuple(tone_of(parameters, n).detach() for n in ("tone_fg", "tone_shadow"))
     frames, near = [], torch.device("cpu")
     for scene, original in zip(scenes, given, strict=True):
-        passes, camera = final_passes(scene, light, config, on_event)
-        _, image, plate = finish(scene, passes, camera, *tones)
+        made = final_picture(scene, light, tones, config, on_event)
         # At once: all frames' passes together would fill a GPU.
-        frames.append(Inserted(original, camera, *device.moved((passes, image, plate), near)))
+        passes, image, plate = device.moved((made.passes, made.composite_disp, made.plate_disp), near)
+        frames.append(Inserted(original, made.camera, passes, image, plate))
     provenance = {"seed": config.seed, "device": device.current().record()}
     return SequenceResult(tuple(frames), *device.moved((light, tones, start, alone), near), history, provenance)
 
@@ -221,10 +217,6 @@ class _Together:
 def _double(number: float | Tensor) -> float | Tensor:
     """As precise as Python's numbers; a tensor is not read here, where a GPU would have to be waited for."""
     return number.detach().double() if isinstance(number, Tensor) else number
-
-
-def _detached(curve: ToneCurve) -> ToneCurve:
-    return curve.with_parameters({k: v.detach().clone() for k, v in curve.parameters().items()})
 
 
 def flicker(colours: Tensor) -> float:

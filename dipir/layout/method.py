@@ -105,15 +105,12 @@ def layout(request: LayoutRequest, config: LayoutConfig | None = None, *, prior:
     return made
 
 
+@device.guarded(_SMALLER)
 def layouts(requests: Sequence[LayoutRequest], config: LayoutConfig | None = None, *, prior: TextPrior | None = None,
             on_event: OnEvent | None = None) -> list[Layout]:
     """As :func:`layout`, several at once: new pictures share the calls of the prior (the layers of all of them are one
     batch), edited ones are made one after the other. DeviceMemoryError when they are too much for a GPU."""
-    return device.guarded(lambda: _layouts(requests, config or LayoutConfig(), prior, on_event), _SMALLER)
-
-
-def _layouts(requests: Sequence[LayoutRequest], config: LayoutConfig, prior: TextPrior | None,
-             on_event: OnEvent | None) -> list[Layout]:
+    config = config or LayoutConfig()
     began = time.monotonic()
     grammar = config.grammar if prior is None else prior.language == "captions"
     said = [wording_of(r.caption, r.regions, r.background, config, grammar) for r in requests]

@@ -75,6 +75,13 @@ class EmbeddedPrior(AbstractDenoiser):
         return ((latent + 1) / 2).clamp(0, 1)
 
 
+def planes_of(transport: Transport, plate: Image, mirrored: EnvMap, wide: Image) -> Tensor:
+    """(1, 21, 64, 64) condition of an insertion. plate : (1, 3, 64, 64) display, the window;  mirrored : (16, 32, 3)
+    radiance, of the hint;  wide : (1, 3, 64, 64) display, the whole plate"""
+    gbuffers = gbuffer_planes(transport.gbuffers)
+    return insertion_planes(plate, light_stage(transport, plate, mirrored), wide, gbuffers)
+
+
 def insertion_planes(plate: Image, hint: Image, wide: Image, gbuffers: Tensor) -> Tensor:
     """(B, 21, 64, 64) condition: window of the plate, the composite under the mirrored plate's light, the whole plate
     (all display [0, 1]) and the twelve G-buffer planes."""

@@ -21,6 +21,7 @@ from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
 from dipir.priors.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 from dipir.priors.weights import PRIORS, read_weights, write_weights
+from dipir.scene.light import azimuth_elevation_deg
 
 DEFAULT_PATH = PRIORS / "light.safetensors"
 ARCHITECTURE = "dipir.light_unet.2"
@@ -114,6 +115,12 @@ class Hypothesis:
     direction: Tensor
     chance: float
 
+    def to_dict(self) -> dict[str, float]:
+        """For a result: azimuth and elevation in degrees, chance."""
+        azimuth, elevation = azimuth_elevation_deg(self.direction)
+        return {"azimuth_deg": round(azimuth, 1), "elevation_deg": round(elevation, 1),
+                "chance": round(self.chance, 3)}
+
 
 _LOG_RANGE = -9.0, 9.0
 CONE_DEG, DECIDED_DEG, CHOSEN_FOCUS = 30.0, 45.0, 0.5
@@ -121,12 +128,18 @@ CONE_DEG, DECIDED_DEG, CHOSEN_FOCUS = 30.0, 45.0, 0.5
 a guess that is stood by reaches, and what part of a chosen one's light lies in its middle."""
 
 
+@functools.lru_cache(maxsize=8)
+def _sphere(height: int, width: int, where: torch.device) -> tuple[Directions, Tensor]:
+    """Directions (H, W, 3) and solid angles of the texels of a map; kept, because they are asked for often."""
+    return latlong.directions(height, width, device=where), latlong.solid_angles(height, width, device=where)
+
+
 def hypotheses(chance: Tensor, count: int = 3) -> list[Hypothesis]:
     """The directions around which a distribution over directions (H, W) gathers, likeliest first: the cone that holds
     most of it, then the best one that does not overlap."""
     # Small, and one decision after the other: on the CPU.
     chance = chance.cpu()
-    rays = latlong.directions(*chance.shape).reshape(-1, 3)
+    rays = _sphere(*chance.shape, chance.device)[0].reshape(-1, 3)
     mass = chance.flatten() / chance.sum()
     near = (rays @ rays.T > math.cos(math.radians(CONE_DEG))).to(mass.dtype)
     held, found = near @ mass, []
@@ -146,8 +159,8 @@ def decided(chance: Tensor, guess: Directions, doubt: float, focus: Tensor) -> T
     counts ``doubt`` times as much, the part ``focus`` (B,) of all lies in a lobe of sharpness 60 (10 degrees) there;
     both in [0, 1], 1 and 0 change nothing. The mean over all guesses has the smallest expected error, but an object lit
     by broad half suns throws no shadow, and no one takes that for a photo."""
-    rays = latlong.directions(*chance.shape[1:], device=chance.device).reshape(-1, 3)
-    share = latlong.solid_angles(*chance.shape[1:], device=chance.device)
+    rays, share = _sphere(*chance.shape[1:], chance.device)
+    rays = rays.reshape(-1, 3)
     cosine, mass = guess @ rays.T, chance.flatten(1)
     kept = torch.where(cosine > math.cos(math.radians(DECIDED_DEG)), 1.0, doubt) * mass
     lobe = (60 * (cosine - 1)).exp() * share.expand(chance.shape[1:]).flatten()
@@ -158,7 +171,7 @@ def decided(chance: Tensor, guess: Directions, doubt: float, focus: Tensor) -> T
 def sunlike(smooth: EnvMap, energy: Tensor) -> Tensor:
     """(B,) from 0 to 1 as the dominant light's share of all light rises from 0.5 to 0.65: smooth (B, H, W, 3), energy
     (B, 3) mean radiance. Below, lamps, windows and bright clouds; above, in the training environments, mostly suns."""
-    share = latlong.solid_angles(*smooth.shape[1:3], device=smooth.device)[..., None] / (4 * math.pi)
+    share = _sphere(*smooth.shape[1:3], smooth.device)[1][..., None] / (4 * math.pi)
     level, rest = energy.sum(1), (smooth * share).sum((1, 2, 3))
     return ((level / (level + rest).clamp_min(1e-12) - 0.5) / 0.15).clamp(0, 1)
 
@@ -204,15 +217,23 @@ class LightPrior:
         Returns (16, 32, 3) radiance, linear BT.709, plate white = 1, in the frame of ``directions``. The mean of the
         plate's estimate and that of its mirror image. PriorError when the shapes do not agree.
         """
+        return self.look(plate_disp, directions, guess)[0]
+
+    def look(self, plate_disp: Image, directions: Directions, guess: int = 0) -> tuple[EnvMap, list[Hypothesis]]:
+        """(:meth:`estimate`, :meth:`hypotheses`) by one look at the plate."""
         yaw_deg, ahead = self._ahead(plate_disp, directions)
-        env = self.estimate_ahead(plate_disp, ahead[None], guess)[0]
-        return latlong.rotate_yaw(env, yaw_deg)
+        both = self._both(plate_disp, ahead[None])
+        env, guesses = self._map(both, guess)[0], self._guesses(both, yaw_deg, 3)
+        return latlong.rotate_yaw(env, yaw_deg), guesses
 
     def hypotheses(self, plate_disp: Image, directions: Directions, count: int = 3) -> list[Hypothesis]:
         """Where the dominant light of a plate may be (arguments as of :meth:`estimate`), likeliest first. The chance of
         the first says how far the direction in the estimate can be trusted."""
         yaw_deg, ahead = self._ahead(plate_disp, directions)
-        chance = self._chance(self._both(plate_disp, ahead[None]))[0]
+        return self._guesses(self._both(plate_disp, ahead[None]), yaw_deg, count)
+
+    def _guesses(self, both: LightEstimate, yaw_deg: float, count: int) -> list[Hypothesis]:
+        chance = self._chance(both)[0]
         found = hypotheses(latlong.rotate_yaw(chance[..., None], yaw_deg)[..., 0], count)
         return [replace(guess, chance=self.trust * guess.chance) for guess in found]
 
@@ -256,7 +277,9 @@ class LightPrior:
     def estimate_ahead(self, plate_disp: Image, directions: Directions, guess: int = 0) -> Tensor:
         """Batched :meth:`estimate` for plates whose middle already looks to +Z: (B, 3, H, W), (B, H, W, 3) ->
         (B, 16, 32, 3). Mirroring plate and directions mirrors the result exactly."""
-        both = self._both(plate_disp, directions)
+        return self._map(self._both(plate_disp, directions), guess)
+
+    def _map(self, both: LightEstimate, guess: int) -> Tensor:
         smooth = _unmirrored(both.smooth.clamp(*_LOG_RANGE).exp().permute(0, 2, 3, 1))
         energy = torch.stack(both.energy.clamp(*_LOG_RANGE).exp().chunk(2)).mean(0)
         chance = self._chance(both)
@@ -297,7 +320,7 @@ def compose(estimate: LightEstimate, known: Tensor, weight: Tensor) -> Tensor:
 def spread(energy: Tensor, chance: Tensor) -> Tensor:
     """Mean radiance (B, 3) over the sphere spread by a distribution over directions (B, H, W): (B, H, W, 3)."""
     height, width = chance.shape[-2:]
-    share = (latlong.solid_angles(height, width, device=chance.device) / (4 * math.pi)).expand(height, width)
+    share = (_sphere(height, width, chance.device)[1] / (4 * math.pi)).expand(height, width)
     return (chance / share)[..., None] * energy[:, None, None]
 
 

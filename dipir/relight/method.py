@@ -147,8 +147,8 @@ def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *
     work = _by_net if isinstance(engine.network, IllumiNet) else _by_layers
     checkpoint = Checkpoint(out / "checkpoint.safetensors", _key(picture, wish, config), config.checkpoint_every,
                             resume) if out else None
-    image, layers, history = device.guarded(
-        lambda: work(device.moved(picture), wish, config, engine, on_event, checkpoint), _SMALLER)
+    with device.guarded(_SMALLER):
+        image, layers, history = work(device.moved(picture), wish, config, engine, on_event, checkpoint)
     image, layers = device.moved((image, layers), torch.device("cpu"))
     multiply, divide = (None, None) if layers is None else layers
     provenance = {"name": picture.name, "prompt": wish.prompt, "seed": config.seed, "engine": config.engine,

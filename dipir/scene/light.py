@@ -18,7 +18,7 @@ from dipir import device
 from dipir.arrays import EnvMap
 from dipir.errors import ConfigError
 from dipir.image import latlong
-from dipir.image.color import luminance
+from dipir.image.color import LUMINANCE_BT709
 
 SIGMA_MIN, SIGMA_MAX = 0.01, 2.0
 Fusion = Literal["linear", "step", "exponential", "none", "adaptive"]
@@ -171,13 +171,12 @@ def fibonacci_sphere(count: int, device: torch.device | str = "cpu") -> Tensor:
 
 
 def fuse(foreground: EnvMap, shadow: EnvMap, progress: float) -> EnvMap:
-    """The map in use for the object at ``progress`` in [0, 1] of the run (methods 1.5):
+    """The map in use for the object at ``progress`` in [0, 1] of the run (docs/method.md 1.5):
 
     r = (l_fg / max l_fg) (l_sh / (l_fg + l_sh)), l_fused = (1 - r) l_fg + r l_sh, colour of the foreground map;
     linear from the separate map (0) to the fused one (1).
     """
-    l_fg = luminance(foreground.permute(2, 0, 1)[None])[0, 0, ..., None]
-    l_sh = luminance(shadow.permute(2, 0, 1)[None])[0, 0, ..., None]
+    l_fg, l_sh = (_luminance(envmap)[..., None] for envmap in (foreground, shadow))
     ratio = (l_fg / l_fg.max().clamp_min(1e-12)) * (l_sh / (l_fg + l_sh).clamp_min(1e-12))
     fused = foreground * (((1 - ratio) * l_fg + ratio * l_sh) / l_fg.clamp_min(1e-12))
     return (1 - progress) * foreground + progress * fused
@@ -190,24 +189,28 @@ def fusion_weight(schedule: Fusion, progress: float, foreground: EnvMap, shadow:
     """
     if schedule == "adaptive":
         share = latlong.solid_angles(*foreground.shape[:2], device=foreground.device)
-        l_fg, l_sh = (luminance(m.detach().permute(2, 0, 1)[None])[0, 0] * share for m in (foreground, shadow))
+        l_fg, l_sh = (_luminance(envmap.detach()) * share for envmap in (foreground, shadow))
         return float(torch.minimum(l_fg, l_sh).sum() / torch.maximum(l_fg, l_sh).sum().clamp_min(1e-12))
     return {"linear": progress, "step": float(progress >= 0.5), "none": 0.0,
             "exponential": math.expm1(5 * progress) / math.expm1(5)}[schedule]
+
+
+def _luminance(envmap: EnvMap) -> Tensor:
+    """(H, W, 3) radiance -> (H, W) BT.709 luminance."""
+    return sum(weight * envmap[..., channel] for channel, weight in enumerate(LUMINANCE_BT709))
 
 
 def dominant_direction(envmap: EnvMap) -> Tensor:
     """(3,) unit centroid, solid-angle and luminance weighted, of the connected region around the brightest texel whose
     luminance is at least half of the peak (regions join across the azimuth seam); straight up for a map that is bright
     all around. A figure for people: found on the CPU, given back where the map is."""
-    weights = torch.tensor([0.2126, 0.7152, 0.0722], dtype=torch.float64, device="cpu")
-    lum = (envmap.detach().double().cpu() @ weights).numpy()
+    lum = _luminance(envmap.detach().double().cpu()).numpy()
     height, width = lum.shape
     labels, _ = ndimage.label(np.concatenate([lum, lum], 1) >= 0.5 * lum.max(), structure=np.ones((3, 3)))
     row, col = np.unravel_index(np.argmax(lum), lum.shape)
     double = np.isin(labels, [labels[row, col], labels[row, col + width]])
     region = double[:, :width] | double[:, width:]
-    energy = torch.from_numpy(lum * region).to(weights) * latlong.solid_angles(height, width, torch.float64)
+    energy = torch.from_numpy(lum * region).double() * latlong.solid_angles(height, width, torch.float64)
     centroid = (latlong.directions(height, width, torch.float64) * energy[..., None]).sum((0, 1))
     if float(centroid.norm()) <= 1e-3 * float(energy.sum()):
         return torch.tensor([0.0, 1.0, 0.0], device=envmap.device)
@@ -231,7 +234,9 @@ def fit_gaussians(target: EnvMap, count: int = 32, steps: int = 200, learning_ra
     share = weight.expand(height, width, 1).reshape(-1)
     cosine = (fibonacci_sphere(48, where) @ direction.reshape(-1, 3).T).clamp_min(0) * share
     irradiance = lambda e: cosine @ e.reshape(-1, 3)
-    light = _initial_gaussians(target, direction, count)
+    broad = fibonacci_sphere(count - count // 4, where)
+    level = latlong.sample(target, broad)
+    light = _initial_gaussians(target, direction, broad, level)
     values = {k: v.clone().requires_grad_() for k, v in light.parameters().items()}
     optimiser = torch.optim.Adam(values.values(), lr=learning_rate)
     mean = (target * weight).sum().clamp_min(1e-6)
@@ -250,18 +255,18 @@ def fit_gaussians(target: EnvMap, count: int = 32, steps: int = 200, learning_ra
     return SphericalGaussians.from_parameters(values).detach()
 
 
-def _initial_gaussians(target: EnvMap, direction: Tensor, count: int) -> SphericalGaussians:
-    """Start of :func:`fit_gaussians`: narrow lobes on peaks (greedy, 20 degrees apart), broad ones elsewhere."""
+def _initial_gaussians(target: EnvMap, direction: Tensor, broad: Tensor, level: Tensor) -> SphericalGaussians:
+    """Start of :func:`fit_gaussians`: narrow lobes on peaks (greedy, 20 degrees apart), a third as many as there are
+    ``broad`` ones, (N, 3) directions with the map's radiance ``level`` (N, 3) there."""
     lum = target.mean(-1).flatten().clone()
     flat = direction.reshape(-1, 3)
     peaks = []
-    for _ in range(count // 4):
+    for _ in range(len(broad) // 3):
         best = int(lum.argmax())
         peaks.append(best)
         lum = torch.where(flat @ flat[best] > math.cos(math.radians(20)), torch.zeros_like(lum), lum)
-    broad = fibonacci_sphere(count - len(peaks), target.device)
     mu = torch.cat([flat[peaks], broad])
     sigma = torch.cat([flat.new_full((len(peaks),), 0.12), flat.new_full((len(broad),), 1.6 / math.sqrt(len(broad)))])
-    ambient = latlong.sample(target, broad).minimum(target.mean((0, 1)) * 2)
+    ambient = level.minimum(target.mean((0, 1)) * 2)
     amplitude = torch.cat([target.reshape(-1, 3)[peaks], ambient * 0.4])
     return SphericalGaussians.of(mu, amplitude.clamp_min(1e-4), sigma)

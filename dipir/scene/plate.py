@@ -1,10 +1,11 @@
 """The plate: a photo with both of its colour states known."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch.nn import functional
 
 from dipir.arrays import Image
 from dipir.errors import ImageError
@@ -32,6 +33,14 @@ class Plate:
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.disp.shape[-1], self.disp.shape[-2]
+
+    def resized(self, width: int, height: int) -> Plate:
+        """Both states filtered to another size in pixels, each in its own encoding."""
+        if self.size == (width, height):
+            return self
+        disp, lin = (functional.interpolate(x, (height, width), mode="bilinear", antialias=True)
+                     for x in (self.disp, self.lin))
+        return replace(self, disp=disp, lin=lin)
 
 
 def read_plate(path: str | Path) -> Plate:

@@ -7,9 +7,10 @@ import torch
 
 from dipir.diffusion.toy import GaussianDenoiser
 from dipir.errors import ConfigError
+from dipir.guidance.dataset_update import KEPT
 from dipir.insert import method
 from dipir.insert.config import load_config
-from dipir.insert.objective import DATASET, light_of
+from dipir.insert.objective import light_of
 from dipir.insert.problem import prepare
 from dipir.priors.insertion import EmbeddedPrior
 from dipir.scene.light import fit_gaussians
@@ -76,7 +77,7 @@ def test_the_target_changes_at_updates_only(stage, monkeypatch):
 
     def watched(self, step):
         out = objective(self, step)
-        seen.append(self.parameters.raw[DATASET].clone())
+        seen.append(self.parameters.raw[KEPT].clone())
         return out
 
     monkeypatch.setattr(method.Objective, "__call__", watched)

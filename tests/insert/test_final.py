@@ -4,12 +4,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dipir.image.tone import ToneCurve
 from dipir.insert import final as insert_final
 from dipir.insert.config import FinalSettings, load_config
 from dipir.render import denoise
 from dipir.render.region import Region
 from dipir.scene.light import SphericalGaussians
 from tests.support.scenes import sphere_scene
+
+PLAIN = (ToneCurve.identity(), ToneCurve.identity())
 
 
 @pytest.mark.parametrize("side, samples", [(64, 128), (700, 64), (4000, 32)])
@@ -34,6 +37,6 @@ def test_denoising_is_a_setting(monkeypatch):
     light, pictures = SphericalGaussians.uniform(torch.ones(3), 8), {}
     for wanted in ("true", "false"):
         config = load_config("default", None, [f"final.denoise={wanted}", "final.spp=4", "final.env_height=32"])
-        passes, _ = insert_final.final_passes(sphere_scene(size=48), light, config, lambda event: None)
+        passes = insert_final.final_picture(sphere_scene(size=48), light, PLAIN, config, lambda event: None).passes
         pictures[wanted] = passes.object_rgb
     assert asked == [1] and not torch.equal(pictures["true"], pictures["false"])

@@ -18,7 +18,7 @@ from dipir.image import latlong
 from dipir.image.metrics import direction_error_deg, si_rmse
 from dipir.insert import method
 from dipir.insert.config import InsertConfig, load_config
-from dipir.insert.objective import Objective, final_light, light_of, make_parameters, maps_of
+from dipir.insert.objective import Objective, final_light, light_of, make_parameters, maps_of, material_values
 from dipir.insert.problem import composite, prepare
 from dipir.insert.result import save
 from dipir.priors.insertion import EmbeddedPrior
@@ -152,10 +152,9 @@ def test_material_is_recovered_from_the_true_image():
     radiance = start.envmap(16, 32)
     prior = GaussianDenoiser(torch.zeros(3))
     samples = prior.encode(composite(target, target.transport.passes(radiance), None, None).clamp(0, 1))
-    tracer = method.PathTracer(wrong, work.window.camera(wrong.camera, 32), gbuffer_samples=4)
-    parameters = make_parameters(config, start, tracer)
-    minimise(Objective(work, config, parameters, matching(work, config, samples), tracer), parameters, config.fit)
-    (colour,) = [v for k, v in method.material_values(parameters, tracer).items() if ".base_color." in k]
+    parameters = make_parameters(config, start, work.tracer)
+    minimise(Objective(work, config, parameters, matching(work, config, samples)), parameters, config.fit)
+    (colour,) = [v for k, v in material_values(parameters, work.tracer).items() if ".base_color." in k]
     torch.testing.assert_close(colour.detach(), torch.tensor([0.6, 0.3, 0.15]), atol=0.05, rtol=0)
 
 

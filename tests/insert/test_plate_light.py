@@ -7,9 +7,10 @@ import torch
 
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
+from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
-from dipir.insert.final import final_passes
-from dipir.insert.problem import with_plate
+from dipir.insert.final import final_picture
+from dipir.priors.plate_light import with_plate
 from dipir.scene.assets.asset import Material
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
@@ -18,6 +19,8 @@ from dipir.scene.scene import Scene
 from dipir.settings import read
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import placed, scene_of
+
+PLAIN = (ToneCurve.identity(), ToneCurve.identity())
 
 
 def test_the_plate_is_put_where_it_shows():
@@ -42,7 +45,7 @@ def test_glass_shows_the_plate_and_nothing_else_asks_for_it():
         scene = replace(scene_of(placed(simple_asset("sphere", material))), plate=Plate(red, srgb_to_linear(red)))
         config = read.override(InsertConfig(), ["final.spp=64", "final.depth=8", "final.env_height=64",
                                                  f"final.plate={plate}"])
-        passes, _ = final_passes(scene, light, config, lambda event: None)
+        passes = final_picture(scene, light, PLAIN, config, lambda event: None).passes
         return passes.object_rgb.sum((0, 2, 3)) / passes.alpha.sum()
 
     glass = Material(base_color=(1, 1, 1), roughness=0.05, transmission=1.0)
