@@ -20,21 +20,24 @@ FORMAT = "dipir-lora-1"
 
 @dataclass(frozen=True)
 class PersonalizeConfig:
-    """How the adapter is trained. Rank, rate and steps are not in the published text; these are customary.
-
-    layers : "attention" as published, or "all" plain linear layers and convolutions; in the embedded prior these scale
-    and shift every block, while its one small attention layer has hardly a say
-    rank : of the update B A, its scale is 1;  learning_rate : AdamW;  steps : optimiser steps
-    batch : images of each set a step;  seed : of everything;  prior_weight : weight of the concept images' loss
-    """
+    """How the adapter is trained. Rank, rate and steps are not in the published text; these are customary."""
 
     rank: int = 4
+    """Of the update B A, its scale is 1."""
     learning_rate: float = 1e-4
+    """AdamW."""
     steps: int = 1000
+    """Optimiser steps."""
     batch: int = 1
+    """Images of each set a step."""
     seed: int = 0
+    """Of everything."""
     prior_weight: float = 1.0
+    """Weight of the concept images' loss."""
     layers: Literal["attention", "all"] = "attention"
+    """Either "attention" as published, or "all" plain linear layers and convolutions; in the embedded prior these
+    scale and
+    shift every block, while its one small attention layer has hardly a say."""
 
     def __post_init__(self) -> None:
         if min(self.rank, self.steps, self.batch) < 1 or not 0 < self.learning_rate < 1 or not self.prior_weight >= 0:

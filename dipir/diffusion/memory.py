@@ -16,38 +16,34 @@ HALF = (torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class MemorySettings:
-    """How a pretrained prior (Stable Diffusion) uses the GPU; most change no result but by rounding.
-
-    attention_slicing : attention one slice at a time (slower, less memory)
-    vae_slicing : encode and decode batches one image at a time
-    gradient_checkpointing : recompute activations of U-Net and VAE in the backward pass (slower, much less memory)
-    vae_tiling : encode and decode large images tile by tile; tiles are blended, so that results change a little
-    offload : none, or model = text encoders, U-Net and VAE wait on the CPU and only the one in use is on the GPU (much
-        slower, least memory); nothing changes on the CPU
-    dtype : of U-Net and text encoders; auto = bfloat16 on a GPU, float32 on the CPU
-    vae_dtype : of the VAE; auto = float32 weights, on a GPU with TF32 products; float32 = no TF32; bfloat16 is quicker
-        than auto, but moves the image's gradient by more than 1 % (figures in ``docs/architecture.md``, section 7)
-    compile : torch.compile for U-Net and encoder (needs a C compiler; minutes once, then quicker)
-    """
+    """How a pretrained prior (Stable Diffusion) uses the GPU; most change no result but by rounding."""
 
     attention_slicing: bool = False
+    """Attention one slice at a time (slower, less memory)."""
     vae_slicing: bool = True
+    """Encode and decode batches one image at a time."""
     gradient_checkpointing: bool = False
+    """Recompute activations of U-Net and VAE in the backward pass (slower, much less memory)."""
     vae_tiling: bool = False
+    """Encode and decode large images tile by tile; tiles are blended, so that results change a little."""
     offload: Literal["none", "model"] = "none"
+    """None, or model = text encoders, U-Net and VAE wait on the CPU and only the one in use is on the GPU (much slower,
+    least memory); nothing changes on the CPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of U-Net and text encoders; auto = bfloat16 on a GPU, float32 on the CPU."""
     vae_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the VAE; auto = float32 weights, on a GPU with TF32 products; float32 = no TF32; bfloat16 is quicker than
+    auto, but moves the image's gradient by more than 1 % (figures in ``docs/architecture.md``, section 7)."""
     compile: bool = False
+    """Whether torch.compile is used for U-Net and encoder (needs a C compiler; minutes once, then quicker)."""
 
 
 @dataclass(frozen=True)
 class MemoryOptions(MemorySettings):
-    """The same for :func:`~dipir.diffusion.pretrained.load_pretrained`.
-
-    controlnet : local folder of a ControlNet for this model, fed by ``Condition.control``, or None
-    """
+    """The same for :func:`~dipir.diffusion.pretrained.load_pretrained`."""
 
     controlnet: str | None = None
+    """Local folder of a ControlNet for this model, fed by ``Condition.control``, or None."""
 
 
 def precisions(device: torch.device, dtype: torch.dtype | None, options: MemorySettings) -> tuple[

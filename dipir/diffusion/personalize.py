@@ -38,10 +38,12 @@ LOSS_SCALE = 1024.0  # Keeps the gradient of a mean above the underflow of float
 
 @dataclass(frozen=True)
 class Examples:
-    """Training images. images : (N, 3, H, W) display-referred [0, 1];  condition : 1 or N rows."""
+    """Training images."""
 
     images: Tensor
+    """(N, 3, H, W) display-referred [0, 1]."""
     condition: Condition
+    """1 or N rows."""
 
     def __post_init__(self) -> None:
         shape = tuple(self.images.shape)

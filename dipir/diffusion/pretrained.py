@@ -31,14 +31,16 @@ ADAPTERS = {"epsilon": denoise_epsilon, "v_prediction": denoise_v}
 
 @dataclass(frozen=True)
 class Parts:
-    """The loaded networks. table : (T,) sigma of every training time; prediction : "epsilon" or "v_prediction"."""
+    """The loaded networks."""
 
     unet: nn.Module
     vae: nn.Module
     tokenizers: tuple[Any, ...]
     text_encoders: tuple[nn.Module, ...]
     table: Tensor
+    """(T,) sigma of every training time."""
     prediction: str
+    """Either "epsilon" or "v_prediction"."""
     controlnet: nn.Module | None = None
 
     @property

@@ -21,18 +21,17 @@ from dipir.fit.checks import require, together
 
 @dataclass(frozen=True)
 class SamplerStep:
-    """One step as a callback sees it, before the next one is taken.
-
-    index, steps : steps done and planned;  sigma : noise level of ``x``
-    x : (B, C, h, w) state; may be changed in place (layout guidance does)
-    denoised : the prior's estimate of x0 that this step used
-    """
+    """One step as a callback sees it, before the next one is taken."""
 
     index: int
     steps: int
+    """Steps done and planned."""
     sigma: float
+    """Noise level of ``x``."""
     x: Tensor
+    """(B, C, h, w) state; may be changed in place (layout guidance does)."""
     denoised: Tensor
+    """The prior's estimate of x0 that this step used."""
 
 
 Callback = Callable[[SamplerStep], bool | None]  # True stops the sampler there

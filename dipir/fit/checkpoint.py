@@ -26,30 +26,31 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run is saved and what it must agree with.
-
-    path : file;  run_hash : see :func:`run_hash`;  every : steps between saves;  resume : continue from the file when
-    it is there (a missing file then means a run that was stopped before its first save, which starts anew)
-    """
+    """Where a run is saved and what it must agree with."""
 
     path: Path
+    """File."""
     run_hash: str
+    """See :func:`run_hash`."""
     every: int = 25
+    """Steps between saves."""
     resume: bool = False
+    """Continue from the file when it is there (a missing file then means a run that was stopped before its first save,
+    which starts anew)."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What an optimisation is between two steps.
-
-    step : number of finished steps;  raw : unconstrained parameters;  moments : Adam's state, ``name/key`` -> tensor;
-    history : one dict of scalars per step
-    """
+    """What an optimisation is between two steps."""
 
     step: int
+    """Number of finished steps."""
     raw: dict[str, Tensor]
+    """Unconstrained parameters."""
     moments: dict[str, Tensor] = field(default_factory=dict)
+    """Adam's state, ``name/key`` -> tensor."""
     history: list[dict[str, float]] = field(default_factory=list)
+    """One dict of scalars per step."""
 
 
 def run_hash(*parts: object) -> str:

@@ -26,18 +26,23 @@ from dipir.fit.schedule import Cosine, WarmUp
 
 @dataclass(frozen=True)
 class FitConfig:
-    """steps : planned in all;  warm_up : steps of rising rate;  final_rate : factor on every rate at the end (half a
-    cosine from 1);  beta1, beta2 : Adam's memory;  clip : largest gradient norm per parameter, 0 = no limit;
-    preview_every : steps between preview images, 0 = none;  seed : of this run"""
+    """One run of :func:`minimise`."""
 
     steps: int = 200
+    """Planned in all."""
     warm_up: int = 5
+    """Steps of rising rate."""
     final_rate: float = 0.1
+    """Factor on every rate at the end (half a cosine from 1)."""
     beta1: float = 0.9
     beta2: float = 0.99
+    """Adam's memory."""
     clip: float = 0.0
+    """Largest gradient norm per parameter, 0 = no limit."""
     preview_every: int = 10
+    """Steps between preview images, 0 = none."""
     seed: int = 0
+    """Of this run."""
 
 
 Images = Mapping[str, Tensor]

@@ -28,100 +28,119 @@ _LEAST = {"checkpoint_every": 1, "light.lobes": 1, "tone.bins": 1, "material.spp
 
 @dataclass(frozen=True)
 class LightSettings:
-    """lobes : spherical Gaussians;  guess : 0 = weigh the light prior's guesses at the dominant light, 1, 2, 3 = choose
-    the first, second, third of them;  start : where they begin (the light prior's estimate, the mirrored plate, or a
-    constant);  two_maps : separate shadow map, fused by the schedule ``fusion`` (methods 1.5, ``light.fusion_weight``)
-    consistency, sparsity : weights of that (methods 1.10);  anchor : weight of the distance to the start, log radiance
-    rate : of amplitudes and widths;  axis_rate : of the axes, radians a step"""
+    """The unknown light and where its fit starts."""
 
     lobes: int = 32
+    """Spherical Gaussians."""
     guess: int = 0
+    """0 = weigh the light prior's guesses at the dominant light, 1, 2, 3 = choose the first, second, third of them."""
     start: Literal["prior", "mirrored", "ambient"] = "prior"
+    """Where they begin (the light prior's estimate, the mirrored plate, or a constant)."""
     two_maps: bool = False
+    """A map of its own for the shadow, fused by the schedule ``fusion`` (docs/method.md 1.5)."""
     fusion: Fusion = "linear"
     consistency: float = 0.03
     sparsity: float = 0.01
+    """Weights of the two maps' consistency and of the shadow map's sparsity (docs/method.md 1.10)."""
     anchor: float = 1.0
+    """Weight of the distance to the start, log radiance."""
     rate: float = 0.05
+    """Of amplitudes and widths."""
     axis_rate: float = 0.02
+    """Of the axes, radians a step."""
 
 
 @dataclass(frozen=True)
 class ToneSettings:
-    """bins : of the spline;  per_channel : a curve each for R, G, B;  rate : learning rate;  stiffness : weight of the
-    squared distance from the identity (a curve could otherwise explain light away)"""
+    """The tone curves of object and shadow."""
 
     bins: int = 5
+    """Of the spline."""
     per_channel: bool = False
+    """A curve each for R, G, B."""
     rate: float = 0.01
+    """Learning rate."""
     stiffness: float = 0.5
+    """Weight of the squared distance from the identity (a curve could otherwise explain light away)."""
 
 
 @dataclass(frozen=True)
 class MaterialSettings:
-    """part : name of the part to fit, empty = all;  rate : learning rate;  spp : samples of the path tracer a step"""
+    """Which materials are fitted, and how."""
 
     part: str = ""
+    """Name of the part to fit, empty = all."""
     rate: float = 0.02
+    """Learning rate."""
     spp: int = 16
+    """Samples of the path tracer a step."""
 
 
 @dataclass(frozen=True)
 class GuidanceSettings:
-    """kind : posterior matching, lora distillation (methods 1.8), score distillation, dataset update (methods 1.11),
-    or none (keep the start)
-    samples, sampler_steps : of posterior matching; the steps also of dataset update;  update_every : fit steps between
-    two edits of dataset update;  scale : classifier-free guidance of a text model
-    noise_start, noise_end : largest noise time, annealed linearly (of dataset update the noise time itself)
-    noise_min : smallest noise time
-    weighting : w(sigma);  negative : negative prompt;  personalise : train a LoRA first;  concepts : renders of the
-    asset under random light for it, 0 = the plate alone;  size : working resolution of a pretrained prior
-    sampled_concepts : images of the concept drawn by the prior itself, as published (methods 1.9)"""
+    """What is asked of the prior, and how the fit follows it."""
 
     kind: Literal["posterior", "lds", "sds", "dataset_update", "none"] = "posterior"
+    """Posterior matching, lora distillation (docs/method.md 1.8), score distillation, dataset update (docs/method.md
+    1.11), or none (keep the start)."""
     samples: int = 8
     sampler_steps: int = 12
+    """Of posterior matching; the steps also of dataset update."""
     update_every: int = 10
+    """Fit steps between two edits of dataset update."""
     scale: float = 1.0
+    """Classifier-free guidance of a text model."""
     noise_start: float = 0.6
     noise_end: float = 0.3
+    """Largest noise time, annealed linearly (of dataset update the noise time itself)."""
     noise_min: float = 0.02
+    """Smallest noise time."""
     weighting: Literal["constant", "one_minus_alphabar", "sigma"] = "one_minus_alphabar"
+    """The weight w(sigma) of score distillation."""
     negative: str = ""
+    """Negative prompt."""
     personalise: bool = False
+    """Train a LoRA first."""
     concepts: int = 32
+    """Renders of the asset under random light for it, 0 = the plate alone."""
     sampled_concepts: int = 0
+    """Images of the concept drawn by the prior itself, as published (docs/method.md 1.9)."""
     size: int = 512
+    """Working resolution of a pretrained prior."""
 
 
 @dataclass(frozen=True)
 class FinalSettings:
-    """spp : samples a pixel of the final render's shadow and of large objects; small ones have up to four times as many
-    denoise : the object's colour and the shadow (not alpha); without a denoiser on the machine four times the samples
-    are taken instead
-    depth : longest path;  size : longer side in pixels, 0 = the plate's;  env_height : rows of the light map it is lit
-    by
-    plate : the plate's own pixels in that map where it shows something: always, never, or auto = when something of the
-    scene is glass, which is what they are good for (docs/bench-questions.md)"""
+    """The final render."""
 
     spp: int = 32
+    """Samples a pixel of the final render's shadow and of large objects; small ones have up to four times as many."""
     denoise: bool = True
+    """The object's colour and the shadow (not alpha); without a denoiser on the machine four times the samples are
+    taken instead."""
     depth: int = 4
+    """Longest path."""
     size: int = 0
+    """Longer side in pixels, 0 = the plate's."""
     env_height: int = 256
+    """Rows of the light map it is lit by."""
     plate: Literal["auto", "always", "never"] = "auto"
+    """The plate's own pixels in that map where it shows something: always, never, or auto = when something of the scene
+    is glass, which is what they are good for (docs/bench-questions.md)."""
 
 
 @dataclass(frozen=True)
 class InsertConfig:
-    """prior : "embedded" or the folder of a pretrained model;  optimize : what is fitted;  seed : of everything;
-    checkpoint_every : steps between checkpoints;  memory : what a pretrained prior gives up to save GPU memory; it may
-    be another one when a run is resumed"""
+    """All settings of an insertion."""
 
     prior: str = "embedded"
+    """The word "embedded" or the folder of a pretrained model."""
     optimize: tuple[str, ...] = ("light", "tone")
+    """What is fitted."""
     seed: int = 0
+    """Of everything."""
     checkpoint_every: int = 25
+    """Steps between checkpoints."""
     light: LightSettings = LightSettings()
     tone: ToneSettings = ToneSettings()
     material: MaterialSettings = MaterialSettings()
@@ -131,6 +150,7 @@ class InsertConfig:
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=150))
     final: FinalSettings = FinalSettings()
     memory: MemorySettings = MemorySettings()
+    """What a pretrained prior gives up to save GPU memory; it may be another one when a run is resumed."""
 
     def __post_init__(self) -> None:
         unknown = [o for o in self.optimize if o not in FITTED]

@@ -59,8 +59,6 @@ def _passes(result: Result) -> str:
 
 def _light(result: Result) -> str:
     maps = _light_map(result.light, "light on the object")
-    if result.shadow_light is not None:
-        maps += _light_map(result.shadow_light, "light that casts the shadow")
     return ("<h2>Light</h2>" + maps + '<p class="dim">Middle of the map: beyond the object, where the camera looks; '
             "left and right edge: behind the camera. Azimuth 0° comes from the camera, +90° from the picture's right, "
             "180° from behind the object. light.exr is the map in linear radiance, light.json the lobes.</p>")

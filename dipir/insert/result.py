@@ -41,27 +41,28 @@ _FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Everything a run found out.
-
-    composite_disp, plate_disp : (1, 3, H, W) display sRGB in [0, 1];  passes : linear light, without tone
-    layers : base and layers in linear light, tone applied ("shadow" MULTIPLY, "object" OVER)
-    light, shadow_light : radiance, plate white = 1; ``shadow_light`` None = the same light
-    tone_fg : display -> display;  tone_shadow : on the shadow ratio;  config : resolved, plain values
-    history : one dict of numbers per step;  provenance : seed, versions, hashes, notes (list of text), times
-    """
+    """Everything a run found out."""
 
     composite_disp: Image
     plate_disp: Image
+    """(1, 3, H, W) display sRGB in [0, 1]."""
     passes: Passes
+    """Linear light, without tone."""
     layers: Layers
+    """Base and layers in linear light, tone applied ("shadow" MULTIPLY, "object" OVER)."""
     light: SphericalGaussians
+    """Radiance, plate white = 1."""
     tone_fg: ToneCurve
+    """Display -> display."""
     tone_shadow: ToneCurve
+    """On the shadow ratio."""
     camera: Camera
     config: dict
-    shadow_light: SphericalGaussians | None = None
+    """Resolved, plain values."""
     history: list[dict] = field(default_factory=list)
+    """One dict of numbers per step."""
     provenance: dict = field(default_factory=dict)
+    """Seed, versions, hashes, notes (list of text), times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +71,6 @@ class SavedResult:
 
     folder: Path
     light: SphericalGaussians
-    shadow_light: SphericalGaussians | None
     tone_fg: ToneCurve
     tone_shadow: ToneCurve
     camera: Camera
@@ -133,11 +133,7 @@ def _write_all(result: Result, out: Path) -> None:
     write_layers(out / "layers.exr", exr_layers(result), result.camera)
     envmap = _write_envmap(out / "light.exr", result.light)
     write_png(out / "light.png", report_figures.show_light(envmap))
-    light = result.light.to_dict()
-    if result.shadow_light is not None:
-        light["shadow"] = result.shadow_light.to_dict()
-        _write_envmap(out / "light_shadow.exr", result.shadow_light)
-    _write_json(out / "light.json", light)
+    _write_json(out / "light.json", result.light.to_dict())
     write_cube(out / "tone.cube", result.tone_fg, CurveRole.FOREGROUND)
     write_cube(out / "tone_shadow.cube", result.tone_shadow, CurveRole.SHADOW)
     dump_yaml(result.config, out / "config.yaml")

@@ -40,16 +40,18 @@ _SMALLER = ("Take fewer frames, lower guidance.size, final.spp or the frames' lo
 
 @dataclass(frozen=True)
 class SequenceSettings:
-    """frames : how many, evenly over the sequence;  longest : pixels of a plate's longer side
-    place : the asset stands beside the sequence's object, or instead of it;  height : of the asset in heights of that
-    agree : how far the photos count as independent witnesses of the dominant light, see
-    ``LightPrior.estimate_together``"""
+    """Which frames, and where the asset stands in them."""
 
     frames: int = 6
+    """How many, evenly over the sequence."""
     longest: int = 512
+    """Pixels of a plate's longer side."""
     place: Place = "beside"
+    """The asset stands beside the sequence's object, or instead of it."""
     height: float = 1.0
+    """Of the asset in heights of that."""
     agree: float = 0.5
+    """How far the photos count as independent witnesses of the dominant light, see ``LightPrior.estimate_together``."""
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.longest < 32 or not self.height > 0 or not 0 < self.agree <= 1:
@@ -59,27 +61,31 @@ class SequenceSettings:
 
 @dataclass(frozen=True, eq=False)
 class Inserted:
-    """One frame with the asset. image, plate : (1, 3, H, W) display"""
+    """One frame with the asset."""
 
     scene: Scene
     camera: Camera
     passes: Passes
     image: Image
     plate: Image
+    """(1, 3, H, W) display."""
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceResult:
-    """All of it on the CPU. light : one for all frames;  start : (16, 32, 3), where it began;  alone : the start of
-    each frame by itself;  provenance : seed and device"""
+    """All of it on the CPU."""
 
     frames: tuple[Inserted, ...]
     light: SphericalGaussians
+    """One for all frames."""
     tones: tuple[ToneCurve, ToneCurve]
     start: EnvMap
+    """(16, 32, 3), where it began."""
     alone: tuple[EnvMap, ...]
+    """The start of each frame by itself."""
     history: list[dict]
     provenance: dict = field(default_factory=dict)
+    """Seed and device."""
 
 
 # ---- scenes ----------------------------------------------------------------------------------------------------------

@@ -29,11 +29,13 @@ _WORD = re.compile(r"[^\s,.]+|,")
 
 @dataclass(frozen=True)
 class Thing:
-    """What a phrase names. shape : of ``SHAPES``;  colour, material : of theirs, or None when not said."""
+    """What a phrase names."""
 
     shape: str
+    """Of ``SHAPES``."""
     colour: str | None = None
     material: str | None = None
+    """Of theirs, or None when not said."""
 
     @property
     def phrase(self) -> str:

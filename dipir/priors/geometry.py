@@ -30,11 +30,13 @@ _STRONGEST = 3.0
 
 @dataclass(frozen=True)
 class GeometryConfig:
-    """surfaces, light : channels of the levels of the two networks;  fine : of their layers at full size"""
+    """Size of the network."""
 
     surfaces: tuple[int, ...] = (48, 64, 72)
     light: tuple[int, ...] = (32, 48, 56)
+    """Channels of the levels of the two networks."""
     fine: tuple[int, int] = (32, 24)
+    """Of their layers at full size."""
 
 
 class GeometryNets(nn.Module):

@@ -32,12 +32,15 @@ SPHERE, PLATE, FLOOR = (32, 64), (96, 128), 0.02
 
 @dataclass(frozen=True)
 class Features:
-    """What the network reads. sphere : (B, 12, 32, 64);  plate : (B, 7, 96, 128);  base : (B, 3, 16, 32) radiance of
-    the extrapolated plate, plate white = 1 (the plate projected to the sphere, mirrored, the rest filled smoothly)."""
+    """What the network reads."""
 
     sphere: Tensor
+    """(B, 12, 32, 64)."""
     plate: Tensor
+    """(B, 7, 96, 128)."""
     base: Tensor
+    """(B, 3, 16, 32) radiance of the extrapolated plate, plate white = 1 (the plate projected to the sphere, mirrored,
+    the rest filled smoothly)."""
 
 
 def features(plate_disp: Image, directions: Directions) -> Features:
@@ -109,11 +112,12 @@ def facing(directions: Directions) -> tuple[float, Directions]:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One guess at the dominant light. direction : (3,) unit vector, world, on the CPU
-    chance : probability in [0, 1] that it comes from within 30 degrees of that"""
+    """One guess at the dominant light."""
 
     direction: Tensor
+    """(3,) unit vector, world, on the CPU."""
     chance: float
+    """Probability in [0, 1] that it comes from within 30 degrees of that."""
 
     def to_dict(self) -> dict[str, float]:
         """For a result: azimuth and elevation in degrees, chance."""

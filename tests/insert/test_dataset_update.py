@@ -66,7 +66,7 @@ def test_the_light_follows_what_the_prior_draws(stage):
     total = {}
     for wanted in (-0.8, 0.8):
         prior = GaussianDenoiser(torch.full((3, 32, 32), wanted), 0.02)
-        parameters, _, _ = fit(stage, None, "fit.steps=25", prior=prior)
+        parameters, _ = fit(stage, None, "fit.steps=25", prior=prior)
         total[wanted] = float(light_of(parameters).detach().envmap(16, 32).mean())
     assert total[0.8] > 1.5 * total[-0.8]
 
@@ -81,7 +81,7 @@ def test_the_target_changes_at_updates_only(stage, monkeypatch):
         return out
 
     monkeypatch.setattr(method.Objective, "__call__", watched)
-    _, _, history = fit(stage, None)
+    _, history = fit(stage, None)
     assert [step for step in range(1, 9) if not torch.equal(seen[step], seen[step - 1])] == [4, 8]
     assert history[0]["sigma"] > history[8]["sigma"] > 0
 

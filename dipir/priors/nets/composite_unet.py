@@ -14,9 +14,10 @@ PLANES = 21
 
 @dataclass(frozen=True)
 class CompositeUNetConfig:
-    """channels : of the levels 32, 16 and 8 pixels wide;  the others as in :class:`ConditionalUNetConfig`"""
+    """Size of the network."""
 
     channels: tuple[int, ...] = (32, 64, 96)
+    """Of the levels 32, 16 and 8 pixels wide; the others as in :class:`ConditionalUNetConfig`."""
     blocks: int = 2
     embedding: int = 192
     detail: int = 8

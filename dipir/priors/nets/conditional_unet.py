@@ -13,20 +13,23 @@ from dipir.priors.nets.picture_unet import PictureUNet
 
 @dataclass(frozen=True)
 class ConditionalUNetConfig:
-    """planes : condition channels, pictures in [-1, 1], the first guess first;  vector : numbers of the condition that
-    are no picture, 0 = none
-    channels : of the levels of 1/2, 1/4, 1/8 ... of the size;  blocks : a level and direction
-    embedding : width of the noise-level embedding;  detail : channels handed to the full-size layers, without which
-    noise and planes would have to pass through the narrow half-size ones
-    sigma_data : standard deviation of target minus first guess (EDM's sigma_data)"""
+    """Size of the network."""
 
     planes: int = 3
+    """Condition channels, pictures in [-1, 1], the first guess first."""
     vector: int = 0
+    """Numbers of the condition that are no picture, 0 = none."""
     channels: tuple[int, ...] = (32, 64, 96)
+    """Of the levels of 1/2, 1/4, 1/8 ... of the size."""
     blocks: int = 2
+    """A level and direction."""
     embedding: int = 192
+    """Width of the noise-level embedding."""
     detail: int = 8
+    """Channels handed to the full-size layers, without which noise and planes would have to pass through the narrow
+    half-size ones."""
     sigma_data: float = 0.25
+    """Standard deviation of target minus first guess (EDM's sigma_data)."""
 
 
 class ConditionalUNet(PictureUNet):

@@ -22,18 +22,20 @@ _EDGE = 1e-3
 
 @dataclass(frozen=True)
 class IllumiNetConfig:
-    """planes : channels of the input, the first three of them the picture;  light : numbers that describe the light,
-    the first three its direction
-    channels : of the four levels;  embedding : width of the light's features;  stem : pixels of a side that the first
-    layer folds into channels (2 = the network works at half size)
-    residual : the output starts as the picture (its first three planes), else as even grey"""
+    """Size of the network."""
 
     planes: int = 3
+    """Channels of the input, the first three of them the picture."""
     light: int = 3
+    """Numbers that describe the light, the first three its direction."""
     channels: tuple[int, int, int, int] = (24, 48, 96, 128)
+    """Of the four levels."""
     embedding: int = 96
+    """Width of the light's features."""
     stem: int = 1
+    """Pixels of a side that the first layer folds into channels (2 = the network works at half size)."""
     residual: bool = True
+    """The output starts as the picture (its first three planes), else as even grey."""
 
 
 class Attention(nn.Module):

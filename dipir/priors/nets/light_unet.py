@@ -11,22 +11,23 @@ from dipir.priors.nets.blocks import Attention, Conv, ResBlock, upsample
 
 @dataclass(frozen=True)
 class LightUNetConfig:
-    """Sizes of :class:`LightUNet`.
-
-    sphere_channels, plate_channels : input planes of the lat-long features and of the plate
-    widths : channels at 1, 1/2, 1/4 of the output map;  plate_widths : channels of the plate encoder at
-        1/2, 1/4, 1/8, 1/16 of its input;  plate_blocks : residual blocks at each of those
-    heads : of every attention;  embedding : length of the plate's summary;  dropout : of the plate's tokens
-    """
+    """Sizes of :class:`LightUNet`."""
 
     sphere_channels: int = 12
     plate_channels: int = 7
+    """Input planes of the lat-long features and of the plate."""
     widths: tuple[int, ...] = (48, 96, 128)
+    """Channels at 1, 1/2, 1/4 of the output map."""
     plate_widths: tuple[int, ...] = (24, 48, 96, 128)
+    """Channels of the plate encoder at 1/2, 1/4, 1/8, 1/16 of its input."""
     plate_blocks: tuple[int, ...] = (0, 1, 2, 2)
+    """Residual blocks at each of those."""
     heads: int = 4
+    """Of every attention."""
     embedding: int = 128
+    """Length of the plate's summary."""
     dropout: float = 0.1
+    """Of the plate's tokens."""
 
 
 class Toward(nn.Module):
@@ -77,13 +78,14 @@ class PlateEncoder(nn.Module):
 
 @dataclass(frozen=True)
 class LightEstimate:
-    """smooth : (B, 3, H, W) natural logarithm of the radiance without the dominant light
-    direction : (B, H, W) logits of where the dominant light is;  energy : (B, 3) natural logarithm of the dominant
-    light's mean radiance over the sphere"""
+    """What the network says of a plate."""
 
     smooth: Tensor
+    """(B, 3, H, W) natural logarithm of the radiance without the dominant light."""
     direction: Tensor
+    """(B, H, W) logits of where the dominant light is."""
     energy: Tensor
+    """(B, 3) natural logarithm of the dominant light's mean radiance over the sphere."""
 
 
 class LightUNet(nn.Module):

@@ -15,24 +15,26 @@ from dipir.priors.nets.blocks import Attention, Conv, ResBlock, groups, noise_fr
 
 @dataclass(frozen=True)
 class TextUNetConfig:
-    """vocabulary, longest : words that exist, 0 being padding, and places of a caption
-    width, layers : of the text encoder
-    channels : of the levels of 1/2, 1/4, 1/8 ... of the size;  worded : levels that attend to the words;  selves :
-    levels that attend to themselves;  the middle does both
-    embedding : width of what all blocks are told;  detail, fine : channels handed to the full-size layers, their width
-    sigma_data : standard deviation of pictures in [-1, 1] (EDM's sigma_data)"""
+    """Size of the network."""
 
     vocabulary: int
     longest: int
+    """Words that exist, 0 being padding, and places of a caption."""
     width: int = 96
     layers: int = 2
+    """Of the text encoder."""
     channels: tuple[int, ...] = (32, 72, 72)
+    """Of the levels of 1/2, 1/4, 1/8 ... of the size."""
     worded: tuple[int, ...] = (1, 2)
+    """Levels that attend to the words; selves : levels that attend to themselves; the middle does both."""
     selves: tuple[int, ...] = (2,)
     embedding: int = 96
+    """Width of what all blocks are told."""
     detail: int = 6
     fine: int = 20
+    """Channels handed to the full-size layers, their width."""
     sigma_data: float = 0.5
+    """Standard deviation of pictures in [-1, 1] (EDM's sigma_data)."""
 
 
 class TextUNet(nn.Module):
