@@ -131,7 +131,7 @@ def test_files_of_a_result_are_those_that_are_explained(tmp_path):
     """The README's table names every file that save() writes."""
     text = (ROOT / "README.md").read_text()
     source = (ROOT / "dipir" / "insert" / "result.py").read_text()
-    written = set(re.findall(r'out / "([\w.]+)"', source)) - {"light_shadow.exr", "light.png"}
+    written = set(re.findall(r'out / "([\w.]+)"', source)) - {"light.png"}
     assert len(written) > 7
     assert not {name for name in written if f"`{name}`" not in text}
     layers = set(re.findall(r'"(\w+)": ', source.split("def exr_layers")[1].split("\ndef ")[0]))

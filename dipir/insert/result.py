@@ -193,11 +193,10 @@ def load_result(result_dir: str | Path) -> SavedResult:
         tones = ToneCurve.from_dict(data["tone_fg"]), ToneCurve.from_dict(data["tone_shadow"])
         camera = camera_from_dict(data["camera"])
         provenance = dict(data["provenance"])
-        lights = (SphericalGaussians.from_dict(light),
-                  SphericalGaussians.from_dict(light["shadow"]) if "shadow" in light else None)
+        light = SphericalGaussians.from_dict(light)
     except (KeyError, TypeError, ValueError, DipirError) as problem:
         raise ConfigError(f"{folder}: not a complete result of `dipir insert` ({problem}). Run it again.") from problem
-    return SavedResult(folder, *lights, *tones, camera, config, provenance)
+    return SavedResult(folder, light, *tones, camera, config, provenance)
 
 
 def camera_to_dict(camera: Camera) -> dict:

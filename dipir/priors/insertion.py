@@ -92,9 +92,9 @@ def gbuffer_planes(g: GBuffers) -> Tensor:
     """(1, 12, H, W): alpha, ground, normal 3, albedo 3, roughness, metallic, depth and height relative to the object's
     middle and size (scale free)."""
     inside = g.alpha > 0
-    mean = lambda t: t[inside].mean() if inside.any() else t.new_tensor(1.0)
+    middle = g.depth[inside].mean() if inside.any() else g.depth.new_tensor(1.0)
     size = (g.position[:, 1:2][inside].max() if inside.any() else g.alpha.new_tensor(1.0)).clamp_min(1e-6)
-    depth = torch.where(inside, (g.depth - mean(g.depth)) / size, 0.0)
+    depth = torch.where(inside, (g.depth - middle) / size, 0.0)
     height = torch.where(inside, g.position[:, 1:2] / size, 0.0)
     return torch.cat([g.alpha, g.ground, g.normal, g.albedo, g.roughness, g.metallic, depth.clamp(-2, 2), height], 1)
 

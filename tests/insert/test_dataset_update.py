@@ -47,7 +47,7 @@ class Stop(Exception):
 @pytest.mark.parametrize("stop_at", [3, 6])  # One step before an update, and two after one.
 def test_resumed_run_equals_unbroken_one(stage, tmp_path, stop_at):
     (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
-    whole, _, _ = fit(stage, tmp_path / "a")
+    whole, _ = fit(stage, tmp_path / "a")
 
     def interrupt(event):
         if event.stage == "fit" and event.step == stop_at:
@@ -55,7 +55,7 @@ def test_resumed_run_equals_unbroken_one(stage, tmp_path, stop_at):
 
     with pytest.raises(Stop):
         fit(stage, tmp_path / "b", on_event=interrupt)
-    resumed, _, history = fit(stage, tmp_path / "b", resume=True)
+    resumed, history = fit(stage, tmp_path / "b", resume=True)
     assert len(history) == 9
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
