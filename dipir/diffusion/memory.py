@@ -33,7 +33,7 @@ class MemorySettings:
     """Of U-Net and text encoders; auto = bfloat16 on a GPU, float32 on the CPU."""
     vae_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the VAE; auto = float32 weights, on a GPU with TF32 products; float32 = no TF32; bfloat16 is quicker than
-    auto, but moves the image's gradient by more than 1 % (figures in ``docs/architecture.md``, section 7)."""
+    auto, but moves the image's gradient by more than 1 % (figures in ``docs/architecture.md``, section 8)."""
     compile: bool = False
     """Whether torch.compile is used for U-Net and encoder (needs a C compiler; minutes once, then quicker)."""
 

@@ -36,8 +36,9 @@ def test_without_object_the_composite_is_the_plate_and_beyond_white_it_leaks():
     gone = replace(passes, object_rgb=torch.zeros_like(passes.object_rgb), ground_shadowed=passes.ground_lit,
                    gbuffers=replace(passes.gbuffers, alpha=torch.zeros_like(passes.alpha)))
     torch.testing.assert_close(composite(work, gone, None, None), work.plate_disp, atol=2e-6, rtol=0)
-    bright = replace(gone, object_rgb=torch.full_like(passes.object_rgb, 4.0))
-    over = linear_to_srgb(work.plate_lin + 4.0)
+    bright = replace(gone, object_rgb=torch.full_like(passes.object_rgb, 4.0),
+                     gbuffers=replace(passes.gbuffers, alpha=torch.ones_like(passes.alpha)))
+    over = linear_to_srgb(torch.full_like(work.plate_lin, 4.0))
     torch.testing.assert_close(composite(work, bright, None, None), 1 + LEAK * (over - 1), atol=1e-5, rtol=0)
 
 
