@@ -166,7 +166,7 @@ def generate(prior: TextPrior, canvas: Canvas, config: LayoutConfig, tasks: Sequ
     owner = torch.tensor([r.picture for r in rows], device=canvas.device)
     own = _own_starts(canvas, rows, config)
     deltas, maps = find_deltas(prior, rows, layers.condition, start[owner] if own is None else own, top, config)
-    plan = LayerPlan(owner, torch.stack([r.weight for r in rows]), find_shift(rows, deltas, canvas, config), steps,
+    plan = LayerPlan(owner, torch.stack([r.weight for r in rows]), find_shift(rows, deltas, config), steps,
                      config.guidance.steps or steps, each_step(config), kept, _bootstrap(prior, rows, config))
     x, estimates = sample_layers(layers, whole, start, sigmas, plan, sampler, on_step=on_step, own=own)
     return Generation(x, rows, estimates if steps else None, maps, deltas)
@@ -225,7 +225,7 @@ def colour_of(row: Row, colour: str) -> tuple[float, float, float]:
         return tuple(COLOURS.values())[split_seed(row.seed, "layout colour", row.number) % len(COLOURS)]
 
 
-def find_shift(rows: Sequence[Row], deltas: dict[int, Tensor], canvas: Canvas, config: LayoutConfig) -> Tensor | None:
+def find_shift(rows: Sequence[Row], deltas: dict[int, Tensor], config: LayoutConfig) -> Tensor | None:
     """(R, C, h, w) xi of every layer, 0 for backgrounds; None without deltas."""
     if not deltas:
         return None

@@ -27,7 +27,7 @@ from dipir.priors.geometry import Geometry
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
 from dipir.relight.config import RelightConfig
-from dipir.relight.layers import KINDS, fit_layers, seen_size, shrunk
+from dipir.relight.layers import KINDS, fit_layers, seen_size, shrink
 from dipir.relight.net import load_net, relight_with
 from dipir.scene.direction import LightDirection, side_of
 from dipir.settings.presets import versions
@@ -42,11 +42,10 @@ _SMALLER = ("Lower --set guidance.size or layers.size (engine net: net_size), cl
 
 @dataclass(frozen=True)
 class Engine:
-    """network : the prior of engine ``layers``, or IllumiNet;  geometry : tells the embedded ones of surfaces. Both are
-    on the run's device."""
+    """The networks of a run, on its device."""
 
-    network: AbstractDenoiser | IllumiNet
-    geometry: Geometry | None = None
+    network: AbstractDenoiser | IllumiNet  # the prior of engine ``layers``, or IllumiNet
+    geometry: Geometry | None = None  # guesses surfaces for the embedded ones
 
     @property
     def fingerprint(self) -> str:
@@ -56,14 +55,13 @@ class Engine:
 
 @dataclass(frozen=True)
 class Picture:
-    """What is to be relit. image : (1, 3, H, W) display [0, 1];  mask : (1, 1, H, W), 1 = light may change, or None
-    alpha : (1, 1, H, W) coverage of a cut-out, or None;  name : for the result. ImageError for a picture that nothing
-    can be done with: below 32 pixels, NaN, black everywhere."""
+    """What is to be relit. ImageError for a picture that nothing can be done with: below 32 pixels, NaN, black
+    everywhere."""
 
-    image: Image
-    mask: Mask | None = None
-    alpha: Mask | None = None
-    name: str = "picture"
+    image: Image  # (1, 3, H, W) display [0, 1]
+    mask: Mask | None = None  # (1, 1, H, W), 1 = light may change
+    alpha: Mask | None = None  # (1, 1, H, W), coverage of a cut-out
+    name: str = "picture"  # for the result
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[2:]
@@ -84,32 +82,25 @@ class Picture:
 
 @dataclass(frozen=True)
 class Wish:
-    """What it shall look like. direction : of the light, or None when only a text-conditioned model is asked
-    prompt : words for such a model;  palette : colours for a drawing, which makes this a colourisation"""
+    """What it shall look like."""
 
-    direction: LightDirection | None = None
-    prompt: str = ""
-    palette: Palette | None = None
+    direction: LightDirection | None = None  # of the light; None when only a model with text is asked
+    prompt: str = ""  # words for such a model
+    palette: Palette | None = None  # colours for a drawing, which makes this a colourisation
 
 
 @dataclass(frozen=True, eq=False)
 class Relit:
-    """What a run found out; all of it on the CPU.
+    """What a run found out; all of it on the CPU."""
 
-    picture, wish : as given;  image : (1, 3, H, W) display, relit
-    multiply, divide : (1, 1 or 3, H, W) layers on display values, the mask in them; None when the engine or the kind of
-    layer has none;  config : resolved, plain values
-    history : one dict of numbers per step;  provenance : seed, versions, hashes, times
-    """
-
-    picture: Picture
-    wish: Wish
-    image: Image
-    multiply: Tensor | None
-    divide: Tensor | None
-    config: dict
-    history: list[dict] = field(default_factory=list)
-    provenance: dict = field(default_factory=dict)
+    picture: Picture  # as given
+    wish: Wish  # as given
+    image: Image  # (1, 3, H, W) display, relit
+    multiply: Tensor | None  # (1, 1 or 3, H, W) on display values, the mask in it; None when there is no such layer
+    divide: Tensor | None  # the same
+    config: dict  # resolved, plain values
+    history: list[dict] = field(default_factory=list)  # one dict of numbers per step
+    provenance: dict = field(default_factory=dict)  # seed, versions, hashes, times
 
 
 def find_engine(config: RelightConfig, wish: Wish) -> Engine:
@@ -190,7 +181,7 @@ def make_guidance(picture: Picture, wish: Wish, config: RelightConfig, engine: E
     prior, settings = engine.network, config.guidance
     kind = GUIDANCES[settings.kind]
     kind.check(prior)
-    seen = shrunk(picture.filled, seen_size(picture.image, settings.size)).clamp(0, 1)
+    seen = shrink(picture.filled, seen_size(picture.image, settings.size)).clamp(0, 1)
     text = wish.prompt or ("" if wish.direction is None else "A photo with light from "
                            + side_of(wish.direction.azimuth_deg, wish.direction.elevation_deg))
     condition, negative = prior.encode_pair(text, settings.negative)

@@ -38,7 +38,8 @@ def test_files_of_a_result(tmp_path):
     assert np.array_equal(pixels, (result.image[0].permute(1, 2, 0) * 255).round().byte().numpy())
     record = json.loads((tmp_path / "result.json").read_text())
     assert record["regions"] == [{"caption": "a <red> cube", "box": list(BOX), "kind": "box"}]
-    assert record["deltas"]["01_red_cube"] == [1.0, 1.0, 1.0] and record["prior"] == "toy" and record["layered_steps"] == 2
+    assert record["deltas"]["01_red_cube"] == [1.0, 1.0, 1.0] and record["prior"] == "toy"
+    assert record["layered_steps"] == 2
     again = read.merge(LayoutConfig(), load_yaml(tmp_path / "config.yaml", whole=True))
     assert again == CONFIG
 

@@ -60,10 +60,10 @@ def test_shifts_are_towards_delta_inside_and_away_outside():
     tasks = [task(LEFT)]
     rows = rows_of(tasks, [find_weights(tasks[0], CONFIG)], kept=False)
     config = read.override(CONFIG, ["guidance.strength=0.5", "guidance.outside=0.25"])
-    xi = find_shift(rows, {1: torch.tensor([1.0, 0.0, -2.0])}, CANVAS, config)
+    xi = find_shift(rows, {1: torch.tensor([1.0, 0.0, -2.0])}, config)
     assert float(xi[0].abs().max()) == 0, "the background has no shift"
     assert xi[1, :, 0, 0].tolist() == [0.5, 0.0, -1.0] and xi[1, :, 0, 7].tolist() == [-0.25, 0.0, 0.5]
-    assert find_shift(rows, {}, CANVAS, config) is None
+    assert find_shift(rows, {}, config) is None
 
 
 @pytest.mark.parametrize("pair, every", [
