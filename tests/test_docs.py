@@ -1,6 +1,7 @@
 """The documentation is true: modules, tables, links, commands, settings."""
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -166,6 +167,15 @@ def test_files_of_a_result_are_those_that_are_explained(tmp_path):
     layers = set(re.findall(r'"(\w+)": ', source.split("def exr_layers")[1].split("\ndef ")[0]))
     assert {"shadow_full", "depth"} <= layers
     assert not {name for name in layers - {"beauty"} if f"`{name}." not in text}
+
+
+def test_imports_of_the_pages_work():
+    """Every name that a Python block imports from dipir is there."""
+    lines = [line.split("#")[0] for page in PAGES for block in blocks(page, "python") for line in block.splitlines()]
+    imports = [re.fullmatch(r"from (dipir\S*) import (.+)", line.strip()) for line in lines]
+    names = [(found[1], name.strip()) for found in imports if found for name in found[2].split(",")]
+    assert len(names) > 10
+    assert not [f"{module}.{name}" for module, name in names if not hasattr(importlib.import_module(module), name)]
 
 
 # ----------------------------------------------------------------------------------------------------------- tutorial
