@@ -97,7 +97,7 @@ def tables() -> list[tuple[Path, str, str]]:
 
 
 def test_the_figures_of_the_readme_are_the_committed_results():
-    """Its one table, of at most five columns, holds means (of the last column medians) of benchmarks/results/insert.json."""
+    """Its one table holds means, in the last column medians, of benchmarks/results/insert.json."""
     text = (ROOT / "README.md").read_text()
     (table,) = re.findall(r"<!-- figures: insert -->\n(.*?)<!-- end -->", text, re.S)
     assert [name for page, name, _ in tables() if page.name == "README.md"] == []
