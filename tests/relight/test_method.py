@@ -14,7 +14,7 @@ from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.relight.config import RelightConfig, RelightLayers
-from dipir.relight.method import Engine, Picture, Wish, find_engine, relight
+from dipir.relight.method import Engine, Picture, RelightRequest, find_engine, relight
 from tests.support.sure_prior import LEFT, quick, sure
 
 
@@ -59,7 +59,8 @@ def test_a_strong_regulariser_keeps_the_picture(photo, wanted):
 def test_colours_for_a_drawing(photo):
     grey = photo.mean(1, keepdim=True).expand(-1, 3, -1, -1)
     blue = grey * torch.tensor([0.4, 0.5, 1.0])[:, None, None]
-    made = relight(Picture(grey), Wish(palette=parse_palette("blue"), prompt="blue"), quick(), engine=sure(blue))
+    request = RelightRequest(palette=parse_palette("blue"), prompt="blue")
+    made = relight(Picture(grey), request, quick(), engine=sure(blue))
     assert float(rmse(made.image, blue)) < 0.3 * float(rmse(grey, blue))
     assert made.multiply.shape[1] == 3 and made.divide.shape[1] == 1
 
@@ -105,9 +106,9 @@ def test_pictures_that_cannot_be_used(image, text):
 
 def test_wishes_that_cannot_be_met(tmp_path):
     with pytest.raises(ConfigError, match="no direction"):
-        find_engine(RelightConfig(), Wish(prompt="cosy"))
+        find_engine(RelightConfig(), RelightRequest(prompt="cosy"))
     with pytest.raises(ConfigError, match="leave --prior"):
-        find_engine(RelightConfig(engine="net"), Wish(palette=parse_palette("red")))
+        find_engine(RelightConfig(engine="net"), RelightRequest(palette=parse_palette("red")))
     with pytest.raises(ConfigError, match="network of its own"):
         find_engine(RelightConfig(engine="net", prior=str(tmp_path)), LEFT)
     with pytest.raises(PriorError, match="no such folder"):

@@ -14,7 +14,7 @@ from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.relight import result as relight_result
 from dipir.relight.config import RelightConfig
-from dipir.relight.method import Engine, Picture, Relit, relight
+from dipir.relight.method import Engine, Picture, RelightResult, relight
 from dipir.settings import read
 from dipir.settings.yaml import load_yaml
 from tests.support.sure_prior import LEFT, quick, sure
@@ -57,6 +57,6 @@ def test_a_cut_out_keeps_its_alpha(photo, wanted, tmp_path):
 def test_a_net_result_saves(photo, tmp_path):
     net = IllumiNet(IllumiNetConfig(planes=PLANES, light=4, channels=(4, 4, 4, 4), embedding=8)).eval()
     made = relight(Picture(photo), LEFT, RelightConfig(engine="net"), engine=Engine(net, Geometry.untrained()))
-    assert isinstance(made, Relit) and float((made.image - photo).abs().max()) < 1e-5 and made.multiply is None
+    assert isinstance(made, RelightResult) and float((made.image - photo).abs().max()) < 1e-5 and made.multiply is None
     relight_result.save(made, tmp_path)
     assert (tmp_path / "layers.psd").stat().st_size > 1000

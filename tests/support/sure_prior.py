@@ -6,10 +6,10 @@ from dataclasses import replace
 from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.relight.config import RelightConfig, RelightGuidance
 from dipir.relight.layers import seen_size, shrink
-from dipir.relight.method import Engine, Wish
+from dipir.relight.method import Engine, RelightRequest
 from dipir.scene.direction import LightDirection
 
-LEFT = Wish(LightDirection(-90, 20))
+LEFT = RelightRequest(LightDirection(-90, 20))
 
 
 class Sure(AbstractDenoiser):
