@@ -38,12 +38,12 @@ _CHUNK = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Viewpoint:
-    """As annotated. R : (3, 3);  T : (3,);  focal, principal : (2,) x and y, in units of ``format``"""
+    """As annotated."""
 
-    R: np.ndarray
-    T: np.ndarray
-    focal: np.ndarray
-    principal: np.ndarray
+    R: np.ndarray  # (3, 3)
+    T: np.ndarray  # (3,)
+    focal: np.ndarray  # (2,) x and y, in units of ``format``
+    principal: np.ndarray  # (2,) likewise
     format: Format = "ndc_isotropic"
 
 
@@ -84,39 +84,38 @@ def _check(v: Viewpoint) -> None:
 
 @dataclass(frozen=True, eq=False)
 class FrameNote:
-    """One frame as annotated. image, mask, depth, depth_mask : paths relative to the root, or None
-    size : (height, width);  viewpoint : None where the reconstruction failed;  kind : ``meta.frame_type``, or "" """
+    """One frame as annotated."""
 
     sequence: str
     number: int
-    image: str
-    size: tuple[int, int]
-    viewpoint: Viewpoint | None
+    image: str  # path relative to the root, as all below
+    size: tuple[int, int]  # (height, width)
+    viewpoint: Viewpoint | None  # None where the reconstruction failed
     mask: str | None = None
     depth: str | None = None
     depth_scale: float = 1.0
     depth_mask: str | None = None
-    kind: str = ""
+    kind: str = ""  # ``meta.frame_type``, or ""
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceNote:
-    """One sequence as annotated. points : path relative to the root, or None;  quality : scores by name"""
+    """One sequence as annotated."""
 
     name: str
     category: str
-    points: str | None
-    quality: Mapping[str, float]
+    points: str | None  # path relative to the root, or None
+    quality: Mapping[str, float]  # scores by name
 
 
 @dataclass(frozen=True, eq=False)
 class Category:
-    """All annotations of one category. root : the data set's folder;  frames : by sequence, in the order of numbers"""
+    """All annotations of one category."""
 
-    root: Path
+    root: Path  # the data set's folder
     name: str
     sequences: Mapping[str, SequenceNote]
-    frames: Mapping[str, tuple[FrameNote, ...]]
+    frames: Mapping[str, tuple[FrameNote, ...]]  # by sequence, in the order of numbers
 
 
 def categories(root: str | Path) -> list[str]:

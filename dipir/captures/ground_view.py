@@ -31,20 +31,15 @@ _MASKED = 0.25   # Probability of the object from which on it is taken out.
 
 @dataclass(frozen=True, eq=False)
 class GroundView:
-    """A square of the ground around the object. Row and column grow with z and x.
+    """A square of the ground around the object. Row and column grow with z and x."""
 
-    middle, size : (3,) of the object, and its height;  reach : half of the side, in heights of the object
-    thing : (N, 3) points of the object, see :func:`standing`
-    lin : (cells, cells, 3) linear, the median over photos;  known : (cells, cells) bool, where two photos or more agree
-    on it and the cloud has points: beyond a table's edge it has none
-    """
-
-    middle: np.ndarray
-    size: float
-    reach: float
-    thing: np.ndarray
-    lin: np.ndarray
+    middle: np.ndarray  # (3,) of the object
+    size: float  # height of the object
+    reach: float  # half of the side, in heights of the object
+    thing: np.ndarray  # (N, 3) points of the object, see `standing`
+    lin: np.ndarray  # (cells, cells, 3) linear, the median over photos
     known: np.ndarray
+    """(cells, cells) bool: two photos or more agree, and the cloud has points (beyond a table's edge it has none)."""
 
     @property
     def places(self) -> tuple[np.ndarray, np.ndarray]:

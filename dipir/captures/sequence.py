@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dipir.arrays import Image
-from dipir.captures.ground import Ground
+from dipir.captures.ground import GroundPlane
 from dipir.errors import SceneError
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate, plate_from_tensor, read_plate
@@ -17,43 +17,33 @@ from dipir.scene.plate import Plate, plate_from_tensor, read_plate
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One photo.
+    """One photo."""
 
-    number : as the sequence counts them;  image : its file;  camera : of the image with square pixels
-    stretch : factor by which the file's rows must be stretched (about row 0) for the camera's pixels, 1 = as they are
-    distortion : k1, k2, p1, p2 of Brown's model as OpenCV has it, zeros = none; the camera is that of the picture
-    without it
-    mask : file with the probability of the object, or None;  kind : what the data set says of it ("" = nothing)
-    depth : file of depths along the view axis, or None;  depth_scale : factor of its values to the world's units
-    depth_mask : file that says which depths are valid, or None
-    """
-
-    number: int
-    image: Path
-    camera: Camera
+    number: int  # as the sequence counts them
+    image: Path  # its file
+    camera: Camera  # of the image with square pixels
     stretch: float = 1.0
+    """Factor by which the file's rows must be stretched (about row 0) for the camera's pixels, 1 = as they are."""
     distortion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    mask: Path | None = None
-    depth: Path | None = None
-    depth_scale: float = 1.0
-    depth_mask: Path | None = None
-    kind: str = ""
+    """k1, k2, p1, p2 of Brown's model as OpenCV has it, zeros = none; the camera is that of the picture without it."""
+    mask: Path | None = None  # file with the probability of the object, or None
+    depth: Path | None = None  # file of depths along the view axis, or None
+    depth_scale: float = 1.0  # factor of its values to the world's units
+    depth_mask: Path | None = None  # file that says which depths are valid, or None
+    kind: str = ""  # what the data set says of it ("" = nothing)
 
 
 @dataclass(frozen=True, eq=False)
 class PosedSequence:
-    """Frames in the order of their numbers, all in one world whose scale means nothing.
-
-    points : (N, 3) float64 in that world, N may be 0;  notes : remarks for the user
-    quality : scores that the data set gives, by name (higher is better)
-    """
+    """Frames in the order of their numbers, all in one world whose scale means nothing."""
 
     name: str
     frames: tuple[Frame, ...]
-    points: np.ndarray
+    points: np.ndarray  # (N, 3) float64 in that world, N may be 0
     category: str = ""
     quality: dict[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    """Scores that the data set gives, by name (higher is better)."""
+    notes: tuple[str, ...] = ()  # remarks for the user
 
     @property
     def centres(self) -> np.ndarray:
@@ -105,7 +95,7 @@ def _resized(image: Image, width: int, height: int) -> Image:
     return torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=True)
 
 
-def on_ground(sequence: PosedSequence, ground: Ground, camera_height: float = 1.0) -> PosedSequence:
+def on_ground(sequence: PosedSequence, ground: GroundPlane, camera_height: float = 1.0) -> PosedSequence:
     """The sequence moved into our world: the ground is y = 0, +Y up, the point below the points' median (below the mean
     camera without points) is the origin, and cameras are ``camera_height`` metres above the ground by their median.
     The first camera looks along +Z, seen from above."""

@@ -32,12 +32,11 @@ _COMMENTS = ("Linear light, BT.709 primaries, 1.0 = plate white. Colour is premu
 
 @dataclass(frozen=True, eq=False)
 class LayeredExr:
-    """layers : {name: (1, C, H, W) float32}, beauty among them with 4 channels;  camera : or None when the file has
-    none of ours;  attributes : all of the header."""
+    """What a layered EXR holds."""
 
-    layers: dict[str, Tensor]
-    camera: Camera | None
-    attributes: dict[str, object]
+    layers: dict[str, Tensor]  # {name: (1, C, H, W) float32}, beauty among them with 4 channels
+    camera: Camera | None  # None when the file has none of ours
+    attributes: dict[str, object]  # all of the header
 
 
 def write_layers(path: str | Path, layers: Mapping[str, Tensor], camera: Camera | None = None,

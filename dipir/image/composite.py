@@ -25,15 +25,13 @@ class Blend(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One layer, in linear light.
-
-    image : (B, 3 or 1, H, W); colour premultiplied by ``alpha`` for OVER, factor for MULTIPLY, divisor (> 0) for DIVIDE
-    alpha : (B, 1, H, W) in [0, 1] or None = 1; for the other blends it is how much of the layer acts
-    """
+    """One layer, in linear light."""
 
     name: str
     image: Tensor
+    """(B, 3 or 1, H, W); colour premultiplied by ``alpha`` for OVER, factor for MULTIPLY, divisor (> 0) for DIVIDE."""
     alpha: Mask | None = None
+    """(B, 1, H, W) in [0, 1] or None = 1; for the other blends it is how much of the layer acts."""
     blend: Blend = Blend.OVER
 
     def __post_init__(self) -> None:
@@ -46,15 +44,12 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """A base and the layers above it, lowest first.
+    """A base and the layers above it, lowest first."""
 
-    base_lin : (B, 3, H, W) linear
-    base_disp : (B, 3, H, W) display sRGB in [0, 1], the encoding of ``base_lin`` clipped to [0, 1]; or None = derived.
-        With it, pixels that no layer changes are given back bit for bit.
-    """
-
-    base_lin: Image
+    base_lin: Image  # (B, 3, H, W) linear
     base_disp: Image | None = None
+    """(B, 3, H, W) display sRGB in [0, 1], the encoding of ``base_lin`` clipped to [0, 1]; or None = derived. With it,
+    pixels that no layer changes are given back bit for bit."""
     layers: tuple[Layer, ...] = ()
 
 

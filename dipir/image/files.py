@@ -39,21 +39,20 @@ _SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".e
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """width, height : pixels after orientation;  bits : per channel in the file;  fov_x_deg : horizontal field of view
-    from EXIF or None;  notes : remarks for the user."""
+    """What a file says of its picture."""
 
-    width: int
+    width: int  # pixels, after orientation
     height: int
-    bits: int
-    fov_x_deg: float | None = None
-    notes: tuple[str, ...] = ()
+    bits: int  # per channel in the file
+    fov_x_deg: float | None = None  # horizontal field of view from EXIF or None
+    notes: tuple[str, ...] = ()  # remarks for the user
 
 
 class ReadImage(NamedTuple):
-    """pixels : (1, 3, H, W) float32;  state : "display" = sRGB in [0, 1], "linear" = BT.709 light."""
+    """A picture from a file, and its colour state."""
 
-    pixels: Image
-    state: Literal["display", "linear"]
+    pixels: Image  # (1, 3, H, W) float32
+    state: Literal["display", "linear"]  # "display" = sRGB in [0, 1], "linear" = BT.709 light
     info: ImageInfo
 
 

@@ -25,15 +25,12 @@ _NAMES = ("widths", "heights", "slopes")
 
 @dataclass(frozen=True, eq=False)
 class ToneCurve:
-    """A monotone curve on the reals, one for all channels (C = 1) or one for each of R, G, B (C = 3).
+    """A monotone curve on the reals, one for all channels (C = 1) or one for each of R, G, B (C = 3). Zeros
+    are the identity. Raises ConfigError for wrong shapes or parameters that are not finite."""
 
-    widths, heights : (C, K) unconstrained;  slopes : (C, K + 1) unconstrained, at the knots
-    Zeros are the identity. Raises ConfigError for wrong shapes or parameters that are not finite.
-    """
-
-    widths: Tensor
-    heights: Tensor
-    slopes: Tensor
+    widths: Tensor  # (C, K) unconstrained
+    heights: Tensor  # (C, K) unconstrained
+    slopes: Tensor  # (C, K + 1) unconstrained, at the knots
 
     def __post_init__(self) -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in self.parameters().items()}

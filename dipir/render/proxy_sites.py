@@ -31,33 +31,31 @@ _COARSE = (32, 64)
 
 
 @dataclass(frozen=True)
-class Ground:
-    """The catcher as the camera sees it. cover : (pixels,) share of the pixel that it covers
-    normal : (pixels, 3) at the pixel centres (0 beside it) of a mesh, None for the plane, which has one"""
+class Catcher:
+    """The catcher as the camera sees it."""
 
-    cover: Tensor
-    normal: Tensor | None
+    cover: Tensor  # (pixels,) share of the pixel that it covers
+    normal: Tensor | None  # (pixels, 3) at the pixel centres (0 beside it) of a mesh, None for the plane, which has one
 
     @staticmethod
-    def of(built: BuiltScene, camera: Camera, cover: Tensor) -> Ground:
+    def of(built: BuiltScene, camera: Camera, cover: Tensor) -> Catcher:
         """Trace one ray a pixel of a mesh; ``cover`` (1, 1, H, W) as in the G-buffers."""
         if built.proxy is None:
-            return Ground(cover.flatten(), None)
+            return Catcher(cover.flatten(), None)
         valid, _, normal = _centres(built, camera, torch.arange(camera.width * camera.height, device=cover.device))
-        return Ground(cover.flatten(), normal * valid[:, None])
+        return Catcher(cover.flatten(), normal * valid[:, None])
 
 
 @dataclass(frozen=True)
 class ShadowPass:
-    """lit, shadowed : (1, 3, H, W) direct light on the white diffuse catcher without and with the objects
-    sampled : (1, 1, H, W) bool, pixels with samples of their own: the others have no noise"""
+    """Direct light on the white diffuse catcher."""
 
-    lit: Image
-    shadowed: Image
-    sampled: Mask
+    lit: Image  # (1, 3, H, W) without the objects
+    shadowed: Image  # (1, 3, H, W) with them
+    sampled: Mask  # (1, 1, H, W) bool, pixels with samples of their own: the others have no noise
 
 
-def shadow_pass(built: BuiltScene, camera: Camera, ground: Ground, radiance: EnvMap, *, seed: int,
+def shadow_pass(built: BuiltScene, camera: Camera, ground: Catcher, radiance: EnvMap, *, seed: int,
                 spp: int) -> ShadowPass:
     """Differentiable in the map (H, W, 3). RenderError on NaN or infinity."""
     check_finite("light", radiance.detach())
@@ -92,7 +90,7 @@ def plane_light(radiance: EnvMap) -> Tensor:
     return weights @ _coarse(radiance).reshape(-1, 3)
 
 
-def unshadowed(ground: Ground, radiance: EnvMap) -> Tensor:
+def unshadowed(ground: Catcher, radiance: EnvMap) -> Tensor:
     """(pixels, 3): integral of L cos / pi over the sky of each pixel, without occlusion, times its cover."""
     if ground.normal is None:
         return plane_light(radiance) * ground.cover[:, None]

@@ -31,19 +31,14 @@ from dipir.scene.scene import Scene
 @final
 @dataclass(frozen=True)
 class Transport(AbstractRenderer):
-    """The recorded map; lighting is one matrix product in torch, exact and free of noise in light and gradient.
+    """The recorded map; lighting is one matrix product in torch, exact and free of noise in light and gradient."""
 
-    object_map : (P, 3, J);  object_pixels : (P,) flat indices of pixels the assets touch;  offset : (P, 3) own emission
-    blocked : (G, J);  shadow_pixels : (G,) flat indices of pixels the shadow touches
-    lit_map : (J,) for the ground plane (all its points see the same sky), else (pixels, J)
-    """
-
-    object_map: Tensor
-    object_pixels: Tensor
-    offset: Tensor
-    blocked: Tensor
-    shadow_pixels: Tensor
-    lit_map: Tensor
+    object_map: Tensor  # (P, 3, J)
+    object_pixels: Tensor  # (P,) flat indices of pixels the assets touch
+    offset: Tensor  # (P, 3) own emission
+    blocked: Tensor  # (G, J)
+    shadow_pixels: Tensor  # (G,) flat indices of pixels the shadow touches
+    lit_map: Tensor  # (J,) for the ground plane (all its points see the same sky), else (pixels, J)
     gbuffers: GBuffers
     env_height: int
 

@@ -13,7 +13,7 @@ from dipir.arrays import split_seed
 from dipir.image import latlong
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import to_array, to_index, to_torch
-from dipir.render.gbuffer import touched_pixels
+from dipir.render.gbuffer import PixelBox, touched_pixels
 from dipir.render.mitsuba_scene import BuiltScene
 from dipir.render.rays import (
     camera_ray,
@@ -26,7 +26,6 @@ from dipir.render.rays import (
     stratified_offsets,
     transmittance,
 )
-from dipir.render.region import Region
 from dipir.scene.camera import Camera
 
 _THREADS = 2**22  # Rays in flight while recording.
@@ -35,20 +34,15 @@ _STRIDE = 197  # A prime: coprime with every 2 H^2 that has no factor 197.
 
 @dataclass(frozen=True)
 class TransportSettings:
-    """G-buffers use the same camera samples, so that colour and coverage agree.
+    """G-buffers use the same camera samples, so that colour and coverage agree."""
 
-    env_height : rows of the environment, columns are twice as many; 16 = texels of 11.25 degrees
-    samples : camera samples a pixel;  bsdf_samples : BSDF-guided paths a camera sample;  light_samples : directions
-    sampled at each later vertex;  depth : longest path, 1 = direct light only
-    half : keep the maps in bfloat16 (products accumulate in float32)"""
-
-    env_height: int = 16
-    samples: int = 8
-    bsdf_samples: int = 8
-    light_samples: int = 8
-    depth: int = 4
+    env_height: int = 16  # rows of the environment, columns are twice as many; 16 = texels of 11.25 degrees
+    samples: int = 8  # camera samples a pixel
+    bsdf_samples: int = 8  # BSDF-guided paths a camera sample
+    light_samples: int = 8  # directions sampled at each later vertex
+    depth: int = 4  # longest path, 1 = direct light only
     seed: int = 0
-    half: bool = False
+    half: bool = False  # keep the maps in bfloat16 (products accumulate in float32)
 
 
 def _add(target, value, index, active) -> None:
@@ -103,7 +97,7 @@ class Recorder:
     # ------------------------------------------------ object ------------------------------------------------
     def object_map(self) -> tuple[Tensor, Tensor]:
         """((P, 3, J), (P,))."""
-        region = Region.of_objects(self.built, self.camera)
+        region = PixelBox.of_objects(self.built, self.camera)
         offsets = stratified_offsets(self.settings.samples, self.settings.seed)
         pixels = touched_pixels(self.built, self.camera, offsets, region)
         maps = torch.zeros(len(pixels), 3, self.texels, device=pixels.device)

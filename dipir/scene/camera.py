@@ -12,20 +12,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole camera with square pixels.
+    """Pinhole camera with square pixels."""
 
-    width, height : pixels
-    focal_px : float, pixels, > 0
-    cx, cy : float, pixels from the left / top image edge (may lie outside after a crop)
-    to_world : (4, 4) float64, camera-to-world, rigid
-    """
-
-    width: int
-    height: int
-    focal_px: float
-    cx: float
-    cy: float
-    to_world: np.ndarray
+    width: int  # pixels
+    height: int  # pixels
+    focal_px: float  # pixels, > 0
+    cx: float  # pixels from the left image edge (may lie outside after a crop)
+    cy: float  # pixels from the top image edge
+    to_world: np.ndarray  # (4, 4) float64, camera-to-world, rigid
 
     @staticmethod
     def looking(width: int, height: int, fov_x_deg: float, height_m: float = 1.6, pitch_deg: float = 0.0,

@@ -32,12 +32,11 @@ _FILLERS = {"a", "an", "the", "light", "lit", "lighting", "lights", "from", "of"
 
 @dataclass(frozen=True)
 class LightDirection:
-    """azimuth_deg in [-180, 360], elevation_deg in [-90, 90] (ConfigError otherwise);  size_deg : half width of the
-    light at half its brightness, 1 to 60: small = hard shadows"""
+    """Where one light is, in degrees. ConfigError outside of the ranges below."""
 
-    azimuth_deg: float
-    elevation_deg: float
-    size_deg: float = NORMAL_DEG
+    azimuth_deg: float  # [-180, 360]
+    elevation_deg: float  # [-90, 90]
+    size_deg: float = NORMAL_DEG  # [1, 60], half width of the light at half its brightness: small = hard shadows
 
     def __post_init__(self) -> None:
         given = f"direction {self.azimuth_deg:g},{self.elevation_deg:g} with size {self.size_deg:g}"

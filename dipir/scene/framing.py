@@ -15,11 +15,11 @@ from dipir.scene.proxy import PlacedAsset
 
 @dataclass(frozen=True)
 class Window:
-    """A square of the plate, whole pixels; may lie partly outside.  x0, y0 : left, top;  side : pixels."""
+    """A square of the plate, whole pixels; may lie partly outside."""
 
-    x0: int
-    y0: int
-    side: int
+    x0: int  # left
+    y0: int  # top
+    side: int  # pixels
 
     def camera(self, camera: Camera, size: int) -> Camera:
         """The camera that sees this window as ``size`` x ``size`` pixels."""

@@ -34,9 +34,9 @@ class AbstractLight(ABC):
 
 @dataclass(frozen=True)
 class EnvironmentMap(AbstractLight):
-    """A measured or painted map. data : (H, W, 3) radiance."""
+    """A measured or painted map."""
 
-    data: EnvMap
+    data: EnvMap  # (H, W, 3) radiance
 
     def envmap(self, height: int, width: int) -> EnvMap:
         h, w = self.data.shape[:2]
@@ -50,16 +50,11 @@ class EnvironmentMap(AbstractLight):
 
 @dataclass(frozen=True)
 class SphericalGaussians(AbstractLight):
-    """L(v) = sum_k c_k exp(-(1 - v . mu_k) / sigma_k^2)   (methods 1.3), unconstrained parameters.
+    """L(v) = sum_k c_k exp(-(1 - v . mu_k) / sigma_k^2)   (methods 1.3), unconstrained parameters."""
 
-    axis : (N, 3) any length > 0, mu = axis / |axis|
-    log_amplitude : (N, 3), c = exp(log_amplitude) > 0
-    raw_width : (N,), sigma = SIGMA_MIN (SIGMA_MAX / SIGMA_MIN)^sigmoid(raw_width), bounded
-    """
-
-    axis: Tensor
-    log_amplitude: Tensor
-    raw_width: Tensor
+    axis: Tensor  # (N, 3) any length > 0, mu = axis / |axis|
+    log_amplitude: Tensor  # (N, 3), c = exp(log_amplitude) > 0
+    raw_width: Tensor  # (N,), sigma = SIGMA_MIN (SIGMA_MAX / SIGMA_MIN)^sigmoid(raw_width), bounded
 
     @staticmethod
     def of(mu: Tensor, amplitude: Tensor, sigma: Tensor) -> SphericalGaussians:

@@ -19,23 +19,17 @@ FULL_FRAME = 0.95         # An object that covers this much of the picture leave
 
 @dataclass(frozen=True)
 class Proxy:
-    """Rough stand-in for the pictured surroundings; catches shadows, itself invisible.
+    """Rough stand-in for the pictured surroundings; catches shadows, itself invisible."""
 
-    mesh : world-space mesh, metres, or None = the infinite ground plane y = 0
-    """
-
-    mesh: Part | None = None
+    mesh: Part | None = None  # world-space mesh, metres, or None = the infinite ground plane y = 0
 
 
 @dataclass(frozen=True)
 class PlacedAsset:
-    """An asset at a place in the world.
-
-    to_world : (4, 4) float64, asset frame to world (rotation, uniform scale, translation)
-    """
+    """An asset at a place in the world."""
 
     asset: Asset
-    to_world: np.ndarray
+    to_world: np.ndarray  # (4, 4) float64, asset frame to world (rotation, uniform scale, translation)
     name: str = "asset"
 
     @property

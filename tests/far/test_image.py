@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dipir.device import moved
-from dipir.image import color, composite, editing, guided, latlong, losses, metrics
+from dipir.image import color, composite, editing, guided, latlong, metrics
 from dipir.image.palette import palette_vector, parse_palette
 from dipir.image.tone import ToneCurve
 from tests.support.far import KIND, far_device
@@ -61,9 +61,9 @@ CASES = {
     "layer_cost": (lambda a, b: editing.layer_cost((a, b)), pictures(MASK, MASK)),
     "guided_upsample grey": (guided.guided_upsample, pictures((1, 2, 8, 10), (1, 1, 8, 10), (1, 1, 16, 20))),
     "guided_upsample colour": (guided.guided_upsample, pictures((1, 2, 8, 10), (1, 3, 8, 10), (1, 3, 16, 20))),
-    "ssim_loss": (losses.ssim_loss, pictures(RGB, RGB)),
-    "edge_loss": (losses.edge_loss, pictures(RGB, RGB)),
-    "loss_weights": (losses.LossWeights(), pictures(RGB, RGB)),
+    "ssim_loss": (metrics.ssim_loss, pictures(RGB, RGB)),
+    "edge_loss": (metrics.edge_loss, pictures(RGB, RGB)),
+    "loss_weights": (metrics.LossWeights(), pictures(RGB, RGB)),
     **{name: (getattr(metrics, name), pictures(RGB, RGB, MASK))
        for name in ("rmse", "si_rmse", "normalized_rmse", "psnr", "ssim", "angular_error_deg")},
     "rmse without mask": (metrics.rmse, pictures(RGB, RGB)),

@@ -56,8 +56,8 @@ def test_gradient_to_material(textured, name, step):
                         roughness_texture=grid * 0.4 + 0.3 if textured else None)
     tracer = PathTracer(scene_of(placed(simple_asset("sphere", material))), settings=RenderSettings(depth=3),
                         gbuffer_samples=1)
-    (key,) = [k for k in tracer.material_names() if f".{name}." in k]
-    start, weight = tracer.material(key), pixel_weight()
+    (value_of,) = [n for n in tracer.material_names() if n.kind == name]
+    key, start, weight = value_of.key, tracer.material_start(value_of), pixel_weight()
 
     def loss(value, seed):
         return (tracer.object_pass(SOFT, seed=seed, spp=512, materials={key: value})[0] * weight).sum()
@@ -75,8 +75,8 @@ def test_gradient_to_material(textured, name, step):
 def test_gradient_to_emission():
     asset = simple_asset("sphere", Material(emission=(0.4, 0.5, 0.6)))
     tracer = PathTracer(scene_of(placed(asset)), gbuffer_samples=1)
-    (key,) = [k for k in tracer.material_names() if ".radiance." in k]
-    value = tracer.material(key).requires_grad_()
+    (name,) = [n for n in tracer.material_names() if n.kind == "emission"]
+    key, value = name.key, tracer.material_start(name).clone().requires_grad_()
     image, alpha = tracer.object_pass(torch.full((16, 32, 3), 1e-4), seed=1, spp=64, materials={key: value})
     (g,) = torch.autograd.grad(image.sum(), value)
     # Every covered pixel shows the emission itself (and a little of it is not reflected: the sphere is convex).

@@ -31,7 +31,7 @@ _MAX_FACES = 50_000_000
 
 @dataclass(frozen=True)
 class _Raw:
-    """A primitive as read, in file units and axes. smooth : make normals where none are given"""
+    """A primitive as read, in file units and axes."""
 
     name: str
     vertices: np.ndarray
@@ -40,7 +40,7 @@ class _Raw:
     uvs: np.ndarray | None
     material: Material
     needs_uvs: bool = False
-    smooth: bool = True
+    smooth: bool = True  # make normals where none are given
 
 
 def load(path: Path, unit: str | float | None, up_axis: str | None) -> Asset:

@@ -26,18 +26,14 @@ EVIDENCE = 60.0           # Segments of one edge are not independent; together t
 
 @dataclass(frozen=True)
 class Lines:
-    """Centred segments.
+    """Centred segments."""
 
-    middle : (N, 2) pixels;  tangent : (N, 2) unit;  ends : (N, 2, 2) pixels;  length : (N,) pixels
-    weight : (N,) votes;  sigma : (N,) radians, standard error of the tangent
-    """
-
-    middle: np.ndarray
-    tangent: np.ndarray
-    ends: np.ndarray
-    length: np.ndarray
-    weight: np.ndarray
-    sigma: np.ndarray
+    middle: np.ndarray  # (N, 2) pixels
+    tangent: np.ndarray  # (N, 2) unit
+    ends: np.ndarray  # (N, 2, 2) pixels
+    length: np.ndarray  # (N,) pixels
+    weight: np.ndarray  # (N,) votes
+    sigma: np.ndarray  # (N,) radians, standard error of the tangent
 
 
 @dataclass(frozen=True)
