@@ -48,7 +48,7 @@ class Viewpoint:
 
 
 def camera_of(viewpoint: Viewpoint, height: int, width: int) -> tuple[Camera, float]:
-    """The camera of a ``width`` x ``height`` image and the stretch of its rows, as of ``Camera.oblong``.
+    """The camera of a ``width`` x ``height`` image and the stretch of its rows, as in `Camera.oblong`.
 
     SceneError for a viewpoint that is no camera: R no rotation, a focal length that is not positive, NaN.
     """
@@ -163,12 +163,6 @@ def read_set_lists(root: str | Path, category: str, subset: str) -> dict[str, li
     return {part: [_triple(path, row) for row in rows] for part, rows in data.items()}
 
 
-def read_eval_batches(root: str | Path, category: str, subset: str) -> list[list[tuple[str, int, str]]]:
-    """Lists of (sequence, frame number, image path), the first of each the view to be made; [] without a file."""
-    path = Path(root) / category / "eval_batches" / f"eval_batches_{subset}.json"
-    return [[_triple(path, row) for row in batch] for batch in _json(path)] if path.is_file() else []
-
-
 def _triple(path: Path, row: Any) -> tuple[str, int, str]:
     try:
         sequence, number, image = row[:3]
@@ -226,8 +220,8 @@ def _viewpoint(r: Mapping | None) -> Viewpoint | None:
     format = r.get("intrinsics_format") or LEGACY
     if format not in FORMATS:
         raise ValueError(f"intrinsics_format '{format}', accepted are {', '.join(FORMATS)}")
-    array = lambda key, shape: np.asarray(r[key], float).reshape(shape)
-    return Viewpoint(array("R", (3, 3)), array("T", 3), array("focal_length", 2), array("principal_point", 2), format)
+    shapes = {"R": (3, 3), "T": 3, "focal_length": 2, "principal_point": 2}
+    return Viewpoint(*(np.asarray(r[key], float).reshape(shape) for key, shape in shapes.items()), format)
 
 
 def _sequence(r: Mapping) -> SequenceNote:
@@ -241,8 +235,7 @@ def _sequence(r: Mapping) -> SequenceNote:
 
 def read_sequence(category: Category, name: str) -> PosedSequence:
     """A sequence with all frames that have a usable camera and an image; points from depth maps where there is no point
-    cloud. SceneError when fewer than one is left, for a
-    name that does not exist, and for a path that leaves the root."""
+    cloud. SceneError when none is left, for a name that does not exist, and for a path that leaves the root."""
     if name not in category.frames:
         raise SceneError(f"{category.name}: there is no sequence '{name}' among {len(category.frames)}."
                          f"{nearest(name, category.frames)}")
@@ -283,14 +276,13 @@ def _there(root: Path, relative: str | None) -> Path | None:
 def write_category(root: str | Path, category: str, frames: Iterable[Mapping], sequences: Sequence[SequenceNote],
                    set_lists: Mapping[str, Mapping[str, Sequence]] | None = None,
                    eval_batches: Mapping[str, Sequence] | None = None) -> None:
-    """Annotation files, and set lists and eval batches by subset, as CO3Dv2 has them. frames : as of
-    :func:`frame_record`. ImageError when they cannot be written."""
+    """Annotation files, and set lists and eval batches by subset, as CO3Dv2 has them. frames : made by
+    `frame_record`. ImageError when they cannot be written."""
     folder = Path(root) / category
-    packed = lambda rows: gzip.compress(json.dumps(rows).encode(), mtime=0)
     for name in ("", "set_lists", "eval_batches"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / "frame_annotations.jgz", packed(list(frames)))
-    write_bytes(folder / "sequence_annotations.jgz", packed([_sequence_record(s) for s in sequences]))
+    for kind, rows in (("frame", list(frames)), ("sequence", [_sequence_record(s) for s in sequences])):
+        write_bytes(folder / f"{kind}_annotations.jgz", gzip.compress(json.dumps(rows).encode(), mtime=0))
     for kind, parts in (("set_lists", set_lists or {}), ("eval_batches", eval_batches or {})):
         for subset, rows in parts.items():
             write_bytes(folder / kind / f"{kind}_{subset}.json", json.dumps(rows).encode())

@@ -141,8 +141,8 @@ def _guess(points: np.ndarray, poses: np.ndarray, up: np.ndarray, orbit: np.ndar
 
 def _judged(point: np.ndarray, normal: np.ndarray, share: float, below: float, up: np.ndarray,
             orbit: np.ndarray | None) -> GroundPlane:
-    angle = lambda other: float(np.degrees(np.arccos(np.clip(normal @ other, -1, 1))))
-    tilt, turned = angle(up), np.nan if orbit is None else angle(orbit)
+    tilt, turned = (np.nan if other is None else float(np.degrees(np.arccos(np.clip(normal @ other, -1, 1))))
+                    for other in (up, orbit))
     apart = np.nanmin([tilt, turned])
     agreement = float(np.clip((50 - apart) / 30, 0, 1))
     confidence = min(1.0, 5 * share) * max(0.0, 1 - 5 * below) * agreement

@@ -51,6 +51,31 @@ class PosedSequence:
         return np.stack([f.camera.position for f in self.frames])
 
 
+@dataclass(frozen=True)
+class Lens:
+    """A camera as photogrammetry has it, in pixels from the image corner."""
+
+    size: tuple[int, int]  # (width, height)
+    focal: tuple[float, float]  # along x and y
+    centre: tuple[float, float]  # principal point
+    distortion: tuple[float, ...]  # k1, k2, p1, p2
+
+
+def pinhole(number: int, image: Path, lens: Lens, rotation: np.ndarray, place: np.ndarray,
+            mask: Path | None = None) -> Frame:
+    """A frame of a camera turned by ``rotation`` (camera-to-world, +X left, +Y up, +Z forward) at ``place``."""
+    if not (min(lens.size) > 0 and min(lens.focal) > 0
+            and np.isfinite([*lens.focal, *lens.centre, *lens.distortion]).all()):
+        raise ValueError(f"image {lens.size}, focal lengths {lens.focal}, principal point {lens.centre}")
+    pose = np.eye(4)
+    # Rotations of text files are orthogonal to their last digit only.
+    u, _, v = np.linalg.svd(rotation)
+    pose[:3, :3], pose[:3, 3] = u @ v, place
+    camera, stretch = Camera.oblong(*lens.size, lens.focal, lens.centre, pose)
+    return Frame(number, image, camera, stretch, tuple(lens.distortion),
+                 mask if mask is not None and mask.is_file() else None)
+
+
 def frame_plate(frame: Frame, longest: int | None = None) -> tuple[Plate, Camera]:
     """The photo as its camera sees it (pixels square, distortion removed), and that camera; with ``longest`` scaled
     down to that many pixels on the longer side. ImageError for an unreadable photo, SceneError when it has not the size
@@ -104,7 +129,10 @@ def on_ground(sequence: PosedSequence, ground: GroundPlane, camera_height: float
     scale = camera_height / float(np.median(centres[:, 1]))
     middle = (np.median((sequence.points - ground.point) @ rotation.T, 0) if len(sequence.points)
               else centres.mean(0)) * np.array([1.0, 0.0, 1.0])
-    moved = lambda points: scale * ((points - ground.point) @ rotation.T - middle)
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return scale * ((points - ground.point) @ rotation.T - middle)
+
     frames = tuple(replace(f, camera=_moved(f.camera, rotation, moved), depth_scale=f.depth_scale * scale)
                    for f in sequence.frames)
     return replace(sequence, frames=frames, points=moved(sequence.points))

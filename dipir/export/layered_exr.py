@@ -65,9 +65,7 @@ def write_layers(path: str | Path, layers: Mapping[str, Tensor], camera: Camera 
     if camera is not None:
         # Imath matrices multiply row vectors, hence the transpose; the OpenEXR package ignores strides, hence the copy.
         attributes["worldToCamera"] = np.linalg.inv(camera.to_world).T.astype(np.float32, order="C")
-        attributes["dipirCamera"] = json.dumps({
-            "width": camera.width, "height": camera.height, "focal_px": camera.focal_px, "cx": camera.cx,
-            "cy": camera.cy, "to_world": camera.to_world.tolist()})
+        attributes["dipirCamera"] = json.dumps(camera.to_dict())
     write_exr(path, channels, attributes)
 
 
@@ -103,12 +101,7 @@ def _camera(path: str | Path, text: object) -> Camera | None:
     if text is None:
         return None
     try:
-        data = json.loads(str(text))
-        pose = np.array(data["to_world"], dtype=np.float64)
-        if pose.shape != (4, 4):
-            raise ValueError(f"pose of shape {pose.shape}")
-        return Camera(int(data["width"]), int(data["height"]), float(data["focal_px"]), float(data["cx"]),
-                      float(data["cy"]), pose)
+        return Camera.from_dict(json.loads(str(text)))
     except (KeyError, TypeError, ValueError) as error:
         raise ImageError(f"{path}: its attribute dipirCamera cannot be read ({error}). Write the file again or remove "
                          "the attribute.") from error

@@ -51,8 +51,7 @@ class ToneCurve:
     def identity(bins: int = 5, channels: int = 1, dtype: torch.dtype = torch.float32,
                  device: torch.device | str = "cpu") -> ToneCurve:
         """The curve y = x (up to rounding) with ``bins`` equal bins, on ``device``."""
-        zeros = lambda count: torch.zeros(channels, count, dtype=dtype, device=device)
-        return ToneCurve(zeros(bins), zeros(bins), zeros(bins + 1))
+        return ToneCurve(*(torch.zeros(channels, n, dtype=dtype, device=device) for n in (bins, bins, bins + 1)))
 
     def parameters(self) -> dict[str, Tensor]:
         """Unconstrained parameters by name."""

@@ -65,7 +65,8 @@ def final_picture(scene: Scene, light: SphericalGaussians, tones: Sequence[ToneC
 
     # ---- on the plate ----
     plate = scene.plate.resized(camera.width, camera.height)
-    layers = insert_layers(plate.lin, plate.disp, passes.object_rgb, passes.alpha, passes.shadow_ratio, *tones)
+    layers = insert_layers(plate.lin, plate.disp, passes.object_rgb, passes.alpha, passes.shadow_ratio,
+                           tone_fg=tones[0], tone_shadow=tones[1])
     return FinalPicture(camera, passes, layers, flatten_disp(layers), plate.disp)
 
 

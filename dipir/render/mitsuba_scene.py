@@ -130,7 +130,10 @@ def material_dict(material: Material, textured: bool) -> dict:
     """Principled BSDF of a material. Specular never below 0.01 (a metal with specular 0 renders black) and roughness
     never below 0.05 (gradients turn NaN near 0)."""
     m = material
-    pick = lambda texture, constant: _bitmap(texture) if textured and texture is not None else constant
+
+    def pick(texture: np.ndarray | None, constant: object) -> object:
+        return _bitmap(texture) if textured and texture is not None else constant
+
     roughness = None if m.roughness_texture is None else np.clip(m.roughness_texture, ROUGHNESS_MIN, 1)
     bsdf = {"type": "principled",
             "base_color": pick(m.base_color_texture, _rgb(m.base_color)),

@@ -195,9 +195,9 @@ def _register() -> str:
             super().__init__(props)
             self.masked = props.get("masked", False)
 
-        def sample(self, mode, scene, sampler, ray, δL, state_in, active, **kwargs):
+        def sample(self, mode, scene, sampler, ray, *, active, **kwargs):
             ray, hit = _to_opaque(scene, sampler, mi.Ray3f(ray), mi.Bool(active), self.masked)
-            L, valid, aovs, state = super().sample(mode, scene, sampler, ray, δL, state_in, hit, **kwargs)
+            L, valid, aovs, state = super().sample(mode, scene, sampler, ray, active=hit, **kwargs)
             return L, valid & hit, aovs, state
 
     mi.register_integrator("dipir_object_path", lambda props: ObjectPath(props))

@@ -66,7 +66,7 @@ def shadow_pass(built: BuiltScene, camera: Camera, ground: Catcher, radiance: En
     ratio = torch.ones_like(lit)
     pixels = near.flatten().nonzero()[:, 0]
     if side > 1 and near.any():
-        cells = _cell_ratios(built, camera, near, side, radiance, split_seed(seed, "cells"), spp)
+        cells = _cell_ratios(built, camera, near, side, radiance, seed=split_seed(seed, "cells"), spp=spp)
         refined = edges(1 - cells.detach()) if flat else _visible(1 - cells.detach())
         pixels = _pixels_of(refined & near, side, camera)
         if flat:
@@ -77,10 +77,10 @@ def shadow_pass(built: BuiltScene, camera: Camera, ground: Catcher, radiance: En
         if not flat:
             lit = lit.index_put((pixels,), traced.lit)
     ratio = torch.where(ground.cover[:, None] > 0, ratio, 1.0)
-    image = lambda flat: flat.T.reshape(1, 3, camera.height, camera.width)
     sampled = torch.zeros_like(ground.cover, dtype=torch.bool)
     sampled[pixels] = True
-    return ShadowPass(image(lit), image(lit * ratio), sampled.reshape(1, 1, camera.height, camera.width))
+    images = (flat.T.reshape(1, 3, camera.height, camera.width) for flat in (lit, lit * ratio))
+    return ShadowPass(*images, sampled.reshape(1, 1, camera.height, camera.width))
 
 
 # ------------------------------------------------------------------------------------------------- without objects
@@ -120,8 +120,9 @@ def possible(built: BuiltScene, camera: Camera, radiance: EnvMap, side: int) -> 
                 arriving.new_zeros(len(arriving))) / arriving.sum(1).clamp_min(1e-12)
     near = ((share > NEGLIGIBLE) & (valid > 0)).float().reshape(1, 1, *rows.shape)
     grown = torch.nn.functional.max_pool2d(near, 3, 1, 1)[0, 0] > 0
-    of_cells = lambda size, most: (torch.arange(0, size, side, device=where) // step).clamp_max(most - 1)
-    return grown[of_cells(height, grown.shape[0])][:, of_cells(width, grown.shape[1])]
+    rows, cols = ((torch.arange(0, size, side, device=where) // step).clamp_max(most - 1)
+                  for size, most in zip((height, width), grown.shape, strict=True))
+    return grown[rows][:, cols]
 
 
 def _centres(built: BuiltScene, camera: Camera, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -135,7 +136,7 @@ def _centres(built: BuiltScene, camera: Camera, index: Tensor) -> tuple[Tensor, 
     return flags(valid), columns(mi.Vector3f(point), 3), columns(mi.Vector3f(normal), 3)
 
 
-def _cell_ratios(built: BuiltScene, camera: Camera, near: Tensor, side: int, radiance: EnvMap, seed: int,
+def _cell_ratios(built: BuiltScene, camera: Camera, near: Tensor, side: int, radiance: EnvMap, *, seed: int,
                  spp: int) -> Tensor:
     """(rows, columns, 3) ratio of the cells that are ``near``, 1 elsewhere."""
     row, column = near.nonzero(as_tuple=True)

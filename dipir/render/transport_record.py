@@ -169,7 +169,7 @@ class Recorder:
         active = si.is_valid()
         for bounce in range(s.depth):
             if bounce > 0:
-                self._light_samples(si, throughput, slot, target, sampler, active, bounce)
+                self._light_samples(si, throughput, slot, target, sampler, active, bounce=bounce)
             sample, value = si.bsdf().sample(mi.BSDFContext(), si, sampler.next_1d(), sampler.next_2d(), active)
             passes_through = mi.has_flag(sample.sampled_type, mi.BSDFFlags.Null)
             direction = si.to_world(sample.wo)
@@ -186,7 +186,7 @@ class Recorder:
             si = onward
             dr.eval(target, si, throughput, active)
 
-    def _light_samples(self, si, throughput, slot, target: list, sampler, active, bounce: int) -> None:
+    def _light_samples(self, si, throughput, slot, target: list, sampler, active, *, bounce: int) -> None:
         """``light_samples`` texels from a later vertex, balanced against its one BSDF sample. The paths of a pixel
         step through all texels in turn (a stride coprime with their number, a random start a pixel), so that no texel
         is left to chance: chance would show as speckle under a small bright light."""
@@ -213,12 +213,12 @@ class Recorder:
         chunk = max(1, _THREADS // (self.texels * self.settings.samples))
         blocked, kept, lit = [], [], []
         for first in range(0, pixels, chunk):
-            b, l = self._proxy_chunk(first, min(chunk, pixels - first))
-            touched = (b > 0).any(1).nonzero()[:, 0]
-            blocked.append(b[touched])
+            hidden, free = self._proxy_chunk(first, min(chunk, pixels - first))
+            touched = (hidden > 0).any(1).nonzero()[:, 0]
+            blocked.append(hidden[touched])
             kept.append(touched + first)
             if self.built.proxy is not None:
-                lit.append(l)
+                lit.append(free)
         lit_map = torch.cat(lit) if lit else latlong.plane_weights(
             self.height, self.width, device=device.current().torch).reshape(-1).clone()
         return torch.cat(blocked), torch.cat(kept), lit_map

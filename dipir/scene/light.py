@@ -228,7 +228,6 @@ def fit_gaussians(target: EnvMap, count: int = 32, steps: int = 200, learning_ra
     weight = latlong.solid_angles(height, width, device=where)[..., None] / (4 * math.pi)
     share = weight.expand(height, width, 1).reshape(-1)
     cosine = (fibonacci_sphere(48, where) @ direction.reshape(-1, 3).T).clamp_min(0) * share
-    irradiance = lambda e: cosine @ e.reshape(-1, 3)
     broad = fibonacci_sphere(count - count // 4, where)
     level = latlong.sample(target, broad)
     light = _initial_gaussians(target, direction, broad, level)
@@ -236,14 +235,14 @@ def fit_gaussians(target: EnvMap, count: int = 32, steps: int = 200, learning_ra
     optimiser = torch.optim.Adam(values.values(), lr=learning_rate)
     mean = (target * weight).sum().clamp_min(1e-6)
     floor = 0.05 * mean / 3
-    wanted = irradiance(target)
+    wanted = cosine @ target.reshape(-1, 3)
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         current = SphericalGaussians.from_parameters(values).envmap(height, width)
         linear = ((current - target).abs() * weight).sum() / mean
         logarithmic = (((current + floor) / (target + floor)).log().abs() * weight).sum() / 3
-        received = (irradiance(current) - wanted).abs().mean() / wanted.mean().clamp_min(1e-9)
+        received = (cosine @ current.reshape(-1, 3) - wanted).abs().mean() / wanted.mean().clamp_min(1e-9)
         optimiser.zero_grad()
         (linear + 0.5 * logarithmic + 3 * received).backward()
         optimiser.step()

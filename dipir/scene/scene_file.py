@@ -207,7 +207,7 @@ def object_names(specs: tuple[ObjectSpec, ...]) -> list[str]:
 
 def _place_object(spec: ObjectSpec, name: str, camera: Camera, proxy: Proxy, where: str,
                   problems: list[str]) -> PlacedAsset | None:
-    from dipir.scene.assets.asset import load_asset
+    from dipir.scene.assets.load import load_asset
 
     try:
         asset = load_asset(spec.asset)

@@ -8,7 +8,7 @@ from dipir.export.layered_exr import read_layers, write_layers
 from dipir.image.files import write_exr
 from dipir.scene.camera import Camera
 
-CAMERA = Camera.looking(6, 4, 50.0, 1.7, 10.0, 3.0, 25.0)
+CAMERA = Camera.looking(6, 4, 50.0, 1.7, 10.0, 3.0, yaw_deg=25.0)
 
 
 def _layers() -> dict[str, torch.Tensor]:

@@ -28,8 +28,8 @@ def curve(channels: int = 1) -> ToneCurve:
 
 def inserted(plate, colour, alpha, shadow, tone_fg, tone_shadow):
     alpha = (alpha - 0.3).clamp(0, 1)
-    layers = composite.insert_layers(color.srgb_to_linear(plate), plate, colour * alpha, alpha, shadow, tone_fg,
-                                     tone_shadow)
+    layers = composite.insert_layers(color.srgb_to_linear(plate), plate, colour * alpha, alpha, shadow,
+                                     tone_fg=tone_fg, tone_shadow=tone_shadow)
     return layers, composite.flatten_lin(layers), composite.flatten_disp(layers)
 
 
@@ -46,7 +46,6 @@ CASES = {
     "exposure": (lambda x, stops: color.exposure(x, stops), pictures(RGB, MASK)),
     "insert_layers": (inserted, (*pictures(RGB, RGB, MASK, RGB), curve(), curve(3))),
     "all blends": (stacked, pictures(RGB, RGB, MASK)),
-    "masked_fuse": (composite.masked_fuse, pictures(RGB, RGB, MASK)),
     "tone": (lambda c, x: (c(x), c.inverse(c(x)), c.knots()), (curve(), *pictures(RGB))),
     "tone per channel": (lambda c, x: (c(4 * x - 2), c.with_parameters({"widths": c.heights})(x)),
                          (curve(3), *pictures(RGB))),

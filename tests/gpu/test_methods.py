@@ -63,7 +63,8 @@ def close(a: torch.Tensor, b: torch.Tensor, atol: float) -> None:
 
 # -------------------------------------------------------------------------------------------------------- mathematics
 def inserted(plate, colour, alpha, shadow, tone):
-    layers = composite.insert_layers(color.srgb_to_linear(plate), plate, colour * alpha, alpha, shadow, tone, tone)
+    layers = composite.insert_layers(color.srgb_to_linear(plate), plate, colour * alpha, alpha, shadow, tone_fg=tone,
+                                     tone_shadow=tone)
     return composite.flatten_disp(layers)
 
 

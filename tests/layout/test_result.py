@@ -16,7 +16,7 @@ from dipir.layout.page import layout_html
 from dipir.layout.pictures import attention_strip, enlarged, region_overlay
 from dipir.layout.regions import Region
 from dipir.layout.result import save
-from dipir.scene.assets.asset import load_asset
+from dipir.scene.assets.load import load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.proxy import place
 from dipir.scene.scene_file import load_scene

@@ -138,18 +138,6 @@ def test_half_precision_is_close():
     torch.testing.assert_close(half.passes(env).object_rgb, full.passes(env).object_rgb, rtol=0.03, atol=0.02)
 
 
-def test_batched_relighting_equals_single():
-    transport = Transport.record(sphere_scene("glossy"), settings=TransportSettings(samples=2))
-    envs = torch.stack(list(environments().values()))
-    colours, ratios = transport.object_colours(envs), transport.shadow_ratios(envs)
-    for k, env in enumerate(envs):
-        passes = transport.passes(env)
-        torch.testing.assert_close(colours[k], passes.object_rgb[0].reshape(3, -1).T[transport.object_pixels],
-                                   rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(ratios[k], passes.shadow_ratio[0].reshape(3, -1).T[transport.shadow_pixels],
-                                   rtol=1e-4, atol=1e-5)
-
-
 def test_emission_is_added_and_survives_darkness():
     asset = simple_asset("sphere", Material(base_color=(0.5, 0.5, 0.5), emission=(0.3, 0.6, 0.9)))
     passes = Transport.record(scene_of(placed(asset))).passes(torch.full((16, 32, 3), 1e-6))

@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 
 from dipir.errors import ConfigError, SceneError
 from dipir.scene.camera import Camera
-from dipir.scene.photo_camera import files as camera_files
 from dipir.scene.photo_camera.estimate import CameraOptions, resolve_camera
 from dipir.scene.photo_camera.files import load_camera
 from dipir.scene.plate import Plate
 
 angle = st.floats(-80, 80)
-cameras = st.builds(lambda f, h, p, r, y: Camera.looking(640, 480, f, h, p, r, y), st.floats(20, 110),
+cameras = st.builds(lambda f, h, p, r, y: Camera.looking(640, 480, f, h, p, r, yaw_deg=y), st.floats(20, 110),
                     st.floats(0.1, 9), angle, st.floats(-85, 85), st.floats(-179, 179))
 
 
@@ -35,7 +34,8 @@ def test_directions_and_projection_are_inverse_and_the_pose_is_rigid(camera):
 @settings(max_examples=60, deadline=None)
 @given(st.floats(20, 110), angle, st.floats(-85, 85), st.floats(-179, 179))
 def test_angles_are_the_inverse_of_looking(fov, pitch, roll, yaw):
-    assert np.allclose(Camera.looking(640, 480, fov, 1.6, pitch, roll, yaw).angles_deg, (pitch, roll, yaw), atol=1e-6)
+    camera = Camera.looking(640, 480, fov, 1.6, pitch, roll, yaw_deg=yaw)
+    assert np.allclose(camera.angles_deg, (pitch, roll, yaw), atol=1e-6)
 
 
 @settings(max_examples=60, deadline=None)
@@ -69,7 +69,7 @@ def same(a: Camera, b: Camera) -> bool:
 
 
 def test_all_forms_of_a_file_give_the_same_camera(tmp_path):
-    camera = Camera.looking(640, 480, 55, 1.3, 14, 6, 30)
+    camera = Camera.looking(640, 480, 55, 1.3, 14, 6, yaw_deg=30)
     p = camera.to_world
     w = 0.5 * np.sqrt(1 + np.trace(p[:3, :3]))
     q = [w, *(np.array([p[2, 1] - p[1, 2], p[0, 2] - p[2, 0], p[1, 0] - p[0, 1]]) / (4 * w))]
@@ -96,12 +96,18 @@ def test_opencv_extrinsics_project_as_opencv_does(tmp_path):
     assert np.allclose(camera.project(points)[0], expected, atol=1e-6)
 
 
-def test_save_and_load_is_exact(tmp_path):
-    camera = Camera.looking(640, 480, 47.123, 1.7, 3, 2, 1).crop(10, 20, 300, 200, 300, 200)
-    camera_files.save_camera(camera, tmp_path / "c.yaml")
-    back = load_camera(tmp_path / "c.yaml", (300, 200))
+def test_to_dict_and_back_is_exact():
+    camera = Camera.looking(640, 480, 47.123, 1.7, 3, 2, yaw_deg=1).crop(10, 20, 300, 200, 300, 200)
+    back = Camera.from_dict(json.loads(json.dumps(camera.to_dict())))
     assert (back.to_world == camera.to_world).all() and (back.focal_px, back.cx, back.cy) == (
         camera.focal_px, camera.cx, camera.cy)
+
+
+def test_from_dict_refuses_nonsense():
+    data = Camera.looking(8, 6, 50).to_dict()
+    for change in ({"focal_px": 0}, {"to_world": [[1, 2], [3, 4]]}, {"cx": float("nan")}):
+        with pytest.raises(ValueError, match="to_world"):
+            Camera.from_dict({**data, **change})
 
 
 def test_another_size_is_scaled_and_another_shape_refused(tmp_path):

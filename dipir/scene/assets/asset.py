@@ -13,7 +13,7 @@ ROUGHNESS_MIN, SPECULAR_MIN = 0.05, 0.01
 
 @dataclass(frozen=True)
 class Material:
-    """Metallic-roughness PBR material. A texture, when given, is the value (factors already multiplied in); its row 0 is
+    """Metallic-roughness PBR material. A texture, when given, is the value (factors already multiplied in); row 0 is
     the top row of the image file, v = 1 - (row + 0.5) / H (OpenGL / trimesh / Mitsuba UV convention)."""
 
     name: str = "default"
@@ -59,20 +59,6 @@ class Asset:
         """(2, 3) axis-aligned minimum and maximum, metres."""
         points = np.concatenate([p.vertices for p in self.parts])
         return np.stack([points.min(0), points.max(0)])
-
-
-def load_asset(path: str | Path, unit: str | float | None = None, up_axis: str | None = None) -> Asset:
-    """Mesh file -> :class:`Asset`, one part per primitive, metres, +Y up, resting on y = 0, centred on x and z.
-
-    path : .glb, .gltf, .obj (+ .mtl), .ply or .stl
-    unit : 'm', 'cm', 'mm', 'in', 'ft' or metres per file unit; None = metres for glTF, else guessed with a note
-    up_axis : 'x', 'y', 'z', '-x', '-y' or '-z'; None = 'y' for glTF and OBJ, 'z' for PLY and STL with a note
-    Raises AssetError for everything that makes the file unusable, naming the remedy.
-    """
-    # Imported on use: whoever only passes assets around need not wait for trimesh.
-    from dipir.scene.assets.load import load
-
-    return load(Path(path), unit, up_axis)
 
 
 def asset_hash(asset: Asset) -> str:

@@ -43,8 +43,15 @@ class _Raw:
     smooth: bool = True  # make normals where none are given
 
 
-def load(path: Path, unit: str | float | None, up_axis: str | None) -> Asset:
-    """See :func:`dipir.scene.assets.asset.load_asset`."""
+def load_asset(path: str | Path, unit: str | float | None = None, up_axis: str | None = None) -> Asset:
+    """Mesh file -> :class:`Asset`, one part per primitive, metres, +Y up, resting on y = 0, centred on x and z.
+
+    path : .glb, .gltf, .obj (+ .mtl), .ply or .stl
+    unit : 'm', 'cm', 'mm', 'in', 'ft' or metres per file unit; None = metres for glTF, else guessed with a note
+    up_axis : 'x', 'y', 'z', '-x', '-y' or '-z'; None = 'y' for glTF and OBJ, 'z' for PLY and STL with a note
+    Raises AssetError for everything that makes the file unusable, naming the remedy.
+    """
+    path = Path(path)
     _check_options(unit, up_axis)
     data = read_asset_file(path)
     suffix = path.suffix.lower()
@@ -243,13 +250,13 @@ def _cleaned(path: Path, raw: _Raw, notes: list[str]) -> _Raw | None:
         notes.append(f"part '{raw.name}' has only degenerate faces and was left out.")
         return None
     used, faces = np.unique(raw.faces[keep], return_inverse=True)
-    pick = lambda a: None if a is None or len(a) != len(raw.vertices) else np.asarray(a)[used]
-    uvs = pick(raw.uvs)
+    normals, uvs = (None if a is None or len(a) != len(raw.vertices) else np.asarray(a)[used]
+                    for a in (raw.normals, raw.uvs))
     if uvs is not None and not np.isfinite(uvs).all():
         if raw.needs_uvs:
             raise AssetError(f"{path}: part '{raw.name}' has NaN or infinite UVs; unwrap it and export it again.")
         uvs = None
-    return replace(raw, vertices=raw.vertices[used], faces=faces.reshape(-1, 3), normals=pick(raw.normals), uvs=uvs)
+    return replace(raw, vertices=raw.vertices[used], faces=faces.reshape(-1, 3), normals=normals, uvs=uvs)
 
 
 def _part(raw: _Raw, turn: np.ndarray, notes: list[str]) -> Part:

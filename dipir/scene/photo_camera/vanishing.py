@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-PARAMETERS = ("log_focal", "pitch_deg", "roll_deg", "heading_deg")
 DETECT_SIDE = 1000        # Segments are found at this size: noise and bricks drop out, edges stay sharp.
 LONGEST = 400             # Only the longest segments vote.
 WEIGHTS = np.array([0.30, 0.25, 0.25])   # Shares of the vertical and the two horizontal families; the rest is clutter.

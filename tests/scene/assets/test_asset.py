@@ -6,7 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from dipir.scene.assets.asset import asset_hash, load_asset
+from dipir.scene.assets.asset import asset_hash
+from dipir.scene.assets.load import load_asset
 from dipir.scene.assets.mesh import face_cross, signed_volume, unit
 from tests.support.asset_samples import BOX, BOX_FACES, OBJ, embedded, gltf, ply, png, write
 

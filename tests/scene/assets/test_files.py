@@ -10,8 +10,8 @@ import pytest
 
 import dipir.scene.assets.files as asset_files
 from dipir.errors import AssetError
-from dipir.scene.assets.asset import load_asset
 from dipir.scene.assets.files import decode_image, read_reference
+from dipir.scene.assets.load import load_asset
 from dipir.scene.assets.obj import map_file
 from tests.support.asset_samples import BOX, BOX_FACES, OBJ, embedded, gltf, ply, png, write
 
