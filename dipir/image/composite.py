@@ -1,4 +1,4 @@
-"""Layers, how they are flattened, and how an object enters a plate (methods 1.6). Linear light, all differentiable."""
+"""Layers, how they are flattened, and how an object enters a plate (docs/method.md 1.6). In linear light."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def flatten_disp(layers: Layers) -> Image:
 def insert_layers(plate_lin: Image, plate_disp: Image | None, object_rgb: Image, alpha: Mask, shadow_ratio: Tensor, *,
                   tone_fg: Callable[[Tensor], Tensor] | None = None,
                   tone_shadow: Callable[[Tensor], Tensor] | None = None) -> Layers:
-    """Object and shadow on a plate: I = V T_fg(I_fg) + (1 - V) T_shadow(beta) I_bg (methods 1.6), in linear light.
+    """Object and shadow on a plate: I = V T_fg(I_fg) + (1 - V) T_shadow(beta) I_bg (docs/method.md 1.6), linear.
 
     plate_lin, plate_disp : (1 or B, 3, H, W), both colour states of the plate
     object_rgb : (B, 3, H, W) linear, premultiplied by ``alpha`` (1 or B, 1, H, W), which is V

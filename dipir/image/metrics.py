@@ -21,14 +21,15 @@ _WINDOW = 11  # Of SSIM.
 
 def rmse(a: Image, b: Image, mask: Mask | None = None, channel_sum: bool = False) -> Tensor:
     """Root mean square error, (B,), range [0, inf). The mean runs over pixels and channels; with ``channel_sum``
-    squares are summed over the channels and divided by the pixels only (three-sphere protocol, methods 5.1)."""
+    squares are summed over the channels and divided by the pixels only (three spheres, docs/bench-spheres.md)."""
     x, y, w = _prepared(a, b, mask)
     return _rms(x - y, w, channel_sum).to(a.dtype)
 
 
 def si_rmse(a: Image, b: Image, mask: Mask | None = None, channel_sum: bool = False) -> Tensor:
     """RMSE after the best scale of ``a``, (B,), range [0, inf): scale = sum ab / sum aa over pixels and channels
-    (methods 5.1). Not symmetric: ``b`` is the truth. A black ``a`` has scale 0. ``channel_sum`` as in :func:`rmse`."""
+    (docs/bench-spheres.md). Not symmetric: ``b`` is the truth. A black ``a`` has scale 0. ``channel_sum`` as in
+    `rmse`."""
     x, y, w = _prepared(a, b, mask)
     power = (w * x * x).sum((1, 2, 3))
     scale = (w * x * y).sum((1, 2, 3)) / torch.where(power == 0, 1.0, power)
@@ -36,7 +37,8 @@ def si_rmse(a: Image, b: Image, mask: Mask | None = None, channel_sum: bool = Fa
 
 
 def normalized_rmse(a: Image, b: Image, mask: Mask | None = None) -> Tensor:
-    """RMSE (sum over channels) after mapping percentiles 0.01 and 99.9 of each image to 0 and 1 (methods 5.1), (B,)."""
+    """RMSE (sum over channels) after mapping percentiles 0.01 and 99.9 of each image to 0 and 1, (B,); see
+    docs/bench-spheres.md."""
     x, y, w = _prepared(a, b, mask)
     return _rms(_percentile_normalized(x) - _percentile_normalized(y), w, True).to(a.dtype)
 
@@ -59,8 +61,8 @@ def ssim(a: Image, b: Image, mask: Mask | None = None, peak: float = 1.0) -> Ten
 
 
 def angular_error_deg(a: Image, b: Image, mask: Mask | None = None) -> Tensor:
-    """Mean angle between RGB vectors, degrees, (B,), range [0, 90] (methods 5.1): a colour angle, blind to brightness.
-    Black pixels have angle 0 and opposed vectors 90, as in the protocol. Not differentiable at angle 0."""
+    """Mean angle between RGB vectors, degrees, (B,), range [0, 90] (docs/bench-spheres.md): a colour angle, blind to
+    brightness. Black pixels have angle 0 and opposed vectors 90, as in the protocol. Not differentiable at angle 0."""
     x, y, w = _prepared(a, b, mask)
     return _mean(_angle(x, y, 1).clamp_max(math.pi / 2)[:, None].rad2deg(), w).to(a.dtype)
 
@@ -82,7 +84,8 @@ def azimuth_error_deg(a: Directions, b: Directions) -> Tensor:
 # ---- losses ----------------------------------------------------------------------------------------------------------
 
 def ssim_loss(a: Image, b: Image) -> Tensor:
-    """1 - `ssim` of values in [0, 1], mean over the batch: a scalar in [0, 2], 0 for equal images. ValueError for images below 11x11 or of different shapes."""
+    """1 - `ssim` of values in [0, 1], mean over the batch: a scalar in [0, 2], 0 for equal images. ValueError below 11x11
+    or for different shapes."""
     if a.shape != b.shape or a.ndim != 4 or min(a.shape[2:]) < _WINDOW:
         raise ValueError(f"ssim_loss compares images (B, C, H, W) of one shape, at least {_WINDOW}x{_WINDOW}; got "
                          f"{tuple(a.shape)} and {tuple(b.shape)}")

@@ -1,4 +1,4 @@
-"""Tone curve: a monotone rational-quadratic spline (methods 1.7; Durkan et al. 2019, eq. 4-8).
+"""Tone curve: a monotone rational-quadratic spline (docs/method.md 1.7; Durkan et al. 2019, eq. 4-8).
 
 The curve maps [0, 1] onto [0, 1] with fixed ends and continues as a straight line outside, so that it is a bijection of
 the reals. Bin widths and heights come from a softmax with a floor, slopes from a softplus with a floor: whatever the
@@ -99,7 +99,7 @@ class ToneCurve:
         s = (y1 - y0) / (x1 - x0)
         xi = (flat.clamp(0, 1) - x0) / (x1 - x0)
         rest = xi * (1 - xi)
-        part = (s * xi * xi + d0 * rest) / (s + (d0 + d1 - 2 * s) * rest)  # methods 1.7; exactly 1 at xi = 1
+        part = (s * xi * xi + d0 * rest) / (s + (d0 + d1 - 2 * s) * rest)  # docs/method.md 1.7; exactly 1 at xi = 1
         inside = y0 + (y1 - y0) * part
         return restore(_continued(flat, inside, slopes))
 

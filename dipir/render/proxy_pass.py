@@ -176,7 +176,8 @@ def _set_environment(built: BuiltScene, environment: Tensor):
 
 
 class _Trace(torch.autograd.Function):
-    """Environment tensor in, lit and blocked light of the sites out; exact gradient of the very estimate."""
+    """Environment tensor in, lit and blocked light of the sites out. The gradient is that of the estimate itself: the
+    same samples are drawn again."""
 
     @staticmethod
     def forward(ctx, what, seed: int, spp: int, environment):

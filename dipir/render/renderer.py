@@ -54,7 +54,7 @@ class Passes:
     @property
     def shadow_ratio(self) -> Image:
         """beta = shadowed / lit, (B, 3, H, W) in [0, 1]; exactly 1 where there is no proxy or no occluder
-        (methods 1.4: beta = PathTrace(X u P, L_shadow, 1) / PathTrace(P, L_shadow, 1))."""
+        (docs/method.md 1.4: beta = PathTrace(X u P, L_shadow, 1) / PathTrace(P, L_shadow, 1))."""
         lit = self.ground_lit > 0
         return torch.where(lit, self.ground_shadowed / torch.where(lit, self.ground_lit, 1.0), 1.0)
 
@@ -69,4 +69,4 @@ class AbstractRenderer(ABC):
                spp: int | None = None) -> Passes:
         """Light the scene with an environment map (H, W, 3), radiance, plate white = 1; differentiable in torch.
 
-        ``shadow_radiance`` lights the proxy when it is another map than the object's (methods 1.5)."""
+        ``shadow_radiance`` lights the proxy when it is another map than the object's (docs/method.md 1.5)."""

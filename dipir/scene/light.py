@@ -50,7 +50,7 @@ class EnvironmentMap(AbstractLight):
 
 @dataclass(frozen=True)
 class SphericalGaussians(AbstractLight):
-    """L(v) = sum_k c_k exp(-(1 - v . mu_k) / sigma_k^2)   (methods 1.3), unconstrained parameters."""
+    """L(v) = sum_k c_k exp(-(1 - v . mu_k) / sigma_k^2)   (docs/method.md 1.3), unconstrained parameters."""
 
     axis: Tensor  # (N, 3) any length > 0, mu = axis / |axis|
     log_amplitude: Tensor  # (N, 3), c = exp(log_amplitude) > 0
