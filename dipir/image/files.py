@@ -109,23 +109,6 @@ def write_png(path: str | Path, disp: Tensor, bits: int = 8) -> None:
     write_bytes(path, _png_bytes(pixels.astype(np.uint8 if bits == 8 else np.uint16)))
 
 
-def write_hdr(path: str | Path, lin: Tensor) -> None:
-    """Linear light, (1, 3, H, W) image or (H, W, 3) map -> Radiance RGBE (8 bit mantissa shared exponent: relative
-    error of the brightest channel below 0.4 %); negative values become 0. Raises ImageError for NaN."""
-    pixels = lin.detach().cpu().numpy() if lin.ndim == 3 else _from_tensor(path, lin)
-    _require_finite(path, pixels)
-    pixels = np.clip(pixels, 0, 1e37).astype(np.float64)
-    peak = pixels.max(-1, keepdims=True)
-    # 255.5 / 256 and more would round up to a mantissa of 256: take the next exponent, which the factor gives.
-    exponent = np.where(peak > 1e-37, np.frexp(peak * (256 / 255.5))[1], -128)
-    mantissas = np.rint(np.ldexp(pixels, 8 - exponent))
-    # Scanlines without run lengths: every reader takes them. They cannot be taken for run lengths, because the largest
-    # mantissa is at least 128. Written here and not by OpenCV, whose encoder cuts mantissas off (0.2 % too dark).
-    body = np.concatenate([mantissas, exponent + 128], -1)
-    head = f"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {pixels.shape[0]} +X {pixels.shape[1]}\n"
-    write_bytes(path, head.encode() + np.where(peak > 1e-37, body, 0).astype(np.uint8).tobytes())
-
-
 def write_exr(path: str | Path, channels: Mapping[str, np.ndarray | Tensor],
               attributes: Mapping[str, object] | None = None) -> None:
     """Single-part scanline EXR, ZIP: {full channel name: (H, W)} as float16, float32 or uint32 (other types become

@@ -29,7 +29,7 @@ def sky() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    from dipir.image.files import write_hdr
+    from tests.support.hdr import write_hdr
 
     folder = tmp_path_factory.mktemp("co3d")
     write_hdr(folder / "sky.hdr", sky())
