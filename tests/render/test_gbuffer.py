@@ -10,7 +10,7 @@ from dipir.render.mitsuba_scene import build
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.workshop.things.objects import simple_asset
-from tests.support.scenes import MATERIALS, placed, scene_of, sunny
+from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunny
 
 SPHERE = simple_asset("sphere", MATERIALS["glossy"])
 
@@ -59,3 +59,17 @@ def test_pixels_paste_and_cut():
     camera = scene_of(placed(SPHERE), size=32).camera
     seen = PixelBox(5, 6, 7, 8, (32, 32)).camera(camera)
     assert np.allclose(seen.directions(), camera.directions()[6:14, 5:12])
+
+
+def test_gbuffers_of_a_sphere():
+    scene = sphere_scene(size=48)
+    g = PathTracer(scene).gbuffers
+    row, col = [int(v) for v in (g.alpha[0, 0] > 0.99).nonzero().float().mean(0).round()]
+    centre = np.array([0, 0.4, 3.0])
+    distance = np.linalg.norm(centre - scene.camera.position)
+    assert float(g.depth[0, 0, row, col]) == pytest.approx(distance - 0.4, abs=0.05)
+    towards = torch.tensor((scene.camera.position - centre) / distance, dtype=torch.float32)
+    assert float(g.normal[0, :, row, col] @ towards) > 0.97
+    torch.testing.assert_close(g.albedo[0, :, row, col], torch.tensor([0.7, 0.4, 0.2]), atol=1e-4, rtol=0)
+    assert float(g.roughness[0, 0, row, col]) == pytest.approx(0.8, abs=1e-4) and int(g.object_id[0, 0, row, col]) == 1
+    assert (g.object_id[g.alpha == 0] == 0).all() and (g.ground[0, 0, -1] == 1).all()

@@ -132,20 +132,6 @@ def test_texture_orientation_reaches_the_picture():
         assert image[0, 0][upper].mean() > 2 * image[0, 2][upper].mean()
 
 
-def test_gbuffers_of_a_sphere():
-    scene = sphere_scene(size=48)
-    g = PathTracer(scene).gbuffers
-    row, col = [int(v) for v in (g.alpha[0, 0] > 0.99).nonzero().float().mean(0).round()]
-    centre = np.array([0, 0.4, 3.0])
-    distance = np.linalg.norm(centre - scene.camera.position)
-    assert float(g.depth[0, 0, row, col]) == pytest.approx(distance - 0.4, abs=0.05)
-    towards = torch.tensor((scene.camera.position - centre) / distance, dtype=torch.float32)
-    assert float(g.normal[0, :, row, col] @ towards) > 0.97
-    torch.testing.assert_close(g.albedo[0, :, row, col], torch.tensor([0.7, 0.4, 0.2]), atol=1e-4, rtol=0)
-    assert float(g.roughness[0, 0, row, col]) == pytest.approx(0.8, abs=1e-4) and int(g.object_id[0, 0, row, col]) == 1
-    assert (g.object_id[g.alpha == 0] == 0).all() and (g.ground[0, 0, -1] == 1).all()
-
-
 def test_mesh_catcher_receives_the_shadow():
     """A raised slab as catcher: its own height is where the shadow falls, beyond its edge there is no proxy."""
     y = 0.0
