@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,28 +14,18 @@ import torch
 from torch import Tensor
 
 from dipir.errors import ImageError
-from dipir.image.files import BT709_CHROMATICITIES, HALF_MAX, read_exr_layers, write_exr
+from dipir.image.files import BT709_CHROMATICITIES, HALF_MAX, write_exr
 from dipir.scene.camera import Camera
 
 BEAUTY = "beauty"
 # Channel letters of layers that are no colour; the order is that of the tensor.
 _LETTERS = {"alpha": "A", "depth": "Z", "position": "XYZ", "normal": "XYZ", "id": "Y", "object_id": "Y"}
 _BY_COUNT = {1: "Y", 3: "RGB", 4: "RGBA"}
-_ORDERS = ("RGBA", "RGB", "XYZ", "Y", "Z", "A")
 _FLOAT32 = frozenset({"depth", "position", "id", "object_id"})
 _DEPTH = "depth.Z is metres along the camera's viewing axis (planar Z), not distance from the pinhole; 0 = nothing"
 _COMMENTS = ("Linear light, BT.709 primaries, 1.0 = plate white. Colour is premultiplied by alpha. worldToCamera is "
              "for row vectors (p_camera = p_world * M); camera axes +X left, +Y up, +Z forward; world right-handed, +Y "
              "up, metres. Ids: 0 = nothing, then 1 + index of the object. ")
-
-
-@dataclass(frozen=True, eq=False)
-class LayeredExr:
-    """What a layered EXR holds."""
-
-    layers: dict[str, Tensor]  # {name: (1, C, H, W) float32}, beauty among them with 4 channels
-    camera: Camera | None  # None when the file has none of ours
-    attributes: dict[str, object]  # all of the header
 
 
 def write_layers(path: str | Path, layers: Mapping[str, Tensor], camera: Camera | None = None,
@@ -69,16 +58,6 @@ def write_layers(path: str | Path, layers: Mapping[str, Tensor], camera: Camera 
     write_exr(path, channels, attributes)
 
 
-def read_layers(path: str | Path) -> LayeredExr:
-    """Read a layered EXR, ours or another program's. Raises ImageError."""
-    found, attributes = read_exr_layers(path)
-    layers = {}
-    for name, channels in found.items():
-        order = next((o for o in _ORDERS if set(o) == set(channels)), sorted(channels))
-        layers[name or BEAUTY] = torch.from_numpy(np.stack([channels[c].astype(np.float32) for c in order]))[None]
-    return LayeredExr(layers, _camera(path, attributes.get("dipirCamera")), attributes)
-
-
 def _letters(name: str, count: int) -> str:
     letters = _LETTERS.get(name, "")
     return letters if len(letters) == count else _BY_COUNT[count]
@@ -95,13 +74,3 @@ def _check(path: str | Path, layers: Mapping[str, Tensor]) -> None:
     bad = [name for name, t in layers.items() if bool(torch.isnan(t).any())]
     if bad:
         raise ImageError(f"cannot write {path}: NaN in {bad}; accepted are numbers. Look for the step that made them.")
-
-
-def _camera(path: str | Path, text: object) -> Camera | None:
-    if text is None:
-        return None
-    try:
-        return Camera.from_dict(json.loads(str(text)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ImageError(f"{path}: its attribute dipirCamera cannot be read ({error}). Write the file again or remove "
-                         "the attribute.") from error

@@ -35,12 +35,6 @@ def factors_of(gain: Tensor) -> tuple[Tensor, Tensor]:
     return gain.clamp(LEAST, 1), (1 / gain.clamp_min(1e-3)).clamp(LEAST, 1)
 
 
-def dialled(multiply: Tensor, divide: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-    """Both layers at ``strength`` (0 = none, 1 = full, above 1 = stronger): the quotient to that power. Above 1 layers
-    may fall below 0.1."""
-    return multiply**strength, divide**strength
-
-
 def masked(layer: Tensor, mask: Mask | None) -> Tensor:
     """The layer where ``mask`` is 1, no change (1) where it is 0, a mix between."""
     return layer if mask is None else 1 + mask * (layer - 1)

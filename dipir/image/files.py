@@ -86,19 +86,6 @@ def read_envmap(path: str | Path, max_pixels: int = MAX_PIXELS) -> EnvMap:
     return pixels[0].permute(1, 2, 0).clamp_min(0).contiguous()
 
 
-def read_exr_layers(path: str | Path, max_pixels: int = MAX_PIXELS
-                    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, object]]:
-    """{layer: {channel: (H, W) array of the file's type}} of the first part, "" for top-level channels, and the
-    attributes. "a.b.R" is channel R of layer "a.b". Raises ImageError."""
-    if _kind(Path(path)) != "EXR":
-        raise ImageError(f"{path}: accepted are OpenEXR files here. Give an .exr file.")
-    channels, header = _read_exr(Path(path), max_pixels)
-    layers: dict[str, dict[str, np.ndarray]] = {}
-    for name, pixels in channels.items():
-        layers.setdefault(name.rpartition(".")[0], {})[name.rpartition(".")[2]] = pixels
-    return layers, header
-
-
 def write_png(path: str | Path, disp: Tensor, bits: int = 8) -> None:
     """(1, 3, H, W) or (1, 1, H, W) display values, clipped to [0, 1] and rounded -> PNG of 8 or 16 bits. A PNG of
     ``bits`` bits that was read comes back unchanged. Raises ImageError."""

@@ -84,8 +84,8 @@ def azimuth_error_deg(a: Directions, b: Directions) -> Tensor:
 # ---- losses ----------------------------------------------------------------------------------------------------------
 
 def ssim_loss(a: Image, b: Image) -> Tensor:
-    """1 - `ssim` of values in [0, 1], mean over the batch: a scalar in [0, 2], 0 for equal images. ValueError below 11x11
-    or for different shapes."""
+    """1 - `ssim` of values in [0, 1], mean over the batch: a scalar in [0, 2], 0 for equal images. ValueError below
+    11x11 or for different shapes."""
     if a.shape != b.shape or a.ndim != 4 or min(a.shape[2:]) < _WINDOW:
         raise ValueError(f"ssim_loss compares images (B, C, H, W) of one shape, at least {_WINDOW}x{_WINDOW}; got "
                          f"{tuple(a.shape)} and {tuple(b.shape)}")

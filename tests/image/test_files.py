@@ -16,7 +16,8 @@ from PIL import ImageCms
 
 from dipir.errors import ImageError
 from dipir.image import files
-from dipir.image.files import read_envmap, read_exr_layers, read_image, write_exr, write_png
+from dipir.image.files import read_envmap, read_image, write_exr, write_png
+from tests.support.exr import read_exr
 from tests.support.hdr import write_hdr
 
 DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[2] / "../shared/data"))
@@ -111,7 +112,7 @@ def test_exr_layers_and_types(tmp_path):
     ids = np.full((2, 3), 2**31, np.uint32)
     write_exr(tmp_path / "a.exr", {"R": half, "a.b.Z": single, "id.Y": ids, "d.Y": np.ones((2, 3))},
               {"comments": "hello"})
-    layers, attributes = read_exr_layers(tmp_path / "a.exr")
+    layers, attributes = read_exr(tmp_path / "a.exr")
     assert set(layers) == {"", "a.b", "id", "d"} and attributes["comments"] == "hello"
     for array, wanted in ((layers[""]["R"], half), (layers["a.b"]["Z"], single), (layers["id"]["Y"], ids)):
         assert array.dtype == wanted.dtype and np.array_equal(array, wanted)
@@ -225,8 +226,6 @@ def test_what_is_no_image(tmp_path):
                        "really_jpeg.png": "Rename it to really_jpeg.jpeg", "nul\0.png": "nul"}.items():
         with pytest.raises(ImageError, match=text):
             read_image(tmp_path / name)
-    with pytest.raises(ImageError, match="accepted are OpenEXR"):
-        read_exr_layers(_saved(tmp_path / "a.jpg", Pillow.new("RGB", (4, 4))))
 
 
 def test_size_is_checked_before_decoding(tmp_path):

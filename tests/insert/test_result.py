@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from dipir.errors import ConfigError, DipirError
-from dipir.export.layered_exr import read_layers
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.composite import flatten_disp, insert_layers
 from dipir.image.files import read_envmap, read_image
@@ -32,6 +31,7 @@ from dipir.report import figures as report_figures
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
 from dipir.settings.yaml import load_yaml
+from tests.support.exr import read_layers
 
 FILES = {"composite.png", "layers.exr", "light.exr", "light.png", "light.json", "tone.cube", "tone_shadow.cube",
          "config.yaml", "result.json", "history.csv", "report.html"}
@@ -89,7 +89,7 @@ def test_composite_comes_back_rounded_to_8_bits(saved):
 
 def test_layers_rebuild_the_composite_by_the_stated_formula(saved):
     result, out = saved
-    layers = read_layers(out / "layers.exr").layers
+    layers = read_layers(out / "layers.exr")
     assert set(layers) == {"beauty", "alpha", "shadow_ratio", "shadow_full", "depth", "normal", "albedo",
                            "position", "id"}
     alpha, plate = layers["alpha"], srgb_to_linear(result.plate_disp)
