@@ -38,7 +38,7 @@ def shadow_votes(sequence: PosedSequence, middle: np.ndarray, size: float, heigh
     rays = latlong.directions(fine, 2 * fine).reshape(-1, 3).double().numpy()
     cosine = latlong.solid_angles(fine, 2 * fine).expand(fine, 2 * fine).reshape(-1).double().numpy() * rays[:, 1]
     above = rays[:, 1] > math.sin(math.radians(_LOWEST_DEG))
-    shadows = np.stack([thrown(view.thing, ray, view)[view.known] for ray in rays[above]])
+    shadows = np.stack([cast(view.thing, ray, view)[view.known] for ray in rays[above]])
     x, z = (axis[view.known] for axis in view.places)
     # What else makes ground dark or bright: a slope, and that the object hides a part of the whole sky.
     known = np.stack([np.ones_like(x), x, z, cosine[above] @ shadows / cosine[above].sum()], -1)
@@ -52,7 +52,7 @@ def shadow_votes(sequence: PosedSequence, middle: np.ndarray, size: float, heigh
     return coarse - coarse.max()
 
 
-def thrown(thing: np.ndarray, towards: np.ndarray, view: GroundView) -> np.ndarray:
+def cast(thing: np.ndarray, towards: np.ndarray, view: GroundView) -> np.ndarray:
     """(cells, cells) of 0 and 1: shadow of points under a light in one direction."""
     fallen = thing[:, [0, 2]] - thing[:, 1:2] * towards[[0, 2]] / towards[1] - view.middle[[0, 2]]
     return view.splat(fallen, WIDE)

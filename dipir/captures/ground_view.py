@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from dipir.captures.sequence import Frame, PosedSequence, frame_plate, straight
+from dipir.captures.sequence import Frame, PosedSequence, frame_plate, undistort
 from dipir.errors import DipirError, ImageError
 from dipir.image.color import linear_to_srgb, luminance
 from dipir.image.files import read_image
@@ -39,7 +39,7 @@ class GroundView:
     middle: np.ndarray  # (3,) of the object
     size: float  # height of the object
     reach: float  # half of the side, in heights of the object
-    thing: np.ndarray  # (N, 3) points of the object, see `standing`
+    thing: np.ndarray  # (N, 3) points of the object, see `object_points`
     lin: np.ndarray  # (cells, cells, 3) linear, the median over photos
     known: np.ndarray
     """(cells, cells) bool: two photos or more agree, and the cloud has points (beyond a table's edge it has none)."""
@@ -74,7 +74,7 @@ class GroundView:
                          borderMode=cv2.BORDER_CONSTANT, borderValue=0)
 
 
-def standing(sequence: PosedSequence, middle: np.ndarray, size: float) -> np.ndarray:
+def object_points(sequence: PosedSequence, middle: np.ndarray, size: float) -> np.ndarray:
     """(N, 3) points of the object, ``_MOST`` at most: above the ground and connected with many points near the middle.
     Points without neighbours are errors of the reconstruction and left out."""
     height, away = sequence.points[:, 1], np.linalg.norm((sequence.points - middle)[:, [0, 2]], axis=1)
@@ -96,7 +96,7 @@ def ground_view(sequence: PosedSequence, middle: np.ndarray, size: float, cells:
     """The ground around the object of a sequence that stands on its ground (`on_ground`). longest : side of the photos,
     pixels. Photos that cannot be read are passed over."""
     x, z = _places(middle, size, reach, cells)
-    ground, thing = np.stack([x, np.zeros_like(x), z], -1), standing(sequence, middle, size)
+    ground, thing = np.stack([x, np.zeros_like(x), z], -1), object_points(sequence, middle, size)
     chosen = np.linspace(0, len(sequence.frames) - 1, min(len(sequence.frames), _FRAMES)).round().astype(int)
     seen = [got for k in sorted(set(chosen))
             if (got := _seen(sequence.frames[k], ground, thing, size, longest)) is not None]
@@ -115,7 +115,7 @@ def ground_view(sequence: PosedSequence, middle: np.ndarray, size: float, cells:
     return GroundView(middle, size, reach, thing, lin, known)
 
 
-def cleared(frame: Frame, view: GroundView, longest: int | None = None) -> tuple[Plate, Camera]:
+def remove_object(frame: Frame, view: GroundView, longest: int | None = None) -> tuple[Plate, Camera]:
     """The photo without the object, and its camera, as in `frame_plate`. The ground behind the object comes from the
     other photos; gaps in it are painted in from around them (Telea 2004). Where the object hides what lies beyond the
     ground, that is painted in from what is not ground. The object's shadow stays."""
@@ -199,7 +199,7 @@ def _covered(frame: Frame, camera: Camera, thing: np.ndarray, size: float) -> np
     found = None
     if frame.mask is not None:
         try:
-            mask = straight(read_image(frame.mask).pixels[:, :1], frame)
+            mask = undistort(read_image(frame.mask).pixels[:, :1], frame)
             pixels = camera.width, camera.height
             found = cv2.resize(mask[0, 0].numpy(), pixels, interpolation=cv2.INTER_AREA) > _MASKED
         except ImageError:

@@ -85,7 +85,7 @@ def frame_plate(frame: Frame, longest: int | None = None) -> tuple[Plate, Camera
     if width != camera.width or abs(height * frame.stretch - camera.height) > 1:
         raise SceneError(f"{frame.image}: has {width} x {height} pixels, its camera {camera.width} x "
                          f"{camera.height / frame.stretch:.0f}; accepted are photos of the size they were posed in.")
-    pixels = straight(plate.disp, frame)
+    pixels = undistort(plate.disp, frame)
     if longest is not None and max(camera.width, camera.height) > longest:
         scale = longest / max(camera.width, camera.height)
         size = (max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
@@ -94,21 +94,21 @@ def frame_plate(frame: Frame, longest: int | None = None) -> tuple[Plate, Camera
     return plate_from_tensor(pixels, frame.image, camera.fov_x_deg), camera
 
 
-def straight(image: Image, frame: Frame) -> Image:
+def undistort(image: Image, frame: Frame) -> Image:
     """(1, C, H, W) as the file has it -> (1, C, camera height, camera width) as the camera sees it, bilinear; edges are
     repeated where the file shows nothing."""
     camera = frame.camera
     if frame.stretch == 1 and not any(frame.distortion):
         return image
     x, y = np.meshgrid(np.arange(camera.width) + 0.5 - camera.cx, np.arange(camera.height) + 0.5 - camera.cy)
-    x, y = distorted(x / camera.focal_px, y / camera.focal_px, frame.distortion)
+    x, y = distort(x / camera.focal_px, y / camera.focal_px, frame.distortion)
     to = [(x * camera.focal_px + camera.cx - 0.5).astype(np.float32),
           ((y * camera.focal_px + camera.cy) / frame.stretch - 0.5).astype(np.float32)]
     planes = [cv2.remap(plane, *to, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in image[0].numpy()]
     return torch.from_numpy(np.stack(planes))[None]
 
 
-def distorted(x: np.ndarray, y: np.ndarray, k: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+def distort(x: np.ndarray, y: np.ndarray, k: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Where a point that a pinhole at focal length 1 sees at (x, y) is seen through the lens (Brown 1966)."""
     k1, k2, p1, p2 = k
     r = x * x + y * y

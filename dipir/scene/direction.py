@@ -78,7 +78,7 @@ def side_of(azimuth_deg: float, elevation_deg: float) -> str:
     return sides[round(azimuth_deg / 45) % 8]
 
 
-def understood() -> str:
+def known_words() -> str:
     """The words that :func:`parse_words` knows, for error messages and help."""
     return ", ".join([*_PLACES, *_SAME, *_SIZES]) + "; or two numbers: azimuth,elevation in degrees"
 
@@ -101,11 +101,11 @@ def parse_words(text: str) -> LightDirection:
         words = words[len(known.split()):]
     if unknown:
         raise ConfigError(f"'{text}': {', '.join(unknown)} not understood.{nearest(unknown[0], [*_PLACES, *_SAME])} "
-                          f"Understood are: {understood()}. Other prompts need a model that knows text (--prior).")
+                          f"Understood are: {known_words()}. Other prompts need a model that knows text (--prior).")
     if len(numbers) == 2 and not places:
         return LightDirection(float(numbers[0]), float(numbers[1]), size)
     if not places or numbers:
-        raise ConfigError(f"'{text}': no direction in it. Understood are: {understood()}.")
+        raise ConfigError(f"'{text}': no direction in it. Understood are: {known_words()}.")
     if len(places) > 1 and _PLACES["sunset"] in places:
         # A side with a sunset: its height, from that side.
         places = [(azimuth, _PLACES["sunset"][1]) for azimuth, _ in places if azimuth != _PLACES["sunset"][0]]

@@ -11,7 +11,7 @@ import pytest
 from dipir.captures.colmap import read_colmap
 from dipir.captures.nerfstudio import read_transforms
 from dipir.captures.posed import poses_file, read_posed
-from dipir.captures.sequence import distorted, frame_plate
+from dipir.captures.sequence import distort, frame_plate
 from dipir.errors import SceneError
 from tests.support.posed_folders import (
     CENTRE,
@@ -70,7 +70,7 @@ def test_real_photos(tmp_path):
         measured = np.array([[x, y] for _, x, y in rows]) * 3264 + [1632, 1224]
         pixels = frame.camera.project(world)[0]
         at = (pixels - [frame.camera.cx, frame.camera.cy]) / frame.camera.focal_px
-        through = np.stack(distorted(*at.T, frame.distortion), 1) * frame.camera.focal_px + [frame.camera.cx,
+        through = np.stack(distort(*at.T, frame.distortion), 1) * frame.camera.focal_px + [frame.camera.cx,
                                                                                              frame.camera.cy]
         assert np.median(np.linalg.norm(through - measured, axis=1)) < 4
     plate, camera = frame_plate(sequence.frames[0], 200)

@@ -18,7 +18,7 @@ from dipir.scene.assets.asset import Asset, Material, Part
 from dipir.scene.assets.files import SRGB_TO_LINEAR, decode_image, read_asset_file, read_reference
 from dipir.scene.assets.gltf import read_gltf
 from dipir.scene.assets.material import linear_rgb
-from dipir.scene.assets.mesh import face_cross, rested, split_normals, unit
+from dipir.scene.assets.mesh import face_cross, rest_together, split_normals, unit
 from dipir.scene.assets.obj import read_obj
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048}
@@ -232,7 +232,7 @@ def _finished(path: Path, raws: list[_Raw], notes: list[str], unit_given: str | 
     if not 1e-6 < extent * scale < 1e6:
         raise AssetError(f"{path}: the mesh would be {extent * scale:.3g} m large; give its unit (m, cm, mm, in, ft).")
     turn = UP_AXES[up_axis or _default_up(path, notes)] * scale
-    return Asset(rested([_part(r, turn, notes) for r in raws]), path, tuple(dict.fromkeys(notes)))
+    return Asset(rest_together([_part(r, turn, notes) for r in raws]), path, tuple(dict.fromkeys(notes)))
 
 
 def _cleaned(path: Path, raw: _Raw, notes: list[str]) -> _Raw | None:

@@ -66,7 +66,7 @@ def signed_volume(vertices: np.ndarray, faces: np.ndarray) -> float:
     return float(np.einsum("nk,nk->", a, face_cross(vertices, faces)) / 6)
 
 
-def rested(parts: list[Part]) -> tuple[Part, ...]:
+def rest_together(parts: list[Part]) -> tuple[Part, ...]:
     """The parts moved together so that they rest on y = 0 and the box of all is centred on x = z = 0."""
     points = np.concatenate([p.vertices for p in parts])
     low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)

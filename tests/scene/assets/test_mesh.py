@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dipir.scene.assets.asset import Part
-from dipir.scene.assets.mesh import box_uvs, face_cross, rested, signed_volume, split_normals, unit
+from dipir.scene.assets.mesh import box_uvs, face_cross, rest_together, signed_volume, split_normals, unit
 from tests.support.asset_samples import BOX, BOX_FACES
 
 
@@ -49,7 +49,8 @@ def test_box_projection_keeps_the_shape_of_every_face():
 
 
 def test_parts_rest_together():
-    a, b = rested([Part(name, (BOX + by).astype(np.float32), BOX_FACES) for name, by in (("a", 0), ("b", [5, 7, -3]))])
+    parts = [Part(name, (BOX + by).astype(np.float32), BOX_FACES) for name, by in (("a", 0), ("b", [5, 7, -3]))]
+    a, b = rest_together(parts)
     points = np.concatenate([a.vertices, b.vertices])
     np.testing.assert_allclose(points.min(0) + points.max(0) * [1, 0, 1], [0, 0, 0], atol=1e-5)
     np.testing.assert_allclose(b.vertices - a.vertices, np.broadcast_to([5, 7, -3], (8, 3)), atol=1e-5)
