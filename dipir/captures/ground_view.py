@@ -120,12 +120,14 @@ def remove_object(frame: Frame, view: GroundView, longest: int | None = None) ->
     other photos; gaps in it are painted in from around them (Telea 2004). Where the object hides what lies beyond the
     ground, that is painted in from what is not ground. The object's shadow stays."""
     plate, camera = frame_plate(frame, longest)
+    # ---- the ground behind the object ----
     covered = _covered(frame, camera, view.thing, view.size)
     rays = camera.directions()
     with np.errstate(divide="ignore", invalid="ignore"):
         far = np.where(rays[..., 1] < -1e-6, -camera.position[1] / rays[..., 1], np.nan)
     spots = camera.position + rays * far[..., None]
     (colour, known), flat = view.at(spots), view.within(spots)
+    # ---- at the exposure of this photo ----
     lin = plate.lin[0].permute(1, 2, 0).numpy()
     # Photos of one place differ a little in exposure: scaled so that the pixels around the object agree.
     near = cv2.dilate(covered.astype(np.uint8), np.ones((15, 15))).astype(bool) & ~covered & known
@@ -133,6 +135,7 @@ def remove_object(frame: Frame, view: GroundView, longest: int | None = None) ->
     disp = plate.disp[0].permute(1, 2, 0).numpy()
     ground = linear_to_srgb(torch.from_numpy((colour * gain).clip(0, 1)).permute(2, 0, 1)).permute(1, 2, 0).numpy()
     filled = np.where((covered & known)[..., None], ground, disp)
+    # ---- gaps in it, and what lies beyond it ----
     behind = covered & ~flat & ~known
     filled = _inpainted(filled, covered & ~known & ~behind, behind)
     filled = _inpainted(filled, behind, flat | known)

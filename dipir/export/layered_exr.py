@@ -36,6 +36,7 @@ def write_layers(path: str | Path, layers: Mapping[str, Tensor], camera: Camera 
     clamped to +-65504, with a note in the attribute ``clampedToHalf``. Raises ImageError.
     """
     _check(path, layers)
+    # ---- channels ----
     channels: dict[str, np.ndarray] = {}
     clamped: list[str] = []
     for name, tensor in layers.items():
@@ -48,6 +49,7 @@ def write_layers(path: str | Path, layers: Mapping[str, Tensor], camera: Camera 
             pixels = np.concatenate([pixels, np.ones_like(pixels[:1])])
         prefix = "" if name == BEAUTY else f"{name}."
         channels |= {prefix + letter: pixels[i] for i, letter in enumerate(_letters(name, len(pixels)))}
+    # ---- attributes ----
     attributes = {"chromaticities": BT709_CHROMATICITIES, "comments": _COMMENTS + comments, "depthConvention": _DEPTH}
     if clamped:
         attributes["clampedToHalf"] = f"clamped to +-{HALF_MAX:g}: " + "; ".join(clamped)

@@ -84,6 +84,7 @@ def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: 
     where = device.current().torch
     offsets = stratified_offsets(samples, seed)
     pixels = touched_pixels(built, camera, offsets, region or PixelBox.of_objects(built, camera))
+    # ---- sums over the samples of each pixel ----
     sums = torch.zeros(13, len(pixels), device=where)
     first_id = torch.zeros(len(pixels), dtype=torch.int64, device=where)
     forward = torch.from_numpy(camera.to_world[:3, 2]).float().to(where)
@@ -98,6 +99,7 @@ def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: 
         for sample, owner in zip(rows, hit["object"].reshape(len(rows), -1), strict=True):
             sums += sample.T
             first_id = torch.where((first_id == 0) & (sample[:, 0] > 0), owner, first_id)
+    # ---- means over those that met an object ----
     mean = sums[1:] / sums[0].clamp_min(1)
     normal = mean[1:4] / mean[1:4].norm(dim=0).clamp_min(1e-6)
 

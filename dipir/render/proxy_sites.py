@@ -61,16 +61,19 @@ def shadow_pass(built: BuiltScene, camera: Camera, ground: Catcher, radiance: En
     check_finite("light", radiance.detach())
     flat = ground.normal is None
     lit = unshadowed(ground, radiance)
+    # ---- where a shadow is possible ----
     side = max(1, round(max(camera.width, camera.height) / _CELLS)) if built.spheres else 0
     near = possible(built, camera, radiance.detach(), max(1, side))
     ratio = torch.ones_like(lit)
     pixels = near.flatten().nonzero()[:, 0]
+    # ---- cells of several pixels ----
     if side > 1 and near.any():
         cells = _cell_ratios(built, camera, near, side, radiance, seed=split_seed(seed, "cells"), spp=spp)
         refined = edges(1 - cells.detach()) if flat else _visible(1 - cells.detach())
         pixels = _pixels_of(refined & near, side, camera)
         if flat:
             ratio = 1 - _spread(1 - cells, side, camera)
+    # ---- single pixels ----
     if len(pixels):
         traced = trace(built, camera, Sites(pixels), radiance, seed=seed, spp=spp)
         ratio = ratio.index_put((pixels,), traced.ratio)

@@ -231,11 +231,13 @@ class Recorder:
         index = dr.arange(mi.UInt32, n)
         sampler = self.sampler(n, "proxy", first)
         sample_index, texel = index // self.texels, index % self.texels
+        # ---- where camera rays meet the proxy ----
         offsets = stratified_offsets(s.samples, s.seed)
         slot, k = sample_index // s.samples, sample_index % s.samples
         ox, oy = (dr.gather(mi.Float, to_array(offsets[:, axis]), k) for axis in range(2))
         ray = camera_ray(self.camera, *pixel_position(self.camera, slot + dr.opaque(mi.UInt32, first), ox, oy))
         valid, point, normal = proxy_hit(self.built, self.camera, ray)
+        # ---- one direction in every texel: its weight, and whether an asset hides it ----
         direction = self.texel_direction(texel, sampler.next_2d())
         shadow_ray = mi.Ray3f(offset_origin(point, normal, self.built.radius), direction)
         solid = dr.gather(mi.Float, self._solid_angle, texel // self.width)
@@ -249,6 +251,7 @@ class Recorder:
         weight *= proxy_visible(self.built, shadow_ray, valid & (weight > 0))
         near = self._may_hit(shadow_ray) & (weight > 0)
         hidden = dr.select(near, 1 - transmittance(self.built, shadow_ray, near), 0)
+        # ---- sums over the samples of each pixel ----
         target = [dr.zeros(mi.Float, count * self.texels) for _ in range(2)]
         where = slot * self.texels + texel
         _add(target[0], weight * hidden, where, near)

@@ -205,7 +205,7 @@ def dominant_direction(envmap: EnvMap) -> Tensor:
     row, col = np.unravel_index(np.argmax(lum), lum.shape)
     double = np.isin(labels, [labels[row, col], labels[row, col + width]])
     region = double[:, :width] | double[:, width:]
-    energy = torch.from_numpy(lum * region).double() * latlong.solid_angles(height, width, torch.float64)
+    energy = torch.asarray(lum * region, device="cpu") * latlong.solid_angles(height, width, torch.float64)
     centroid = (latlong.directions(height, width, torch.float64) * energy[..., None]).sum((0, 1))
     if float(centroid.norm()) <= 1e-3 * float(energy.sum()):
         return torch.tensor([0.0, 1.0, 0.0], device=envmap.device)
@@ -228,6 +228,7 @@ def fit_gaussians(target: EnvMap, count: int = 32, steps: int = 200, learning_ra
     weight = latlong.solid_angles(height, width, device=where)[..., None] / (4 * math.pi)
     share = weight.expand(height, width, 1).reshape(-1)
     cosine = (fibonacci_sphere(48, where) @ direction.reshape(-1, 3).T).clamp_min(0) * share
+    # ---- start ----
     broad = fibonacci_sphere(count - count // 4, where)
     level = latlong.sample(target, broad)
     light = _initial_gaussians(target, direction, broad, level)
@@ -236,6 +237,7 @@ def fit_gaussians(target: EnvMap, count: int = 32, steps: int = 200, learning_ra
     mean = (target * weight).sum().clamp_min(1e-6)
     floor = 0.05 * mean / 3
     wanted = cosine @ target.reshape(-1, 3)
+    # ---- descent ----
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))

@@ -159,6 +159,7 @@ def hypotheses(lines: Lines, prior: Prior, half_width: float, rng: np.random.Gen
     fov = np.clip(rng.normal(*prior.fov, count), 18, 125) if prior.fov[1] else np.full(count, prior.fov[0])
     log_focal = np.log(half_width / np.tan(np.radians(fov) / 2))
     pitch, roll = (rng.normal(m, 1.3 * s, count) if s else np.full(count, m) for m, s in (prior.pitch, prior.roll))
+    # ---- pitch and roll, from two upright segments ----
     steep = np.flatnonzero(np.abs(lines.tangent[:, 1]) > math.cos(math.radians(35)))
     use = 2 * count // 3
     if len(steep) >= 2:
@@ -169,6 +170,7 @@ def hypotheses(lines: Lines, prior: Prior, half_width: float, rng: np.random.Gen
         good &= (np.abs(found_roll) < 40) & (np.abs(found_pitch) < 70)
         pitch[:use] = np.where(good & (prior.pitch[1] > 0), found_pitch, pitch[:use])
         roll[:use] = np.where(good & (prior.roll[1] > 0), found_roll, roll[:use])
+    # ---- the heading, from one level segment ----
     theta = np.stack([log_focal, pitch, roll, np.zeros(count)], -1)
     theta[:, 3] = _heading_from_segment(theta, lines, rng.choice(len(lines.length), count))
     return theta
