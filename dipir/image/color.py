@@ -1,15 +1,17 @@
-"""Display-referred sRGB <-> linear light, luminance, exposure. All differentiable, any shape unless said.
+"""Display-referred sRGB <-> linear light, and luminance. All differentiable, any shape unless said.
 
 sRGB: IEC 61966-2-1, the exact piecewise curve (not a plain power of 2.2).
 """
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dipir.arrays import Image, Mask
 
-LUMINANCE_BT709 = (0.2126, 0.7152, 0.0722)
+BT709 = (0.2126, 0.7152, 0.0722)
+"""Shares of red, green and blue in luminance."""
 
 _DISPLAY_KNEE = 0.04045
 _LINEAR_KNEE = 0.0031308
@@ -22,6 +24,11 @@ def srgb_to_linear(x_disp: Tensor) -> Tensor:
     return torch.where(x_disp.abs() <= _DISPLAY_KNEE, x_disp / 12.92, x_disp.sign() * power)
 
 
+def srgb_to_linear_array(x_disp: np.ndarray) -> np.ndarray:
+    """As `srgb_to_linear`, for numpy; in the type of a float array."""
+    return srgb_to_linear(torch.asarray(np.ascontiguousarray(x_disp), device="cpu")).numpy()
+
+
 def linear_to_srgb(x_lin: Tensor) -> Tensor:
     """Encode sRGB. Domain all reals, range all reals (no clipping): odd, slope 12.92 at 0, same formula above 1."""
     power = 1.055 * x_lin.abs().clamp_min(_LINEAR_KNEE) ** (1 / 2.4) - 0.055
@@ -30,10 +37,5 @@ def linear_to_srgb(x_lin: Tensor) -> Tensor:
 
 def luminance(x_lin: Image) -> Mask:
     """Relative luminance (BT.709 weights) of linear light (..., 3, H, W) -> (..., 1, H, W). All reals."""
-    weights = torch.tensor(LUMINANCE_BT709, dtype=x_lin.dtype, device=x_lin.device)[:, None, None]
+    weights = torch.tensor(BT709, dtype=x_lin.dtype, device=x_lin.device)[:, None, None]
     return (x_lin * weights).sum(-3, keepdim=True)
-
-
-def exposure(x_lin: Tensor, stops: float | Tensor) -> Tensor:
-    """Linear light times ``2 ** stops``. Domain and range all reals; ``stops`` may be a tensor that broadcasts."""
-    return x_lin * 2.0**stops

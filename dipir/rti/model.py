@@ -18,7 +18,7 @@ from dipir import device, disk
 from dipir.arrays import Directions, Image
 from dipir.disk import write_bytes
 from dipir.errors import ConfigError, DipirError, PriorError
-from dipir.image.losses import LossWeights
+from dipir.image.metrics import LossWeights
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.rti import features as rti_features
 from dipir.settings.read import from_dict, merge, override

@@ -14,7 +14,7 @@ from dipir.device import moved
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.image import color, composite, latlong
 from dipir.image.guided import guided_upsample
-from dipir.image.losses import ssim_loss
+from dipir.image.metrics import ssim_loss
 from dipir.image.palette import parse_palette
 from dipir.image.tone import ToneCurve
 from dipir.layout.config import LayoutConfig
@@ -63,7 +63,8 @@ def close(a: torch.Tensor, b: torch.Tensor, atol: float) -> None:
 
 # -------------------------------------------------------------------------------------------------------- mathematics
 def inserted(plate, colour, alpha, shadow, tone):
-    layers = composite.insert_layers(color.srgb_to_linear(plate), plate, colour * alpha, alpha, shadow, tone, tone)
+    layers = composite.insert_layers(color.srgb_to_linear(plate), plate, colour * alpha, alpha, shadow, tone_fg=tone,
+                                     tone_shadow=tone)
     return composite.flatten_disp(layers)
 
 

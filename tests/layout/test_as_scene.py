@@ -8,7 +8,7 @@ import torch
 from dipir.errors import ConfigError, SceneError
 from dipir.layout.as_scene import chosen_box, fit_to_box, scene_path, write_scene
 from dipir.layout.regions import Region
-from dipir.scene.assets.asset import load_asset
+from dipir.scene.assets.load import load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.proxy import place
 from dipir.scene.scene_file import load_scene

@@ -8,7 +8,6 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
-from dipir.export.layered_exr import read_layers
 from dipir.image.editing import EPS
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
@@ -17,6 +16,7 @@ from dipir.relight.config import RelightConfig
 from dipir.relight.method import Engine, Picture, RelightResult, relight
 from dipir.settings import read
 from dipir.settings.yaml import load_yaml
+from tests.support.exr import read_layers
 from tests.support.sure_prior import LEFT, quick, sure
 
 
@@ -24,7 +24,7 @@ def test_files(relit, photo, tmp_path):
     out = relight_result.save(relit, tmp_path / "out")
     assert {p.name for p in out.iterdir()} == {"relit.png", "layers.exr", "layers.psd", "config.yaml", "result.json",
                                                "history.csv", "report.html"}
-    layers = read_layers(out / "layers.exr").layers
+    layers = read_layers(out / "layers.exr")
     assert set(layers) == {"beauty", "input", "multiply", "divide", "shading"}
     assert float((layers["shading"] - relit.multiply / (relit.divide + EPS)).abs().max()) < 5e-3
     assert json.loads((out / "result.json").read_text())["direction"]["azimuth_deg"] == -90
@@ -51,7 +51,7 @@ def test_a_cut_out_keeps_its_alpha(photo, wanted, tmp_path):
     made = relight(Picture(photo, alpha=alpha), LEFT, quick(), engine=sure(wanted))
     relight_result.save(made, tmp_path)
     assert np.array_equal(np.asarray(Pillow.open(tmp_path / "relit.png"))[..., 3] / 255, alpha[0, 0].numpy())
-    assert read_layers(tmp_path / "layers.exr").layers["beauty"].shape[1] == 4
+    assert read_layers(tmp_path / "layers.exr")["beauty"].shape[1] == 4
 
 
 def test_a_net_result_saves(photo, tmp_path):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from dipir.errors import ConfigError, FitError, ImageError, PriorError
 from dipir.image.files import read_image
-from dipir.image.losses import LossWeights
+from dipir.image.metrics import LossWeights
 from dipir.rti import features as rti_features
 from dipir.rti import method as illuminet
 from dipir.rti.bases import design, fit

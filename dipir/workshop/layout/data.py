@@ -109,8 +109,8 @@ def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
     shot = lambda **k: tracer.object_pass(made.light, seed=seed & 0xFFFF, spp=settings.spp, **k)[0][0, 0].cpu()
     with torch.no_grad():
         full = shot()
-        names = [name for name in tracer.material_names() if ".base_color." in name]
-        gloss = shot(materials={name: torch.zeros_like(tracer.material_start(name)) for name in names})
+        names = [name for name in tracer.material_names() if name.kind == "base_color"]
+        gloss = shot(materials={name.key: torch.zeros_like(tracer.material_start(name)) for name in names})
     slots = [*range(1, things + 1), *[-1] * (MOST - things), things + 1]
     cover = torch.stack([_pooled(owner == k) for k in slots])
     full, gloss = (calmed(light, cover) for light in (full, gloss))
