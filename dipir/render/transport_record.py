@@ -172,6 +172,9 @@ class Recorder:
                 self._light_samples(si, throughput, slot, target, sampler, active, bounce=bounce)
             sample, value = si.bsdf().sample(mi.BSDFContext(), si, sampler.next_1d(), sampler.next_2d(), active)
             passes_through = mi.has_flag(sample.sampled_type, mi.BSDFFlags.Null)
+            if bounce == 0:
+                # This hit counts as opaque; what is behind it is the plate's, by the coverage.
+                active &= ~passes_through
             direction = si.to_world(sample.wo)
             throughput = throughput * dr.select(active & (sample.pdf > 0), value, 0)
             active &= dr.max(throughput) > 0

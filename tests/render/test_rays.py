@@ -73,6 +73,20 @@ def test_first_hits_pass_what_is_cut_out():
     np.testing.assert_allclose(np.array(weight)[met.ravel()], 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("opacity", [0.3, 0.8])
+def test_first_hits_are_as_frequent_as_a_card_is_opaque(opacity):
+    """Binomial: within five standard deviations; those that count are weighted by 1 / opacity."""
+    scene, mi = card(opacity=opacity), mitsuba()
+    built = build(scene)
+    sampler = mi.load_dict({"type": "independent"})
+    sampler.seed(3, 32 * 32)
+    si, weight = first_hit(built, rays_of(scene.camera), sampler)
+    whole = np.array(built.objects.ray_test(rays_of(scene.camera)))
+    met, weight = np.array(si.is_valid()), np.array(weight)
+    assert abs(met[whole].mean() - opacity) < 5 * np.sqrt(opacity * (1 - opacity) / whole.sum())
+    np.testing.assert_allclose(weight[met], 1 / opacity, rtol=1e-5)
+
+
 @pytest.mark.parametrize("count", [8, 64])
 def test_offsets_cover_the_pixel_evenly(count):
     """Every half of the pixel holds half of them, up to two."""

@@ -183,3 +183,13 @@ def test_compact_shows_the_same():
         assert float((ours.shadow_ratio - theirs.shadow_ratio).abs().max()) < 0.02
     even = torch.ones(16, 32, 3)
     assert float((small.passes(even).shadow_ratio - transport.passes(even).shadow_ratio).abs().max()) <= 0.00101
+
+
+@pytest.mark.parametrize("opacity", [0.3, 0.7])
+def test_translucent_objects_are_as_much_there_as_they_are_opaque(opacity):
+    """Coverage and premultiplied colour of a thin card under an even sky: a closed card's times its opacity."""
+    cards = [placed(simple_asset("plane_card", Material(opacity=o)), yaw_rad=0.0) for o in (1.0, opacity)]
+    dense, thin = (Transport.record(scene_of(one, size=32), settings=TransportSettings(samples=32)).passes(
+        torch.ones(16, 32, 3)) for one in cards)
+    assert float(thin.alpha.sum() / dense.alpha.sum()) == pytest.approx(opacity, rel=0.05)
+    assert float(thin.object_rgb.sum() / dense.object_rgb.sum()) == pytest.approx(opacity, rel=0.05)
