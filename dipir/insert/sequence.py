@@ -184,7 +184,8 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
     works = []
     for k, scene in enumerate(scenes):
         on_event(Event("prepare", k, len(scenes)))
-        works.append(replace(prepare(scene, config, size, light_prior), start=start))
+        work = prepare(scene, config, size, light_prior)
+        works.append(replace(work, light=replace(work.light, start=start)))
     parameters = make_parameters(config, fit_gaussians(start, config.light.lobes), None)
     history: list[dict] = []
     if config.guidance.kind != "none" and config.fit.steps > 0:

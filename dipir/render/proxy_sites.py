@@ -89,8 +89,8 @@ def shadow_pass(built: BuiltScene, camera: Camera, ground: Catcher, radiance: En
 # ------------------------------------------------------------------------------------------------- without objects
 def plane_light(radiance: EnvMap) -> Tensor:
     """(3,): integral of L cos / pi over the sky of a surface that looks up."""
-    weights = latlong.plane_weights(*_COARSE, device=radiance.device).reshape(-1)
-    return weights @ _coarse(radiance).reshape(-1, 3)
+    sky = _coarse(radiance).reshape(-1, 3)
+    return latlong.plane_weights(*_COARSE, device=radiance.device).reshape(-1) @ sky
 
 
 def unshadowed(ground: Catcher, radiance: EnvMap) -> Tensor:
