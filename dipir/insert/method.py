@@ -72,7 +72,8 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
     on_event(Event("prepare", 0, 1))
     work = prepare(scene, config, denoiser.working_size or config.guidance.size, light_prior)
     on_event(Event("prepare", 1, 1))
-    parameters, history = fit(scene, work, config, denoiser, on_event, out, resume)
+    start = fit_gaussians(work.start, config.light.lobes)
+    parameters, history = fit(scene, work, start, config, denoiser, on_event=on_event, out=out, resume=resume)
     fitted_s = time.monotonic() - began
     materials = frozen_materials(parameters, work.tracer)
     tones = final_tones(parameters)
@@ -115,10 +116,9 @@ def find_prior(prior: AbstractDenoiser | str | Path, config: InsertConfig) -> Ab
 
 
 # ------------------------------------------------------------------------------------------------------- fit
-def fit(scene: Scene, work: Work, config: InsertConfig, denoiser: AbstractDenoiser, on_event: OnEvent,
-        out: Path | None, resume: bool) -> tuple[Parameters, list[dict]]:
-    """Start, guide, minimise. Returns the unknowns and the history."""
-    start = fit_gaussians(work.start, config.light.lobes)
+def fit(scene: Scene, work: Work, start: SphericalGaussians, config: InsertConfig, denoiser: AbstractDenoiser, *,
+        on_event: OnEvent, out: Path | None, resume: bool) -> tuple[Parameters, list[dict]]:
+    """Guide, minimise. Returns the unknowns, which begin with ``start``, and the history."""
     parameters = make_parameters(config, start, work.tracer)
     if config.guidance.kind == "none" or config.fit.steps == 0:
         return parameters, []

@@ -26,7 +26,8 @@ from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse, fusion_we
 def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: PathTracer | None) -> Parameters:
     """All unknowns by name; what ``config.optimize`` leaves out has rate 0."""
     p, where = Parameters(), start.mu.device
-    materials = {name: tracer.material_start(name) for name in material_parameters(config, tracer)}
+    names = material_parameters(config, tracer)
+    materials = {name: tracer.material_start(name) for name in names}
     wanted = set(config.optimize)
     light = config.light if "light" in wanted else replace(config.light, rate=0.0, axis_rate=0.0)
     for prefix in ("light", "shadow") if config.light.two_maps else ("light",):
@@ -86,7 +87,7 @@ def tone_of(p: Parameters, curve: str) -> ToneCurve:
 
 
 def maps_of(p: Parameters, config: InsertConfig, progress: float, height: int = 16) -> tuple[EnvMap, EnvMap]:
-    """(object's, shadow's) map; with two maps the object's is fused by the schedule (methods 1.5)."""
+    """(object's, shadow's) map; with two maps the object's is fused by the schedule (docs/method.md 1.5)."""
     foreground = light_of(p).envmap(height, 2 * height)
     if not config.light.two_maps:
         return foreground, foreground

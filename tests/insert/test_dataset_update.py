@@ -37,7 +37,8 @@ def stage():
 def fit(stage, out, *settings: str, prior=None, on_event=lambda event: None, resume=False):
     config = load_config("default", None, [*SETTINGS, *settings])
     prior = prior or GaussianDenoiser(torch.zeros(3, 32, 32), 0.3)
-    return method.fit(*stage, config, prior, on_event, out, resume)
+    start = fit_gaussians(stage[1].start, config.light.lobes)
+    return method.fit(*stage, start, config, prior, on_event=on_event, out=out, resume=resume)
 
 
 class Stop(Exception):
