@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dipir.cli import main as cli
-from dipir.cli.verbs import verbs
+from dipir.cli.verbs.insert import overrides_of
 from dipir.insert.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,7 +141,7 @@ def test_commands_are_accepted(words):
     """Options exist, and so do the settings that `--set` and presets name."""
     args = cli.build_parser().parse_args(words[1:])
     if args.command == "insert":
-        load_config(args.preset, None, verbs.overrides_of(args))
+        load_config(args.preset, None, overrides_of(args))
 
 
 def test_settings_in_running_text_exist():

@@ -29,11 +29,11 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. problem : what is wrong and what to do, or None."""
+    """One line of the report."""
 
     name: str
     value: str
-    problem: str | None = None
+    problem: str | None = None  # What is wrong and what to do.
 
 
 def examine() -> list[Check]:
@@ -43,7 +43,7 @@ def examine() -> list[Check]:
     return [check for part in parts for check in part()]
 
 
-def main(as_json: bool = False) -> int:
+def report(as_json: bool = False) -> int:
     """Print the report; 0 when all is well, 1 when something is wrong."""
     checks = examine()
     wrong = [c for c in checks if c.problem]

@@ -23,11 +23,14 @@ _SIZE = 32
 
 @dataclass(frozen=True)
 class Tried:
-    """said : what the child found, or how it ended;  seconds : of the work, None when it failed;  fine : it is right"""
+    """How a self-test ended."""
 
     said: str
+    """what the child found, or how it ended"""
     seconds: float | None
+    """of the work, None when it failed"""
     fine: bool
+    """it is right"""
 
 
 # ------------------------------------------------------------------------------------------------------ in the child

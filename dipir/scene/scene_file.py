@@ -11,7 +11,7 @@ from dipir.errors import DipirError, SceneError, nearest, raise_all
 from dipir.scene.assets.asset import ROUGHNESS_MIN, Asset, Material, Part
 from dipir.scene.camera import Camera
 from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, resolve_camera
-from dipir.scene.plate import read_plate
+from dipir.scene.plate import Plate, read_plate
 from dipir.scene.proxy import PlacedAsset, Proxy, place
 from dipir.scene.scene import Scene
 from dipir.settings import read
@@ -165,13 +165,14 @@ def load_scene(path: str | Path) -> Scene:
     return build_scene(load_scene_file(path), str(path))
 
 
-def build_scene(scene_file: SceneFile, where: str = "scene", estimate: CameraEstimate | None = None) -> Scene:
-    """Read the plate, settle the camera (or take ``estimate``), load and place every object.
+def build_scene(scene_file: SceneFile, where: str = "scene", estimate: CameraEstimate | None = None,
+                plate: Plate | None = None) -> Scene:
+    """Read the plate and settle the camera (or take ``plate`` and ``estimate``), load and place every object.
 
     Raises the ``DipirError`` of the plate or the camera; problems of the objects are collected in one
     :class:`SceneError` that starts with ``where``.
     """
-    plate = read_plate(scene_file.plate)
+    plate = plate or read_plate(scene_file.plate)
     camera = (estimate or resolve_camera(plate, scene_file.camera)).camera
     problems: list[str] = []
     proxy = Proxy()

@@ -2,18 +2,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dipir import device
+from dipir.cli.options import add_output, add_settings, count, found, overrides, running
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
     from dipir.layout.method import LayoutRequest
     from dipir.layout.regions import LayoutFile
 
-PRESETS = ("default", "paper")
 _EXAMPLES = """\
 examples:
   dipir layout --caption "a red cube and a mug on a grey floor" --box "a red cube: 0.1,0.5,0.4,0.9" --box "a mug: 0.5,0.4,0.9,0.8"
@@ -23,8 +22,8 @@ examples:
 """  # noqa: E501
 
 
-def add_parser(commands: argparse._SubParsersAction, common, count, natural) -> None:
-    """Adds the verb. ``common`` adds the output options, ``count`` and ``natural`` read numbers (see ``cli``)."""
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds the verb."""
     p = commands.add_parser("layout", help="make a picture with things where boxes or masks say", epilog=_EXAMPLES,
                             formatter_class=argparse.RawDescriptionHelpFormatter,
                             description="Make a picture from a caption and regions, or a region of a photo anew.\n"
@@ -41,26 +40,19 @@ def add_parser(commands: argparse._SubParsersAction, common, count, natural) -> 
     what.add_argument("--edit", type=Path, metavar="IMAGE", help="change this picture in the regions, nowhere else")
     what.add_argument("--source", metavar="CAPTION", help="with --edit: what the picture shows now")
     how = p.add_argument_group("how")
-    how.add_argument("--prior", metavar="PATH", help="weights or a local diffusers folder (default: embedded)")
-    how.add_argument("--steps", type=count, metavar="N", help="steps of the sampler (default: 50)")
-    how.add_argument("--seed", type=natural, metavar="N")
-    how.add_argument("--preset", choices=PRESETS, default="default")
-    how.add_argument("--config", type=Path, action="append", default=[], metavar="FILE",
-                     help="settings on top of the preset; may be repeated")
-    how.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
+    add_settings(how, "layout")
+    how.add_argument("--steps", type=count, metavar="N", help="steps of the sampler (default: the preset's)")
     scene = p.add_argument_group("for `dipir insert`")
     scene.add_argument("--as-scene", type=Path, metavar="NAME.yaml", help="write a scene with the picture as its plate")
     scene.add_argument("--asset", type=Path, metavar="FILE", help="with --as-scene: the mesh to put there")
     scene.add_argument("--place", metavar="N | BOX", help="with --as-scene: where, a region's number from 1 or a box "
                                                           "(default: the first region)")
-    common(p, "out/<name of the file, or layout>")
+    add_output(p, "out/<name of the file, or layout>")
     p.set_defaults(verb=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Everything that can be known to be wrong is found before the prior is loaded and the folder is made."""
-    from dipir.cli.progress import Progress
-    from dipir.cli.verbs.verbs import out_folder
     from dipir.layout import as_scene as layout_scene
     from dipir.layout import method
     from dipir.layout.config import load_config
@@ -78,8 +70,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.asset is not None or args.place is not None:
         raise ConfigError("--asset and --place belong to --as-scene NAME.yaml; leave them out, or name the scene.")
     prior = method.find_prior(config)
-    with out_folder(args.out or Path("out") / request.name) as out, \
-            Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
+    with running(args, args.out or Path("out") / request.name) as (out, progress):
         progress.device(device.current())
         result = method.layout(request, config, prior=prior, on_event=progress)
         save(result, out)
@@ -90,11 +81,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
-    """Options that are settings, as ``key=value``; ``--set`` comes last."""
-    # A JSON string is a YAML string, whatever the path looks like.
-    named = {"prior": None if args.prior is None else json.dumps(args.prior), "seed": args.seed,
-             "sampler.steps": args.steps}
-    return [*(f"{key}={value}" for key, value in named.items() if value is not None), *args.set]
+    """Options that are settings."""
+    return overrides(args, {"prior": args.prior, "seed": args.seed, "sampler.steps": args.steps})
 
 
 def request_of(args: argparse.Namespace) -> LayoutRequest:
@@ -102,7 +90,7 @@ def request_of(args: argparse.Namespace) -> LayoutRequest:
     from dipir.layout.method import LayoutRequest
     from dipir.layout.regions import LayoutFile, load_layout, parse_box, parse_mask, read_picture
 
-    file: LayoutFile = LayoutFile() if args.file is None else load_layout(args.file)
+    file: LayoutFile = LayoutFile() if args.file is None else load_layout(found(args.file, args.quiet))
     typed = [{"box": parse_box, "mask": parse_mask}[kind](text) for kind, text in args.regions]
     regions = tuple(typed or (spec.region() for spec in file.regions))
     edit = args.edit or file.edit

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dipir import device
+from dipir.cli.options import add_output, add_settings, overrides, pair, running
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
     from dipir.relight.method import Picture, RelightRequest
 
-PRESETS = ("default", "fast", "paper")
 _EXAMPLES = """\
 examples:
   dipir relight photo.jpg --prompt "light from the left"
@@ -21,8 +21,8 @@ examples:
 """
 
 
-def add_parser(commands: argparse._SubParsersAction, common, pair, natural) -> None:
-    """Adds the verb. ``common`` adds the output options, ``pair`` and ``natural`` read numbers (see ``cli``)."""
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds the verb."""
     p = commands.add_parser("relight", help="change the light on a photo, or colour a drawing", epilog=_EXAMPLES,
                             formatter_class=argparse.RawDescriptionHelpFormatter,
                             description="Change the light on what exists as pixels only, in layers that can be dialled "
@@ -31,29 +31,23 @@ def add_parser(commands: argparse._SubParsersAction, common, pair, natural) -> N
     p.add_argument("image", type=Path, metavar="IMAGE", help="photo, or PNG cut-out with alpha")
     wish = p.add_argument_group("light (one of these)")
     wish.add_argument("--prompt", help="where light comes from: 'from the upper left', 'soft rim light'")
-    wish.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees"), metavar="AZ,EL")
+    wish.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"),
+                      metavar="AZ,EL")
     wish.add_argument("--light", type=Path, metavar="light.json", help="the main light of a result of `dipir insert`")
     wish.add_argument("--size", type=float, metavar="DEG", help="half width of the light, 1 to 60; small: hard")
     p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
     p.add_argument("--colourise", "--colorize", action="store_true", help="colour a grey drawing by the prompt's words")
     p.add_argument("--engine", choices=("layers", "net"), help="layers: fitted in seconds, can be dialled back "
                                                                "(default); net: at once")
-    p.add_argument("--prior", metavar="PATH", help="weights or a local diffusers folder (default: embedded)")
+    add_settings(p, "relight")
     p.add_argument("--controlnet", metavar="DIR", help="ControlNet folder for a diffusers prior")
-    p.add_argument("--preset", choices=PRESETS, default="default")
-    p.add_argument("--config", type=Path, action="append", default=[], metavar="FILE",
-                   help="settings on top of the preset; may be repeated")
-    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
-    p.add_argument("--seed", type=natural)
     p.add_argument("--resume", action="store_true", help="continue a run that was stopped (same settings, same --out)")
-    common(p, "out/relight_<image name>")
+    add_output(p, "out/relight_<image name>")
     p.set_defaults(verb=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Everything that can be wrong is found before the folder is made."""
-    from dipir.cli.progress import Progress
-    from dipir.cli.verbs.verbs import out_folder
     from dipir.relight import method
     from dipir.relight.config import load_config
     from dipir.relight.result import save
@@ -62,8 +56,7 @@ def run(args: argparse.Namespace) -> int:
     wish = wish_of(args, text_model=_knows_text(config.prior))
     picture = read_picture(args.image, args.mask)
     engine = method.find_engine(config, wish)
-    with out_folder(args.out or Path("out") / f"relight_{args.image.stem}") as out, \
-            Progress(out, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
+    with running(args, args.out or Path("out") / f"relight_{args.image.stem}") as (out, progress):
         progress.device(device.current())
         result = method.relight(picture, wish, config, engine=engine, on_event=progress, out=out, resume=args.resume)
         save(result, out)
@@ -72,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
-    """Options that are settings, as ``key=value``; ``--set`` comes last."""
-    named = {"engine": args.engine, "prior": args.prior, "controlnet": args.controlnet, "seed": args.seed}
-    return [*(f"{key}={value}" for key, value in named.items() if value is not None), *args.set]
+    """Options that are settings."""
+    return overrides(args, {"engine": args.engine, "prior": args.prior, "controlnet": args.controlnet,
+                            "seed": args.seed})
 
 
 def _knows_text(prior: str) -> bool:

@@ -6,6 +6,7 @@ import math
 import sys
 from pathlib import Path
 
+from dipir.cli.options import add_output, count, natural, overrides, pair, positive, running, say
 from dipir.errors import ConfigError
 
 _EXAMPLES = """\
@@ -18,7 +19,7 @@ _MOST_PICTURES = 720
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds the verb; this module imports nothing heavy before it runs."""
+    """Adds the verb."""
     parser = commands.add_parser("illuminet", help="relight an object that was photographed under many lights (RTI)",
                                  description="Fit a network to an RTI dome capture; then see the object under any "
                                              "light.",
@@ -29,58 +30,47 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 
 def _train_parser(actions: argparse._SubParsersAction) -> None:
-    from dipir.cli import main as cli  # Not at the top: cli imports this module.
-
     p = actions.add_parser("train", help="fit a network to a capture",
                            description="A fifth of the lights is held out and judged beside PTM and HSH: see "
                                        "report.json and comparison.png in the out folder.")
     p.add_argument("--data", type=Path, required=True, metavar="FILE", help="RTI .lp file, or arrays .npz "
                    "(light_directions (n, 3), target_images (n, h, w, 3))")
-    p.add_argument("--minutes", type=cli._positive, help="stop after this time (default: 12)")
-    p.add_argument("--longest", type=cli._count, metavar="N", help="shrink the photos to N pixels on their longer side")
+    p.add_argument("--minutes", type=positive, help="stop after this time (default: the settings')")
+    p.add_argument("--longest", type=count, metavar="N", help="shrink the photos to N pixels on their longer side")
     p.add_argument("--config", type=Path, metavar="FILE", help="settings on top of configs/illuminet/default.yaml")
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
-    p.add_argument("--seed", type=cli._natural)
+    p.add_argument("--seed", type=natural)
     p.add_argument("--resume", action="store_true",
                    help="continue a run that was stopped (same data, same settings, same --out)")
-    cli._common(p, "out/<name of the data>")
+    add_output(p, "out/<name of the data>")
     p.set_defaults(verb=train)
 
 
 def _relight_parser(actions: argparse._SubParsersAction) -> None:
-    from dipir.cli import main as cli
-
     p = actions.add_parser("relight", help="the object under other lights",
                            description="Azimuth: 0 = from the camera, 90 = from the picture's right, -90 = from its "
                                        "left. Elevation: 0 = level with the camera, 90 = from the picture's top.")
     p.add_argument("folder", type=Path, metavar="DIR", help="the --out folder of a finished `dipir illuminet train`")
     light = p.add_mutually_exclusive_group(required=True)
-    light.add_argument("--direction", metavar="AZ,EL", help="one light, degrees; write --direction=-45,30 for the left")
-    light.add_argument("--dome", type=cli._count, metavar="N", help="N lights in a ring, 35 degrees over the object")
-    cli._common(p, "DIR/relit.png, a file; with --dome the folder DIR/relit")
+    light.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"), metavar="AZ,EL",
+                       help="one light")
+    light.add_argument("--dome", type=count, metavar="N", help="N lights in a ring, 35 degrees over the object")
+    add_output(p, "DIR/relit.png, a file; with --dome the folder DIR/relit")
     p.set_defaults(verb=relight)
 
 
 def train(args: argparse.Namespace) -> int:
-    """``dipir illuminet train``."""
-    # In the order of cost, so that mistakes are found before any work, and before a folder is made.
-    from dipir.rti import method as illuminet
+    """In the order of cost, so that mistakes are found before any work, and before a folder is made."""
+    from dipir.rti import method
 
-    short = [] if args.minutes is None else [f"minutes={args.minutes!r}"]
-    short += [] if args.seed is None else [f"seed={args.seed}"]
-    config = illuminet.load_config(args.config, short + args.set)
+    config = method.load_config(args.config, overrides(args, {"minutes": args.minutes, "seed": args.seed}))
     from dipir.captures.rti import read_capture
-    from dipir.cli.progress import Progress
-    from dipir.cli.verbs.verbs import out_folder
 
     capture = read_capture(args.data, args.longest)
-    if not args.quiet:
-        for note in capture.notes:
-            print(f"note: {note}", file=sys.stderr)
-    with out_folder(args.out or Path("out") / args.data.stem) as out, \
-            Progress(log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
-        fitted = illuminet.train(capture.directions, capture.images, config, out=out, on_event=progress,
-                                 resume=args.resume)
+    say(capture.notes, args.quiet)
+    with running(args, args.out or Path("out") / args.data.stem) as (out, progress):
+        fitted = method.train(capture.directions, capture.images, config, out=out, on_event=progress,
+                              resume=args.resume)
         if not args.quiet:
             print(summary(fitted.verdict), file=sys.stderr)
         progress.done(out)
@@ -88,26 +78,24 @@ def train(args: argparse.Namespace) -> int:
 
 
 def relight(args: argparse.Namespace) -> int:
-    """``dipir illuminet relight``."""
-    directions = _directions(args.direction, args.dome)
+    """One picture, or one for each light of the ring."""
     one = args.dome is None
     out = args.out or args.folder / ("relit.png" if one else "relit")
     if one and out.suffix.lower() != ".png":
         raise ConfigError(f"--out {out}: accepted is a .png file with --direction. Give one.")
-    from dipir.cli.progress import Progress
-    from dipir.cli.verbs.verbs import out_folder
-    from dipir.fit.loop import Event
+    if not one and args.dome > _MOST_PICTURES:
+        raise ConfigError(f"--dome {args.dome}: at most {_MOST_PICTURES} pictures are made at once.")
+    from dipir.event import Event
     from dipir.image.files import write_png
-    from dipir.rti import method as illuminet
-    from dipir.scene.direction import vector_of
+    from dipir.rti import method
+    from dipir.scene.direction import LightDirection
 
-    fitted = illuminet.load(args.folder)
-    with out_folder(out.parent if one else out) as folder, \
-            Progress(log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
-        for i, (azimuth, elevation) in enumerate(directions):
-            picture = fitted.relight(vector_of(azimuth, elevation))
-            write_png(out if one else folder / f"light_{i:03d}.png", picture)
-            progress(Event("relight", i + 1, len(directions)))
+    lights = [LightDirection(*angles) for angles in ([args.direction] if one else ring(args.dome))]
+    fitted = method.load(args.folder)
+    with running(args, out.parent if one else out) as (folder, progress):
+        for i, light in enumerate(lights):
+            write_png(out if one else folder / f"light_{i:03d}.png", fitted.relight(light.vector))
+            progress(Event("relight", i + 1, len(lights)))
         progress.done(out)
     return 0
 
@@ -121,22 +109,9 @@ def summary(verdict: dict) -> str:
     return f"PSNR on {len(verdict['held_out'])} held-out lights: {figures}"
 
 
-def _directions(text: str | None, dome: int | None) -> list[tuple[float, float]]:
-    """(azimuth, elevation) in degrees of each wanted picture. Raises ConfigError."""
-    if dome is not None:
-        if dome > _MOST_PICTURES:
-            raise ConfigError(f"--dome {dome}: at most {_MOST_PICTURES} pictures are made at once.")
-        # A ring about the camera's axis, 35 degrees over the picture's plane.
-        height, radius = math.sin(math.radians(35)), math.cos(math.radians(35))
-        turns = [2 * math.pi * i / dome for i in range(dome)]
-        points = [(radius * math.cos(t), radius * math.sin(t), height) for t in turns]
-        return [(math.degrees(math.atan2(x, z)), math.degrees(math.asin(y))) for x, y, z in points]
-    words = text.split(",")
-    try:
-        azimuth, elevation = (float(word) for word in words)
-    except ValueError:
-        raise ConfigError(f"--direction {text}: expected azimuth,elevation in degrees, for instance 45,30.") from None
-    from dipir.scene.direction import LightDirection
-
-    LightDirection(azimuth, elevation)
-    return [(azimuth, elevation)]
+def ring(lights: int) -> list[tuple[float, float]]:
+    """(azimuth, elevation) in degrees of lights around the camera's axis, 35 degrees over the picture's plane."""
+    height, radius = math.sin(math.radians(35)), math.cos(math.radians(35))
+    turns = [2 * math.pi * i / lights for i in range(lights)]
+    points = [(radius * math.cos(t), radius * math.sin(t), height) for t in turns]
+    return [(math.degrees(math.atan2(x, z)), math.degrees(math.asin(y))) for x, y, z in points]

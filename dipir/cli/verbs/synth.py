@@ -3,17 +3,20 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from dipir import device
+from dipir.cli.progress import Progress
 from dipir.errors import ConfigError
 
-KINDS = ("views", "panoramas", "relit", "sketches", "layouts", "co3d")
-_DEFAULTS = {"views": 800, "panoramas": 1200, "relit": 2400, "sketches": 900, "layouts": 4000, "co3d": 3}
+# Scenes of each kind of set, where --count does not say how many.
+COUNTS = {"views": 800, "panoramas": 1200, "relit": 2400, "sketches": 900, "layouts": 4000}
+KINDS = (*COUNTS, "co3d")
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
-    """Adds the verb; this module imports nothing heavy before it runs."""
+    """Adds the verb."""
     p = commands.add_parser(
         "synth", help="make training data with our own renderer",
         description="views: plates of procedural scenes, each with the light at its insertion point (28 a scene). "
@@ -24,8 +27,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                     "is there is kept, so a stopped run goes on.")
     p.add_argument("kind", choices=KINDS)
     p.add_argument("--count", type=int, metavar="N",
-                   help=f"scenes in all, sequences of each category (default: "
-                        f"{', '.join(f'{n} {k}' for k, n in _DEFAULTS.items())})")
+                   help=f"scenes in all (default: {', '.join(f'{n} {k}' for k, n in COUNTS.items())}); co3d: sequences "
+                        "of each category")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: a folder in ~/.cache/dipir (or $DIPIR_CACHE)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--workers", type=int, help="processes (default: all cores; with a GPU one, since several on a GPU "
@@ -40,8 +43,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--pairs", type=int, default=1000, help="pairs to export")
     p.add_argument("--export-size", type=int, default=512, metavar="PX", help="their side")
     p.add_argument("--category", action="append", metavar="C", help="co3d: a kind of object; may be repeated (default: "
-                                                                   "mug, furniture, rock)")
-    p.add_argument("--frames", type=int, default=12, metavar="N", help="co3d: photos of each sequence")
+                                                                   "those of its settings)")
+    p.add_argument("--frames", type=int, metavar="N", help="co3d: photos of each sequence")
     p.add_argument("--environments", type=Path, metavar="DIR",
                    help="co3d: .hdr and .exr files, the light of one sequence after the other (default: procedural)")
     p.add_argument("--quiet", action="store_true", help="errors only")
@@ -51,8 +54,6 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make the set, print the rate, draw the sheet, export."""
-    device.use_option(args)
-    from dipir.cli.progress import Progress
     from dipir.workshop import shards
 
     args.workers = shards.default_workers() if args.workers is None else args.workers
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
             relit_export.check(args.export, args.pairs, args.export_size)
         folder = _generate(args, on_event)
         if args.sheet:
+            from dipir.workshop.sheets import draw_sheet
+
             draw_sheet(args.kind, folder, args.sheet)
         if args.export:
             relit_export.export(relit.load(folder), args.export, args.pairs, args.export_size, args.seed, progress)
@@ -94,7 +97,7 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
     from dipir.workshop.worlds import panoramas, views
 
     real = not args.drawn and (DATA / "splits.json").is_file()
-    count = args.count if args.count is not None else _DEFAULTS[args.kind]
+    count = args.count if args.count is not None else COUNTS[args.kind]
     common = count, args.out, args.seed, args.workers, on_event
     if args.kind == "views":
         return views.generate(*common, panoramas=real_panoramas("train") if real else ())
@@ -108,7 +111,6 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
 
 def _co3d(args: argparse.Namespace, on_event) -> Path:
     from dipir.workshop.captures import co3d
-    from dipir.workshop.captures.posed import PosedSettings
 
     found = ()
     if args.environments is not None:
@@ -116,130 +118,8 @@ def _co3d(args: argparse.Namespace, on_event) -> Path:
         if not found:
             raise ConfigError(f"--environments {args.environments}: holds no .hdr or .exr file; accepted is a folder "
                               "with some.")
-    settings = co3d.Co3dSettings(tuple(args.category or co3d.Co3dSettings().categories),
-                                 _DEFAULTS["co3d"] if args.count is None else args.count,
-                                 PosedSettings(frames=args.frames), found)
+    usual = co3d.Co3dSettings()
+    posed = usual.posed if args.frames is None else replace(usual.posed, frames=args.frames)
+    settings = replace(usual, categories=tuple(args.category or usual.categories), posed=posed, environments=found,
+                       sequences=usual.sequences if args.count is None else args.count)
     return co3d.generate(args.out, args.seed, settings, args.workers, on_event)
-
-
-def draw_sheet(kind: str, folder: Path, path: Path) -> None:
-    """48 items spread over the set: views beside their light (the frame of the light turns with the camera, which
-    looks to its middle), panoramas alone, relit scenes under four lights, drawings beside their pictures, layouts with
-    the boxes of their things over their captions, photos of a CO3D set."""
-    import torch
-
-    from dipir.image.files import write_png
-
-    tiles = {"views": _view_tiles, "panoramas": _panorama_tiles, "relit": _relit_tiles,
-             "sketches": _sketch_tiles, "layouts": _layout_tiles, "co3d": _photo_tiles}[kind](folder)
-    rows = [torch.cat(list(tiles[i:i + 4]), -1) for i in range(0, len(tiles), 4)]
-    write_png(path, torch.cat(rows, -2)[None])
-
-
-def _spread(count: int):
-    """Rows of 48 items, evenly spread."""
-    import torch
-
-    return torch.linspace(0, count - 1, 48).long()
-
-
-def _view_tiles(folder: Path):
-    import torch
-    from torch.nn import functional
-
-    from dipir.image.color import linear_to_srgb
-    from dipir.workshop.worlds import views
-
-    stored = views.load(folder)
-    rows = _spread(len(stored["plate"]))
-    env = functional.interpolate(stored["env"][rows].permute(0, 3, 1, 2), (96, 192), mode="nearest")
-    plate = functional.interpolate(stored["plate"][rows].float(), (96, 128), mode="bilinear")
-    return linear_to_srgb(torch.cat([0.75 * plate, 0.4 * env], -1).clamp(0, 1))
-
-
-def _panorama_tiles(folder: Path):
-    from torch.nn import functional
-
-    from dipir.image.color import linear_to_srgb
-    from dipir.workshop.worlds import panoramas
-
-    maps, _ = panoramas.load(folder)
-    return linear_to_srgb(functional.interpolate(maps[_spread(len(maps))].permute(0, 3, 1, 2), (128, 256),
-                                                 mode="area").clamp(0, 1))
-
-
-def _relit_tiles(folder: Path):
-    import torch
-
-    from dipir.image.color import linear_to_srgb
-    from dipir.workshop.relight import data as relit
-
-    data = relit.load(folder)
-    rows = _spread(len(data))
-    lit = relit.decode(data.lit[rows][:, ::3][:, :4]) + 0.15 * relit.decode(data.sky[rows])[:, None]
-    return linear_to_srgb((0.7 * torch.cat(lit.unbind(1), -1)).clamp(0, 1))
-
-
-def _sketch_tiles(folder: Path):
-    import numpy as np
-    import torch
-
-    from dipir.workshop.colour import data as sketches
-    from dipir.workshop.colour import styles as sketch_styles
-
-    recorded = sketches.load(folder)
-    count = len(next(iter(recorded.values())))
-    pairs = sketch_styles.draw(np.random.default_rng(0), recorded, _spread(count).numpy())
-    return torch.cat([pairs.drawing.expand(-1, 3, -1, -1), pairs.picture], -1)
-
-
-def _photo_tiles(folder: Path, side: int = 160):
-    import torch
-    from torch.nn import functional
-
-    from dipir.image.files import read_image
-
-    paths = sorted(folder.glob("*/*/images/*.jpg"))
-    tiles = torch.ones(48, 3, side, side)
-    for tile, k in zip(tiles, _spread(len(paths)), strict=True):
-        photo = read_image(paths[k]).pixels
-        height, width = photo.shape[2:]
-        size = max(1, round(side * height / max(height, width))), max(1, round(side * width / max(height, width)))
-        tile[:, :size[0], :size[1]] = functional.interpolate(photo, size, mode="bilinear", antialias=True)[0]
-    return tiles
-
-
-def _layout_tiles(folder: Path):
-    import numpy as np
-    import torch
-
-    from dipir.workshop.layout import data as layouts
-
-    pictures = layouts.draw(np.random.default_rng(0), layouts.load(folder), 48)
-    return torch.stack([_captioned(*of_one) for of_one in zip(
-        pictures.image, pictures.captions, pictures.things, pictures.boxes, strict=True)])
-
-
-def _captioned(image, caption: str, things, boxes, scale: int = 4):
-    """(3, 64, 64) display -> (3, 352, 256): enlarged, with the box of each thing, over the caption and the truth."""
-    import textwrap
-
-    import cv2
-    import numpy as np
-    import torch
-
-    side = scale * image.shape[-1]
-    enlarged = (image * 255).round().byte().repeat_interleave(scale, 1).repeat_interleave(scale, 2).permute(1, 2, 0)
-    canvas = np.ascontiguousarray(np.concatenate([enlarged.numpy(), np.full((96, side, 3), 255, np.uint8)]))
-    write = lambda text, x, y, level, width=1: cv2.putText(canvas, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.36,
-                                                           (level,) * 3, width, cv2.LINE_AA)
-    for k, (x0, y0, x1, y1) in enumerate((boxes * side).round().int().tolist()):
-        cv2.rectangle(canvas, (x0, y0), (x1 - 1, y1 - 1), (255,) * 3, 1)
-        cv2.rectangle(canvas, (x0 - 1, y0 - 1), (x1, y1), (0,) * 3, 1)
-        write(str(k + 1), x0 + 2, y0 + 12, 255, 3)
-        write(str(k + 1), x0 + 2, y0 + 12, 0)
-    lines = [(line, 0) for line in textwrap.wrap(caption, 42)[:3]]
-    lines += [(f"{k + 1} {thing.phrase}", 130) for k, thing in enumerate(things)]
-    for k, (line, level) in enumerate(lines):
-        write(line, 3, side + 12 + 13 * k, level)
-    return torch.from_numpy(canvas).permute(2, 0, 1).float() / 255

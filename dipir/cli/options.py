@@ -1,0 +1,121 @@
+"""What the verbs share: types and groups of options, the out folder and the progress of a run, remarks."""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dipir import device, disk
+from dipir.cli.progress import Progress
+
+
+# ---------------------------------------------------------------------------------------------------- types of options
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number > 0")
+    return value
+
+
+def natural(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number >= 0")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number >= 1")
+    return int(text)
+
+
+def pair(kind: Callable[[str], Any], what: str, example: str = "640,480") -> Callable[[str], tuple]:
+    """The type of two values of ``kind`` with a comma between them; ``what`` names them for people."""
+    def parse(text: str) -> tuple:
+        try:
+            first, second = (kind(word) for word in text.split(","))
+        except (ValueError, argparse.ArgumentTypeError):
+            raise argparse.ArgumentTypeError(f"'{text}' is not {what}, for instance {example}") from None
+        return first, second
+    return parse
+
+
+# --------------------------------------------------------------------------------------------------- groups of options
+def add_output(p: argparse.ArgumentParser, out: str) -> None:
+    """Where results, remarks and logs go, and what computes. ``out`` : the default folder, for people."""
+    group = p.add_argument_group("output")
+    group.add_argument("--out", type=Path, metavar="DIR", help=f"default: {out}")
+    group.add_argument("--quiet", action="store_true", help="errors only")
+    group.add_argument("--log", choices=("text", "json"), default="text", help="json: one JSON object a line on stdout")
+    group.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
+    group.add_argument("--threads", type=count, metavar="N", help="CPU threads (default: those of the CPU affinity)")
+    device.add_option(group)
+
+
+def add_settings(p: argparse._ActionsContainer, method: str) -> None:
+    """Prior, preset, settings and seed of a method; its presets are the files of ``configs/<method>``."""
+    presets = sorted(file.stem for file in disk.shipped(f"configs/{method}").glob("*.yaml"))
+    p.add_argument("--prior", metavar="PATH", help="weights or a local diffusers folder (default: embedded)")
+    p.add_argument("--preset", choices=presets, default="default")
+    p.add_argument("--config", type=Path, action="append", default=[], metavar="FILE",
+                   help="settings on top of the preset; may be repeated")
+    p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
+    p.add_argument("--seed", type=natural, metavar="N")
+
+
+def overrides(args: argparse.Namespace, named: Mapping[str, Any]) -> list[str]:
+    """``named`` settings as ``key=value``, those that are None left out; ``--set`` has the last word."""
+    # JSON is YAML, whatever a path looks like.
+    return [*(f"{key}={json.dumps(value)}" for key, value in named.items() if value is not None), *args.set]
+
+
+# -------------------------------------------------------------------------------------------------------- files, a run
+def found(path: Path, quiet: bool) -> Path:
+    """``path``, or the shipped file of that name when ``scenes/...`` is not in the working folder; that is said."""
+    if path.exists() or path.parts[:1] != ("scenes",) or ".." in path.parts:
+        return path
+    own = disk.shipped(str(path))
+    if not own.is_file():
+        return path
+    say([f"{path} is not in this folder; the one that comes with dipir is used: {own}"], quiet)
+    return own
+
+
+@contextlib.contextmanager
+def out_folder(path: Path) -> Iterator[Path]:
+    """The folder, made and proved writable; taken away again when the run fails before anything was put into it."""
+    from dipir.insert.result import prepare_out
+
+    new = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        yield prepare_out(path)
+    except BaseException:
+        for folder in new:
+            # Refused where something lies in it.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def running(args: argparse.Namespace, out: Path) -> Iterator[tuple[Path, Progress]]:
+    """The out folder and the progress of a run that has the options of :func:`add_output`."""
+    with out_folder(out) as folder, \
+            Progress(folder, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
+        yield folder, progress
+
+
+def say(notes: Sequence[str], quiet: bool) -> None:
+    """Remarks for the user, a line each."""
+    for note in () if quiet else notes:
+        print(f"note: {note}", file=sys.stderr)

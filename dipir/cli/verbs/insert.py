@@ -1,0 +1,152 @@
+"""``dipir insert``: assets into a plate."""
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dipir import device
+from dipir.cli.options import add_output, add_settings, found, overrides, pair, positive, running, say
+from dipir.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions
+    from dipir.scene.scene import Scene
+    from dipir.scene.scene_file import ObjectSpec, SceneFile
+
+SCENE_SUFFIXES = (".yaml", ".yml", ".json")
+_EXAMPLES = """\
+examples:
+  dipir insert scenes/demo.yaml
+  dipir insert photo.jpg chair.glb --at 640,700 --height 0.9 --prompt "a chair in a yard" --out out/chair
+  dipir insert scenes/demo.yaml --preset fast --set fit.steps=50 --log json
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Adds the verb."""
+    p = commands.add_parser("insert", help="put assets into a plate", epilog=_EXAMPLES,
+                            formatter_class=argparse.RawDescriptionHelpFormatter,
+                            description="Find the light of a photo and put an asset into it.")
+    p.add_argument("inputs", nargs="+", type=Path, metavar="SCENE.yaml | PLATE ASSET",
+                   help="a scene file, or a photo and a mesh (GLB, glTF, OBJ, PLY, STL)")
+    scene = p.add_argument_group("scene (with SCENE.yaml: replaces what the file says)")
+    scene.add_argument("--prompt", help="what the finished picture shows")
+    scene.add_argument("--at", type=pair(float, "X,Y in pixels"), metavar="X,Y",
+                       help="plate pixel of the contact point")
+    scene.add_argument("--height", type=positive, metavar="M", help="height of the object in metres")
+    scene.add_argument("--scale", type=positive, help="factor on the asset's own size instead of --height")
+    scene.add_argument("--yaw", type=float, metavar="DEG", help="turn about the vertical")
+    add_camera(scene)
+    fit = p.add_argument_group("fit")
+    add_settings(fit, "insert")
+    fit.add_argument("--optimize", type=_words, metavar="LIST", help="what is fitted: light,tone,material,emission")
+    fit.add_argument("--no-denoise", action="store_true", help="leave the final picture as it is sampled")
+    fit.add_argument("--resume", action="store_true",
+                     help="continue a run that was stopped (same settings, same --out)")
+    add_output(p, "out/<scene name>")
+    p.set_defaults(verb=run)
+
+
+def add_camera(group: argparse._ActionsContainer) -> None:
+    """What is known of the camera; :func:`camera_options` reads it."""
+    group.add_argument("--fov", type=float, metavar="DEG", help="horizontal field of view")
+    group.add_argument("--pitch", type=float, metavar="DEG", help="camera tilt, > 0 looks down")
+    group.add_argument("--roll", type=float, metavar="DEG", help="camera roll, > 0 clockwise")
+    group.add_argument("--camera-height", type=positive, metavar="M", help="height of the lens above the ground")
+    group.add_argument("--camera", type=Path, metavar="FILE", help="camera file (YAML or JSON)")
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def run(args: argparse.Namespace) -> int:
+    """In the order of cost, so that the user's mistakes are found before any work, and before a folder is made."""
+    scene_file = scene_file_of(args)
+    from dipir.insert import method
+    from dipir.insert.final import final_quality
+    from dipir.insert.result import save
+    from dipir.scene.photo_camera.estimate import resolve_camera
+    from dipir.scene.plate import read_plate
+    from dipir.scene.scene_file import build_scene, write_scene_file
+
+    config = method.load_config(args.preset, args.config, overrides_of(args))
+    plate = read_plate(scene_file.plate)
+    estimate = resolve_camera(plate, scene_file.camera)
+    scene = build_scene(scene_file, str(args.inputs[0]), estimate, plate)
+    with running(args, args.out or Path("out") / scene.name) as (out, progress):
+        progress.device(device.current())
+        prior, light_prior = method.ready(config)
+        _show_camera(scene, estimate, out, args.quiet)
+        say(final_quality(config.final)[2], args.quiet)
+        result = method.insert(scene, config, prior=prior, light_prior=light_prior, on_event=progress, out=out,
+                               resume=args.resume)
+        save(result, out)
+        write_scene_file(scene_file, out / "scene.yaml")
+        progress.done(out)
+    return 0
+
+
+def scene_file_of(args: argparse.Namespace) -> SceneFile:
+    """The scene that the arguments describe. Raises ConfigError or SceneError."""
+    from dipir.scene.scene_file import ObjectSpec, SceneFile, load_scene_file
+
+    placement = {"at": args.at, "height_m": args.height, "scale": args.scale, "yaw_deg": args.yaw}
+    placement = {key: value for key, value in placement.items() if value is not None}
+    try:
+        if len(args.inputs) == 1 and args.inputs[0].suffix.lower() in SCENE_SUFFIXES:
+            scene = load_scene_file(found(args.inputs[0], args.quiet))
+            scene = replace(scene, objects=_moved(scene.objects, placement, args.inputs[0]))
+        elif len(args.inputs) == 2 and args.inputs[0].suffix.lower() not in SCENE_SUFFIXES:
+            plate, asset = args.inputs
+            if args.at is None:
+                raise ConfigError("--at X,Y is needed: the plate pixel where the object touches the ground. "
+                                  f"`dipir init {plate} {asset}` suggests one.")
+            scene = SceneFile(plate, (ObjectSpec(asset, **placement),), name=f"{plate.stem}-{asset.stem}")
+        else:
+            given = " ".join(map(str, args.inputs))
+            raise ConfigError(f"'{given}': give one scene file (.yaml), or a plate and an asset (photo.jpg chair.glb).")
+        return replace(scene, camera=camera_options(args, scene.camera),
+                       prompt=scene.prompt if args.prompt is None else args.prompt)
+    except ValueError as problem:
+        # The dataclasses check their own ranges.
+        raise ConfigError(f"command line: {problem}") from problem
+
+
+def _moved(objects: tuple[ObjectSpec, ...], placement: dict, path: Path) -> tuple[ObjectSpec, ...]:
+    if not placement:
+        return objects
+    if len(objects) > 1:
+        raise ConfigError(f"{path} has {len(objects)} objects, so --at, --height, --scale and --yaw are ambiguous. "
+                          "Change them in the file.")
+    # Height and scale exclude each other; the one on the command line wins over the file's.
+    if placement.keys() & {"height_m", "scale"}:
+        placement = {"height_m": None, "scale": None, **placement}
+    return (replace(objects[0], **placement),)
+
+
+def camera_options(args: argparse.Namespace, known: CameraOptions) -> CameraOptions:
+    """``known`` with what the options of :func:`add_camera` say. Raises ValueError for numbers out of range."""
+    given = {"fov_deg": args.fov, "pitch_deg": args.pitch, "roll_deg": args.roll, "height_m": args.camera_height,
+             "file": args.camera}
+    return replace(known, **{key: value for key, value in given.items() if value is not None})
+
+
+def overrides_of(args: argparse.Namespace) -> list[str]:
+    """Options that are settings."""
+    return overrides(args, {"prior": args.prior, "seed": args.seed, "optimize": args.optimize,
+                            "final.denoise": False if args.no_denoise else None})
+
+
+def _show_camera(scene: Scene, estimate: CameraEstimate, out: Path, quiet: bool) -> None:
+    """The camera as a grid over the plate (camera.png), so that a person can judge it; all remarks about the scene."""
+    from dipir.image.files import write_png
+    from dipir.scene.photo_camera.grid import draw_grid
+
+    write_png(out / "camera.png", draw_grid(scene.plate, scene.camera, estimate.heading_deg))
+    guess = [f"the camera is a guess (confidence {estimate.confidence:.2f}); look at {out / 'camera.png'} and correct "
+             "it with --fov, --pitch, --camera-height"] if estimate.confidence < 0.5 else []
+    assets = [f"{item.name}: {note}" for item in scene.objects for note in item.asset.notes]
+    say([*scene.plate.notes, *estimate.notes, *guess, *assets], quiet)
