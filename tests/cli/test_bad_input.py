@@ -21,10 +21,9 @@ from PIL import Image
 
 from dipir.cli import main as cli
 from dipir.priors.insertion import EmbeddedPrior
+from tests.support.command_line import CUBE
 
 ROOT = Path(__file__).resolve().parents[2]
-CUBE = """v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1
-f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n"""
 TEXTURED = CUBE.replace("v 0 0 0", "mtllib m.mtl\nvt 0 0\nvt 1 0\nvt 0 1\nusemtl m\nv 0 0 0", 1).replace(
     "f 1 4 3 2", "f 1/1 4/2 3/3")
 # No network of ours is needed: the light starts from the mirrored plate, and nothing is asked of a prior.

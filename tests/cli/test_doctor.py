@@ -1,9 +1,5 @@
 """Doctor: each wrong thing is found and comes with what to do."""
 import json
-import os
-import subprocess
-import sys
-from dataclasses import replace
 from importlib import metadata
 
 import pytest
@@ -12,7 +8,6 @@ import safetensors.numpy
 from dipir import device
 from dipir.cli import doctor, selftest
 from dipir.cli import main as cli
-from dipir.errors import RenderError
 from dipir.render import backend
 
 
@@ -84,17 +79,6 @@ def test_unknown_variant_and_data_folder(monkeypatch, tmp_path):
     assert doctor._data()[0].problem is None
 
 
-@pytest.mark.parametrize("problem, code", [(None, 0), ("do this", 1)])
-def test_exit_code_text_and_json(monkeypatch, capsys, problem, code):
-    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Check("a", "1"), doctor.Check("b", "2", problem)])
-    assert cli.main(["doctor"]) == code
-    text = capsys.readouterr().out
-    assert ("do this" in text) == bool(problem) and ("All is well" in text) == (problem is None)
-    assert cli.main(["doctor", "--json"]) == code
-    data = json.loads(capsys.readouterr().out)
-    assert data["ok"] == (problem is None) and data["checks"][1] == {"name": "b", "value": "2", "problem": problem}
-
-
 # ------------------------------------------------------------------------------------------------------------- device
 @pytest.fixture
 def gpu_machine(monkeypatch):
@@ -140,28 +124,6 @@ def test_llvm_is_needed_where_the_renderer_stays_on_the_cpu(gpu_machine, monkeyp
         assert bool(doctor._llvm()[0].problem) == needed
 
 
-# --------------------------------------------------------------------------------------------------------- self-tests
-def _child(code: str) -> list[str]:
-    return [sys.executable, "-c", code]
-
-
-@pytest.mark.parametrize("code, said", [
-    ("import os; os.abort()", "SIGABRT"),
-    ("import os, sys; print('LLVM ERROR: Cannot select', file=sys.stderr, flush=True); os.abort()", "Cannot select"),
-    ("import sys; print('a\\nOptiX: no', file=sys.stderr); sys.exit(2)", "OptiX: no"),
-    ("import time; time.sleep(60)", "within 1 s"), ("print('hello')", "no report"),
-    ("print('{}')", "no report"), ("pass", "no report")])
-def test_a_self_test_that_goes_wrong(code, said):
-    result = selftest.tried("renderer", 1 if "sleep" in code else 60, _child(code))
-    assert not result.fine and result.seconds is None and said in result.said
-    check = doctor._as_check("renderer", result)
-    assert said in check.value and check.value.startswith("failed") and "--device cpu" in check.problem
-
-
-def test_a_child_that_cannot_be_started():
-    assert "could not be started" in selftest.tried("network", command=["/nowhere/python"]).said
-
-
 def test_failures_are_problems_of_the_report(monkeypatch, capsys):
     quiet = {name: list for name in ("_packages", "_priors", "_data", "_memory", "_disk")}
     for name, make in quiet.items():
@@ -171,44 +133,3 @@ def test_failures_are_problems_of_the_report(monkeypatch, capsys):
     assert cli.main(["doctor", "--json"]) == 1
     wrong = [c for c in json.loads(capsys.readouterr().out)["checks"] if c["problem"]]
     assert [c["name"] for c in wrong] == ["renderer self-test", "network self-test"]
-
-
-@pytest.mark.parametrize("name", selftest.TESTS)
-def test_self_tests_pass_here(name, monkeypatch, tmp_path):
-    """From a folder that is not the checkout, as a user's is."""
-    monkeypatch.setenv("DIPIR_DEVICE", "cpu")
-    monkeypatch.delenv("PYTHONPATH", raising=False)
-    monkeypatch.chdir(tmp_path)
-    result = selftest.tried(name)
-    assert result.fine, result.said
-    assert result.seconds > 0
-    assert f"in {result.seconds:.2f} s" in doctor._as_check(name, result).value
-
-
-def test_a_wrong_picture_is_seen(monkeypatch):
-    """What the renderer gives is looked at: without a shadow it is wrong."""
-    from dipir.render.path_traced import PathTracer
-
-    whole = PathTracer.shadow_pass
-
-    def without(*args, **kwargs):
-        made = whole(*args, **kwargs)
-        return replace(made, shadowed=made.lit)
-    monkeypatch.setattr(PathTracer, "shadow_pass", without)
-    with pytest.raises(RenderError, match="darkest shadow 1.00"):
-        selftest.renderer()
-
-
-def test_errors_of_a_child_are_one_line(monkeypatch, capsys):
-    def fails() -> str:
-        raise ValueError("two\nlines")
-    monkeypatch.setitem(selftest.TESTS, "network", fails)
-    assert selftest.main(["network"]) == 2 and capsys.readouterr().err == "ValueError: two lines\n"
-    assert selftest.main(["painter"]) == 2 and "renderer, network" in capsys.readouterr().err
-
-
-def test_a_child_has_the_device_of_its_parent():
-    """--device goes to the children through the environment."""
-    run = subprocess.run([sys.executable, "-m", "dipir.cli.selftest", "network"], capture_output=True, text=True,
-                         env={**os.environ, "DIPIR_DEVICE": "nonsense"})
-    assert run.returncode == 2 and "nonsense" in run.stderr

@@ -1,15 +1,11 @@
 """Out of GPU memory in the middle of a real run: one message, exit code 2, and the run goes on with other settings."""
 
-import numpy as np
 import pytest
 import torch
-from dipir.apps import jobs
-from PIL import Image
 
 from dipir.cli import main as cli
-from dipir.errors import DeviceMemoryError
 from dipir.insert.objective import Objective
-from tests.cli.test_main import CUBE
+from tests.support.command_line import make_inputs
 
 TORCH = ("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.1 GiB is "
          "free.\nSee documentation for Memory Management")
@@ -21,13 +17,7 @@ SMALL = ["--preset", "fast", "--set", "fit.steps=6", "--set", "checkpoint_every=
 
 @pytest.fixture
 def scene(tmp_path):
-    noise = np.random.default_rng(0).integers(90, 160, (96, 128, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "photo.png")
-    (tmp_path / "cube.obj").write_text(CUBE)
-    (tmp_path / "scene.yaml").write_text(
-        "plate: photo.png\nprompt: a cube\ncamera: {fov_deg: 50, pitch_deg: 15, roll_deg: 0, height_m: 1.6}\n"
-        "objects:\n  - {asset: cube.obj, at: [64, 70], height_m: 0.5, yaw_deg: 20}\n")
-    return tmp_path / "scene.yaml"
+    return make_inputs(tmp_path)
 
 
 @pytest.mark.parametrize("problem, asked", [(torch.OutOfMemoryError(TORCH), "2.50 GiB"),
@@ -60,12 +50,3 @@ def test_any_other_error_is_not_taken_for_it(scene, monkeypatch):
     monkeypatch.setattr(Objective, "__call__", broken)
     with pytest.raises(RuntimeError, match="scalar type"):
         cli.main(["insert", str(scene), "--out", str(scene.parent / "out"), "--quiet", *SMALL])
-
-
-def _full(scene, config, *, out, on_event):
-    raise torch.OutOfMemoryError(TORCH)
-
-
-def test_a_job_says_it_too(tmp_path):
-    with pytest.raises(DeviceMemoryError, match="2.50 GiB were asked for.*memory"):
-        list(jobs.run(jobs.Job(_full, None, None, tmp_path)))

@@ -1,4 +1,4 @@
-"""dipir.scene.scene_file and starter: scene files in and out, every problem at once, a first file that works."""
+"""Scene files in and out, every problem at once."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,10 +9,9 @@ import torch
 import yaml
 
 from dipir.errors import ConfigError, SceneError
-from dipir.image.files import read_image, write_png
+from dipir.image.files import write_png
 from dipir.scene.assets.asset import Material
 from dipir.scene.photo_camera.estimate import CameraOptions
-from dipir.scene.photo_camera.starter import init_scene
 from dipir.scene.proxy import Proxy
 from dipir.scene.scene_file import (
     MaterialOverride,
@@ -174,27 +173,3 @@ def test_the_readme_example_lists_exactly_the_keys():
     assert set(data["objects"][0]) == {f.name for f in fields(ObjectSpec)}
     assert set(data["camera"]) == {f.name for f in fields(CameraOptions)}
     assert set(data["objects"][0]["material"]["seat"]) == {f.name for f in fields(MaterialOverride)}
-
-
-@pytest.mark.parametrize("size", [0.5, 200.0])
-def test_init_writes_a_scene_that_loads_and_a_grid(folder, size):
-    (folder / "my cube #1.obj").write_text(cube_obj(size))
-    out = init_scene(folder / "plate.png", folder / "my cube #1.obj", folder / "new.yaml",
-                     CameraOptions(pitch_deg=14.0))
-    scene = load_scene(out)
-    assert scene.camera.angles_deg[0] == pytest.approx(14, abs=0.01) and scene.objects[0].name == "my cube #1"
-    pixels = scene.camera.project(scene.objects[0].parts[0].vertices)[0]
-    assert 0.1 < np.ptp(pixels[:, 1]) / 240 < 0.8 and pixels[:, 0].mean() == pytest.approx(160, abs=8)
-    if size == 0.5:
-        assert np.ptp(scene.objects[0].parts[0].vertices[:, 1]) == pytest.approx(0.5, rel=1e-2)
-    grid, state, info = read_image(folder / "new.grid.png")
-    assert (info.width, info.height) == (320, 240) and not torch.equal(grid, scene.plate.disp)
-    with pytest.raises(SceneError, match="exists already"):
-        init_scene(folder / "plate.png", folder / "my cube #1.obj", folder / "new.yaml")
-
-
-def test_init_without_ground_says_so(folder):
-    with pytest.raises(SceneError, match="shows no ground"):
-        init_scene(folder / "plate.png", folder / "parts/cube.obj", folder / "new",
-                   CameraOptions(pitch_deg=-60.0, fov_deg=50.0))
-    assert not list(folder.glob("new*"))

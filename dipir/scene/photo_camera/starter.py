@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 from dipir import disk
@@ -22,31 +23,33 @@ TYPICAL_M = 1.0                   # Height where only far ground is seen, and a 
 
 
 def init_scene(photo: str | Path, asset: str | Path, out: str | Path, options: CameraOptions = CameraOptions(),
-               overwrite: bool = False) -> Path:
-    """Write the scene file ``out`` and beside it ``<name>.grid.png``; returns the path of the scene file.
+               overwrite: bool = False) -> tuple[Path, tuple[str, ...]]:
+    """Write the scene file ``out`` and beside it ``<name>.grid.png``; returns the path of the scene file and remarks
+    about what was guessed.
 
     The camera is estimated (numbers in ``options`` are kept); the contact point lies on visible ground, where an object
     of the asset's own height, when that is plausible, is well seen. Raises a ``DipirError`` for an unreadable photo or
-    asset, no visible ground, or a file that exists already.
+    asset, no visible ground, or a file that exists already and may not be written over.
     """
     from dipir.image.files import write_png
 
     out = Path(out)
     out = out if out.suffix.lower() in (".yaml", ".yml") else out.with_name(out.name + ".yaml")
     if out.exists() and not overwrite:
-        raise SceneError(f"{out}: exists already; choose another name or delete it first.")
+        raise SceneError(f"{out}: exists already; choose another name, delete it first, or give --overwrite.")
     plate, loaded = read_plate(photo), load_asset(asset)
     estimate = resolve_camera(plate, options)
-    at, height = suggest_placement(loaded, estimate.camera)
+    at, height, guess = suggest_placement(loaded, estimate.camera)
     text = scene_text(Path(photo), Path(asset), out, estimate, (at, height), options)
     grid = out.with_suffix(".grid.png")
     write_png(grid, draw_grid(plate, estimate.camera, estimate.heading_deg))
     disk.write_text(out, text)
-    return out
+    return out, (*plate.notes, *estimate.notes, *loaded.notes, guess)
 
 
-def suggest_placement(asset: Asset, camera: Camera) -> tuple[tuple[int, int], float]:
-    """(contact pixel, height in metres) on visible ground, near the middle, at a good size in the picture.
+def suggest_placement(asset: Asset, camera: Camera) -> tuple[tuple[int, int], float, str]:
+    """(contact pixel, height in metres, where that height is from) on visible ground, near the middle: of the asset's
+    own height when that is plausible and can be seen, else of a height that shows it well.
 
     Raises :class:`SceneError` when the picture shows no ground or the asset fits nowhere.
     """
@@ -57,24 +60,34 @@ def suggest_placement(asset: Asset, camera: Camera) -> tuple[tuple[int, int], fl
         raise SceneError(f"the picture shows no ground: the horizon is taken to lie at y = {horizon:.0f} of "
                          f"{camera.height} pixels. Correct the camera with --pitch (> 0 looks down) or --fov.")
     own = float(asset.bounds[1, 1] - asset.bounds[0, 1])
+    plausible = PLAUSIBLE_M[0] <= own <= PLAUSIBLE_M[1]
     rows = [int(top + (camera.height - top) * share) for share in (0.85, 0.75, 0.65, 0.55, 0.45, 0.35, 0.25)]
     choices = []
     for rank, y in enumerate(rows):
         fitted = WANTED_SHARE * camera.height / pixels_per_metre(camera, (x, y))
-        heights = [own] if PLAUSIBLE_M[0] <= own <= PLAUSIBLE_M[1] else []
+        heights = [own] if plausible else []
         heights.append(float(f"{fitted:.2g}") if fitted <= PLAUSIBLE_M[1] else TYPICAL_M)
         for height in heights:
             share = height / fitted * WANTED_SHARE
             if 0.02 <= share <= 0.75 and _fits(asset, camera, (x, y), height):
-                # A size that shows it first, then the asset's own height, then the row that shows it best (in steps, so
-                # that the rounding of a fitted height does not decide), then the row three quarters down.
+                # The asset's own height first, then the row that shows it best (in steps, so that the rounding of a
+                # fitted height does not decide), then the row three quarters down.
                 misfit = round(3 * abs(math.log(share / WANTED_SHARE)))
-                choices.append((share < 0.1, height != own, misfit, abs(rank - 1), y, height))
+                choices.append((height != own, misfit, abs(rank - 1), y, height, share))
     if not choices:
         raise SceneError("no place was found where the asset is well seen; write the scene file by hand "
                          "(scenes/README.md) or correct the camera with --pitch and --fov.")
-    *_, row, height = min(choices)
-    return (x, row), float(f"{height:.3g}")
+    guessed, _, _, row, height, share = min(choices)
+    return (x, row), float(f"{height:.3g}"), _remark(own, height, share, plausible, guessed)
+
+
+def _remark(own: float, height: float, share: float, plausible: bool, guessed: bool) -> str:
+    """Where the height is from, and what to correct when it looks wrong."""
+    if guessed:
+        why = "cannot be seen here" if plausible else "is not plausible"
+        return f"The object's height {height:.3g} m is a guess: the file's own, {own:.3g} m, {why}."
+    small = " It looks small: is the camera nearer to the ground (--camera-height)?" if share < 0.1 else ""
+    return f"The object keeps the height of its file, {height:.3g} m.{small}"
 
 
 def pixels_per_metre(camera: Camera, at_px: tuple[float, float]) -> float:
@@ -100,7 +113,9 @@ def scene_text(photo: Path, asset: Path, out: Path, estimate: CameraEstimate, pl
 
     camera, ((x, y), height) = estimate.camera, placement
     pitch, roll, _ = camera.angles_deg
-    subject = asset.stem.replace("_", " ").replace("-", " ")
+    # Numbers and sizes of textures in a file's name say nothing about what it shows.
+    words = [w for w in re.split(r"[\W_]+", asset.stem) if not re.fullmatch(r"v?\d*k?", w, re.IGNORECASE)]
+    subject = " ".join(words) or asset.stem
     notes = "".join(f"  # {note}\n" for note in estimate.notes)
     if options.file is not None:
         numbers = f"  file: {quoted(Path(options.file))}\n"

@@ -11,10 +11,9 @@ from PIL import Image
 from dipir.cli import main as cli
 from dipir.priors.layout import LayoutPrior
 from dipir.scene.scene_file import load_scene
+from tests.support.command_line import CUBE
 
 FAST = ["--steps", "2", "--set", "layers.stage=1", "--quiet"]
-CUBE = """v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1
-f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n"""
 BOX = ["--box", "a red cube: 0.1,0.5,0.4,0.9"]
 
 

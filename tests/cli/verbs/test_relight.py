@@ -102,9 +102,3 @@ def test_a_direction_that_is_no_pair(folder, capsys):
     with pytest.raises(SystemExit) as end:
         relight(folder, str(folder / "photo.png"), "--direction", "30")
     assert end.value.code == 2 and "azimuth,elevation" in capsys.readouterr().err
-
-
-def test_unknown_kind_of_prior(capsys):
-    for words in (["--kind", "ligth"], ["ligth"]):
-        assert cli.main(["prior", "train", *words]) == 2
-        assert "Did you mean 'light'" in capsys.readouterr().err

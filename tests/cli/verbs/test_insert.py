@@ -1,0 +1,166 @@
+"""``dipir insert``: arguments -> scene and settings; bad input makes no folder. The method is replaced by ``stub``."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dipir import disk
+from dipir.cli import main as cli
+from dipir.cli.verbs import insert
+from dipir.errors import ConfigError
+from dipir.insert.config import InsertConfig, load_config
+from dipir.scene import plate as plates
+from tests.support.asset_samples import gltf, write
+from tests.support.command_line import fails, insert_words, parsed
+
+
+def test_plate_and_asset_become_a_scene():
+    args = parsed("insert", "a/photo.jpg", "b/chair.glb", "--at", "640.5,700", "--height", "0.9", "--yaw", "-30",
+                 "--prompt", "a chair", "--fov", "52", "--pitch", "-3", "--roll", "1", "--camera-height", "1.7",
+                 "--camera", "c.yaml")
+    scene = insert.scene_file_of(args)
+    (item,) = scene.objects
+    assert (scene.plate, item.asset, item.at) == (Path("a/photo.jpg"), Path("b/chair.glb"), (640.5, 700.0))
+    assert (item.height_m, item.scale, item.yaw_deg, scene.prompt) == (0.9, None, -30.0, "a chair")
+    c = scene.camera
+    assert (c.fov_deg, c.pitch_deg, c.roll_deg, c.height_m, c.file) == (52, -3, 1, 1.7, Path("c.yaml"))
+    assert scene.name == "photo-chair"
+
+
+def test_flags_replace_what_the_scene_file_says(files):
+    plain = insert.scene_file_of(parsed("insert", str(files / "scene.yaml")))
+    assert plain.objects[0].height_m == 0.5 and plain.camera.fov_deg == 50 and plain.prompt == "a cube"
+    flags = ("--scale", "2", "--fov", "60", "--prompt", "")
+    changed = insert.scene_file_of(parsed("insert", str(files / "scene.yaml"), *flags))
+    assert (changed.objects[0].height_m, changed.objects[0].scale, changed.objects[0].yaw_deg) == (None, 2.0, 20.0)
+    assert changed.camera.fov_deg == 60 and changed.camera.pitch_deg == 15 and changed.prompt == ""
+
+
+def test_placing_one_of_several_objects_by_flag_is_ambiguous(files):
+    scene = files / "scene.yaml"
+    scene.write_text(scene.read_text() + "  - {asset: cube.obj, at: [30, 80]}\n")
+    assert len(insert.scene_file_of(parsed("insert", str(scene), "--fov", "60")).objects) == 2
+    with pytest.raises(ConfigError, match="2 objects"):
+        insert.scene_file_of(parsed("insert", str(scene), "--yaw", "3"))
+
+
+def test_settings_from_flags_come_before_set():
+    args = parsed("insert", "s.yaml", "--seed", "7", "--optimize", "light,tone", "--set", "fit.steps=5",
+                 "--set", "seed=9")
+    assert insert.overrides_of(args) == ["seed=7", 'optimize=["light", "tone"]', "fit.steps=5", "seed=9"]
+    assert load_config(overrides=insert.overrides_of(args)).optimize == ("light", "tone")
+
+
+@pytest.mark.parametrize("words, text", [("lihgt", "Did you mean 'light'?"), (",", "nothing given; accepted are")])
+def test_what_cannot_be_fitted(words, text):
+    with pytest.raises(ConfigError) as caught:
+        load_config(overrides=insert.overrides_of(parsed("insert", "s.yaml", "--optimize", words)))
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("inputs", [["photo.png"], ["scene.yaml", "cube.obj"], ["photo.png", "cube.obj", "cube.obj"]])
+def test_wrong_number_of_inputs(inputs, capsys):
+    fails(["insert", *inputs], capsys, "give one scene file (.yaml), or a plate and an asset")
+
+
+def test_at_is_needed(capsys):
+    fails(["insert", "photo.png", "cube.obj"], capsys, "--at X,Y is needed", "dipir init photo.png cube.obj")
+
+
+@pytest.mark.parametrize("name, content", [("missing.png", None), ("zero.png", b""),
+                                           ("corrupt.png", b"\x89PNG\r\n\x1a\nx"), ("text.jpg", b"hello"),
+                                           ("short.exr", b"v/1\x01\x02")])
+def test_bad_plates(files, stub, capsys, name, content):
+    if content is not None:
+        (files / name).write_bytes(content)
+    fails(insert_words(files, plate=name), capsys, name)
+    assert not (files / "out").exists()
+
+
+@pytest.mark.parametrize("name, content", [
+    ("missing.glb", None), ("zero.glb", b""), ("cube.xyz", b"1 2 3"), ("none.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\n"),
+    ("nan.obj", b"v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"), ("short.glb", b"glTF\x02\x00\x00\x00"),
+    ("far.gltf", b'{"asset":{"version":"2.0"},"buffers":[{"byteLength":9,"uri":"../../../etc/passwd"}]}')])
+def test_bad_assets(files, stub, capsys, name, content):
+    if content is not None:
+        (files / name).write_bytes(content)
+    fails(insert_words(files, asset=name), capsys, name)
+    assert not (files / "out").exists()
+
+
+@pytest.mark.parametrize("at", ["500,70", "64,2"])
+def test_object_outside_the_view(files, stub, capsys, at):
+    fails(insert_words(files, "--at", at), capsys, at if at == "500,70" else "horizon")
+    assert not (files / "out").exists()
+
+
+def test_bad_scene_files(files, stub, capsys):
+    scene = files / "scene.yaml"
+    text = scene.read_text()
+    scene.write_text(text.replace("prompt:", "promt:").replace("yaw_deg: 20", "yaw_deg: left"))
+    fails(["insert", str(scene), "--out", str(files / "out")], capsys, "scene.yaml", "2 problems",
+           "Did you mean 'prompt'", "objects[0].yaw_deg")
+    scene.write_text("plate: [")
+    fails(["insert", str(scene)], capsys, "scene.yaml", "YAML")
+    fails(["insert", str(files / "none.yaml")], capsys, "none.yaml", "no such file")
+    fails(insert_words(files, "--fov", "500"), capsys, "fov_deg")
+    assert not (files / "out").exists()
+
+
+def test_out_that_cannot_be_written(files, stub, capsys):
+    (files / "taken").write_text("mine")
+    fails(insert_words(files, "--out", str(files / "taken")), capsys, "taken", "--out")
+    fails(insert_words(files, "--out", "/proc/dipir/out"), capsys, "/proc/dipir/out", "--out")
+    assert "insert" not in stub.calls and "scene" not in stub.calls, "the work must not have begun"
+
+
+def test_insert_hands_everything_over(files, stub, capsys):
+    words = ["insert", str(files / "scene.yaml"), "--out", str(files / "out"), "--prior", "w", "--preset", "fast",
+             "--config", "a.yaml", "--config", "b.yaml", "--seed", "4", "--resume"]
+    assert cli.main(words) == 0
+    calls = stub.calls
+    assert (calls["preset"], calls["overrides"]) == ("fast", ['prior="w"', "seed=4"])
+    assert calls["paths"] == [Path("a.yaml"), Path("b.yaml")]
+    assert calls["scene"].prompt == "a cube" and calls["scene"].camera.width == 128 and len(calls["scene"].objects) == 1
+    assert calls["config"] == InsertConfig() and calls["resume"] is True
+    assert (calls["prior"], calls["light_prior"]) == ("prior", "light prior")
+    assert calls["saved"] == ("result", files / "out") and calls["preview"]
+    out = capsys.readouterr().out
+    assert out.strip() == str(files / "out" / "composite.png")
+    assert {f.name for f in (files / "out").iterdir()} == {"composite.png", "camera.png", "scene.yaml"}
+
+
+def test_the_written_scene_file_gives_the_same_scene(files, stub):
+    assert cli.main(insert_words(files, "--quiet")) == 0
+    again = insert.scene_file_of(parsed("insert", str(files / "out" / "scene.yaml")))
+    assert again.objects[0].asset.resolve() == files / "cube.obj" and again.objects[0].at == (64, 70)
+    assert again.camera.fov_deg == 50
+
+
+def test_the_plate_is_read_once(files, stub, monkeypatch):
+    read, whole = [], plates.read_plate
+    for module in ("dipir.scene.plate", "dipir.scene.scene_file"):
+        monkeypatch.setattr(f"{module}.read_plate", lambda path: read.append(path) or whole(path))
+    assert cli.main(insert_words(files, "--quiet")) == 0
+    assert read == [files / "photo.png"]
+
+
+def test_remarks_about_assets_are_said(files, stub, capsys):
+    write(files, gltf(nodes=[{"mesh": 0, "name": "thing", "skin": 0}], skins=[{"joints": [0]}]), "cube.gltf")
+    assert cli.main(insert_words(files, asset="cube.gltf")) == 0
+    assert "note: cube: skins and animations were ignored" in capsys.readouterr().err
+
+
+def test_the_shipped_scene_from_any_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    scene = insert.scene_file_of(parsed("insert", "scenes/demo.yaml"))
+    assert scene.plate.resolve() == disk.shipped("assets/demo/plate.png")
+    assert capsys.readouterr().err.count("the one that comes with dipir is used") == 1
+    (tmp_path / "scenes").mkdir()
+    for name in ("plate.png", "cube.obj"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "scenes" / "demo.yaml").write_text("plate: ../plate.png\nobjects: [{asset: ../cube.obj, at: [1, 1]}]")
+    assert insert.scene_file_of(parsed("insert", "scenes/demo.yaml")).plate.resolve() == tmp_path / "plate.png"
+    fails(["insert", "scenes/none.yaml"], capsys, "scenes/none.yaml", "no such file")
+    fails(["insert", "scenes/../setup.yaml"], capsys, "no such file")
