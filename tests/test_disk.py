@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dipir import disk
 from dipir.disk import atomic_path, cache_dir, checkout, data_dir, inside, shipped, write_bytes, write_text
 from dipir.errors import ImageError, SceneError
 from dipir.image.files import write_exr, write_png
@@ -86,3 +87,9 @@ def test_what_ships_is_found(monkeypatch, tmp_path):
     monkeypatch.setenv("DIPIR_CACHE", str(tmp_path / "c"))
     monkeypatch.setenv("DIPIR_DATA", str(tmp_path / "d"))
     assert (cache_dir(), data_dir()) == (tmp_path / "c", tmp_path / "d")
+
+
+def test_what_ships_is_found_in_an_installed_package(monkeypatch, tmp_path):
+    (tmp_path / "site" / "dipir" / "data").mkdir(parents=True)
+    monkeypatch.setattr(disk, "__file__", str(tmp_path / "site" / "dipir" / "disk.py"))
+    assert shipped("scenes/demo.yaml") == tmp_path / "site/dipir/data/scenes/demo.yaml" and checkout() is None

@@ -24,7 +24,7 @@ FINDER = '[ -e "$MARKS/llvm" ] && echo "/usr/lib/libLLVM.so 18"; true'
 
 def machine(tmp_path: Path, uid: int, sudo: bool = False) -> dict[str, str]:
     """A copy of the script with a venv that needs nothing, on a machine of pretended commands; its environment."""
-    for name in (".ci/setup", "setup.cfg", "pyproject.toml"):
+    for name in (".ci/setup", "setup.cfg", "setup.py", "pyproject.toml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     commands = {"fake/id": f"echo {uid}", "fake/apt-cache": APT_CACHE, "fake/apt-get": APT_GET,
