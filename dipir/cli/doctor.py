@@ -2,13 +2,13 @@
 renderer and the network are tried in child processes (``selftest``), so that "ok" means that they work."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -60,9 +60,7 @@ def report(as_json: bool = False) -> int:
 
 
 def _python() -> list[Check]:
-    old = sys.version_info < (3, 10)
-    return [Check("python", f"{platform.python_version()}, {platform.platform()}",
-                  "dipir needs Python 3.10 or newer; make the venv with a newer one" if old else None)]
+    return [Check("python", f"{platform.python_version()}, {platform.platform()}")]
 
 
 def _packages() -> list[Check]:
@@ -93,15 +91,16 @@ def _device() -> list[Check]:
         import torch
     except ImportError as problem:
         return [Check("device", "unknown", f"torch cannot be loaded ({problem}); install it again")]
+    driver = _driver()
     seen = [Check("device", _gpu_text() if torch.cuda.is_available() else f"CPU ({_processor()})"),
             Check("torch build", f"{torch.__version__}, "
                                  + (f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA")),
-            Check("NVIDIA driver", _driver() or "none")]
+            Check("NVIDIA driver", driver or "none")]
     try:
         chosen = device.decide()
     except DipirError as problem:
         return [*seen, Check("mitsuba variant", os.environ.get("DIPIR_VARIANT", "none"), str(problem))]
-    missing = device.why_not_optix() if _driver() else "not looked for: no NVIDIA driver"
+    missing = device.why_not_optix() if driver else "not looked for: no NVIDIA driver"
     return [*seen, Check("OptiX", missing or "found"), Check("computes on", chosen.describe()),
             Check("mitsuba variant", chosen.variant)]
 
@@ -121,12 +120,9 @@ def _gpu_text() -> str:
 
 def _driver() -> str | None:
     """Version of the NVIDIA driver, e.g. 580.65.06; None without one."""
-    try:
-        found = re.search(r"\s(\d{3}\.[\d.]+)", Path("/proc/driver/nvidia/version").read_text())
-    except OSError:
-        found = None
-    if found is not None:
-        return found[1]
+    with contextlib.suppress(OSError):
+        if found := re.search(r"\s(\d{3}\.[\d.]+)", Path("/proc/driver/nvidia/version").read_text()):
+            return found[1]
     # Some sandboxes have no /proc/driver.
     try:
         run = subprocess.run(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"], text=True,
@@ -153,13 +149,12 @@ def _as_check(name: str, result: selftest.Tried) -> Check:
 
 
 def _llvm() -> list[Check]:
-    llvm = backend.find_llvm()
-    value = "none found" if llvm is None else f"{llvm.version} ({llvm.path})"
+    llvm, wrong = backend.find_llvm(), None
     try:
         backend.require_llvm()
-        return [Check("LLVM", value)]
     except DipirError as problem:
-        return [Check("LLVM", value, None if _renders_on_gpu() else str(problem))]
+        wrong = None if _renders_on_gpu() else str(problem)
+    return [Check("LLVM", "none found" if llvm is None else f"{llvm.version} ({llvm.path})", wrong)]
 
 
 def _renders_on_gpu() -> bool:
@@ -186,15 +181,11 @@ def _memory() -> list[Check]:
 def _memory_bytes() -> int | None:
     """Memory this process may use: that of the machine, or less when a control group limits it."""
     sizes = []
-    try:
+    with contextlib.suppress(ValueError, OSError, AttributeError):
         sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (ValueError, OSError, AttributeError):
-        pass
     for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
+        with contextlib.suppress(OSError, ValueError):
             sizes.append(int(Path(file).read_text()))
-        except (OSError, ValueError):
-            pass
     return min(sizes) if sizes else None
 
 
@@ -208,10 +199,8 @@ def _priors() -> list[Check]:
     """Every weights file is opened (its header says how long it must be)."""
     folder = disk.shipped("assets/priors")
     files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        remedy = "get them from the source checkout (git checkout -- assets), or run `dipir prior train light`"
-        return [Check("prior weights", f"none in {folder}", remedy)]
-    return [_prior(file) for file in files]
+    remedy = "get them again (git checkout -- assets, or install dipir anew), or run `dipir prior train light`"
+    return [_prior(file) for file in files] or [Check("prior weights", f"none in {folder}", remedy)]
 
 
 def _prior(file: Path) -> Check:
@@ -222,7 +211,7 @@ def _prior(file: Path) -> Check:
             count = len(list(weights.keys()))
         return Check(f"prior {file.stem}", f"{file.stat().st_size / 2**20:.1f} MiB, {count} tensors ({file})")
     except (SafetensorError, OSError) as problem:
-        return Check(f"prior {file.stem}", f"damaged ({problem})", f"get {file} again: git checkout -- {file}")
+        return Check(f"prior {file.stem}", f"damaged ({problem})", f"get {file} again: git checkout -- {file}, or install dipir anew")
 
 
 def _data() -> list[Check]:
@@ -233,8 +222,7 @@ def _data() -> list[Check]:
 
 
 def _processor() -> str:
-    try:
-        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-        return match[1].strip() if match else platform.machine()
-    except OSError:
-        return platform.machine()
+    with contextlib.suppress(OSError):
+        if match := re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text()):
+            return match[1].strip()
+    return platform.machine()

@@ -108,11 +108,15 @@ def out_folder(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running(args: argparse.Namespace, out: Path) -> Iterator[tuple[Path, Progress]]:
-    """The out folder and the progress of a run that has the options of :func:`add_output`."""
+def running(args: argparse.Namespace, out: Path, names_device: bool = True) -> Iterator[tuple[Path, Progress]]:
+    """The out folder and the progress of a run that has the options of :func:`add_output`: says where it computes, and
+    at the end where the result is."""
     with out_folder(out) as folder, \
             Progress(folder, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
+        if names_device:
+            progress.device(device.current())
         yield folder, progress
+        progress.done(folder)
 
 
 def say(notes: Sequence[str], quiet: bool) -> None:

@@ -20,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.set_defaults(verb=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Write the file, say what was guessed and what to do next."""
     from dipir.scene.photo_camera.estimate import CameraOptions
     from dipir.scene.photo_camera.starter import init_scene
@@ -33,4 +33,3 @@ def run(args: argparse.Namespace) -> int:
     say(notes, quiet=False)
     print(f"{written}\nLook at {written.with_suffix('.grid.png')}: the grid should lie on the ground. Then:\n"
           f"dipir insert {written}")
-    return 0

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir import device
 from dipir.cli.options import add_output, add_settings, found, overrides, pair, positive, running, say
 from dipir.errors import ConfigError
 
@@ -62,7 +61,7 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """In the order of cost, so that the user's mistakes are found before any work, and before a folder is made."""
     scene_file = scene_file_of(args)
     from dipir.insert import method
@@ -77,7 +76,6 @@ def run(args: argparse.Namespace) -> int:
     estimate = resolve_camera(plate, scene_file.camera)
     scene = build_scene(scene_file, str(args.inputs[0]), estimate, plate)
     with running(args, args.out or Path("out") / scene.name) as (out, progress):
-        progress.device(device.current())
         prior, light_prior = method.ready(config)
         _show_camera(scene, estimate, out, args.quiet)
         say(final_quality(config.final)[2], args.quiet)
@@ -85,8 +83,6 @@ def run(args: argparse.Namespace) -> int:
                                resume=args.resume)
         save(result, out)
         write_scene_file(scene_file, out / "scene.yaml")
-        progress.done(out)
-    return 0
 
 
 def scene_file_of(args: argparse.Namespace) -> SceneFile:

@@ -5,7 +5,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir import device
 from dipir.cli.options import add_output, add_settings, count, found, overrides, running
 from dipir.errors import ConfigError
 
@@ -51,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.set_defaults(verb=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Everything that can be known to be wrong is found before the prior is loaded and the folder is made."""
     from dipir.layout import as_scene as layout_scene
     from dipir.layout import method
@@ -71,13 +70,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--asset and --place belong to --as-scene NAME.yaml; leave them out, or name the scene.")
     prior = method.find_prior(config)
     with running(args, args.out or Path("out") / request.name) as (out, progress):
-        progress.device(device.current())
         result = method.layout(request, config, prior=prior, on_event=progress)
         save(result, out)
         if box is not None:
             layout_scene.write_scene(result.image, result.caption, box, args.asset, target)
-        progress.done(out)
-    return 0
 
 
 def overrides_of(args: argparse.Namespace) -> list[str]:

@@ -21,10 +21,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.set_defaults(verb=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Train one kind. Raises ConfigError for an unknown one."""
     kind, *options = args.options[1:] if args.options[:1] == ["--kind"] else args.options or [""]
     if kind not in TRAINERS:
         raise ConfigError(f"prior train '{kind}': accepted kinds are {', '.join(TRAINERS)}.{nearest(kind, TRAINERS)}")
     importlib.import_module(f"dipir.workshop.{TRAINERS[kind]}.train").main(options)
-    return 0

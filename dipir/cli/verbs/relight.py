@@ -5,7 +5,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir import device
 from dipir.cli.options import add_output, add_settings, overrides, pair, running
 from dipir.errors import ConfigError
 
@@ -46,7 +45,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.set_defaults(verb=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Everything that can be wrong is found before the folder is made."""
     from dipir.relight import method
     from dipir.relight.config import load_config
@@ -57,11 +56,8 @@ def run(args: argparse.Namespace) -> int:
     picture = read_picture(args.image, args.mask)
     engine = method.find_engine(config, wish)
     with running(args, args.out or Path("out") / f"relight_{args.image.stem}") as (out, progress):
-        progress.device(device.current())
         result = method.relight(picture, wish, config, engine=engine, on_event=progress, out=out, resume=args.resume)
         save(result, out)
-        progress.done(out)
-    return 0
 
 
 def overrides_of(args: argparse.Namespace) -> list[str]:

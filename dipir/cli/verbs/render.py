@@ -4,7 +4,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dipir import device
 from dipir.cli.options import add_output, count, pair, running, say
 
 
@@ -21,7 +20,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.set_defaults(verb=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Render and save."""
     from dipir.insert import method
     from dipir.insert.result import load_result, save
@@ -29,10 +28,7 @@ def run(args: argparse.Namespace) -> int:
     # Reading the result first names a wrong folder before the new one is made.
     load_result(args.result)
     with running(args, args.out or args.result / "render") as (out, progress):
-        progress.device(device.current())
         result = method.render_result(args.result, args.asset, args.size, args.spp, progress,
                                       denoise=False if args.no_denoise else None)
         say(result.provenance["render_notes"], args.quiet)
         save(result, out)
-        progress.done(out)
-    return 0

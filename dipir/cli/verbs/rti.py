@@ -6,7 +6,8 @@ import math
 import sys
 from pathlib import Path
 
-from dipir.cli.options import add_output, count, natural, overrides, pair, positive, running, say
+from dipir.cli.options import add_output, count, natural, out_folder, overrides, pair, positive, running, say
+from dipir.cli.progress import Progress
 from dipir.errors import ConfigError
 
 _EXAMPLES = """\
@@ -59,7 +60,7 @@ def _relight_parser(actions: argparse._SubParsersAction) -> None:
     p.set_defaults(verb=relight)
 
 
-def train(args: argparse.Namespace) -> int:
+def train(args: argparse.Namespace) -> None:
     """In the order of cost, so that mistakes are found before any work, and before a folder is made."""
     from dipir.rti import method
 
@@ -68,16 +69,14 @@ def train(args: argparse.Namespace) -> int:
 
     capture = read_capture(args.data, args.longest)
     say(capture.notes, args.quiet)
-    with running(args, args.out or Path("out") / args.data.stem) as (out, progress):
+    with running(args, args.out or Path("out") / args.data.stem, names_device=False) as (out, progress):
         fitted = method.train(capture.directions, capture.images, config, out=out, on_event=progress,
                               resume=args.resume)
         if not args.quiet:
             print(summary(fitted.verdict), file=sys.stderr)
-        progress.done(out)
-    return 0
 
 
-def relight(args: argparse.Namespace) -> int:
+def relight(args: argparse.Namespace) -> None:
     """One picture, or one for each light of the ring."""
     one = args.dome is None
     out = args.out or args.folder / ("relit.png" if one else "relit")
@@ -92,12 +91,12 @@ def relight(args: argparse.Namespace) -> int:
 
     lights = [LightDirection(*angles) for angles in ([args.direction] if one else ring(args.dome))]
     fitted = method.load(args.folder)
-    with running(args, out.parent if one else out) as (folder, progress):
+    with out_folder(out.parent if one else out) as folder, \
+            Progress(log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
         for i, light in enumerate(lights):
             write_png(out if one else folder / f"light_{i:03d}.png", fitted.relight(light.vector))
             progress(Event("relight", i + 1, len(lights)))
         progress.done(out)
-    return 0
 
 
 def summary(verdict: dict) -> str:

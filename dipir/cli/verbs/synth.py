@@ -52,7 +52,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.set_defaults(verb=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> None:
     """Make the set, print the rate, draw the sheet, export."""
     from dipir.workshop import shards
 
@@ -82,7 +82,6 @@ def run(args: argparse.Namespace) -> int:
         if steps and args.log == "text" and not args.quiet:
             print(f"{time.monotonic() - began:.0f} s, {args.workers} processes")
         progress.done(args.export or folder)
-    return 0
 
 
 def _generate(args: argparse.Namespace, on_event) -> Path:
