@@ -211,7 +211,8 @@ def _prior(file: Path) -> Check:
             count = len(list(weights.keys()))
         return Check(f"prior {file.stem}", f"{file.stat().st_size / 2**20:.1f} MiB, {count} tensors ({file})")
     except (SafetensorError, OSError) as problem:
-        return Check(f"prior {file.stem}", f"damaged ({problem})", f"get {file} again: git checkout -- {file}, or install dipir anew")
+        return Check(f"prior {file.stem}", f"damaged ({problem})",
+                     f"get {file} again: git checkout -- {file}, or install dipir anew")
 
 
 def _data() -> list[Check]:
