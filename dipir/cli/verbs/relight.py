@@ -28,12 +28,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                                         "back. Azimuth: 0 = from the camera, 90 = from the picture's right, 180 = from "
                                         "behind; elevation: 90 = from above.")
     p.add_argument("image", type=Path, metavar="IMAGE", help="photo, or PNG cut-out with alpha")
-    wish = p.add_argument_group("light (one of these)")
-    wish.add_argument("--prompt", help="where light comes from: 'from the upper left', 'soft rim light'")
-    wish.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"),
-                      metavar="AZ,EL")
-    wish.add_argument("--light", type=Path, metavar="light.json", help="the main light of a result of `dipir insert`")
-    wish.add_argument("--size", type=float, metavar="DEG", help="half width of the light, 1 to 60; small: hard")
+    light = p.add_argument_group("light (one of these)")
+    light.add_argument("--prompt", help="where light comes from: 'from the upper left', 'soft rim light'")
+    light.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"),
+                       metavar="AZ,EL")
+    light.add_argument("--light", type=Path, metavar="light.json", help="the main light of a result of `dipir insert`")
+    light.add_argument("--size", type=float, metavar="DEG", help="half width of the light, 1 to 60; small: hard")
     p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
     p.add_argument("--colourise", "--colorize", action="store_true", help="colour a grey drawing by the prompt's words")
     p.add_argument("--engine", choices=("layers", "net"), help="layers: fitted in seconds, can be dialled back "
@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> None:
     from dipir.relight.result import save
 
     config = load_config(args.preset, args.config, overrides_of(args))
-    wish = wish_of(args, text_model=_knows_text(config.prior))
+    request = request_of(args, text_model=_knows_text(config.prior))
     picture = read_picture(args.image, args.mask)
-    engine = method.find_engine(config, wish)
+    engine = method.find_engine(config, request)
     with running(args, args.out or Path("out") / f"relight_{args.image.stem}") as (out, progress):
-        result = method.relight(picture, wish, config, engine=engine, on_event=progress, out=out, resume=args.resume)
+        result = method.relight(picture, request, config, engine=engine, on_event=progress, out=out, resume=args.resume)
         save(result, out)
 
 
@@ -70,7 +70,7 @@ def _knows_text(prior: str) -> bool:
     return prior != "embedded" and not prior.endswith(".safetensors")
 
 
-def wish_of(args: argparse.Namespace, text_model: bool) -> RelightRequest:
+def request_of(args: argparse.Namespace, text_model: bool) -> RelightRequest:
     """What the options ask for. ConfigError for none, several that contradict each other, or words that only a model
     with text (``text_model``) understands."""
     from dataclasses import replace
