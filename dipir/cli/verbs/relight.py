@@ -30,8 +30,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("image", type=Path, metavar="IMAGE", help="photo, or PNG cut-out with alpha")
     light = p.add_argument_group("light (one of these)")
     light.add_argument("--prompt", help="where light comes from: 'from the upper left', 'soft rim light'")
-    light.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"),
-                       metavar="AZ,EL")
+    light.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"), metavar="AZ,EL")
     light.add_argument("--light", type=Path, metavar="light.json", help="the main light of a result of `dipir insert`")
     light.add_argument("--size", type=float, metavar="DEG", help="half width of the light, 1 to 60; small: hard")
     p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
