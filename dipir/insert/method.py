@@ -36,7 +36,7 @@ from dipir.priors.light import LightPrior
 from dipir.render.backend import mitsuba
 from dipir.scene.assets.asset import asset_hash
 from dipir.scene.framing import wide_view
-from dipir.scene.light import fit_gaussians
+from dipir.scene.light import SphericalGaussians, fit_gaussians
 from dipir.scene.scene import Scene
 from dipir.scene.scene_file import build_scene, load_scene_file
 from dipir.settings import read
