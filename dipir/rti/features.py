@@ -35,12 +35,11 @@ _NARROW = 0.45
 
 @dataclass(frozen=True)
 class Weights:
-    """How the planes of m lights follow from n photos. photos : (m, 14, n) float32: the prediction, right, above, left,
-    below, then nine harmonics of the brightness;  light : (m, 11) float32: direction, and where the four sides really
-    lie from it, in steps of the dome"""
+    """How the planes of m lights follow from n photos."""
 
     photos: Tensor
-    light: Tensor
+    """(m, 14, n) float32: the prediction, right, above, left, below, then nine harmonics of the brightness."""
+    light: Tensor  # (m, 11) float32: direction, and where the four sides really lie from it, in steps of the dome
 
 
 def turned(directions: Directions, symmetry: int) -> Directions:

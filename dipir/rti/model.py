@@ -30,41 +30,33 @@ _ARCHITECTURE = "dipir illuminet 1"
 
 @dataclass(frozen=True)
 class IllumiNetTrainConfig:
-    """How to fit a network to a capture.
+    """How to fit a network to a capture."""
 
-    steps : at most;  minutes : wall time after which training ends, with that before a resume
-    crop, batch : pixels of a side and crops a step
-    rate, last, warm_up, first_cycle, cycle_factor : learning rate, the share of it at a cycle's end, steps of linear
-    increase, and the lengths of the cosine's cycles (warm restarts, Loshchilov and Hutter 2017)
-    decay : of the weights;  clip : largest gradient norm;  validate_every : steps;  patience : validations without a
-    better one before training stops;  checkpoint_minutes : between saves
-    held_out : share of the lights that are only judged;  validation : share of the others that only decide when to stop
-    channels, embedding, stem : of the network (``priors/nets/illuminet.py``);  views : of the eight symmetries of the
-    picture, how many are averaged in a relit picture;  seed : of this run
-    """
-
-    steps: int = 2100
-    minutes: float = 12.0
-    crop: int = 64
+    steps: int = 2100  # at most
+    minutes: float = 12.0  # wall time after which training ends, with that before a resume
+    crop: int = 64  # crop, batch: pixels of a side and crops a step
     batch: int = 4
     rate: float = 3e-3
     last: float = 0.02
     warm_up: int = 50
     first_cycle: int = 300
     cycle_factor: int = 2
-    decay: float = 0.01
-    clip: float = 1.0
-    validate_every: int = 200
-    patience: int = 10
-    checkpoint_minutes: float = 1.0
-    held_out: float = 0.2
-    validation: float = 0.08
+    """rate, last, warm_up, first_cycle, cycle_factor: learning rate, the share of it at a cycle's end, steps of linear
+    increase, and the lengths of the cosine's cycles (warm restarts, Loshchilov and Hutter 2017)."""
+    decay: float = 0.01  # of the weights
+    clip: float = 1.0  # largest gradient norm
+    validate_every: int = 200  # steps
+    patience: int = 10  # validations without a better one before training stops
+    checkpoint_minutes: float = 1.0  # between saves
+    held_out: float = 0.2  # share of the lights that are only judged
+    validation: float = 0.08  # share of the others that only decide when to stop
     channels: tuple[int, int, int, int] = (24, 32, 48, 64)
     embedding: int = 64
     stem: int = 2
-    views: int = 1
+    """channels, embedding, stem: of the network (``priors/nets/illuminet.py``)."""
+    views: int = 1  # of the eight symmetries of the picture, how many are averaged in a relit picture
     loss: LossWeights = field(default_factory=LossWeights)
-    seed: int = 0
+    seed: int = 0  # of this run
 
     def __post_init__(self) -> None:
         wrong = [f"{name} is {getattr(self, name):g}, at least {least} is needed" for name, least in {
@@ -116,19 +108,14 @@ class Split:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A network and the photos that its planes are made of.
+    """A network and the photos that its planes are made of."""
 
-    net : in evaluation mode;  photos : (n, 3, h, w) uint8 display values of the training lights, where the net is
-    directions : (n, 3) of them, on the CPU;  planes : factor on the planes of harmonics, index of the covariance
-    (``rti_features``);  config : of the run;  verdict : figures on the held-out lights (empty without them)
-    """
-
-    net: IllumiNet
-    photos: Tensor
-    directions: Directions
-    planes: tuple[float, int]
-    config: IllumiNetTrainConfig
-    verdict: Mapping[str, Any] = field(default_factory=dict)
+    net: IllumiNet  # in evaluation mode
+    photos: Tensor  # (n, 3, h, w) uint8 display values of the training lights, where the net is
+    directions: Directions  # (n, 3) of them, on the CPU
+    planes: tuple[float, int]  # factor on the planes of harmonics, index of the covariance (``rti_features``)
+    config: IllumiNetTrainConfig  # of the run
+    verdict: Mapping[str, Any] = field(default_factory=dict)  # figures on the held-out lights (empty without them)
 
     def relight(self, direction: Tensor) -> Image:
         """(1, 3, h, w) display, on the CPU: the object under a light from ``direction`` (3,), a vector of any length

@@ -22,52 +22,39 @@ _LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
 
 @dataclass(frozen=True)
 class CropConfig:
-    """Ranges of the random photos. Angles in degrees, exposure in stops.
-
-    fov_deg : low, mode, high of the horizontal field of view of a 4:3 plate (triangular)
-    pitch_deg : low, mode, high, positive looks down;  roll_deg : standard deviation
-    pixels : square root of the number of pixels of a plate
-    stops : half width of the random exposure;  balance : standard deviation of log white-balance gains
-    response : share of plates with a response curve other than sRGB;  noise : largest standard deviation, display
-    saturation : range of the random saturation of the surroundings, plate and light alike (few real environments have
-    to stand for many);  covered : share of the light prior's plates with something in front of a part
-    """
+    """Ranges of the random photos. Angles in degrees, exposure in stops."""
 
     fov_deg: tuple[float, float, float] = (40.0, 60.0, 80.0)
-    pitch_deg: tuple[float, float, float] = (-5.0, 12.0, 30.0)
-    roll_deg: float = 1.0
-    pixels: int = 96
-    stops: float = 1.0
-    balance: float = 0.06
-    response: float = 0.3
-    noise: float = 0.01
+    """Low, mode, high of the horizontal field of view of a 4:3 plate (triangular)."""
+    pitch_deg: tuple[float, float, float] = (-5.0, 12.0, 30.0)  # low, mode, high, positive looks down
+    roll_deg: float = 1.0  # standard deviation
+    pixels: int = 96  # square root of the number of pixels of a plate
+    stops: float = 1.0  # half width of the random exposure
+    balance: float = 0.06  # standard deviation of log white-balance gains
+    response: float = 0.3  # share of plates with a response curve other than sRGB
+    noise: float = 0.01  # largest standard deviation, display
     saturation: float = 0.5
-    covered: float = 0.3
+    """Range of the random saturation of the surroundings, plate and light alike (few real environments have to stand
+    for many)."""
+    covered: float = 0.3  # share of the light prior's plates with something in front of a part
 
 
 @dataclass(frozen=True)
 class Panorama:
-    """A panorama made ready for cropping.
+    """A panorama made ready for cropping."""
 
-    padded : (3, H, W + 2) radiance, one column repeated at each side;  env : (64, 128, 3) radiance
-    """
-
-    padded: Tensor
-    env: EnvMap
+    padded: Tensor  # (3, H, W + 2) radiance, one column repeated at each side
+    env: EnvMap  # (64, 128, 3) radiance
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A batch of plates with their light.
+    """A batch of plates with their light."""
 
-    plate_disp : (B, 3, H, W) display [0, 1], 8-bit steps;  cameras : B cameras that look to +Z
-    directions : (B, H, W, 3) world directions of the pixels;  env : (B, 16, 32, 3) radiance, plate white = 1
-    """
-
-    plate_disp: Image
-    cameras: tuple[Camera, ...]
-    directions: Tensor
-    env: Tensor
+    plate_disp: Image  # (B, 3, H, W) display [0, 1], 8-bit steps
+    cameras: tuple[Camera, ...]  # B cameras that look to +Z
+    directions: Tensor  # (B, H, W, 3) world directions of the pixels
+    env: Tensor  # (B, 16, 32, 3) radiance, plate white = 1
 
 
 def load_panorama(path: Path) -> EnvMap:

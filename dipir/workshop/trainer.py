@@ -36,41 +36,35 @@ Validate = Callable[[nn.Module], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train.
-
-    steps : of the whole run; the learning rate falls as a cosine from ``rate`` to ``rate * last`` over them
-    warmup : steps of linear increase first;  decay : decoupled weight decay;  clip : largest gradient norm
-    optimiser : "adamw", or "muon" for networks that are mostly matrices and convolutions
-    ema : share of the old average kept at each step (less during the first steps)
-    bf16 : autocast the forward pass to bfloat16; None = on a GPU only
-    minutes : wall time of this call, after which it writes a checkpoint and returns;  checkpoint_minutes : between
-    checkpoints;  validate_every, log_every : steps
-    """
+    """How to train."""
 
     steps: int = 10_000
+    """Of the whole run; the learning rate falls as a cosine from ``rate`` to ``rate * last`` over them."""
     rate: float = 4e-4
     last: float = 0.02
-    warmup: int = 200
-    decay: float = 0.01
-    clip: float = 1.0
+    warmup: int = 200  # steps of linear increase first
+    decay: float = 0.01  # decoupled weight decay
+    clip: float = 1.0  # largest gradient norm
     optimiser: Literal["adamw", "muon"] = "adamw"
-    ema: float = 0.999
-    bf16: bool | None = None
-    minutes: float = math.inf
-    checkpoint_minutes: float = 3.0
-    validate_every: int = 500
+    """Adamw, or muon for networks that are mostly matrices and convolutions."""
+    ema: float = 0.999  # share of the old average kept at each step (less during the first steps)
+    bf16: bool | None = None  # autocast the forward pass to bfloat16; None = on a GPU only
+    minutes: float = math.inf  # wall time of this call, after which it writes a checkpoint and returns
+    checkpoint_minutes: float = 3.0  # between checkpoints
+    validate_every: int = 500  # validate_every, log_every: steps
     log_every: int = 50
 
 
 @dataclass(frozen=True)
 class Trained:
-    """step : steps done;  finished : all of them;  best, best_score : EMA weights with the lowest validation score, on
-    the CPU (the last EMA weights and NaN without validation)."""
+    """How a run of :func:`train` ended."""
 
-    step: int
-    finished: bool
+    step: int  # steps done
+    finished: bool  # all of them
     best: Mapping[str, Tensor]
     best_score: float
+    """best, best_score: EMA weights with the lowest validation score, on the CPU (the last EMA weights and NaN without
+    validation)."""
 
 
 def folder(name: str) -> Path:

@@ -37,16 +37,14 @@ _POINTS = 4000
 
 @dataclass(frozen=True)
 class Co3dSettings:
-    """categories : kinds of ``synth.objects``;  sequences : of each;  posed : how they are photographed
-    environments : HDR files of the light, in turn; none = procedural panoramas
-    noise : of points, in sizes of the whole cloud;  wrong : share of points that are anywhere"""
+    """What a set in the format of CO3D holds."""
 
-    categories: tuple[str, ...] = ("mug", "furniture", "rock")
-    sequences: int = 3
-    posed: PosedSettings = PosedSettings()
-    environments: tuple[str, ...] = ()
-    noise: float = 0.004
-    wrong: float = 0.03
+    categories: tuple[str, ...] = ("mug", "furniture", "rock")  # kinds of ``synth.objects``
+    sequences: int = 3  # of each
+    posed: PosedSettings = PosedSettings()  # how they are photographed
+    environments: tuple[str, ...] = ()  # HDR files of the light, in turn; none = procedural panoramas
+    noise: float = 0.004  # of points, in sizes of the whole cloud
+    wrong: float = 0.03  # share of points that are anywhere
 
     def __post_init__(self) -> None:
         for name in self.categories:

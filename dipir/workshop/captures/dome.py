@@ -40,16 +40,16 @@ _UPRIGHT = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # +Y of a shape towar
 
 @dataclass(frozen=True)
 class DomeSettings:
-    """size : pixels of a side;  lights : of the dome, spread over ``rings`` (elevations over the picture's plane,
-    degrees) in proportion to their length;  half_width_deg : of the light;  exposure : a white surface that faces the
-    light is this bright (linear);  spp, depth : of the path tracer"""
+    """A dome of lights and how it is rendered."""
 
-    size: int = 256
+    size: int = 256  # pixels of a side
     lights: int = 60
+    """Of the dome, spread over ``rings`` (elevations over the picture's plane, degrees) in proportion to their
+    length."""
     rings: tuple[float, ...] = (15.0, 32.0, 50.0, 70.0)
-    half_width_deg: float = 2.5
-    exposure: float = 0.9
-    spp: int = 32
+    half_width_deg: float = 2.5  # of the light
+    exposure: float = 0.9  # a white surface that faces the light is this bright (linear)
+    spp: int = 32  # spp, depth: of the path tracer
     depth: int = 3
     seed: int = 0
 

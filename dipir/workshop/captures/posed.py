@@ -31,36 +31,33 @@ _FOV_DEG = 52.0
 
 @dataclass(frozen=True)
 class PosedSettings:
-    """frames : around the object, evenly and then moved at random;  width, height : pixels
-    spp, depth : of the path tracer;  arc_deg : how far around they go"""
+    """How an object is photographed from all around."""
 
-    frames: int = 12
-    width: int = 256
+    frames: int = 12  # around the object, evenly and then moved at random
+    width: int = 256  # width, height: pixels
     height: int = 192
-    spp: int = 128
+    spp: int = 128  # spp, depth: of the path tracer
     depth: int = 4
-    arc_deg: float = 360.0
+    arc_deg: float = 360.0  # how far around they go
 
 
 @dataclass(frozen=True, eq=False)
 class Shot:
-    """One photo. image : (1, 3, H, W) display, in 256 steps;  mask : (H, W) [0, 1] coverage of the object
-    depth : (H, W) metres along the view axis, 0 = only surroundings;  camera : in the world of the object, metres"""
+    """One photo."""
 
-    image: Image
-    mask: np.ndarray
-    depth: np.ndarray
-    camera: Camera
+    image: Image  # (1, 3, H, W) display, in 256 steps
+    mask: np.ndarray  # (H, W) [0, 1] coverage of the object
+    depth: np.ndarray  # (H, W) metres along the view axis, 0 = only surroundings
+    camera: Camera  # in the world of the object, metres
 
 
 @dataclass(frozen=True, eq=False)
 class Posed:
-    """shots : in the order they were taken;  light : (H, W, 3) radiance around the object, white in the photos = 1
-    things : the object, standing on y = 0 at the origin, and the table top"""
+    """A capture with its truth."""
 
-    shots: tuple[Shot, ...]
-    light: EnvMap
-    things: tuple[PlacedAsset, ...]
+    shots: tuple[Shot, ...]  # in the order they were taken
+    light: EnvMap  # (H, W, 3) radiance around the object, white in the photos = 1
+    things: tuple[PlacedAsset, ...]  # the object, standing on y = 0 at the origin, and the table top
 
 
 def photograph(kind: str, radiance: EnvMap, seed: int, settings: PosedSettings = PosedSettings()) -> Posed:

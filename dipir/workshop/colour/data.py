@@ -50,14 +50,13 @@ _KEYS = ("cover", "lines", "shade", "gloss", "shadow")
 
 @dataclass(frozen=True)
 class SketchSettings:
-    """lights : of one recording;  samples, bsdf_samples : of its transport, direct light only;  meshes : share of
-    objects that are mesh files;  shard : recordings a file"""
+    """How objects on paper are recorded."""
 
-    lights: int = 4
-    samples: int = 6
+    lights: int = 4  # of one recording
+    samples: int = 6  # samples, bsdf_samples: of its transport, direct light only
     bsdf_samples: int = 2
-    meshes: float = 0.2
-    shard: int = 25
+    meshes: float = 0.2  # share of objects that are mesh files
+    shard: int = 25  # recordings a file
 
 
 def default_dir() -> Path:

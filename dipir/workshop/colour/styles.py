@@ -25,20 +25,18 @@ _SHARES = (0.3, 0.2, 0.33, 0.17)
 
 @dataclass(frozen=True)
 class Pairs:
-    """drawing : (B, 1, 64, 64) and picture : (B, 3, 64, 64), display [0, 1]
-    colours : (B, 3, 3) display, by decreasing area, and present : (B, 3) bool, the palette as it is told
-    regions : (B, 3, 64, 64) in [0, 1], where each colour is;  shade : (B, 3, 64, 64) linear light there, white = 1
-    rest, lines : (B, 1, 64, 64) linear light that has no colour, and the factor on display values by which lines
-    darken"""
+    """B drawings with their coloured pictures."""
 
-    drawing: Mask
-    picture: Image
-    colours: Tensor
-    present: Tensor
-    regions: Tensor
-    shade: Tensor
+    drawing: Mask  # (B, 1, 64, 64) display [0, 1]
+    picture: Image  # (B, 3, 64, 64), display [0, 1]
+    colours: Tensor  # (B, 3, 3) display, by decreasing area
+    present: Tensor  # (B, 3) bool, the palette as it is told
+    regions: Tensor  # (B, 3, 64, 64) in [0, 1], where each colour is
+    shade: Tensor  # (B, 3, 64, 64) linear light there, white = 1
     rest: Tensor
     lines: Tensor
+    """rest, lines: (B, 1, 64, 64) linear light that has no colour, and the factor on display values by which lines
+    darken."""
 
     def __len__(self) -> int:
         return len(self.drawing)

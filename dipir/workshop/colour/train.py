@@ -37,20 +37,17 @@ SIZES = (SIZE, SIZE // 2, SIZE // 4)
 
 @dataclass(frozen=True)
 class ColourPriorConfig:
-    """batch : drawings a step;  size : of them: 64, or 32 or 16 for a cheap beginning of the training
-    sigma_mean, sigma_std : log-normal noise levels of the training;  background : weight of the paper against 1 on the
-    objects;  untold : share of drawings whose palette is kept from the network
-    recordings, held_out : in the two sets;  held_out_meshes : share of objects that are ``val`` meshes"""
+    """How the colour prior is trained."""
 
-    batch: int = 16
-    size: int = SIZE
-    sigma_mean: float = 0.6
+    batch: int = 16  # drawings a step
+    size: int = SIZE  # of them: 64, or 32 or 16 for a cheap beginning of the training
+    sigma_mean: float = 0.6  # sigma_mean, sigma_std: log-normal noise levels of the training
     sigma_std: float = 1.8
-    background: float = 0.25
-    untold: float = 0.12
-    recordings: int = 900
+    background: float = 0.25  # weight of the paper against 1 on the objects
+    untold: float = 0.12  # share of drawings whose palette is kept from the network
+    recordings: int = 900  # recordings, held_out: in the two sets
     held_out: int = 50
-    held_out_meshes: float = 0.5
+    held_out_meshes: float = 0.5  # share of objects that are ``val`` meshes
     seed: int = 0
     net: ConditionalUNetConfig = COLOUR.net
     train: training.TrainConfig = training.TrainConfig(steps=6000, rate=8e-4, ema=0.998, validate_every=250)

@@ -31,15 +31,13 @@ PARTS = {"surfaces": 0.5, "light": 0.2, "both": 0.3}
 
 @dataclass(frozen=True)
 class GeometryTraining:
-    """batch : pairs a step, of surfaces as many pictures;  lights : wanted for each picture where light is trained
-    scenes : of the training set;  val_pairs : of the validation set;  keep : weight of the surfaces' error while both
-    are trained"""
+    """How the networks are trained."""
 
-    batch: int = 32
-    lights: int = 4
-    scenes: int = 1200
-    val_pairs: int = 144
-    keep: float = 0.2
+    batch: int = 32  # pairs a step, of surfaces as many pictures
+    lights: int = 4  # wanted for each picture where light is trained
+    scenes: int = 1200  # of the training set
+    val_pairs: int = 144  # of the validation set
+    keep: float = 0.2  # weight of the surfaces' error while both are trained
     seed: int = 0
     pairs: PairConfig = PairConfig()
     train: training.TrainConfig = field(default_factory=lambda: training.TrainConfig(

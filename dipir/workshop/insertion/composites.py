@@ -21,28 +21,25 @@ _BRIGHTEST = 6e4
 
 @dataclass(frozen=True)
 class CompositeConfig:
-    """lights : composites of one stage in a batch;  photo : cameras"""
+    """How stages are photographed."""
 
-    lights: int = 4
-    photo: PhotoConfig = PhotoConfig()
+    lights: int = 4  # composites of one stage in a batch
+    photo: PhotoConfig = PhotoConfig()  # cameras
 
 
 @dataclass(frozen=True)
 class Composites:
-    """B composites, float32.
-
-    target, plate, hint : (B, 3, 64, 64) display: with and without the object, and under the mirrored plate's light
-    wide : (B, 3, 64, 64) display, the whole plate;  gbuffers : (B, 12, 64, 64), ``gbuffer_planes``
-    env : (B, 16, 32, 3) radiance, plate white = 1;  ratio : (B, 3, 64, 64) shadow ratio
-    """
+    """B composites, float32."""
 
     target: Tensor
     plate: Tensor
     hint: Tensor
-    wide: Tensor
-    gbuffers: Tensor
-    env: Tensor
-    ratio: Tensor
+    """target, plate, hint: (B, 3, 64, 64) display: with and without the object, and under the mirrored plate's
+    light."""
+    wide: Tensor  # (B, 3, 64, 64) display, the whole plate
+    gbuffers: Tensor  # (B, 12, 64, 64), ``gbuffer_planes``
+    env: Tensor  # (B, 16, 32, 3) radiance, plate white = 1
+    ratio: Tensor  # (B, 3, 64, 64) shadow ratio
 
     def __len__(self) -> int:
         return len(self.target)

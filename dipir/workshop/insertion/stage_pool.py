@@ -33,14 +33,13 @@ _BEHIND = 4
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """first : shards there must be before the first step;  size : shards in the full window;  steps : after so many the
-    window takes in another shard, 0 = never;  shard : stages in each;  ahead : shards recorded in advance"""
+    """Which shards of an endless series make the pool."""
 
-    first: int = 2
-    size: int = 32
-    steps: int = 40
-    shard: int = 16
-    ahead: int = 2
+    first: int = 2  # shards there must be before the first step
+    size: int = 32  # shards in the full window
+    steps: int = 40  # after so many the window takes in another shard, 0 = never
+    shard: int = 16  # stages in each
+    ahead: int = 2  # shards recorded in advance
 
     def window(self, step: int) -> range:
         """Numbers of the shards that the step ``step`` draws from."""

@@ -27,12 +27,11 @@ _FINE = 1.6
 
 @dataclass(frozen=True)
 class Shot:
-    """Scene-linear, not exposed yet.  wide : (3, H, W) the plate;  close : (3, 64, 64) the stage's window of it
-    env : (16, 32, 3) radiance in the same unit, camera azimuth at +Z"""
+    """Scene-linear, not exposed yet."""
 
-    wide: Tensor
-    close: Tensor
-    env: EnvMap
+    wide: Tensor  # (3, H, W) the plate
+    close: Tensor  # (3, 64, 64) the stage's window of it
+    env: EnvMap  # (16, 32, 3) radiance in the same unit, camera azimuth at +Z
 
 
 class Sight:

@@ -34,19 +34,18 @@ from dipir.workshop.worlds import panoramas, views
 
 @dataclass(frozen=True)
 class InsertPriorConfig:
-    """batch : composites a step;  sigma_mean, sigma_std : log-normal noise levels of the training;  background : weight
-    of pixels without object against 1 on the object;  real : share of composites under photographed panoramas, where
-    there are procedural surroundings too;  pool, stages, composites : of the training composites;  val_stages : of the
-    validation set, half of them with ``val`` meshes, each under ``composites.lights`` ``val`` environments"""
+    """How the insertion prior is trained."""
 
-    batch: int = 24
-    sigma_mean: float = 0.0
+    batch: int = 24  # composites a step
+    sigma_mean: float = 0.0  # sigma_mean, sigma_std: log-normal noise levels of the training
     sigma_std: float = 1.8
-    background: float = 0.15
-    real: float = 0.5
+    background: float = 0.15  # weight of pixels without object against 1 on the object
+    real: float = 0.5  # share of composites under photographed panoramas, where there are procedural surroundings too
     val_stages: int = 24
+    """Of the validation set, half of them with ``val`` meshes, each under ``composites.lights`` ``val``
+    environments."""
     seed: int = 0
-    pool: PoolConfig = PoolConfig()
+    pool: PoolConfig = PoolConfig()  # pool, stages, composites: of the training composites
     stages: StageSettings = StageSettings()
     composites: CompositeConfig = CompositeConfig()
     net: CompositeUNetConfig = CompositeUNetConfig()

@@ -47,11 +47,11 @@ _GREY = 2.0  # Grey floors are this much more frequent than others.
 
 @dataclass(frozen=True)
 class LayoutSettings:
-    """spp, depth : of both renders;  shard : scenes a file"""
+    """How layout scenes are rendered."""
 
-    spp: int = 64
+    spp: int = 64  # spp, depth: of both renders
     depth: int = 3
-    shard: int = 50
+    shard: int = 50  # scenes a file
 
     def __post_init__(self) -> None:
         if min(self.spp, self.depth, self.shard) < 1:
@@ -61,19 +61,14 @@ class LayoutSettings:
 
 @dataclass(frozen=True)
 class LayoutSet:
-    """S scenes of 64 x 64 pixels, all uint8.
+    """S scenes of 64 x 64 pixels, all uint8."""
 
-    diffuse : (S, 64, 64) D, light that surfaces colour, :func:`decode` gives it;  gloss : (S, 64, 64) S, the same
-    cover : (S, MOST + 1, 64, 64) visible part of each thing and of the floor, 255 = the whole pixel; the rest is wall
-    boxes : (S, MOST, 4) x0, y0, x1, y1 of what is visible, the first and the last 256th of the picture in it
-    shape, material : (S, MOST) index in ``SHAPES``, ``MATERIALS``, ``NONE`` where there is no thing
-    """
-
-    diffuse: Tensor
-    gloss: Tensor
+    diffuse: Tensor  # (S, 64, 64) D, light that surfaces colour, :func:`decode` gives it
+    gloss: Tensor  # (S, 64, 64) S, the same
     cover: Tensor
-    boxes: Tensor
-    shape: Tensor
+    """(S, MOST + 1, 64, 64) visible part of each thing and of the floor, 255 = the whole pixel; the rest is wall."""
+    boxes: Tensor  # (S, MOST, 4) x0, y0, x1, y1 of what is visible, the first and the last 256th of the picture in it
+    shape: Tensor  # shape, material: (S, MOST) index in ``SHAPES``, ``MATERIALS``, ``NONE`` where there is no thing
     material: Tensor
 
     def __len__(self) -> int:
@@ -217,12 +212,13 @@ def load(out_dir: str | Path | None = None, limit: int | None = None) -> LayoutS
 
 @dataclass(frozen=True)
 class DrawConfig:
-    """augment : mirror half of the pictures, vary colours within their words, exposure (factor e^+-0.25) and white
-    balance;  said, ground : chance that a colour or a material, that the floor's colour is named in the caption"""
+    """How pictures are drawn from recorded scenes."""
 
     augment: bool = True
+    """Mirror half of the pictures, vary colours within their words, exposure (factor e^+-0.25) and white balance."""
     said: float = 0.7
     ground: float = 0.5
+    """said, ground: chance that a colour or a material, that the floor's colour is named in the caption."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.said <= 1 and 0 <= self.ground <= 1):
@@ -232,20 +228,14 @@ class DrawConfig:
 
 @dataclass(frozen=True)
 class LayoutPictures:
-    """B pictures.
+    """B pictures."""
 
-    image : (B, 3, 64, 64) display [0, 1];  captions : what a prior is told
-    things : the truth about each thing, in the caption's order;  grounds : colour word of each floor
-    boxes : B x (n, 4) x0, y0, x1, y1 in [0, 1] of what is visible, same order
-    masks : (B, MOST, 64, 64) visible part [0, 1] of each thing, same order, zeros for those that are not there
-    """
-
-    image: Tensor
-    captions: list[str]
-    things: list[list[Thing]]
-    grounds: list[str]
-    boxes: list[Tensor]
-    masks: Tensor
+    image: Tensor  # (B, 3, 64, 64) display [0, 1]
+    captions: list[str]  # what a prior is told
+    things: list[list[Thing]]  # the truth about each thing, in the caption's order
+    grounds: list[str]  # colour word of each floor
+    boxes: list[Tensor]  # B x (n, 4) x0, y0, x1, y1 in [0, 1] of what is visible, same order
+    masks: Tensor  # (B, MOST, 64, 64) visible part [0, 1] of each thing, same order, zeros for those that are not there
 
 
 def draw(rng: np.random.Generator, data: LayoutSet, count: int, config: DrawConfig = DrawConfig()) -> LayoutPictures:

@@ -38,15 +38,13 @@ _TRIES, _PLACES = 2000, 12
 
 @dataclass(frozen=True)
 class LayoutScene:
-    """scene : the things, then the floor, then the wall if there is one;  shapes, materials : of the things
-    light : (64, 128, 3) grey radiance;  sky : what a white wall would show above the horizon, at the picture's bottom
-    and top"""
+    """A layout scene without colours."""
 
-    scene: Scene
-    shapes: tuple[str, ...]
+    scene: Scene  # the things, then the floor, then the wall if there is one
+    shapes: tuple[str, ...]  # shapes, materials: of the things
     materials: tuple[str, ...]
-    light: EnvMap
-    sky: tuple[float, float]
+    light: EnvMap  # (64, 128, 3) grey radiance
+    sky: tuple[float, float]  # what a white wall would show above the horizon, at the picture's bottom and top
 
 
 def random_scene(seed: int, size: int = SIZE, count: int | None = None) -> LayoutScene:

@@ -38,24 +38,22 @@ _NAMED = (1 + len(SHAPES), len(COLOURS))
 
 @dataclass(frozen=True)
 class LayoutPriorConfig:
-    """batch : pictures a step
-    sigma_mean, sigma_std : log-normal noise levels of the training. Higher than EDM's, since what a caption says is
-    decided where a thing of 16 pixels drowns in noise, at sigma 1 to 15
-    untold : share of captions that are left out (classifier-free guidance, Ho and Salimans 2022)
-    emphasis : weight of the things' pixels, and of those up to three from them, above the 1 of all others. Where noise
-    leaves open what is a thing this would make things too large: it counts up to sigma 3 only
-    taught : weight of a second task at the start, falling to 0 over the first three quarters of the steps: to say of
-    each cell which shape and which colour stands there, from the network's own features. Edges of shapes are few
-    pixels, so that the denoising error alone hardly asks for the words of shapes
-    scenes, held_out : of the training set;  pictures of the validation set, scenes of another seed"""
+    """How the layout prior is trained."""
 
-    batch: int = 32
+    batch: int = 32  # pictures a step
     sigma_mean: float = 0.0
     sigma_std: float = 1.5
-    untold: float = 0.12
+    """sigma_mean, sigma_std: log-normal noise levels of the training. Higher than EDM's, since what a caption says is
+    decided where a thing of 16 pixels drowns in noise, at sigma 1 to 15."""
+    untold: float = 0.12  # share of captions that are left out (classifier-free guidance, Ho and Salimans 2022)
     emphasis: float = 4.0
+    """Weight of the things' pixels, and of those up to three from them, above the 1 of all others. Where noise leaves
+    open what is a thing this would make things too large: it counts up to sigma 3 only."""
     taught: float = 0.1
-    scenes: int = 4000
+    """Weight of a second task at the start, falling to 0 over the first three quarters of the steps: to say of each
+    cell which shape and which colour stands there, from the network's own features. Edges of shapes are few pixels, so
+    that the denoising error alone hardly asks for the words of shapes."""
+    scenes: int = 4000  # scenes, held_out: of the training set; pictures of the validation set, scenes of another seed
     held_out: int = 192
     seed: int = 0
     draw: DrawConfig = DrawConfig()

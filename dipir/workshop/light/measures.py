@@ -30,15 +30,11 @@ HIGH = 0.9
 
 @dataclass(frozen=True)
 class Functionals:
-    """Rows that turn a map, flattened to (512, 3), into what a surface sees, each scaled so that a map of 1 gives 1.
+    """Rows that turn a map, flattened to (512, 3), into what a surface sees, each scaled so that a map of 1 gives 1."""
 
-    weights : (512,) solid angle share of each texel;  diffuse : (64, 512) irradiance / pi over 64 normals
-    glossy8, glossy64 : (64, 512), (128, 512) Phong lobes cos^n over as many directions
-    """
-
-    weights: Tensor
-    diffuse: Tensor
-    glossy8: Tensor
+    weights: Tensor  # (512,) solid angle share of each texel
+    diffuse: Tensor  # (64, 512) irradiance / pi over 64 normals
+    glossy8: Tensor  # glossy8, glossy64: (64, 512), (128, 512) Phong lobes cos^n over as many directions
     glossy64: Tensor
 
 

@@ -23,13 +23,12 @@ HEIGHT, WIDTH = 96, 128
 
 @dataclass(frozen=True)
 class PairSet:
-    """plate : (N, 3, 96, 128) float16 linear;  env : (N, 16, 32, 3) in the same unit;  camera : (N, 3) horizontal field
-    of view, pitch, roll in degrees (azimuth at +Z);  weight : (N,) how often a pair is drawn, relative to the others"""
+    """N stored plates with their light."""
 
-    plate: Tensor
-    env: Tensor
-    camera: Tensor
-    weight: Tensor
+    plate: Tensor  # (N, 3, 96, 128) float16 linear
+    env: Tensor  # (N, 16, 32, 3) in the same unit
+    camera: Tensor  # (N, 3) horizontal field of view, pitch, roll in degrees (azimuth at +Z)
+    weight: Tensor  # (N,) how often a pair is drawn, relative to the others
 
 
 def concentration(env: Tensor) -> Tensor:
@@ -89,9 +88,9 @@ def photographed(panoramas: Sequence[crops.Panorama], each: int = 600, seed: int
 @dataclass(frozen=True)
 class Moved:
     """Another viewpoint in the place of a panorama, thought of as a ball of radius 1 with a floor ``below`` its middle:
-    what is near comes nearer, and 26 photographed places become many. shift : (3,) of the viewpoint"""
+    what is near comes nearer, and 26 photographed places become many."""
 
-    shift: Tensor
+    shift: Tensor  # (3,) of the viewpoint
     below: float
 
     @staticmethod
@@ -130,11 +129,11 @@ def _sampled(env: Tensor, moved: Moved) -> Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """plate_disp : (B, 3, 96, 128) display [0, 1];  directions : (B, 96, 128, 3);  env : (B, 16, 32, 3)"""
+    """B photos with their light."""
 
-    plate_disp: Tensor
-    directions: Tensor
-    env: Tensor
+    plate_disp: Tensor  # (B, 3, 96, 128) display [0, 1]
+    directions: Tensor  # (B, 96, 128, 3)
+    env: Tensor  # (B, 16, 32, 3)
 
 
 def draw(rng: np.random.Generator, pairs: PairSet, count: int, config: crops.CropConfig = crops.CropConfig()) -> Batch:

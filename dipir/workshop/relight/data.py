@@ -34,38 +34,31 @@ _DECODED = (torch.arange(256) / 255) ** _GAMMA * BRIGHTEST
 
 @dataclass(frozen=True)
 class RelitSettings:
-    """size : pixels of a side;  lights : a scene;  spp, depth : of each picture;  sky_spp : of the ambient one
-    meshes : share of objects from files, where there are any;  shard : scenes a file"""
+    """How scenes are rendered under single lights."""
 
-    size: int = 128
-    lights: int = 12
-    spp: int = 16
+    size: int = 128  # pixels of a side
+    lights: int = 12  # a scene
+    spp: int = 16  # spp, depth: of each picture
     depth: int = 3
-    sky_spp: int = 32
-    meshes: float = 0.3
-    shard: int = 8
+    sky_spp: int = 32  # of the ambient one
+    meshes: float = 0.3  # share of objects from files, where there are any
+    shard: int = 8  # scenes a file
 
 
 @dataclass(frozen=True)
 class RelitSet:
-    """S scenes of L lights each, S x S pixels.
+    """S scenes of L lights each, S x S pixels."""
 
-    lit : (S, L, 3, H, W) uint8, :func:`decode` gives linear radiance, premultiplied by ``alpha``
-    sky : (S, 3, H, W) uint8, the same under ambient light of mean radiance 1
-    light : (S, L, 4) float32, ``LightDirection.numbers``
-    alpha, subject : (S, 1, H, W) uint8 coverage by anything, by the objects
-    albedo : (S, 3, H, W) uint8, linear, 255 = 1;  normal : (S, 3, H, W) int8, 127 = 1, +x the picture's right, +y up,
-    +z towards the camera (the camera's heading, not its tilt);  kind : (S,) int64, index in ``KINDS``
-    """
-
-    lit: Tensor
-    sky: Tensor
-    light: Tensor
-    alpha: Tensor
+    lit: Tensor  # (S, L, 3, H, W) uint8, :func:`decode` gives linear radiance, premultiplied by ``alpha``
+    sky: Tensor  # (S, 3, H, W) uint8, the same under ambient light of mean radiance 1
+    light: Tensor  # (S, L, 4) float32, ``LightDirection.numbers``
+    alpha: Tensor  # alpha, subject: (S, 1, H, W) uint8 coverage by anything, by the objects
     subject: Tensor
-    albedo: Tensor
+    albedo: Tensor  # (S, 3, H, W) uint8, linear, 255 = 1
     normal: Tensor
-    kind: Tensor
+    """(S, 3, H, W) int8, 127 = 1, +x the picture's right, +y up, +z towards the camera (the camera's heading, not its
+    tilt)."""
+    kind: Tensor  # (S,) int64, index in ``KINDS``
 
     def __len__(self) -> int:
         return len(self.lit)

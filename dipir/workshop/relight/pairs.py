@@ -20,38 +20,32 @@ _BURNT = 1.2
 
 @dataclass(frozen=True)
 class PairConfig:
-    """size : pixels of a side, the stored size or a part of it;  targets : wanted lights for each input
-    ambient : range of the ambient light's radiance in the input, a white wall that faces the key light has 1
-    fill : the same in the target: what "light from the left" means, a key five times as strong as the fill
-    even, double : share of inputs in ambient light alone and under two lights, the others have one
-    level : range of the brightness (linear) that 98 % of the input's pixels stay below
-    augment : mirror, exchange colours, vary contrast; False for fixed sets"""
+    """How pairs are mixed of single lights."""
 
-    size: int = 64
-    targets: int = 1
+    size: int = 64  # pixels of a side, the stored size or a part of it
+    targets: int = 1  # wanted lights for each input
     ambient: tuple[float, float] = (0.08, 0.4)
+    """Range of the ambient light's radiance in the input, a white wall that faces the key light has 1."""
     fill: float = 0.2
-    even: float = 0.25
+    """The same in the target: what "light from the left" means, a key five times as strong as the fill."""
+    even: float = 0.25  # even, double: share of inputs in ambient light alone and under two lights, the others have one
     double: float = 0.15
     level: tuple[float, float] = (0.5, 1.0)
-    augment: bool = True
+    """Range of the brightness (linear) that 98 % of the input's pixels stay below."""
+    augment: bool = True  # mirror, exchange colours, vary contrast; False for fixed sets
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """B pairs of S x S pixels, display [0, 1]. With K targets for each input, pairs of one input follow each other.
+    """B pairs of S x S pixels, display [0, 1]. With K targets for each input, pairs of one input follow each other."""
 
-    image, target : (B, 3, S, S) before and after;  light : (B, 4) the wanted light, ``LightDirection.numbers``
-    subject : (B, 1, S, S) coverage by objects
-    surface : (B, 4, S, S) of the input: normals, as stored, length up to 1; log2(shading / mean) / 2 in [-2, 1.5],
-    shading = light over albedo, 0 where there is no surface
-    """
-
-    image: Tensor
+    image: Tensor  # image, target: (B, 3, S, S) before and after
     target: Tensor
-    light: Tensor
-    subject: Tensor
+    light: Tensor  # (B, 4) the wanted light, ``LightDirection.numbers``
+    subject: Tensor  # (B, 1, S, S) coverage by objects
     surface: Tensor
+    """(B, 4, S, S) of the input: normals, as stored, length up to 1; log2(shading / mean) / 2 in [-2, 1.5], shading =
+    light over albedo, 0 where there is no surface."""
 
     def __len__(self) -> int:
         return len(self.image)

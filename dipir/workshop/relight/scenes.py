@@ -30,13 +30,12 @@ _TEXTURE = 128
 
 @dataclass(frozen=True)
 class RelitScene:
-    """scene : what is pictured;  kind : one of ``KINDS``;  objects : how many of the scene's objects are subjects (the
-    others are backdrop);  sky : (H, W, 3) radiance of the ambient light, mean 1"""
+    """A scene to be relit."""
 
-    scene: Scene
-    kind: str
-    objects: int
-    sky: EnvMap
+    scene: Scene  # what is pictured
+    kind: str  # one of ``KINDS``
+    objects: int  # how many of the scene's objects are subjects (the others are backdrop)
+    sky: EnvMap  # (H, W, 3) radiance of the ambient light, mean 1
 
 
 def random_scene(seed: int, size: int, meshes: Sequence[Asset] = (), mesh_share: float = 0.3) -> RelitScene:

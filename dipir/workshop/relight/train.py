@@ -31,14 +31,13 @@ VAL_SCENES, VAL_SEED = 48, 1000
 
 @dataclass(frozen=True)
 class RelightPriorConfig:
-    """batch : pairs a step;  sigma_mean, sigma_std : log-normal noise levels of the training;  scenes : of the training
-    set;  val_pairs : of the validation set, scenes with other seeds and ``val`` meshes"""
+    """How the relighting prior is trained."""
 
-    batch: int = 24
-    sigma_mean: float = 0.0
+    batch: int = 24  # pairs a step
+    sigma_mean: float = 0.0  # sigma_mean, sigma_std: log-normal noise levels of the training
     sigma_std: float = 1.7
-    scenes: int = 1200
-    val_pairs: int = 144
+    scenes: int = 1200  # of the training set
+    val_pairs: int = 144  # of the validation set, scenes with other seeds and ``val`` meshes
     seed: int = 0
     pairs: PairConfig = PairConfig(targets=4)
     net: ConditionalUNetConfig = RELIGHT.net

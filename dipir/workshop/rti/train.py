@@ -29,11 +29,11 @@ from dipir.workshop.relight.train import seen, training_scenes, validation_pairs
 
 @dataclass(frozen=True)
 class GeneralNetConfig:
-    """batch : pairs a step;  scenes : of the training set;  val_pairs : of the validation set"""
+    """How the general relighting network is trained."""
 
-    batch: int = 32
-    scenes: int = 1200
-    val_pairs: int = 96
+    batch: int = 32  # pairs a step
+    scenes: int = 1200  # of the training set
+    val_pairs: int = 96  # of the validation set
     seed: int = 0
     loss: LossWeights = LossWeights()
     pairs: PairConfig = PairConfig(targets=4)

@@ -16,13 +16,12 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class View:
-    """camera : plate's camera, azimuth at +Z;  eye, place : (3,) camera and insertion point in the scene
-    yaw_rad : turn of the scene about +Y that brings the camera's azimuth to +Z"""
+    """One camera in a procedural scene."""
 
-    camera: Camera
-    eye: Tensor
+    camera: Camera  # plate's camera, azimuth at +Z
+    eye: Tensor  # eye, place: (3,) camera and insertion point in the scene
     place: Tensor
-    yaw_rad: float
+    yaw_rad: float  # turn of the scene about +Y that brings the camera's azimuth to +Z
 
 
 def _compass(count: int, height: float = 0.0) -> Tensor:

@@ -21,14 +21,13 @@ BLACK = 1e-6
 
 @dataclass(frozen=True)
 class Hits:
-    """First hits of N rays. distance : (N,) metres, inf without a hit;  point, normal, albedo : (N, 3), 0 without
-    light : (N,) bool, the sky or an emitter was met"""
+    """First hits of N rays."""
 
-    distance: Tensor
-    point: Tensor
+    distance: Tensor  # (N,) metres, inf without a hit
+    point: Tensor  # point, normal, albedo: (N, 3), 0 without
     normal: Tensor
     albedo: Tensor
-    light: Tensor
+    light: Tensor  # (N,) bool, the sky or an emitter was met
 
 
 class DescribedWorld:

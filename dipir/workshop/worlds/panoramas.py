@@ -29,13 +29,13 @@ _HALF_LIMIT = 60000.0
 
 @dataclass(frozen=True)
 class PanoramaSettings:
-    """height, width : texels;  spp : samples per texel;  depth : longest path;  shard : panoramas per file"""
+    """How panoramas are traced."""
 
-    height: int = 128
+    height: int = 128  # height, width: texels
     width: int = 256
-    spp: int = 32
-    depth: int = 4
-    shard: int = 25
+    spp: int = 32  # samples per texel
+    depth: int = 4  # longest path
+    shard: int = 25  # panoramas per file
 
 
 def default_dir() -> Path:

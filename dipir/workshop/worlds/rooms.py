@@ -19,16 +19,15 @@ _PATCH_CELL_M = 0.06
 
 @dataclass
 class Room:
-    """A box room in the making. half : (x, z) half extents;  height : of the ceiling;  eye : camera position;
-    panes : window quads;  solids : boxes (low, high) that furniture fills;  albedo : mean (3,) per inner face"""
+    """A box room in the making."""
 
-    half: tuple[float, float]
-    height: float
-    eye: np.ndarray
+    half: tuple[float, float]  # (x, z) half extents
+    height: float  # of the ceiling
+    eye: np.ndarray  # camera position
     world: Builder = field(default_factory=Builder)
-    panes: list[meshes.Piece] = field(default_factory=list)
-    solids: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
-    albedo: dict[str, np.ndarray] = field(default_factory=dict)
+    panes: list[meshes.Piece] = field(default_factory=list)  # window quads
+    solids: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # boxes (low, high) that furniture fills
+    albedo: dict[str, np.ndarray] = field(default_factory=dict)  # mean (3,) per inner face
 
 
 def _walls(half: tuple[float, float]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, float]]:

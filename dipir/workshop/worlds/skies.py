@@ -22,20 +22,15 @@ def sky_directions(height: int, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SkyStyle:
-    """One sky. Horizontal irradiance of the sky alone is scaled to ``level``; sun added by the renderer.
+    """One sky. Horizontal irradiance of the sky alone is scaled to ``level``; sun added by the renderer."""
 
-    sun : unit vector;  haze : 0 clear ... 1 white;  clouds : cover in [0, 1];  glow : strength of the aureole;
-    dusk : 0 day ... 1 coloured horizon around the sun;  level : irradiance of the sky on the ground
-    hole_rad : radius of the gap that clouds leave around the sun, 0 = none
-    """
-
-    sun: np.ndarray
-    haze: float = 0.2
-    clouds: float = 0.0
-    glow: float = 1.0
-    dusk: float = 0.0
-    level: float = 1.0
-    hole_rad: float = 0.0
+    sun: np.ndarray  # unit vector
+    haze: float = 0.2  # 0 clear ... 1 white
+    clouds: float = 0.0  # cover in [0, 1]
+    glow: float = 1.0  # strength of the aureole
+    dusk: float = 0.0  # 0 day ... 1 coloured horizon around the sun
+    level: float = 1.0  # irradiance of the sky on the ground
+    hole_rad: float = 0.0  # radius of the gap that clouds leave around the sun, 0 = none
 
 
 def cloud_cover(rng: Rng, directions: np.ndarray, cover: float) -> np.ndarray:

@@ -40,21 +40,18 @@ HALF_MAX = 60000.0
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """height, width : of the plates;  spp : paths a pixel (half of them in the open)
-    env_height, env_spp : rows of the traced environment (stored at 16 rows) and paths a texel;  depth : longest path
-    lights, cameras : of a scene, each light with each camera is a pair;  shard : scenes a file
-    at_object : share of views whose light is that at a point on the ground (else at the camera)"""
+    """How many views are made of a scene, and how they are traced."""
 
-    height: int = 96
+    height: int = 96  # height, width: of the plates
     width: int = 128
-    spp: int = 8
-    env_height: int = 32
+    spp: int = 8  # paths a pixel (half of them in the open)
+    env_height: int = 32  # env_height, env_spp: rows of the traced environment (stored at 16 rows) and paths a texel
     env_spp: int = 12
-    depth: int = 4
-    lights: int = 4
+    depth: int = 4  # longest path
+    lights: int = 4  # lights, cameras: of a scene, each light with each camera is a pair
     cameras: int = 7
-    shard: int = 8
-    at_object: float = 0.5
+    shard: int = 8  # scenes a file
+    at_object: float = 0.5  # share of views whose light is that at a point on the ground (else at the camera)
 
 
 def default_dir() -> Path:
@@ -109,9 +106,9 @@ def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
 
 @dataclass(frozen=True)
 class _Rays:
-    """origins, directions : (N, 3), the plates' first, from ``split`` on those of the environments."""
+    """Rays of all views of a scene."""
 
-    origins: Tensor
+    origins: Tensor  # origins, directions: (N, 3), the plates' first, from ``split`` on those of the environments
     directions: Tensor
     split: int
 
