@@ -30,11 +30,12 @@ class LightPriorConfig:
     net: LightUNetConfig = LightUNetConfig()
     crop: crops.CropConfig = crops.CropConfig()
     batch: int = 24  # plates a step
-    real: float = 0.4  # share of them from photographed panoramas; weights of the loss terms, see :func:`light_loss`
+    real: float = 0.4  # share of them from photographed panoramas
     seed: int = 0
     weights: Mapping[str, float] = field(default_factory=lambda: {
         "log": 0.5, "exposure": 0.5, "absolute": 0.7, "diffuse": 1.0, "glossy8": 0.5, "glossy64": 0.3,
         "energy": 0.7, "peak": 0.5, "quarter": 0.5, "toned": 1.0})
+    """Of the terms of ``light_loss``."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,21 +12,11 @@ from dipir import device
 from dipir.errors import RenderError
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import columns, flags, to_drjit, to_torch
+from dipir.workshop.worlds.denoise import Hits
 from dipir.workshop.worlds.tracer import build_scene
 
 BLACK = 1e-6
 """Radiance or irradiance of what is switched off; an emitter of exactly 0 cannot be sampled."""
-
-
-@dataclass(frozen=True)
-class Hits:
-    """First hits of N rays."""
-
-    distance: Tensor  # (N,) metres, inf without a hit
-    point: Tensor  # point, normal, albedo: (N, 3), 0 without
-    normal: Tensor
-    albedo: Tensor
-    light: Tensor  # (N,) bool, the sky or an emitter was met
 
 
 class DescribedWorld:

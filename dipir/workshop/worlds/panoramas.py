@@ -62,7 +62,7 @@ def one(index: int, seed: int, settings: PanoramaSettings = PanoramaSettings()) 
     rng = np.random.default_rng(split_seed(seed, "panorama", index))
     kind = str(rng.choice(KINDS, p=_SHARES))
     scene, position = {"outdoor": outdoor, "indoor": indoor, "night": night}[kind](rng)
-    panorama = trace_panorama(scene, position, settings.height, settings.width, settings.spp, settings.depth,
+    panorama = trace_panorama(scene, position, (settings.height, settings.width), settings.spp, settings.depth,
                               split_seed(seed, "trace", index)).cpu()
     if scene.get("seen_sun"):
         panorama = splat_sun(panorama, scene["seen_sun"]["direction"], scene["seen_sun"]["irradiance"])

@@ -26,9 +26,9 @@ from dipir.image import latlong
 from dipir.scene.camera import Camera
 from dipir.workshop import photo_textures, shards
 from dipir.workshop.worlds.cameras import View, from_scene, into_scene, pixel_rays, random_view, texel_rays
-from dipir.workshop.worlds.described import DescribedWorld, Hits
+from dipir.workshop.worlds.denoise import Hits, denoise_plate, pixel_means
+from dipir.workshop.worlds.described import DescribedWorld
 from dipir.workshop.worlds.lights import scene_lights
-from dipir.workshop.worlds.plate_filter import denoise, pixel_means
 from dipir.workshop.worlds.tracer import splat_sun, sun_directions
 
 VERSION = 2
@@ -99,7 +99,7 @@ def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
                 envmap = splat_sun(envmap, from_scene(sun["direction"], view.yaw_rad), sun["irradiance"], share)
             envs.append(latlong.resize(envmap, 16, 32))
     mean, error = torch.stack(means, 1), torch.stack(errors, 1)
-    plates = [denoise(mean[n], error[n], device.moved(_center_hits(world, view))) for n, view in enumerate(views)]
+    plates = [denoise_plate(mean[n], error[n], device.moved(_center_hits(world, view))) for n, view in enumerate(views)]
     plate = torch.stack(plates, 1).flatten(0, 1)
     return _stored_form(plate.cpu(), torch.stack(envs).cpu(), views, kind, index)
 

@@ -16,7 +16,6 @@ from dipir.workshop.worlds import lights as view_lights
 from dipir.workshop.worlds import meshes, views
 from dipir.workshop.worlds.cameras import View, from_scene, into_scene
 from dipir.workshop.worlds.described import BLACK, DescribedWorld
-from dipir.workshop.worlds.plate_filter import denoise, pixel_means
 
 TINY = views.ViewSettings(height=24, width=32, spp=2, env_height=16, env_spp=2, lights=2, cameras=2, shard=1)
 
@@ -144,36 +143,6 @@ def test_a_camera_needs_room():
     assert view_cameras.is_free(world, torch.tensor([4.0, 1.5, 0.0]))
     assert not view_cameras.is_free(world, torch.tensor([1.2, 1.5, 0.0]))
     assert not view_cameras.is_free(world, torch.tensor([4.0, -1.0, 0.0]))
-
-
-# --------------------------------------------------------------------------------------------------------------- filter
-def test_a_firefly_is_bounded_and_even_light_is_kept():
-    paths = torch.ones(1, 4, 4, 8, 3)
-    assert torch.equal(pixel_means(paths)[0], torch.ones(1, 3, 4, 4)) and pixel_means(paths)[1].max() == 0
-    paths[0, 1, 2, 5] = 1000.0
-    mean, _ = pixel_means(paths)
-    assert mean[0, :, 1, 2].tolist() == pytest.approx([(7 + 6) / 8] * 3)
-
-
-def test_the_filter_smooths_noise_but_not_texture_or_edges():
-    from dipir.workshop.worlds.described import Hits
-
-    h, w = 24, 32
-    generator = torch.Generator().manual_seed(1)
-    normal = torch.tensor([0.0, 1.0, 0.0]).expand(h, w, 3).clone()
-    normal[:, w // 2:] = torch.tensor([1.0, 0.0, 0.0])
-    y, x = torch.meshgrid(torch.arange(h) * 1.0, torch.arange(w) * 1.0, indexing="ij")
-    point = torch.stack([x, 0 * x, y], -1)
-    point[:, w // 2:] = torch.stack([0 * x, x, y], -1)[:, w // 2:]
-    albedo = (0.2 + 0.6 * ((x + y) % 2))[..., None].expand(h, w, 3)
-    light = torch.where(x < w // 2, 1.0, 3.0)
-    hits = Hits(torch.ones(h, w), point, normal, albedo, torch.zeros(h, w, dtype=torch.bool))
-    truth = (albedo + 0.02).permute(2, 0, 1) * light
-    noisy = truth * (1 + 0.2 * torch.randn(2, 1, h, w, generator=generator))
-    out = denoise(noisy, (0.2 * truth.mean(0)).expand(2, h, w), hits)
-    inner = (slice(None), slice(None), slice(3, -3), slice(3, -3))
-    before, after = (((z - truth) / truth)[inner].square().mean().sqrt() for z in (noisy, out))
-    assert after < 0.4 * before
 
 
 # ----------------------------------------------------------------------------------------------------------------- sets
