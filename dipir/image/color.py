@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dipir.arrays import Image, Mask
 
-LUMINANCE_BT709 = (0.2126, 0.7152, 0.0722)
+BT709 = (0.2126, 0.7152, 0.0722)
 
 _DISPLAY_KNEE = 0.04045
 _LINEAR_KNEE = 0.0031308
@@ -30,7 +30,7 @@ def linear_to_srgb(x_lin: Tensor) -> Tensor:
 
 def luminance(x_lin: Image) -> Mask:
     """Relative luminance (BT.709 weights) of linear light (..., 3, H, W) -> (..., 1, H, W). All reals."""
-    weights = torch.tensor(LUMINANCE_BT709, dtype=x_lin.dtype, device=x_lin.device)[:, None, None]
+    weights = torch.tensor(BT709, dtype=x_lin.dtype, device=x_lin.device)[:, None, None]
     return (x_lin * weights).sum(-3, keepdim=True)
 
 

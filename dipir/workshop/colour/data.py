@@ -6,22 +6,20 @@ recording under white light holds the light that each slot sends, and any colour
 """
 from __future__ import annotations
 
-import json
+import operator
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from dipir import device, disk
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
-from dipir.fit.loop import Event
+from dipir.event import Event
 from dipir.image import latlong
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import GBuffers, RenderSettings
@@ -36,7 +34,6 @@ from dipir.workshop import shards
 from dipir.workshop.insertion.stages import Stage
 from dipir.workshop.things.objects import random_asset, random_of_kind
 
-VERSION = 1
 SIZE, FINE, SLOTS = 64, 256, 3
 WIDTHS = (2.0, 4.5, 8.0)
 """Of the stored lines, in pixels of the fine G-buffers."""
@@ -46,6 +43,8 @@ _ALBEDO, _LEAST, _SPECK = 0.8, 0.04, 24
 _PLATE = 512
 _SEVERAL = ("stack", "furniture", "mug", "group")
 _KEYS = ("cover", "lines", "shade", "gloss", "shadow")
+SET = shards.DataSet("sketches", 1, "cover", "sketches", operator.eq)
+default_dir = SET.default_dir
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,6 @@ class SketchSettings:
     bsdf_samples: int = 2
     meshes: float = 0.2  # share of objects that are mesh files
     shard: int = 25  # recordings a file
-
-
-def default_dir() -> Path:
-    """``sketches/vN`` in the cache folder."""
-    return disk.cache_dir() / "sketches" / f"v{VERSION}"
 
 
 # ---- objects on paper ------------------------------------------------------------------------------------------------
@@ -254,48 +248,29 @@ def _bytes(x: Tensor) -> Tensor:
 
 # ---- sets ------------------------------------------------------------------------------------------------------------
 
-def _metadata(seed: int, settings: SketchSettings, meshes: Sequence[Path]) -> dict[str, str]:
-    return {"format": "dipir sketches", "version": str(VERSION), "seed": str(seed),
-            "settings": json.dumps(asdict(settings)), "meshes": " ".join(p.name for p in meshes)}
-
-
-def _make_shard(path: Path, indices: range, seed: int, settings: SketchSettings, meshes: Sequence[Path]) -> None:
+def _make(indices: range, seed: int, settings: SketchSettings, meshes: Sequence[Path]) -> dict[str, Tensor]:
     assets = [load_asset(p) for p in meshes]
     made = [record(split_seed(seed, "sketch", i), assets, settings) for i in indices]
-    shards.save(path, {key: torch.stack([m[key] for m in made]) for key in _KEYS}, _metadata(seed, settings, meshes))
+    return {key: torch.stack([m[key] for m in made]) for key in _KEYS}
 
 
 def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, meshes: Sequence[Path] = (),
-             settings: SketchSettings = SketchSettings()) -> Path:
-    """Make the recordings 0 ... count - 1 of the set ``seed`` in ``out_dir`` (default :func:`default_dir`); those there
-    are kept. ``meshes``: files of which some of the objects are. Returns the folder. ConfigError for a folder of
-    another set, numbers out of range or a missing mesh, RenderError when a worker fails."""
-    folder, meshes = Path(out_dir) if out_dir is not None else default_dir(), tuple(Path(m) for m in meshes)
-    shards.check_numbers("sketches", count, workers)
+             on_event: Callable[[Event], None] | None = None, *, settings: SketchSettings = SketchSettings(),
+             meshes: Sequence[Path] = ()) -> Path:
+    """Make the recordings 0 ... count - 1 of the set ``seed``, some of whose objects are ``meshes``; see
+    :meth:`shards.DataSet.generate`. ConfigError for a missing mesh too."""
+    meshes = tuple(Path(m) for m in meshes)
+    shards.check_numbers(SET.name, count, workers)
     missing = [str(m) for m in meshes if not m.is_file()]
     if missing:
         raise ConfigError(f"sketches: no such mesh {', '.join(missing)}; give files that exist, or none.")
-    metadata = _metadata(seed, settings, meshes)
-    return shards.generate(count, folder, "sketches", settings.shard,
-                           lambda path, indices: shards.stored(path, metadata, "cover") == len(indices), _make_shard,
-                           (seed, settings, meshes), workers, on_event)
+    metadata = SET.metadata(seed, settings, meshes=" ".join(p.name for p in meshes))
+    return SET.generate(count, out_dir, _make, (seed, settings, meshes), metadata, shard=settings.shard,
+                        workers=workers, on_event=on_event)
 
 
 def load(out_dir: str | Path | None = None, limit: int | None = None) -> dict[str, Tensor]:
     """All recordings of a folder (:func:`record`, stacked), or those of its first ``limit`` shards. ConfigError when
     there are none or a shard is broken."""
-    folder = Path(out_dir) if out_dir is not None else default_dir()
-    paths = sorted(folder.glob("sketches_*.safetensors"))[:limit]
-    if not paths:
-        raise ConfigError(f"{folder}: holds no sketches; make them with `dipir synth sketches`")
-    parts = []
-    for path in paths:
-        try:
-            part = load_file(path)
-        except (SafetensorError, OSError) as problem:
-            raise ConfigError(f"{path}: is not a readable shard ({problem}); delete it and generate again") from problem
-        if set(part) != set(_KEYS):
-            raise ConfigError(f"{path}: holds other data ({', '.join(part)}); delete it and generate again")
-        parts.append(part)
+    parts = SET.load(out_dir, lambda tensors: {key: tensors[key] for key in _KEYS}, limit)
     return {key: torch.cat([p[key] for p in parts]) for key in _KEYS}

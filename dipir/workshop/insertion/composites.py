@@ -15,6 +15,7 @@ from dipir.workshop.crops import quantise
 from dipir.workshop.insertion.photo import PhotoConfig, graded, random_gains, random_shooting
 from dipir.workshop.insertion.stages import SIZE, Stage
 from dipir.workshop.insertion.surroundings import AbstractSurroundings, Shot, Sight
+from dipir.workshop.stored import join
 
 _BRIGHTEST = 6e4
 
@@ -55,12 +56,6 @@ class Composites:
             out[field.name] = torch.where(chosen[:, None, None, None], turned, value)
         return Composites(**out)
 
-    @staticmethod
-    def join(parts: Sequence[Composites]) -> Composites:
-        """One batch of several."""
-        return Composites(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Composites)))
-
-
 Sources = Sequence[tuple[float, AbstractSurroundings]]
 """Surroundings with the share of each in training."""
 
@@ -80,7 +75,7 @@ def draw(rng: np.random.Generator, stages: Sequence[Stage], sources: Sources, co
                 stage = stage.recoloured(rng.permutation(3).tolist())
             parts.append(of_stage(rng, stage, sources, min(config.lights, count - made), config))
             made += len(parts[-1])
-        return Composites.join(parts).mirrored(torch.from_numpy(rng.random(count) < 0.5))
+        return join(parts).mirrored(torch.from_numpy(rng.random(count) < 0.5))
 
 
 def of_stage(rng: np.random.Generator, stage: Stage, sources: Sources, count: int,

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dipir.image.color import linear_to_srgb
+from dipir.image.color import BT709, linear_to_srgb
 from dipir.workshop import crops
 
-_LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+_LUMINANCE = torch.tensor(BT709)
 SENSOR = 8.0
 """Linear level, plate white = 1, above which even a camera with a soft shoulder records nothing more."""
 

@@ -7,23 +7,18 @@ mirror, hence are all D.
 """
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from dipir import disk
 from dipir.arrays import Image, split_seed
 from dipir.errors import ConfigError
-from dipir.fit.loop import Event
+from dipir.event import Event
 from dipir.image.color import linear_to_srgb
 from dipir.priors.captions import COLOURS, GROUNDS, MATERIALS, SHAPES, Thing, caption
 from dipir.render.gbuffer import record_gbuffers
@@ -33,14 +28,13 @@ from dipir.workshop import shards
 from dipir.workshop.layout.colours import coloured, wall_colours
 from dipir.workshop.layout.scenes import MOST, SIZE, random_scene
 from dipir.workshop.layout.things import BASE
+from dipir.workshop.stored import decode, encode, join, part
 
-VERSION = 1
-BRIGHTEST = 8.0
-"""Largest light that is kept; a white surface under full light has about 1."""
+SET = shards.DataSet("layouts", 1, "diffuse", "layouts")
+VERSION, default_dir = SET.version, SET.default_dir
 NONE = 255
 """Shape and material of a thing that is not there."""
-_GAMMA, _FINE = 2.4, 256
-_DECODED = (torch.arange(256) / 255) ** _GAMMA * BRIGHTEST
+_FINE = 256
 _ALIKE = 0.15  # Noise of 64 samples is about 0.05.
 _GREY = 2.0  # Grey floors are this much more frequent than others.
 
@@ -76,22 +70,7 @@ class LayoutSet:
 
     def part(self, rows: slice | Tensor) -> LayoutSet:
         """Some of the scenes."""
-        return LayoutSet(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
-
-
-def encode(light: Tensor) -> Tensor:
-    """Light [0, 8] -> uint8, finer for the dark."""
-    return ((light / BRIGHTEST).clamp(0, 1) ** (1 / _GAMMA) * 255).round().byte()
-
-
-def decode(stored: Tensor) -> Tensor:
-    """Inverse of :func:`encode` up to rounding: float32."""
-    return _decoded(stored.device)[stored.long()]
-
-
-@functools.lru_cache(maxsize=8)
-def _decoded(where: torch.device) -> Tensor:
-    return _DECODED.to(where)
+        return part(self, rows)
 
 
 def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
@@ -150,17 +129,7 @@ def _box(fine: Tensor) -> Tensor:
     return torch.stack([columns[0], rows[0], columns[-1], rows[-1]]).byte()
 
 
-def join(parts: Sequence[LayoutSet]) -> LayoutSet:
-    """Several sets as one."""
-    return LayoutSet(*(torch.cat([getattr(p, name) for p in parts]) for name in LayoutSet.__dataclass_fields__))
-
-
 # ---- on disk ---------------------------------------------------------------------------------------------------------
-
-def default_dir() -> Path:
-    """``layouts/vN`` in the cache folder."""
-    return disk.cache_dir() / "layouts" / f"v{VERSION}"
-
 
 def validation_folder() -> Path:
     """``layouts/val_vN`` in the cache folder, for a set of :data:`VALIDATION_SEED`."""
@@ -170,42 +139,21 @@ def validation_folder() -> Path:
 VALIDATION_SEED = 1000
 
 
-def _metadata(seed: int, settings: LayoutSettings) -> dict[str, str]:
-    return {"format": "dipir layouts", "version": str(VERSION), "seed": str(seed),
-            "settings": json.dumps(asdict(settings))}
+def _make(indices: range, seed: int, settings: LayoutSettings) -> dict[str, Tensor]:
+    return vars(join([record(split_seed(seed, "layout", i), settings) for i in indices]))
 
 
-def _make_shard(path: Path, indices: range, seed: int, settings: LayoutSettings) -> None:
-    made = join([record(split_seed(seed, "layout", i), settings) for i in indices])
-    shards.save(path, {name: getattr(made, name).contiguous() for name in LayoutSet.__dataclass_fields__},
-                _metadata(seed, settings))
-
-
-def generate(scenes: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, settings: LayoutSettings = LayoutSettings()) -> Path:
-    """Make scenes 0 ... scenes - 1 of the set ``seed`` in ``out_dir`` (default :func:`default_dir`); those there are
-    kept. Returns the folder. ConfigError for a folder of another set or numbers out of range, RenderError when a worker
-    fails."""
-    folder, metadata = Path(out_dir) if out_dir is not None else default_dir(), _metadata(seed, settings)
-    return shards.generate(scenes, folder, "layouts", settings.shard,
-                           lambda path, indices: shards.stored(path, metadata, "diffuse") >= len(indices), _make_shard,
-                           (seed, settings), workers, on_event)
+def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
+             on_event: Callable[[Event], None] | None = None, *, settings: LayoutSettings = LayoutSettings()) -> Path:
+    """Make the scenes 0 ... count - 1 of the set ``seed``; see :meth:`shards.DataSet.generate`."""
+    return SET.generate(count, out_dir, _make, (seed, settings), SET.metadata(seed, settings), shard=settings.shard,
+                        workers=workers, on_event=on_event)
 
 
 def load(out_dir: str | Path | None = None, limit: int | None = None) -> LayoutSet:
     """All scenes of a folder, or those of its first ``limit`` shards. ConfigError when there are none or a shard is
     broken."""
-    folder = Path(out_dir) if out_dir is not None else default_dir()
-    paths = sorted(folder.glob("layouts_*.safetensors"))[:limit]
-    if not paths:
-        raise ConfigError(f"{folder}: holds no layouts; make them with `dipir synth layouts`")
-    parts = []
-    for path in paths:
-        try:
-            parts.append(LayoutSet(**load_file(path)))
-        except (SafetensorError, OSError, TypeError) as problem:
-            raise ConfigError(f"{path}: is not a readable shard ({problem}); delete it and generate again") from problem
-    return join(parts)
+    return join(SET.load(out_dir, lambda tensors: LayoutSet(**tensors), limit))
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------

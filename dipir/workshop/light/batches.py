@@ -19,10 +19,11 @@ from torch.nn import functional
 
 from dipir import device
 from dipir.image import latlong
-from dipir.image.color import linear_to_srgb
+from dipir.image.color import BT709, linear_to_srgb
 from dipir.workshop import crops
 from dipir.workshop.crops import CropConfig
 from dipir.workshop.light.pairs import HEIGHT, SUNNY, WIDTH, Batch, PairSet, concentration
+from dipir.workshop.stored import tall
 
 Columns = Mapping[str, np.ndarray]
 Numbers = Mapping[str, Tensor]
@@ -107,13 +108,13 @@ class Framed(AbstractSource):
         plate, env = self.crops(numbers), self._light(self.env[chosen], numbers)
         gain = 1 / quantile(plate.flatten(1).sort(1).values, 0.9).clamp_min(1e-6)
         # Half precision, as the stored ones have.
-        return ((plate * _tall(gain)).clamp(0, 60000).half().float(), env * _tall(gain), camera)
+        return ((plate * tall(gain)).clamp(0, 60000).half().float(), env * tall(gain), camera)
 
     def crops(self, numbers: Numbers) -> Tensor:
         """(B, 3, 96, 128) radiance: ``crops.turned_crop`` of each."""
         rays = self.RAYS
         seen = directions(numbers["camera"], WIDTH * rays, HEIGHT * rays)
-        u, v = latlong.uv(torch.where(_tall(numbers["moved"]) > 0, _moved(seen, numbers), seen))
+        u, v = latlong.uv(torch.where(tall(numbers["moved"]) > 0, _moved(seen, numbers), seen))
         u = (u - (numbers["turn"] / 128)[:, None, None]) % 1.0
         columns = self.padded.shape[3]
         grid = torch.stack([(u * (columns - 2) + 1) / columns * 2 - 1, v * 2 - 1], -1)
@@ -131,13 +132,13 @@ class Framed(AbstractSource):
         wide = torch.cat([env[:, :, -1:], env, env[:, :, :1]], 2).permute(0, 3, 1, 2)
         grid = torch.stack([(u * width + 1) / (width + 2) * 2 - 1, v * 2 - 1], -1)
         elsewhere = functional.grid_sample(wide, grid, padding_mode="border", align_corners=False)
-        return torch.where(_tall(numbers["moved"]) > 0, resized(elsewhere.permute(0, 2, 3, 1), 16, 32),
+        return torch.where(tall(numbers["moved"]) > 0, resized(elsewhere.permute(0, 2, 3, 1), 16, 32),
                            resized(env, 16, 32))
 
 
 def _moved(seen: Tensor, numbers: Numbers) -> Tensor:
     """``light_pairs.Moved`` of each: (B, h, w, 3) unit vectors -> those from the middle of the panorama."""
-    shift, below = _tall(numbers["shift"]).permute(0, 2, 3, 1), numbers["below"][:, None, None]
+    shift, below = tall(numbers["shift"]).permute(0, 2, 3, 1), numbers["below"][:, None, None]
     along = (seen * shift).sum(-1)
     ball = (along.square() + 1 - shift.square().sum(-1)).sqrt() - along
     down = (below + shift[..., 1]) / (-seen[..., 1]).clamp_min(1e-6)
@@ -183,11 +184,6 @@ def quantile(ordered: Tensor, share: float) -> Tensor:
     return torch.lerp(ordered[:, low], ordered[:, min(low + 1, ordered.shape[1] - 1)], place - low)
 
 
-def _tall(x: Tensor) -> Tensor:
-    """(B,) or (B, C) -> (B, 1 or C, 1, 1)."""
-    return x.reshape(len(x), -1, 1, 1)
-
-
 # -------------------------------------------------------------------------------------------------------------- photos
 def columns(rng: np.random.Generator, count: int, config: CropConfig) -> dict[str, np.ndarray]:
     """The random numbers of ``count`` photos, whatever they show; in distribution those of ``light_pairs.draw``."""
@@ -222,13 +218,13 @@ def photos(plate: Tensor, env: Tensor, camera: Tensor, numbers: Numbers, strip: 
     planes = torch.cat([plate, directions(camera, WIDTH, HEIGHT).permute(0, 3, 1, 2)], 1)
     planes = _windows(planes, mirrored, numbers)
     rays = functional.normalize(planes[:, 3:], dim=1).permute(0, 2, 3, 1)
-    rays = torch.where(_tall(mirrored), rays * _constant((-1.0, 1.0, 1.0), plate.device), rays)
-    amount = _tall(numbers["amount"])
+    rays = torch.where(tall(mirrored), rays * _constant((-1.0, 1.0, 1.0), plate.device), rays)
+    amount = tall(numbers["amount"])
     plate = _saturated(planes[:, :3], amount)
-    env = _saturated(torch.where(_tall(mirrored), env.flip(2), env).permute(0, 3, 1, 2), amount)
+    env = _saturated(torch.where(tall(mirrored), env.flip(2), env).permute(0, 3, 1, 2), amount)
     gains = _gains(plate, numbers)
-    photo = _developed(plate * _tall(gains), numbers, strip)
-    return Batch(_covered(photo, numbers), rays, (env * _tall(gains)).permute(0, 2, 3, 1))
+    photo = _developed(plate * tall(gains), numbers, strip)
+    return Batch(_covered(photo, numbers), rays, (env * tall(gains)).permute(0, 2, 3, 1))
 
 
 def _windows(planes: Tensor, mirrored: Tensor, numbers: Numbers) -> Tensor:
@@ -258,7 +254,7 @@ def _constant(values: tuple[float, ...], where: torch.device) -> Tensor:
 
 def _grey(pictures: Tensor) -> Tensor:
     """(B, 1, H, W) luminance."""
-    return (pictures * _constant((0.2126, 0.7152, 0.0722), pictures.device)[:, None, None]).sum(1, keepdim=True)
+    return (pictures * _constant(BT709, pictures.device)[:, None, None]).sum(1, keepdim=True)
 
 
 def _saturated(pictures: Tensor, amount: Tensor) -> Tensor:
@@ -285,13 +281,13 @@ def _gains(plate: Tensor, numbers: Numbers) -> Tensor:
 
 def _developed(plate: Tensor, numbers: Numbers, strip: Tensor | None) -> Tensor:
     """(B, 3, H, W) exposed -> photos: ``crops.develop`` of each."""
-    x = linear_to_srgb(plate.clamp(0, 1)) ** _tall(numbers["gamma"])
-    x = x + _tall(numbers["contrast"]) * (x * x * (3 - 2 * x) - x)
+    x = linear_to_srgb(plate.clamp(0, 1)) ** tall(numbers["gamma"])
+    x = x + tall(numbers["contrast"]) * (x * x * (3 - 2 * x) - x)
     grey = _grey(x)
-    x = grey + (x - grey) * _tall(numbers["saturation"])
+    x = grey + (x - grey) * tall(numbers["saturation"])
     if strip is not None:
         place = numbers["grain"].long()[:, None] + torch.arange(x[0].numel(), device=x.device)
-        x = x + strip[place % len(strip)].reshape(x.shape) * _tall(numbers["noise"])
+        x = x + strip[place % len(strip)].reshape(x.shape) * tall(numbers["noise"])
     return crops.quantise(x)
 
 
@@ -302,7 +298,7 @@ def _covered(photo: Tensor, numbers: Numbers) -> Tensor:
 
     rows = inside(HEIGHT, numbers["cover_top"], numbers["cover_tall"])
     across = inside(WIDTH, numbers["cover_left"], numbers["cover_wide"])
-    return torch.where((rows[:, :, None] & across[:, None])[:, None], _tall(crops.quantise(numbers["colour"])), photo)
+    return torch.where((rows[:, :, None] & across[:, None])[:, None], tall(crops.quantise(numbers["colour"])), photo)
 
 
 @functools.lru_cache(maxsize=2)

@@ -13,9 +13,10 @@ from torch import Tensor
 from dipir import device
 from dipir.arrays import EnvMap
 from dipir.image import latlong
+from dipir.image.color import BT709
 from dipir.scene.light import dominant_direction
 
-LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+LUMINANCE = torch.tensor(BT709)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,35 +1,28 @@
 """Objects under a ring and a dome of lights, each light in a picture of its own, so that light can be mixed later."""
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from dipir import device, disk
+from dipir import device
 from dipir.arrays import split_seed
-from dipir.errors import ConfigError
-from dipir.fit.loop import Event
+from dipir.event import Event
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.scene.assets.asset import Asset, load_asset
 from dipir.scene.direction import LightDirection
 from dipir.workshop import shards
 from dipir.workshop.relight.scenes import KINDS, dome_lights, light_map, random_scene
+from dipir.workshop.stored import decode, encode, join, part
 
-VERSION = 1
-BRIGHTEST = 8.0
-"""Largest radiance that is kept; a white wall that faces the light has 1."""
-_GAMMA = 2.4
-_DECODED = (torch.arange(256) / 255) ** _GAMMA * BRIGHTEST
+SET = shards.DataSet("relit", 1, "kind", "relit scenes")
+VERSION, default_dir = SET.version, SET.default_dir
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class RelitSet:
 
     def part(self, rows: slice) -> RelitSet:
         """Some of the scenes."""
-        return RelitSet(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+        return part(self, rows)
 
     def at(self, size: int) -> RelitSet:
         """The scenes at a size that divides theirs: means over blocks, of linear light."""
@@ -77,21 +70,6 @@ class RelitSet:
         mean = lambda x: torch.stack([pool(one.float()).round().to(x.dtype) for one in x])
         return replace(self, lit=light(self.lit), sky=light(self.sky), alpha=mean(self.alpha),
                        subject=mean(self.subject), albedo=mean(self.albedo), normal=mean(self.normal))
-
-
-def encode(linear: Tensor) -> Tensor:
-    """Radiance [0, 8] -> uint8, finer for the dark."""
-    return ((linear / BRIGHTEST).clamp(0, 1) ** (1 / _GAMMA) * 255).round().byte()
-
-
-def decode(stored: Tensor) -> Tensor:
-    """Inverse of :func:`encode` up to rounding: float32 radiance."""
-    return _decoded(stored.device)[stored.long()]
-
-
-@functools.lru_cache(maxsize=8)
-def _decoded(where: torch.device) -> Tensor:
-    return _DECODED.to(where)
 
 
 def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = RelitSettings(),
@@ -117,58 +95,28 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = Re
                     byte(g.albedo), (normal * 127).round().to(torch.int8), torch.tensor([KINDS.index(made.kind)]))
 
 
-def join(parts: Sequence[RelitSet]) -> RelitSet:
-    """Several sets as one."""
-    return RelitSet(*(torch.cat([getattr(p, name) for p in parts]) for name in RelitSet.__dataclass_fields__))
-
-
 def solid(asset: Asset) -> bool:
     """No part lets light through: cut-outs and glass have no single normal."""
     return all(p.material.opacity >= 1 and p.material.opacity_texture is None for p in asset.parts)
 
 
 # ----------------------------------------------------------------------------------------------------------- on disk
-def default_dir() -> Path:
-    """``relit/vN`` in the cache folder."""
-    return disk.cache_dir() / "relit" / f"v{VERSION}"
-
-
-def _metadata(seed: int, settings: RelitSettings, meshes: Sequence[Path]) -> dict[str, str]:
-    return {"format": "dipir relit", "version": str(VERSION), "seed": str(seed),
-            "settings": json.dumps(asdict(settings)), "meshes": " ".join(path.name for path in meshes)}
-
-
-def _make_shard(path: Path, indices: range, seed: int, settings: RelitSettings, meshes: Sequence[Path]) -> None:
+def _make(indices: range, seed: int, settings: RelitSettings, meshes: Sequence[Path]) -> dict[str, Tensor]:
     assets = [asset for asset in map(load_asset, meshes) if solid(asset)]
-    made = join([record(split_seed(seed, "scene", i), assets, settings) for i in indices])
-    shards.save(path, {name: getattr(made, name).contiguous() for name in RelitSet.__dataclass_fields__},
-                _metadata(seed, settings, meshes))
+    return vars(join([record(split_seed(seed, "scene", i), assets, settings) for i in indices]))
 
 
-def generate(scenes: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, settings: RelitSettings = RelitSettings(),
+def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
+             on_event: Callable[[Event], None] | None = None, *, settings: RelitSettings = RelitSettings(),
              meshes: Sequence[Path] = ()) -> Path:
-    """Make scenes 0 ... scenes - 1 of the set ``seed`` in ``out_dir`` (default :func:`default_dir`); those there are
-    kept. Returns the folder. ConfigError for a folder of another set or numbers out of range, RenderError when a worker
-    fails."""
-    folder = Path(out_dir) if out_dir is not None else default_dir()
-    metadata = _metadata(seed, settings, meshes)
-    return shards.generate(scenes, folder, "relit", settings.shard,
-                           lambda path, indices: shards.stored(path, metadata, "kind") >= len(indices), _make_shard,
-                           (seed, settings, tuple(meshes)), workers, on_event)
+    """Make the scenes 0 ... count - 1 of the set ``seed``, some of whose objects are ``meshes``; see
+    :meth:`shards.DataSet.generate`."""
+    metadata = SET.metadata(seed, settings, meshes=" ".join(path.name for path in meshes))
+    return SET.generate(count, out_dir, _make, (seed, settings, tuple(meshes)), metadata, shard=settings.shard,
+                        workers=workers, on_event=on_event)
 
 
 def load(out_dir: str | Path | None = None, limit: int | None = None) -> RelitSet:
     """All scenes of a folder, or those of its first ``limit`` shards. ConfigError when there are none or a shard is
     broken."""
-    folder = Path(out_dir) if out_dir is not None else default_dir()
-    paths = sorted(folder.glob("relit_*.safetensors"))[:limit]
-    if not paths:
-        raise ConfigError(f"{folder}: holds no relit scenes; make them with `dipir synth relit`")
-    parts = []
-    for path in paths:
-        try:
-            parts.append(RelitSet(**load_file(path)))
-        except (SafetensorError, OSError, TypeError) as problem:
-            raise ConfigError(f"{path}: is not a readable shard ({problem}); delete it and generate again") from problem
-    return join(parts)
+    return join(SET.load(out_dir, lambda tensors: RelitSet(**tensors), limit))

@@ -3,7 +3,7 @@ on the device where those lie."""
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from dipir import device
 from dipir.errors import ConfigError
 from dipir.image.color import linear_to_srgb
 from dipir.workshop.relight.data import RelitSet, decode
+from dipir.workshop.stored import part, tall
 
 _BURNT = 1.2
 
@@ -51,7 +52,7 @@ class Pairs:
         return len(self.image)
 
     def __getitem__(self, rows: slice | Tensor) -> Pairs:
-        return Pairs(*(getattr(self, f.name)[rows] for f in fields(self)))
+        return part(self, rows)
 
 
 @torch.no_grad()
@@ -82,8 +83,8 @@ def _draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConf
     double = number(kind < config.even + config.double) - even
     one = double * share + (1 - even - double)
     sky = at(decode(data.sky[scene]))
-    before = (_tall(one) * shown(first) + _tall(double * (1 - share)) * shown(second)
-              + _tall(even + (1 - even) * ambient) * sky)
+    before = (tall(one) * shown(first) + tall(double * (1 - share)) * shown(second)
+              + tall(even + (1 - even) * ambient) * sky)
     after = torch.stack([shown(wanted[:, k]) for k in range(each)], 1) + config.fill * sky[:, None]
     before, after = exposed(before, after, number(rng.uniform(*config.level, count)))
     alpha, subject, albedo = (at(x[scene] / 255) for x in (data.alpha, data.subject, data.albedo))
@@ -92,13 +93,13 @@ def _draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConf
     image, target, light = pictures[:, 0], pictures[:, 1:], data.light[scene[:, None], wanted]
     if config.augment:
         colours = torch.from_numpy(rng.permuted(np.tile(np.arange(3), (count, 1)), axis=1)).to(where)
-        image = image.gather(1, _tall(colours).expand_as(image))
-        target = target.gather(2, _tall(colours)[:, None].expand_as(target))
+        image = image.gather(1, tall(colours).expand_as(image))
+        target = target.gather(2, tall(colours)[:, None].expand_as(target))
         mirrored = torch.from_numpy(rng.random(count) < 0.5).to(where)
         turned = _turned(where)
         flipped = lambda x: torch.where(mirrored.view(-1, *[1] * (x.dim() - 1)), x.flip(-1), x)
         image, target, subject = flipped(image), flipped(target), flipped(subject)
-        surface = torch.where(_tall(mirrored), surface.flip(-1) * turned[:, None, None], surface)
+        surface = torch.where(tall(mirrored), surface.flip(-1) * turned[:, None, None], surface)
         light = torch.where(mirrored[:, None, None], light * turned, light)
     every = lambda x: x.repeat_interleave(each, 0)
     return Pairs(every(image), target.flatten(0, 1), light.flatten(0, 1), every(subject), every(surface))
@@ -107,11 +108,6 @@ def _draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConf
 @functools.lru_cache(maxsize=8)
 def _turned(where: torch.device) -> Tensor:
     return torch.tensor([-1.0, 1.0, 1.0, 1.0], device=where)
-
-
-def _tall(x: Tensor) -> Tensor:
-    """(B,) or (B, C) -> (B, 1 or C, 1, 1)."""
-    return x.view(len(x), -1, 1, 1)
 
 
 def log_shading(linear: Tensor, albedo: Tensor) -> Tensor:
@@ -132,7 +128,7 @@ def exposed(before: Tensor, targets: Tensor, level: Tensor) -> tuple[Tensor, Ten
     light is, which no direction tells."""
     bright = lambda x: torch.quantile(x.amax(-3).flatten(-2), 0.98, dim=-1)
     mean = lambda x: x.mean((-3, -2, -1))
-    before = before * _tall(level / bright(before).clamp_min(1e-3))
+    before = before * tall(level / bright(before).clamp_min(1e-3))
     gain = mean(before)[:, None] / mean(targets).clamp_min(1e-4)
     gain = torch.minimum(gain, _BURNT / bright(targets).clamp_min(1e-3))
     return before, targets * gain[..., None, None, None]
@@ -142,7 +138,7 @@ def developed(rng: np.random.Generator, pictures: Tensor, alpha: Tensor, vary: b
     """Exposed linear pictures (B, K, 3, S, S), those of one scene in a row -> display, each row on one background that
     no light reaches, and with one contrast if it shall ``vary``. alpha : (B, 1, S, S)."""
     count, where = len(pictures), pictures.device
-    low, high = (_tall(torch.as_tensor(rng.uniform(0, 1, (count, 1)) ** 2 * np.exp(rng.normal(size=(count, 3)) * 0.2),
+    low, high = (tall(torch.as_tensor(rng.uniform(0, 1, (count, 1)) ** 2 * np.exp(rng.normal(size=(count, 3)) * 0.2),
                                        dtype=torch.float32).to(where)) for _ in range(2))
     ramp = torch.linspace(0, 1, alpha.shape[-2], device=where)[:, None]
     background = (low * ramp + high * (1 - ramp)) * (1 - alpha)

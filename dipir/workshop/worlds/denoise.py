@@ -93,7 +93,7 @@ def _wavelets(light: Tensor, tolerance: Callable[[int], Tensor], guides: Tensor,
 
 
 def _extended(x: Tensor, margin: int, wrap: bool) -> Tensor:
-    """(..., H, W) with ``margin`` more on each side: the edge's own values, or with ``wrap`` the other side's columns."""
+    """(..., H, W) with ``margin`` more on each side: the edge's own, or with ``wrap`` columns of the other side."""
     rows, columns = (torch.arange(-margin, size + margin, device=x.device) for size in x.shape[-2:])
     columns = columns % x.shape[-1] if wrap else columns.clamp(0, x.shape[-1] - 1)
     return x[..., rows.clamp(0, x.shape[-2] - 1), :][..., columns]

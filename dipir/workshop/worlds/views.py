@@ -6,22 +6,18 @@ on, with the shadows that fall on it, and its light is that of the place in the 
 """
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from dipir import device, disk
+from dipir import device
 from dipir.arrays import EnvMap, split_seed
-from dipir.errors import ConfigError
-from dipir.fit.loop import Event
+from dipir.event import Event
 from dipir.image import latlong
 from dipir.scene.camera import Camera
 from dipir.workshop import photo_textures, shards
@@ -31,11 +27,19 @@ from dipir.workshop.worlds.described import DescribedWorld
 from dipir.workshop.worlds.lights import scene_lights
 from dipir.workshop.worlds.tracer import splat_sun, sun_directions
 
-VERSION = 2
 KINDS = ("outdoor", "indoor", "night")
 _SHARES = (0.48, 0.44, 0.08)
 _SPREAD_M = {"outdoor": 5.0, "night": 5.0, "indoor": 1.5}
 HALF_MAX = 60000.0
+
+
+def _any_row(rows: int, wanted: int) -> bool:
+    """Black views are left out of a shard, so that only an empty one is not whole."""
+    return rows > 0
+
+
+SET = shards.DataSet("views", 2, "kind", "views", _any_row)
+default_dir = SET.default_dir
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,6 @@ class ViewSettings:
     cameras: int = 7
     shard: int = 8  # scenes a file
     at_object: float = 0.5  # share of views whose light is that at a point on the ground (else at the camera)
-
-
-def default_dir() -> Path:
-    """``views/vN`` in the cache folder."""
-    return disk.cache_dir() / "views" / f"v{VERSION}"
 
 
 def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
@@ -167,43 +166,29 @@ def _pitch_roll(camera: Camera) -> tuple[float, float]:
     return -math.degrees(math.asin(float(forward[1]))), math.degrees(math.asin(float(side[1]) / level))
 
 
-def _metadata(seed: int, settings: ViewSettings, patches: Path | None) -> dict[str, str]:
-    return {"format": "dipir views", "version": str(VERSION), "seed": str(seed),
-            "settings": json.dumps(asdict(settings)), "patches": patches.stem if patches is not None else "none"}
-
-
-def _make_shard(path: Path, indices: range, seed: int, settings: ViewSettings, patches: Path | None) -> None:
+def _make(indices: range, seed: int, settings: ViewSettings, patches: Path | None) -> dict[str, Tensor]:
     bank = photo_textures.load(patches) if patches is not None else None
-    made = [scene_pairs(index, seed, settings, bank) for index in indices]
-    shards.save(path, {key: torch.cat([m[key] for m in made]) for key in made[0]}, _metadata(seed, settings, patches))
+    return _joined([scene_pairs(index, seed, settings, bank) for index in indices])
 
 
-def generate(scenes: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, settings: ViewSettings = ViewSettings(),
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
+
+
+def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
+             on_event: Callable[[Event], None] | None = None, *, settings: ViewSettings = ViewSettings(),
              panoramas: Sequence[EnvMap] = ()) -> Path:
-    """Make the pairs of scenes 0 ... scenes - 1 of the set ``seed`` in ``out_dir`` (default :func:`default_dir`); those
-    there are kept. ``panoramas``: photographed ones whose patches lie on some of the surfaces. Returns the folder.
-    ConfigError for a folder of another set or numbers out of range, RenderError when a worker fails."""
+    """Make the pairs of scenes 0 ... count - 1 of the set ``seed``; see :meth:`shards.DataSet.generate`.
+    ``panoramas``: photographed ones whose patches lie on some of the surfaces."""
     folder = Path(out_dir) if out_dir is not None else default_dir()
-    shards.check_numbers("views", scenes, workers)
+    shards.check_numbers(SET.name, count, workers)
     patches = photo_textures.stored(panoramas, folder) if panoramas else None
-    metadata = _metadata(seed, settings, patches)
-    return shards.generate(scenes, folder, "views", settings.shard,
-                           lambda path, _: bool(shards.stored(path, metadata, "kind")), _make_shard,
-                           (seed, settings, patches), workers, on_event)
+    metadata = SET.metadata(seed, settings, patches=patches.stem if patches is not None else "none")
+    return SET.generate(count, folder, _make, (seed, settings, patches), metadata, shard=settings.shard,
+                        workers=workers, on_event=on_event)
 
 
 def load(out_dir: str | Path | None = None, limit: int | None = None) -> dict[str, Tensor]:
     """All pairs of a folder (:func:`scene_pairs`), or those of its first ``limit`` shards. ConfigError when there are
     none or a shard is broken."""
-    folder = Path(out_dir) if out_dir is not None else default_dir()
-    paths = sorted(folder.glob("views_*.safetensors"))[:limit]
-    if not paths:
-        raise ConfigError(f"{folder}: holds no views; make them with `dipir synth views`")
-    parts = []
-    for path in paths:
-        try:
-            parts.append(load_file(path))
-        except (SafetensorError, OSError) as problem:
-            raise ConfigError(f"{path}: is not a readable shard ({problem}); delete it and generate again") from problem
-    return {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
+    return _joined(SET.load(out_dir, dict, limit))
