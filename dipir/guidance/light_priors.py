@@ -12,7 +12,7 @@ from torch import Tensor
 from dipir.arrays import EnvMap
 from dipir.errors import FitError
 from dipir.fit.checks import require
-from dipir.image.color import LUMINANCE_BT709
+from dipir.image.color import BT709
 from dipir.image.latlong import solid_angles
 
 
@@ -56,4 +56,4 @@ def _density(envmap: EnvMap, omega: Tensor, floor: float) -> Tensor:
 @functools.lru_cache(maxsize=8)
 def _bt709(dtype: torch.dtype, where: torch.device) -> Tensor:
     """Kept, because making it anew would wait for the device every time."""
-    return torch.tensor(LUMINANCE_BT709, dtype=dtype, device="cpu").to(where)
+    return torch.tensor(BT709, dtype=dtype, device="cpu").to(where)

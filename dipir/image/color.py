@@ -4,12 +4,14 @@ sRGB: IEC 61966-2-1, the exact piecewise curve (not a plain power of 2.2).
 """
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dipir.arrays import Image, Mask
 
 BT709 = (0.2126, 0.7152, 0.0722)
+"""Shares of red, green and blue in luminance."""
 
 _DISPLAY_KNEE = 0.04045
 _LINEAR_KNEE = 0.0031308
@@ -20,6 +22,11 @@ def srgb_to_linear(x_disp: Tensor) -> Tensor:
     # The clamp keeps the unused branch of `where` away from the base 0, whose infinite slope would turn into NaN.
     power = ((x_disp.abs().clamp_min(_DISPLAY_KNEE) + 0.055) / 1.055) ** 2.4
     return torch.where(x_disp.abs() <= _DISPLAY_KNEE, x_disp / 12.92, x_disp.sign() * power)
+
+
+def srgb_to_linear_array(x_disp: np.ndarray) -> np.ndarray:
+    """As `srgb_to_linear`, for numpy; in the type of a float array."""
+    return srgb_to_linear(torch.from_numpy(np.ascontiguousarray(x_disp))).numpy()
 
 
 def linear_to_srgb(x_lin: Tensor) -> Tensor:

@@ -107,6 +107,14 @@ def insert_layers(plate_lin: Image, plate_disp: Image | None, object_rgb: Image,
                                           Layer("object", premultiplied, alpha, Blend.OVER)))
 
 
+def over_shadowed(object_lin: Image, alpha: Mask, plate_lin: Image, ratio: Tensor) -> Image:
+    """I = I_fg + (1 - V) beta I_bg: what `insert_layers` flattens to without tone curves, for those who need no layers.
+
+    object_lin : (B, 3, H, W) linear, premultiplied by ``alpha``, which is V;  ratio : beta, 1 = unshadowed
+    """
+    return object_lin + (1 - alpha) * plate_lin * ratio
+
+
 def _drawn(curve: Callable[[Tensor], Tensor], x: Tensor, where: Tensor) -> Tensor:
     """``curve(x)``; of one large picture without gradients only where (1, 1, H, W) ``where`` is true, so many pixels at
     a time that they stay in the processor's cache. The rest is ``x`` itself."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from dipir.arrays import EnvMap, Image
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.image.composite import over_shadowed
 from dipir.priors.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 from dipir.priors.weights import PRIORS, read_network, write_weights
 from dipir.render.renderer import GBuffers
@@ -102,5 +103,5 @@ def gbuffer_planes(g: GBuffers) -> Tensor:
 def light_stage(transport: Transport, plate_disp: Image, env: EnvMap) -> Image:
     """(1, 3, H, W) display: the object in the plate under an environment, in linear light, then clipped."""
     passes = transport.passes(env)
-    linear = passes.object_rgb + (1 - passes.alpha) * srgb_to_linear(plate_disp) * passes.shadow_ratio
+    linear = over_shadowed(passes.object_rgb, passes.alpha, srgb_to_linear(plate_disp), passes.shadow_ratio)
     return linear_to_srgb(linear.clamp(0, 1))

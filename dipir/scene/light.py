@@ -18,7 +18,7 @@ from dipir import device
 from dipir.arrays import EnvMap
 from dipir.errors import ConfigError
 from dipir.image import latlong
-from dipir.image.color import LUMINANCE_BT709
+from dipir.image.color import BT709
 
 SIGMA_MIN, SIGMA_MAX = 0.01, 2.0
 Fusion = Literal["linear", "step", "exponential", "none", "adaptive"]
@@ -197,7 +197,7 @@ def fusion_weight(schedule: Fusion, progress: float, foreground: EnvMap, shadow:
 
 def _luminance(envmap: EnvMap) -> Tensor:
     """(H, W, 3) radiance -> (H, W) BT.709 luminance."""
-    return sum(weight * envmap[..., channel] for channel, weight in enumerate(LUMINANCE_BT709))
+    return sum(weight * envmap[..., channel] for channel, weight in enumerate(BT709))
 
 
 def dominant_direction(envmap: EnvMap) -> Tensor:

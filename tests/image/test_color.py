@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipir.image.color import exposure, linear_to_srgb, luminance, srgb_to_linear
+from dipir.image.color import exposure, linear_to_srgb, luminance, srgb_to_linear, srgb_to_linear_array
 
 
 def _oracle_decode(v: float) -> float:
@@ -64,3 +64,11 @@ def test_luminance_and_exposure():
     assert torch.equal(exposure(x, 2), x * 4) and torch.equal(exposure(x, -1.0), x / 2)
     stops = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda s: exposure(x.double(), s), stops)
+
+
+def test_arrays_have_the_same_curve():
+    x = np.linspace(-0.2, 1.3, 301)
+    got = srgb_to_linear_array(x[::-1])
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got[::-1], [_oracle_decode(v) for v in x], rtol=1e-14, atol=1e-16)
+    assert srgb_to_linear_array(x.astype(np.float32)).dtype == np.float32

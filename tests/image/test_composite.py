@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dipir.image.color import linear_to_srgb, srgb_to_linear
-from dipir.image.composite import Blend, Layer, Layers, flatten_disp, flatten_lin, insert_layers, masked_fuse
+from dipir.image.composite import (
+    Blend, Layer, Layers, flatten_disp, flatten_lin, insert_layers, masked_fuse, over_shadowed)
 from dipir.image.tone import ToneCurve
 
 
@@ -182,3 +183,13 @@ def test_wrong_shapes():
         Layer("x", torch.zeros(3, 4, 4))
     with pytest.raises(ValueError, match="alpha"):
         Layer("x", torch.zeros(1, 3, 4, 4), torch.zeros(1, 1, 5, 4))
+
+
+def test_over_shadowed_is_the_flattened_insertion():
+    g = torch.Generator().manual_seed(4)
+    rgb, plate, ratio = (torch.rand(2, 3, 8, 9, generator=g) for _ in range(3))
+    alpha = torch.rand(2, 1, 8, 9, generator=g).clamp_min(1e-3)
+    layers = insert_layers(plate, None, rgb, alpha, ratio)
+    torch.testing.assert_close(over_shadowed(rgb, alpha, plate, ratio), flatten_lin(layers), atol=2e-7, rtol=1e-6)
+    untouched = over_shadowed(torch.zeros_like(rgb), torch.zeros_like(alpha), plate, torch.ones_like(ratio))
+    assert torch.equal(untouched, plate)

@@ -16,6 +16,7 @@ import numpy as np
 import PIL.Image
 
 from dipir.errors import AssetError
+from dipir.image.color import srgb_to_linear_array
 
 EXTENSIONS = (".glb", ".gltf", ".obj", ".ply", ".stl")
 MAX_FILE_BYTES = 1 << 30
@@ -23,8 +24,7 @@ MAX_TEXTURE_PIXELS = 100_000_000
 MAX_TEXTURE_SIDE = 4096
 # Decoders that are plain code on plain bytes; others (EPS and the like) start outside programs.
 _IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TGA", "TIFF")
-_SRGB = np.arange(256) / 255.0
-SRGB_TO_LINEAR = np.where(_SRGB <= 0.04045, _SRGB / 12.92, ((_SRGB + 0.055) / 1.055) ** 2.4).astype(np.float32)
+SRGB_TO_LINEAR = srgb_to_linear_array(np.arange(256) / 255.0).astype(np.float32)
 
 
 def read_asset_file(path: Path) -> bytes:
