@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmarks.relight_reader import ELEVATION_DEG, OPEN_KINDS, SIDES
+from dipir import disk
 from dipir.arrays import split_seed
 from dipir.scene.assets.asset import load_asset
 from dipir.scene.direction import LightDirection
 from dipir.workshop import shards
-from dipir.workshop.insertion.train import training_meshes
+from dipir.workshop.data import training_meshes
 from dipir.workshop.relight import data as relit
 from dipir.workshop.relight.data import RelitSet, RelitSettings
 from dipir.workshop.relight.pairs import developed, exposed
@@ -50,7 +51,7 @@ def ring() -> list[LightDirection]:
 def scenes(count: int, settings: RelitSettings = SETTINGS, folder: Path | None = None) -> RelitSet:
     """``count`` scenes of the kinds that training has, with ``val`` meshes and procedural objects of seeds that
     training does not use. Each is rendered once and kept in the cache folder."""
-    folder = folder or shards.cache_dir() / "relit" / f"bench_v{relit.VERSION}_{settings.size}"
+    folder = folder or disk.cache_dir() / "relit" / f"bench_v{relit.VERSION}_{settings.size}"
     folder.mkdir(parents=True, exist_ok=True)
     made, meshes = [], None
     for number in range(count):

@@ -131,8 +131,13 @@ def _covariance(a: Tensor, b: Tensor, index: int) -> Tensor:
     kind, scale = COVARIANCES[index]
     if kind == "angle":
         return torch.exp(-torch.acos((a @ b.T).clamp(-1, 1)) / scale)
-    place = chart if kind == "disc" else lambda d: d[:, :2] / (1 + d[:, 2:]).clamp_min(0.1)
+    place = chart if kind == "disc" else _stereographic
     return torch.exp(-torch.cdist(place(a), place(b)) / scale)
+
+
+def _stereographic(directions: Tensor) -> Tensor:
+    """(n, 3) -> (n, 2)."""
+    return directions[:, :2] / (1 + directions[:, 2:]).clamp_min(0.1)
 
 
 def _system(d: Tensor, index: int) -> Tensor:

@@ -6,17 +6,13 @@ Checkpoints of either device go on on the other.
 """
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import math
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -25,9 +21,10 @@ from torch import Tensor, nn
 
 from dipir import device, disk
 from dipir.errors import FitError
-from dipir.fit.board import Board
-from dipir.fit.loop import Event
+from dipir.event import Event
+from dipir.fit.checkpoint import graceful_stop
 from dipir.fit.muon import Muon, adamw, restore
+from dipir.fit.training import annealed_rate, descend
 
 T = TypeVar("T")
 BatchLoss = Callable[[nn.Module, int], tuple[Tensor, Mapping[str, "float | Tensor"]]]
@@ -75,8 +72,7 @@ def folder(name: str) -> Path:
 def learning_rate(config: TrainConfig, step: int) -> float:
     """Rate of the step number ``step`` (from 0)."""
     done = min(1.0, step / max(1, config.steps))
-    cosine = config.last + (1 - config.last) * 0.5 * (1 + math.cos(math.pi * done))
-    return config.rate * cosine * min(1.0, (step + 1) / max(1, config.warmup))
+    return annealed_rate(config.rate, config.last, math.pi * done, step, config.warmup)
 
 
 def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, validate: Validate | None = None,
@@ -93,7 +89,7 @@ def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, valid
     run.resume()
     notify = _Log(run.folder / "log.jsonl", on_event)
     began, saved = time.monotonic(), time.monotonic()
-    with _stop_requested() as stop:
+    with graceful_stop() as stop:
         while run.step < config.steps:
             first = run.step
             scalars = run.one_step(batch_loss)
@@ -104,7 +100,7 @@ def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, valid
                 notify(Event(name, run.step, config.steps, left, numbers))
             if validate and (run.step % config.validate_every == 0 or run.step == config.steps):
                 notify(Event(f"{name}/val", run.step, config.steps, None, run.validate(validate)))
-            if stop.is_set() or now - began > config.minutes * 60:
+            if stop or now - began > config.minutes * 60:
                 break
             if now - saved > config.checkpoint_minutes * 60:
                 run.save()
@@ -158,60 +154,6 @@ def size_of(data: Any) -> int:
     return sum(map(size_of, (data if isinstance(data, dict) else getattr(data, "__dict__", {})).values()))
 
 
-# ------------------------------------------------------------------------------------------------------- command line
-def add_options(parser: argparse.ArgumentParser, config: TrainConfig, batch: int, name: str, path: Path) -> None:
-    """The options that the trainers have in common; ``path`` : where the weights that ship lie."""
-    parser.add_argument("--minutes", type=float, default=60, help="wall time of training (resumes next time)")
-    parser.add_argument("--steps", type=int, default=config.steps)
-    parser.add_argument("--batch", type=int, default=batch)
-    parser.add_argument("--rate", type=float, default=config.rate, help="learning rate at the start")
-    parser.add_argument("--validate-every", type=int, default=config.validate_every, help="steps")
-    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=None,
-                        help="bfloat16 autocast (default: on a GPU; for processors that have it)")
-    device.add_option(parser)
-    parser.add_argument("--start", type=Path, help="weights that a new run begins with")
-    parser.add_argument("--name", default=name, help="checkpoint folder below $DIPIR_CACHE/training")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make missing data; on a GPU one is best")
-    parser.add_argument("--out", type=Path, default=None, help="weights file (default: the one that ships)")
-    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
-    parser.add_argument("--evaluate", type=Path, nargs="?", const=path, help="only judge these weights")
-
-
-def choose_device(args: argparse.Namespace) -> None:
-    """Decides the device by ``--device`` and says so on stderr. ConfigError when it cannot be had."""
-    device.use_option(args)
-    sys.stderr.write(f"device: {device.current().describe()}\n")
-
-
-def with_options(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
-    """``config`` with what :func:`add_options` read."""
-    return replace(config, steps=args.steps, rate=args.rate, bf16=args.bf16, validate_every=args.validate_every)
-
-
-def reporter(board: Path | None) -> Callable[[Event], None]:
-    """:func:`report`, with a folder for TensorBoard too. ConfigError without the extra."""
-    return report if board is None else _Both(Board(board))
-
-
-@dataclass(frozen=True)
-class _Both:
-    board: Board
-
-    def __call__(self, event: Event) -> None:
-        report(event)
-        self.board(event)
-
-    def close(self) -> None:
-        self.board.close()
-
-
-def report(event: Event) -> None:
-    """One line on stdout."""
-    scalars = " ".join(f"{k}={v:.4g}" for k, v in event.scalars.items())
-    sys.stdout.write(f"{event.stage} {event.step}/{event.steps} {scalars}\n")
-    sys.stdout.flush()
-
-
 class _Run:
     """What a checkpoint holds: model, its moving average, optimiser, step, best weights so far."""
 
@@ -231,18 +173,14 @@ class _Run:
         self.best_score = math.nan
 
     def one_step(self, batch_loss: BatchLoss) -> dict[str, float | Tensor]:
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
         self.model.train()
         with autocast(self.where, self.config.bf16):
             loss, scalars = batch_loss(self.model, self.step)
         self.broken |= ~torch.isfinite(loss.detach())
         if self.where.type == "cpu":
             self.check(f"{float(loss.detach())} at step {self.step}")
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self.optimiser.step()
+        norm = descend(self.optimiser, self.model.parameters(), loss, learning_rate(self.config, self.step),
+                       self.config.clip)
         self.step += 1
         keep = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -319,18 +257,3 @@ class _Log:
             file.write(json.dumps(line) + "\n")
         if self.on_event:
             self.on_event(event)
-
-
-@contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
-    """A flag that SIGTERM and SIGINT raise; handlers exist in the main thread only, and are put back."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    kept = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

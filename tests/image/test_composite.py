@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.composite import (
-    Blend, Layer, Layers, flatten_disp, flatten_lin, insert_layers, masked_fuse, over_shadowed)
+    Blend,
+    Layer,
+    Layers,
+    flatten_disp,
+    flatten_lin,
+    insert_layers,
+    masked_fuse,
+    over_shadowed,
+)
 from dipir.image.tone import ToneCurve
 
 

@@ -1,7 +1,6 @@
 """Crops: geometry against the convention, turning and mirroring, exposure shared by plate and light."""
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 

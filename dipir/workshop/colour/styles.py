@@ -24,7 +24,7 @@ _SHARES = (0.3, 0.2, 0.33, 0.17)
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Drawings:
     """B drawings with their coloured pictures."""
 
     drawing: Mask  # (B, 1, 64, 64) display [0, 1]
@@ -46,13 +46,13 @@ class Pairs:
         """(B, 12) of the palettes."""
         return palette_vector(self.colours, self.present)
 
-    def shrunk(self, size: int) -> Pairs:
+    def shrunk(self, size: int) -> Drawings:
         """The same pairs at ``size`` pixels, a divisor of 64: means over squares."""
         images = ("drawing", "picture", "regions", "shade", "rest", "lines")
         return replace(self, **{name: functional.avg_pool2d(getattr(self, name), SIZE // size) for name in images})
 
 
-def draw(rng: np.random.Generator, recorded: Mapping[str, Tensor], rows: np.ndarray, exact: bool = False) -> Pairs:
+def draw(rng: np.random.Generator, recorded: Mapping[str, Tensor], rows: np.ndarray, exact: bool = False) -> Drawings:
     """One pair of each of the recordings ``rows`` (:func:`dipir.workshop.colour.data.load`), mirrored half of the time.
     ``exact``: only colours that have a name, to judge by."""
     light = rng.integers(recorded["shade"].shape[1], size=len(rows))
@@ -65,7 +65,7 @@ def draw(rng: np.random.Generator, recorded: Mapping[str, Tensor], rows: np.ndar
     return compose(rng, {key: torch.where(mirrored, x.flip(-1), x) for key, x in layers.items()}, exact)
 
 
-def compose(rng: np.random.Generator, layers: Mapping[str, Tensor], exact: bool = False) -> Pairs:
+def compose(rng: np.random.Generator, layers: Mapping[str, Tensor], exact: bool = False) -> Drawings:
     """Random colours and styles for layers in unit scale: cover, shade (B, 3, 64, 64), lines (B, 6, 64, 64), gloss,
     shadow (B, 1, 64, 64)."""
     batch, where = len(layers["cover"]), layers["cover"].device
@@ -98,7 +98,7 @@ def compose(rng: np.random.Generator, layers: Mapping[str, Tensor], exact: bool 
     grain = number(0, 0.03) * torch.from_numpy(rng.standard_normal((batch, 1, SIZE, SIZE), np.float32)).to(where)
     drawing = (base * (1 - strokes) + grain).clamp(0, 1)
     lines = 1 - strokes
-    return Pairs(drawing, picture * lines, colours, present, cover, shade, rest, lines)
+    return Drawings(drawing, picture * lines, colours, present, cover, shade, rest, lines)
 
 
 # ---- colours ---------------------------------------------------------------------------------------------------------

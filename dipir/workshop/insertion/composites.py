@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.image.composite import over_shadowed
 from dipir.scene.framing import wide_view
 from dipir.workshop.crops import quantise
 from dipir.workshop.insertion.photo import PhotoConfig, graded, random_gains, random_shooting
@@ -117,7 +118,8 @@ def photograph(rng: np.random.Generator, stage: Stage, sight: Sight, shots: Sequ
     target = []
     for k, camera in enumerate(cameras):
         artefacts = plate[k] - camera.response(closes[k])
-        target.append(camera.response(shown[k] + clear * closes[k] * ratio[k]) + clear * artefacts)
-    hint = linear_to_srgb((guessed + clear * srgb_to_linear(plate) * faded).clamp(0, 1))
+        lit = over_shadowed(shown[k], stage.alpha, closes[k], ratio[k])
+        target.append(camera.response(lit) + clear * artefacts)
+    hint = linear_to_srgb(over_shadowed(guessed, stage.alpha, srgb_to_linear(plate), faded).clamp(0, 1))
     gbuffers = stage.gbuffers.float().expand(len(wide), -1, -1, -1)
     return Composites(torch.stack(target).clamp(0, 1), plate, hint, wide_view(wide, SIZE), gbuffers, env, ratio)

@@ -4,12 +4,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.image.color import linear_to_srgb, srgb_to_linear_array
 
 
 def coloured(rng: np.random.Generator, display: np.ndarray, vary: bool = True) -> np.ndarray:
     """(..., 3) display sRGB -> (..., 3) linear reflectance; varied a little in brightness, hue and saturation."""
-    linear = _linear(display)
+    linear = srgb_to_linear_array(display)
     if not vary:
         return linear
     bounded = lambda scale, size: np.clip(rng.normal(0, scale, size), -2 * scale, 2 * scale)
@@ -28,11 +28,7 @@ def wall_colours(rng: np.random.Generator, things: np.ndarray, there: np.ndarray
     display = np.clip(value * (1 + chroma * np.cos(hue)), 0, 1)
     apart = np.linalg.norm(display[:, :, None] - _display(things)[:, None], axis=-1)
     apart = np.where(there[:, None], apart, np.inf).min(-1)
-    return _linear(display[np.arange(count), apart.argmax(1)])
-
-
-def _linear(display: np.ndarray) -> np.ndarray:
-    return srgb_to_linear(torch.from_numpy(display)).numpy()
+    return srgb_to_linear_array(display[np.arange(count), apart.argmax(1)])
 
 
 def _display(linear: np.ndarray) -> np.ndarray:

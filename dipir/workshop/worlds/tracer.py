@@ -152,8 +152,8 @@ def trace_panorama(scene: Mapping[str, Any], position: Sequence[float], size: tu
     """Radiance (H, W, 3) float32 seen from ``position`` (metres) in every direction; convention of dipir/arrays.py.
 
     size : (H, W);  spp : samples per texel, stratified;  depth : longest path, 1 = only what emits.  The sun is
-    unclipped up to 1e6. On the run's device. Surfaces are denoised within their Monte Carlo error; lights and sky are left as traced.
-    Raises RenderError for an empty scene and for a result that is not finite.
+    unclipped up to 1e6. On the run's device. Surfaces are denoised within their Monte Carlo error;
+    lights and sky are left as traced. Raises RenderError for an empty scene and for a result that is not finite.
     """
     mi = mitsuba()
     import drjit as dr

@@ -59,8 +59,8 @@ def test_a_broken_shard_is_recorded_again_and_the_next_one_in_advance() -> None:
         stages.save(pool.path(0), [card_stage()])
         pool.path(1).write_bytes(b"broken")
         made = pool.at(0)
-        assert len(made) == 2 and made[1].alpha.sum() > 60 and list(pool._running) == [2]
-        process = pool._running[2]
+        assert len(made) == 2 and made[1].alpha.sum() > 60 and list(pool._workers.running) == [pool.path(2)]
+        process = pool._workers.running[pool.path(2)]
     assert not process.is_alive() and not pool.path(2).exists()
     assert [(e.stage, e.step) for e in events] == [("stages/a", 1)]
     again = StagePool("a", settings=QUICK, config=config, workers=0).at(0)

@@ -15,7 +15,7 @@ from dipir.errors import ConfigError
 from dipir.image import latlong
 from dipir.priors.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 from dipir.workshop import crops
-from dipir.workshop.insertion import train as prior_insert
+from dipir.workshop.data import training_meshes
 from dipir.workshop.insertion.composites import Composites, draw
 from dipir.workshop.insertion.surroundings import Panoramas
 from dipir.workshop.insertion.train import InsertPriorConfig, assemble, denoising_loss, train_insert_prior, validation
@@ -110,7 +110,7 @@ def test_a_new_run_begins_with_the_given_weights() -> None:
 
 def test_data_folder_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="DIPIR_DATA"):
-        prior_insert.training_meshes("train", tmp_path)
+        training_meshes("train", tmp_path)
 
 
 def test_another_device() -> None:

@@ -20,6 +20,7 @@ from dipir.errors import ConfigError, PriorError
 from dipir.priors import captions
 from dipir.priors.layout import LAYOUT_NET, LayoutPrior
 from dipir.priors.nets.text_unet import TextUNet
+from dipir.workshop import runner
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.layout import train as prior_layout
 from dipir.workshop.layout.data import LayoutPictures
@@ -323,14 +324,14 @@ def test_bad_numbers_and_weights_are_refused_before_any_work(monkeypatch: pytest
 
 def test_command_line_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path) -> None:
     calls = []
-    monkeypatch.setattr(prior_layout, "run", lambda *args: calls.append(args) or Path("written"))
+    monkeypatch.setattr(runner.Recipe, "run", lambda _, *args, **more: calls.append((*args, more)) or Path("out"))
     words = ["--minutes", "3", "--batch", "8", "--scenes", "9", "--steps", "7", "--rate", "0.1", "--bf16", "--name",
              "x", "--out", str(tmp_path), "--workers", "2"]
     prior_layout.main(words)
-    ((minutes, config, out, name, _, start, workers),) = calls
-    assert (minutes, out, name, start, workers) == (3, tmp_path, "x", None, 2)
+    ((minutes, config, out, name, more),) = calls
+    assert (minutes, out, name, more["start"], more["workers"]) == (3, tmp_path, "x", None, 2)
     assert (config.batch, config.scenes, config.train.steps, config.train.rate) == (8, 9, 7, 0.1) and config.train.bf16
-    assert capsys.readouterr().out == "written\n"
+    assert capsys.readouterr().out == "out\n"
     assert verbs.PRIORS["layout"] == prior_layout.__name__
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from dipir.errors import ConfigError
+from dipir.workshop import shards
 from dipir.workshop.worlds import meshes, panoramas, rooms, scenes, skies
-from dipir.workshop.worlds.panoramas import PanoramaSettings, generate, load, one, save_shard
+from dipir.workshop.worlds.panoramas import PanoramaSettings, generate, load, one, pack
 
 TINY = PanoramaSettings(height=16, width=32, spp=4, depth=3, shard=2)
 
@@ -119,30 +120,30 @@ def test_exposure_sets_the_median():
 
 def test_generate_resumes_repairs_and_equals_one(tmp_path):
     events = []
-    assert generate(3, tmp_path, 5, 2, events.append, TINY) == tmp_path
+    assert generate(3, tmp_path, 5, 2, events.append, settings=TINY) == tmp_path
     assert sorted(event.step for event in events)[-1] == 3 and all(event.steps == 3 for event in events)
     maps, kinds = load(tmp_path)
     assert maps.shape == (3, 16, 32, 3) and maps.dtype == torch.float32
     expected, kind = one(2, 5, TINY)
     assert kinds[2] == kind and torch.allclose(maps[2], expected, rtol=1e-3, atol=1e-5)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    generate(3, tmp_path, 5, 1, None, TINY)
+    generate(3, tmp_path, 5, settings=TINY)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
     last = sorted(tmp_path.glob("*.safetensors"))[-1]
     last.write_bytes(last.read_bytes()[:100])
     with pytest.raises(ConfigError, match="not a readable shard"):
         load(tmp_path)
-    generate(3, tmp_path, 5, 1, None, TINY)
+    generate(3, tmp_path, 5, settings=TINY)
     assert torch.equal(load(tmp_path)[0], maps)
     assert not list(tmp_path.glob("*.tmp*"))
     with pytest.raises(ConfigError, match="another set"):
-        generate(3, tmp_path, 6, 1, None, TINY)
+        generate(3, tmp_path, 6, settings=TINY)
 
 
 def test_suns_beyond_half_floats_survive_storage(tmp_path):
     maps = torch.rand(2, 16, 32, 3) + 0.01
     maps[0, 3, 3] = 7.5e5
-    save_shard(tmp_path / "panoramas_000000.safetensors", maps, ["night", "indoor"], {})
+    shards.save(tmp_path / "panoramas_000000.safetensors", pack(maps, ["night", "indoor"]), {})
     stored, kinds = load(tmp_path)
     assert kinds == ["night", "indoor"]
     assert torch.allclose(stored, maps, rtol=2e-3)
