@@ -139,7 +139,7 @@ def _make(path: Path, indices: range, folder: Path, plan: Sequence[tuple[str, in
                       posed_settings)
     world = _similarity(rng)
     name = sequence_name(category, k, seed)
-    frames = _write_frames(folder, f"{category}/{name}", name, made, world, rng, co3d.FORMATS[k % 2])
+    frames = _write_frames(folder, f"{category}/{name}", made, world, rng, co3d.FORMATS[k % 2])
     cloud = None
     if k % 4 != 3:
         cloud = f"{category}/{name}/pointcloud.ply"
@@ -171,9 +171,10 @@ def _similarity(rng: np.random.Generator) -> Similarity:
     return Similarity(q if np.linalg.det(q) > 0 else -q, rng.normal(size=3) * 3, float(np.exp(rng.normal(0, 0.7))) * 8)
 
 
-def _write_frames(folder: Path, place: str, name: str, made: Posed, world: Similarity, rng: np.random.Generator,
+def _write_frames(folder: Path, place: str, made: Posed, world: Similarity, rng: np.random.Generator,
                   format: co3d.Format) -> list[dict[str, Any]]:
-    """Images, masks and depths; the annotations as they will be packed."""
+    """Images, masks and depths below ``place``, CATEGORY/SEQUENCE; the annotations as they will be packed."""
+    name = place.rpartition("/")[2]
     depth_scale, records = float(rng.uniform(0.5, 3)), []
     for part in ("images", "masks", "depths", "depth_masks"):
         (folder / place / part).mkdir(parents=True, exist_ok=True)

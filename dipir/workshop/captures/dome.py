@@ -161,7 +161,9 @@ def _glossy(rng: np.random.Generator) -> list[Part]:
 
 def _shadows(rng: np.random.Generator) -> list[Part]:
     """Columns, cones and a wall on painted ground."""
-    matte = lambda r, g, b: Material(base_color=(r, g, b), roughness=0.8, specular=0.3)
+    def matte(r: float, g: float, b: float) -> Material:
+        return Material(base_color=(r, g, b), roughness=0.8, specular=0.3)
+
     return [_ground(rng, (0.58, 0.52, 0.44), 0.35),
             _standing("column", shapes.cylinder(48), (-0.24, 0.22), (0.12, 0.26), matte(0.7, 0.66, 0.6)),
             _standing("cone", shapes.cylinder(48, 0.0), (0.22, 0.25), (0.2, 0.24), matte(0.25, 0.4, 0.55)),

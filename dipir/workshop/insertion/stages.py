@@ -91,8 +91,7 @@ class Stage:
         ground = texels[:, :_UPPER] * latlong.plane_weights(ROWS, COLUMNS, device=env.device).reshape(-1)[:_UPPER, None]
         lost = (self.hidden.float() @ ground) / (255 * ground.sum(1, keepdim=True).clamp_min(1e-12))
         ratio = env.new_ones(3, SIZE * SIZE, count).index_copy_(1, self.shadow_pixels.long(), (1 - lost).clamp(0, 1))
-        image = lambda x: x.permute(2, 0, 1).reshape(count, 3, SIZE, SIZE)
-        return image(shown), image(ratio)
+        return tuple(x.permute(2, 0, 1).reshape(count, 3, SIZE, SIZE) for x in (shown, ratio))
 
     def recoloured(self, order: Sequence[int]) -> Stage:
         """The same stage with an object whose colour channels are exchanged: ``order`` is a permutation of 0, 1, 2.

@@ -12,9 +12,10 @@ def coloured(rng: np.random.Generator, display: np.ndarray, vary: bool = True) -
     linear = srgb_to_linear_array(display)
     if not vary:
         return linear
-    bounded = lambda scale, size: np.clip(rng.normal(0, scale, size), -2 * scale, 2 * scale)
     shape = linear.shape[:-1]
-    linear = linear * np.exp(bounded(0.08, (*shape, 1)) + bounded(0.05, (*shape, 3)))
+    brightness, hue = (np.clip(rng.normal(0, scale, (*shape, channels)), -2 * scale, 2 * scale)
+                       for scale, channels in ((0.08, 1), (0.05, 3)))
+    linear = linear * np.exp(brightness + hue)
     pale = rng.uniform(0, 0.06, (*shape, 1))
     return np.clip(linear * (1 - pale) + pale * linear.mean(-1, keepdims=True), 0.003, 0.95)
 

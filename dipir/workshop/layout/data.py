@@ -80,11 +80,11 @@ def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
     tracer = PathTracer(made.scene, camera, RenderSettings(settings.spp, settings.depth), gbuffer_samples=1)
     # One ray for each of 4 x 4 places in a pixel.
     owner = record_gbuffers(tracer.built, camera.resized(_FINE, _FINE), 1).object_id[0, 0].cpu()
-    shot = lambda **k: tracer.object_pass(made.light, seed=seed & 0xFFFF, spp=settings.spp, **k)[0][0, 0].cpu()
+    names = [name for name in tracer.material_names() if ".base_color." in name]
+    black = {name: torch.zeros_like(tracer.material_start(name)) for name in names}
     with torch.no_grad():
-        full = shot()
-        names = [name for name in tracer.material_names() if ".base_color." in name]
-        gloss = shot(materials={name: torch.zeros_like(tracer.material_start(name)) for name in names})
+        full, gloss = (tracer.object_pass(made.light, seed=seed & 0xFFFF, spp=settings.spp, **more)[0][0, 0].cpu()
+                       for more in ({}, {"materials": black}))
     slots = [*range(1, things + 1), *[-1] * (MOST - things), things + 1]
     cover = torch.stack([_pooled(owner == k) for k in slots])
     full, gloss = (calmed(light, cover) for light in (full, gloss))
@@ -93,27 +93,32 @@ def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
     plain = cover[MOST] + sum((c for c, m in zip(cover, made.materials, strict=False) if m != "metal"))
     unit = diffuse[plain > 0.9].quantile(0.9).clamp_min(1e-3)
     diffuse = diffuse / unit + sky * _pooled(owner == 0)
-    index = lambda words, known: torch.tensor([[*map(known.index, words), *[NONE] * (MOST - things)]]).byte()
+    shape, material = (torch.tensor([[*map(known.index, words), *[NONE] * (MOST - things)]]).byte()
+                       for words, known in ((made.shapes, SHAPES), (made.materials, MATERIALS)))
     boxes = torch.stack([_box(owner == k) for k in slots[:MOST]])
     return LayoutSet(encode(diffuse)[None], encode(gloss / unit)[None], (cover * 255).round().byte()[None],
-                     boxes[None], index(made.shapes, SHAPES), index(made.materials, MATERIALS))
+                     boxes[None], shape, material)
 
 
 def calmed(light: Tensor, cover: Tensor) -> Tensor:
     """Light (H, W) with less noise, given the visible part of each thing and, last, of the floor (K, H, W). Pixels
     brighter than all around them are cut, on floor and wall those far brighter than most; then each is the mean of
     those among its 5 x 5 that show the same about as bright."""
-    around = lambda x, n: functional.pad(x[None], (n // 2,) * 4, mode="replicate").unfold(2, n, 1).unfold(
-        3, n, 1).flatten(4)[0]
-    light = torch.minimum(light, 1.1 * around(light[None], 3)[0].topk(2, -1).values[..., 1])
+    light = torch.minimum(light, 1.1 * _around(light[None], 3)[0].topk(2, -1).values[..., 1])
     backdrop = cover[:-1].sum(0) < 0.01
-    usual = 1.5 * around(light[None], 5)[0].median(-1).values
+    usual = 1.5 * _around(light[None], 5)[0].median(-1).values
     light = torch.where(backdrop, torch.minimum(light, usual), light)
-    near = around(light[None], 5)[0]
+    near = _around(light[None], 5)[0]
     apart = (near + 0.01).log() - (light[..., None] + 0.01).log()
-    same = (around(cover, 5) - cover[..., None]).abs().amax(0) < 0.1
+    same = (_around(cover, 5) - cover[..., None]).abs().amax(0) < 0.1
     weight = (-0.5 * (apart / _ALIKE) ** 2).exp() * same
     return (near * weight).sum(-1) / weight.sum(-1)
+
+
+def _around(x: Tensor, n: int) -> Tensor:
+    """(K, H, W) -> (K, H, W, n^2) the n x n pixels around each."""
+    wide = functional.pad(x[None], (n // 2,) * 4, mode="replicate")
+    return wide.unfold(2, n, 1).unfold(3, n, 1).flatten(4)[0]
 
 
 def _pooled(fine: Tensor) -> Tensor:

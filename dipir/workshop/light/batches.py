@@ -82,8 +82,9 @@ class Framed(AbstractSource):
     def __init__(self, panoramas: Sequence[crops.Panorama], where: torch.device) -> None:
         self.where = where
         size = max((p.padded.shape[1:] for p in panoramas), key=lambda s: s[0])
-        fit = lambda x: x if x.shape[1:] == size else functional.interpolate(x[None], size, mode="bilinear")[0]
-        self.padded = torch.stack([fit(p.padded) for p in panoramas]).to(where)
+        padded = [p.padded if p.padded.shape[1:] == size else
+                  functional.interpolate(p.padded[None], size, mode="bilinear")[0] for p in panoramas]
+        self.padded = torch.stack(padded).to(where)
         self.env = torch.stack([p.env for p in panoramas]).to(where)
         self.sunny = (concentration(resized(self.env, 16, 32)) > SUNNY).cpu().numpy()
 
@@ -150,12 +151,11 @@ def directions(camera: Tensor, width: int, height: int) -> Tensor:
     """(B, 3) field of view, pitch and roll in degrees -> (B, height, width, 3): ``crops.directions`` of each."""
     fov, p, r = torch.deg2rad(camera.double()).unbind(1)
     zero, focal = torch.zeros_like(p), 0.5 * width / (fov / 2).tan()
-    row = lambda *x: torch.stack(x, 1)
     # The columns of the pose: rotation by pitch times rotation by roll.
-    right = row(r.cos(), p.cos() * r.sin(), p.sin() * r.sin())
-    up = row(-r.sin(), p.cos() * r.cos(), p.sin() * r.cos())
-    ahead = row(zero, -p.sin(), p.cos())
-    right, up, ahead, focal = right.float(), up.float(), ahead.float(), focal.float()
+    right, up, ahead = (torch.stack(x, 1).float() for x in (
+        (r.cos(), p.cos() * r.sin(), p.sin() * r.sin()), (-r.sin(), p.cos() * r.cos(), p.sin() * r.cos()),
+        (zero, -p.sin(), p.cos())))
+    focal = focal.float()
     x, y = _pixel_places(width, camera.device), _pixel_places(height, camera.device)
     across, down = -x / focal[:, None], -y / focal[:, None]
     d = across[:, None, :, None] * right[:, None, None] + (down[:, :, None, None] * up[:, None, None]
@@ -187,24 +187,25 @@ def quantile(ordered: Tensor, share: float) -> Tensor:
 # -------------------------------------------------------------------------------------------------------------- photos
 def columns(rng: np.random.Generator, count: int, config: CropConfig) -> dict[str, np.ndarray]:
     """The random numbers of ``count`` photos, whatever they show; in distribution those of ``light_pairs.draw``."""
-    chance = lambda share: rng.random(count) < share
+    def chance(share: float) -> np.ndarray:
+        return rng.random(count) < share
+
     window, response, covered, noisy = chance(0.5), chance(config.response), chance(config.covered), chance(0.5)
     wide = np.where(window, 2 * np.round(WIDTH / 2 * rng.uniform(0.6, 1.0, count)), WIDTH)
     tall = np.where(window, np.round(HEIGHT * rng.uniform(0.65, 1.0, count)), HEIGHT)
-    where = lambda flag, value, other: np.where(flag, value, other)
     cover = [np.floor(side * rng.uniform(0.15, 0.5, count)) * covered for side in (HEIGHT, WIDTH)]
     return {
         "mirrored": chance(0.5), "wide": wide, "tall": tall, "left": (WIDTH - wide) // 2,
         "top": np.floor(rng.random(count) * (HEIGHT - tall + 1)),
         "amount": 1 + rng.uniform(-1.0, 0.6, count) * config.saturation,
-        "metering": where(chance(0.3), 3, rng.integers(3, size=count)),
-        "balance": where(chance(0.5), 0, rng.uniform(0, 0.7, count)),
+        "metering": np.where(chance(0.3), 3, rng.integers(3, size=count)),
+        "balance": np.where(chance(0.5), 0, rng.uniform(0, 0.7, count)),
         "jitter": np.exp(rng.normal(size=(count, 3)) * config.balance),
         "exposure": 2.0 ** rng.uniform(-config.stops, config.stops, count),
-        "gamma": where(response, np.exp(rng.normal(size=count) * 0.15), 1),
-        "contrast": where(response, rng.uniform(-0.2, 0.35, count), 0),
-        "saturation": where(response, rng.uniform(0.8, 1.25, count), 1),
-        "noise": rng.uniform(0, config.noise, count) * noisy * where(chance(0.5), 1, -1),
+        "gamma": np.where(response, np.exp(rng.normal(size=count) * 0.15), 1),
+        "contrast": np.where(response, rng.uniform(-0.2, 0.35, count), 0),
+        "saturation": np.where(response, rng.uniform(0.8, 1.25, count), 1),
+        "noise": rng.uniform(0, config.noise, count) * noisy * np.where(chance(0.5), 1, -1),
         "grain": rng.integers(STRIP, size=count),
         "cover_tall": cover[0], "cover_wide": cover[1],
         "cover_top": np.floor(rng.random(count) * (HEIGHT - cover[0] + 1)),
@@ -239,12 +240,12 @@ def _windows(planes: Tensor, mirrored: Tensor, numbers: Numbers) -> Tensor:
 
     batch, channels, height, width = planes.shape
     low, high, share = taps(height, numbers["top"], numbers["tall"])
-    rows = lambda i: planes.gather(2, i[:, None, :, None].expand(-1, channels, -1, width))
-    planes = torch.lerp(rows(low), rows(high), share[:, None, :, None])
+    near, far = (planes.gather(2, i[:, None, :, None].expand(-1, channels, -1, width)) for i in (low, high))
+    planes = torch.lerp(near, far, share[:, None, :, None])
     low, high, share = taps(width, numbers["left"], numbers["wide"])
-    turned = lambda i: torch.where(mirrored[:, None], width - 1 - i, i)
-    column = lambda i: planes.gather(3, turned(i)[:, None, None].expand(-1, channels, height, -1))
-    return torch.lerp(column(low), column(high), share[:, None, None])
+    low, high = (torch.where(mirrored[:, None], width - 1 - i, i) for i in (low, high))
+    near, far = (planes.gather(3, i[:, None, None].expand(-1, channels, height, -1)) for i in (low, high))
+    return torch.lerp(near, far, share[:, None, None])
 
 
 @functools.lru_cache(maxsize=32)
@@ -318,7 +319,7 @@ def draw(rng: np.random.Generator, sources: Sequence[tuple[int, AbstractSource]]
     where = sources[0][1].where
     with device.single_precision(where):
         numbers = shipped(packed, where)
-        of = lambda k: {key: numbers[f"{k}/{key}"] for key in drawn[k]}
-        made = [source.plates(of(k)) for k, (_, source) in enumerate(sources)]
+        made = [source.plates({key: numbers[f"{k}/{key}"] for key in drawn[k]})
+                for k, (_, source) in enumerate(sources)]
         plate, env, camera = (torch.cat(parts) for parts in zip(*made, strict=True))
         return photos(plate, env, camera, numbers, noise_strip(where) if config.noise else None)

@@ -49,9 +49,9 @@ def light_class(env: Tensor) -> Tensor:
     luminance = env.float().mean(-1)
     row = luminance.flatten(1).argmax(1) // env.shape[2]
     elevation = 90 - (row + 0.5) * 180 / env.shape[1]
-    borders = lambda values: torch.tensor(values, device=env.device)
-    high = torch.bucketize(elevation, borders(ELEVATION_DEG))
-    return torch.bucketize(concentration(env), borders(CONCENTRATION)) * (len(ELEVATION_DEG) + 1) + high
+    dense, high = (torch.bucketize(value, torch.tensor(borders, device=env.device)) for value, borders in (
+        (concentration(env), CONCENTRATION), (elevation, ELEVATION_DEG)))
+    return dense * (len(ELEVATION_DEG) + 1) + high
 
 
 def like(pairs: PairSet, model: PairSet) -> PairSet:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dipir import device
-from dipir.arrays import split_seed
+from dipir.arrays import EnvMap, split_seed
 from dipir.event import Event
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
@@ -64,12 +64,14 @@ class RelitSet:
         """The scenes at a size that divides theirs: means over blocks, of linear light."""
         if size == self.lit.shape[-1]:
             return self
-        pool = lambda x: functional.avg_pool2d(x, self.lit.shape[-1] // size)
+        block = self.lit.shape[-1] // size
         # One scene after the other: in single precision a whole set may not fit.
-        light = lambda x: torch.stack([encode(pool(decode(one))) for one in x])
-        mean = lambda x: torch.stack([pool(one.float()).round().to(x.dtype) for one in x])
-        return replace(self, lit=light(self.lit), sky=light(self.sky), alpha=mean(self.alpha),
-                       subject=mean(self.subject), albedo=mean(self.albedo), normal=mean(self.normal))
+        light = {name: torch.stack([encode(functional.avg_pool2d(decode(one), block)) for one in getattr(self, name)])
+                 for name in ("lit", "sky")}
+        means = {name: torch.stack([functional.avg_pool2d(one.float(), block).round().to(one.dtype)
+                                    for one in getattr(self, name)])
+                 for name in ("alpha", "subject", "albedo", "normal")}
+        return replace(self, **light, **means)
 
 
 def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = RelitSettings(),
@@ -80,7 +82,10 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = Re
     lights = [*dome_lights(rng, settings.lights, made.kind), *extra]
     tracer = PathTracer(made.scene, made.scene.camera, RenderSettings(settings.spp, settings.depth, 0),
                         gbuffer_samples=16)
-    shot = lambda env, spp, k: tracer.object_pass(env, seed=split_seed(seed, k) & 0xFFFF, spp=spp)[0][0].cpu()
+
+    def shot(env: EnvMap, spp: int, k: int | str) -> Tensor:
+        return tracer.object_pass(env, seed=split_seed(seed, k) & 0xFFFF, spp=spp)[0][0].cpu()
+
     with torch.no_grad():
         # One size of map for all: the renderer compiles for it.
         sky = functional.interpolate(made.sky.permute(2, 0, 1)[None], (64, 128), mode="bilinear")[0]
@@ -89,10 +94,10 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: RelitSettings = Re
     g = device.moved(tracer.gbuffers, torch.device("cpu"))
     subject = g.alpha * ((g.object_id > 0) & (g.object_id <= made.objects))
     normal = torch.cat([-g.normal[:, :1], g.normal[:, 1:2], -g.normal[:, 2:]], 1)
-    byte = lambda x: (x.clamp(0, 1) * 255).round().byte()
+    alpha, subject, albedo = ((x.clamp(0, 1) * 255).round().byte() for x in (g.alpha, subject, g.albedo))
     numbers = torch.stack([light.numbers for light in lights])
-    return RelitSet(encode(lit)[None], encode(ambient)[None], numbers[None], byte(g.alpha), byte(subject),
-                    byte(g.albedo), (normal * 127).round().to(torch.int8), torch.tensor([KINDS.index(made.kind)]))
+    return RelitSet(encode(lit)[None], encode(ambient)[None], numbers[None], alpha, subject, albedo,
+                    (normal * 127).round().to(torch.int8), torch.tensor([KINDS.index(made.kind)]))
 
 
 def solid(asset: Asset) -> bool:

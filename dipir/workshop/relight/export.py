@@ -29,7 +29,7 @@ def export(data: RelitSet, folder: str | Path, pairs: int, size: int = 512, seed
     """Write ``folder/train``: for each of ``pairs`` pairs the target (``image``), the input (``conditioning_image``),
     albedo, normal, shading, and a line of ``metadata.jsonl`` with text, direction index and angles. Pictures are
     enlarged to ``size``. Deterministic. Made aside and moved in at the end. Returns the folder with the metadata.
-    ConfigError as of :func:`check`, or when the folder cannot be made; ImageError when a picture cannot be written."""
+    ConfigError as in `check`, or when the folder cannot be made; ImageError when a picture cannot be written."""
     target = check(folder, pairs, size)
     aside = Path(folder) / f".train.{os.getpid()}"
     try:

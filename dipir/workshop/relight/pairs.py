@@ -70,13 +70,21 @@ def draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfi
 
 
 def _draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfig) -> Pairs:
-    where = data.lit.device
-    number = lambda x: torch.as_tensor(x, dtype=torch.float32).to(where)
-    each, at = config.targets, lambda x: _small(x, config.size)
+    where, each = data.lit.device, config.targets
+
+    def number(x: np.ndarray) -> Tensor:
+        return torch.as_tensor(x, dtype=torch.float32).to(where)
+
+    def at(x: Tensor) -> Tensor:
+        return _small(x, config.size)
+
+    def shown(k: Tensor) -> Tensor:
+        return at(decode(data.lit[scene, k]))
+
+    # ---- light before and after ----
     scene = torch.from_numpy(rng.integers(len(data), size=count)).to(where)
     order = torch.from_numpy(rng.permuted(np.tile(np.arange(data.lit.shape[1]), (count, 1)), axis=1)).to(where)
     wanted, first, second = order[:, :each], order[:, -1], order[:, -2]
-    shown = lambda k: at(decode(data.lit[scene, k]))
     ambient = number(np.exp(rng.uniform(*np.log(config.ambient), size=count)))
     kind, share = rng.random(count), number(rng.uniform(0.3, 0.7, count))
     even = number(kind < config.even)
@@ -87,22 +95,24 @@ def _draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConf
               + tall(even + (1 - even) * ambient) * sky)
     after = torch.stack([shown(wanted[:, k]) for k in range(each)], 1) + config.fill * sky[:, None]
     before, after = exposed(before, after, number(rng.uniform(*config.level, count)))
+    # ---- pictures ----
     alpha, subject, albedo = (at(x[scene] / 255) for x in (data.alpha, data.subject, data.albedo))
     surface = torch.cat([at(data.normal[scene] / 127), log_shading(before, albedo)], 1)
     pictures = developed(rng, torch.cat([before[:, None], after], 1), alpha, config.augment)
     image, target, light = pictures[:, 0], pictures[:, 1:], data.light[scene[:, None], wanted]
+    # ---- other colours, mirror images ----
     if config.augment:
         colours = torch.from_numpy(rng.permuted(np.tile(np.arange(3), (count, 1)), axis=1)).to(where)
         image = image.gather(1, tall(colours).expand_as(image))
         target = target.gather(2, tall(colours)[:, None].expand_as(target))
         mirrored = torch.from_numpy(rng.random(count) < 0.5).to(where)
         turned = _turned(where)
-        flipped = lambda x: torch.where(mirrored.view(-1, *[1] * (x.dim() - 1)), x.flip(-1), x)
-        image, target, subject = flipped(image), flipped(target), flipped(subject)
+        image, target, subject = (torch.where(mirrored.view(-1, *[1] * (x.dim() - 1)), x.flip(-1), x)
+                                  for x in (image, target, subject))
         surface = torch.where(tall(mirrored), surface.flip(-1) * turned[:, None, None], surface)
         light = torch.where(mirrored[:, None, None], light * turned, light)
-    every = lambda x: x.repeat_interleave(each, 0)
-    return Pairs(every(image), target.flatten(0, 1), light.flatten(0, 1), every(subject), every(surface))
+    image, subject, surface = (x.repeat_interleave(each, 0) for x in (image, subject, surface))
+    return Pairs(image, target.flatten(0, 1), light.flatten(0, 1), subject, surface)
 
 
 @functools.lru_cache(maxsize=8)
@@ -126,12 +136,15 @@ def exposed(before: Tensor, targets: Tensor, level: Tensor) -> tuple[Tensor, Ten
     bright pixels, 98 % below ``level`` (B,); targets to the input's mean unless that would burn them out. What stands
     behind the objects without being lit has no part in it. Otherwise a network would have to guess how strong the new
     light is, which no direction tells."""
-    bright = lambda x: torch.quantile(x.amax(-3).flatten(-2), 0.98, dim=-1)
-    mean = lambda x: x.mean((-3, -2, -1))
-    before = before * tall(level / bright(before).clamp_min(1e-3))
-    gain = mean(before)[:, None] / mean(targets).clamp_min(1e-4)
-    gain = torch.minimum(gain, _BURNT / bright(targets).clamp_min(1e-3))
+    before = before * tall(level / _bright(before).clamp_min(1e-3))
+    gain = before.mean((-3, -2, -1))[:, None] / targets.mean((-3, -2, -1)).clamp_min(1e-4)
+    gain = torch.minimum(gain, _BURNT / _bright(targets).clamp_min(1e-3))
     return before, targets * gain[..., None, None, None]
+
+
+def _bright(x: Tensor) -> Tensor:
+    """(..., 3, H, W) -> (...) what 98 % of the pixels stay below."""
+    return torch.quantile(x.amax(-3).flatten(-2), 0.98, dim=-1)
 
 
 def developed(rng: np.random.Generator, pictures: Tensor, alpha: Tensor, vary: bool) -> Tensor:

@@ -71,8 +71,12 @@ def _subjects(rng: np.random.Generator, seed: int, camera: Camera, meshes: Seque
         reach = 0.5 * scale * float(np.hypot(extent[0], extent[2]))
         pieces.append((asset, scale, np.array([x + reach, 0.0, rng.uniform(-0.2, 0.2)]), rng.uniform(0, 2 * np.pi)))
         x += 2 * reach
-    put = lambda move: [PlacedAsset(a, grounded(float(np.ptp(a.bounds[:, 1])), s * float(np.ptp(a.bounds[:, 1])),
-                                                at + move, yaw)) for a, s, at, yaw in pieces]
+
+    def put(move: np.ndarray) -> list[PlacedAsset]:
+        heights = [float(np.ptp(a.bounds[:, 1])) for a, *_ in pieces]
+        return [PlacedAsset(a, grounded(height, s * height, at + move, yaw))
+                for height, (a, s, at, yaw) in zip(heights, pieces, strict=True)]
+
     points = np.concatenate([p.vertices for o in put(np.zeros(3)) for p in o.parts]).astype(np.float64)
     middle, radius = (points.min(0) + points.max(0)) / 2, float(np.linalg.norm(np.ptp(points, axis=0)) / 2)
     distance, fill = 3 * radius / math.tan(math.radians(camera.fov_x_deg) / 2), rng.uniform(0.55, 0.95)

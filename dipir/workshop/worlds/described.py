@@ -61,8 +61,7 @@ class DescribedWorld:
         self.params.update()
 
     def _ray(self, origins: Tensor, directions: Tensor) -> Any:
-        vector = lambda x: to_drjit(x.T)
-        return self.mi.Ray3f(self.mi.Point3f(vector(origins)), self.mi.Vector3f(vector(directions)))
+        return self.mi.Ray3f(self.mi.Point3f(to_drjit(origins.T)), self.mi.Vector3f(to_drjit(directions.T)))
 
     def radiance(self, origins: Tensor, directions: Tensor, depth: int = 4, seed: int = 0) -> Tensor:
         """One path along each ray: (N, 3), (N, 3) -> (N, 3) radiance, not averaged. RenderError when not finite."""

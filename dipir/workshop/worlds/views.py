@@ -152,11 +152,11 @@ def _stored_form(plate: Tensor, env: Tensor, views: Sequence[View], kind: str, i
     keep = level > 1e-5
     gain = 1 / level.clamp_min(1e-5)[:, None, None, None]
     rows = [[v.camera.fov_x_deg, *_pitch_roll(v.camera)] for v in views] * (len(plate) // len(views))
-    same = lambda number: torch.full((int(keep.sum()),), number, dtype=torch.int64)
+    kinds, scenes = (torch.full((int(keep.sum()),), number, dtype=torch.int64) for number in (KINDS.index(kind), index))
     return {"plate": (plate * gain).clamp(0, HALF_MAX)[keep].half().contiguous(),
             "env": (env * gain)[keep].contiguous(),
             "camera": torch.tensor(rows, dtype=torch.float32)[keep].contiguous(),
-            "kind": same(KINDS.index(kind)), "scene": same(index)}
+            "kind": kinds, "scene": scenes}
 
 
 def _pitch_roll(camera: Camera) -> tuple[float, float]:
