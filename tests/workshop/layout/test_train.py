@@ -332,7 +332,7 @@ def test_command_line_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, cap
     assert (minutes, out, name, more["start"], more["workers"]) == (3, tmp_path, "x", None, 2)
     assert (config.batch, config.scenes, config.train.steps, config.train.rate) == (8, 9, 7, 0.1) and config.train.bf16
     assert capsys.readouterr().out == "out\n"
-    assert verbs.PRIORS["layout"] == prior_layout.__name__
+    assert prior_layout.__name__ == f"dipir.workshop.{verbs.PRIORS['layout']}.train"
 
 
 def test_command_line_judges(sets, capsys, tmp_path: Path) -> None:
