@@ -11,11 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from dipir.errors import ConfigError
 from dipir.image import latlong
 from dipir.priors.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 from dipir.workshop import crops
-from dipir.workshop.data import training_meshes
 from dipir.workshop.insertion.composites import Composites, draw
 from dipir.workshop.insertion.surroundings import Panoramas
 from dipir.workshop.insertion.train import InsertPriorConfig, assemble, denoising_loss, train_insert_prior, validation
@@ -106,11 +104,6 @@ def test_a_new_run_begins_with_the_given_weights() -> None:
     config = replace(CONFIG, train=replace(CONFIG.train, steps=1, rate=0.0))
     trained = train_insert_prior(config, _Pool(), _sources(), _batch(), name="a", start=start)
     assert all(torch.allclose(trained.best[k], v) for k, v in start.state_dict().items())
-
-
-def test_data_folder_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="DIPIR_DATA"):
-        training_meshes("train", tmp_path)
 
 
 def test_another_device() -> None:
