@@ -196,7 +196,8 @@ def test_nothing_is_read_between_log_lines() -> None:
         run = _Run(_plain().to(chosen.torch), CONFIG, folder("a"))
         reads = []
         kept = torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.cpu
-        noted = lambda f: lambda x, *a: (reads.append(f) if isinstance(x, Far) else None, f(x, *a))[1]
+        def noted(f):
+            return lambda x, *a: (reads.append(f) if isinstance(x, Far) else None, f(x, *a))[1]
         try:
             torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.cpu = map(noted, kept)
             scalars = run.one_step(_far_loss)

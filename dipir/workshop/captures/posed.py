@@ -42,7 +42,7 @@ class PosedSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
+class PosedShot:
     """One photo."""
 
     image: Image  # (1, 3, H, W) display, in 256 steps
@@ -55,7 +55,7 @@ class Shot:
 class Posed:
     """A capture with its truth."""
 
-    shots: tuple[Shot, ...]  # in the order they were taken
+    shots: tuple[PosedShot, ...]  # in the order they were taken
     light: EnvMap  # (H, W, 3) radiance around the object, white in the photos = 1
     things: tuple[PlacedAsset, ...]  # the object, standing on y = 0 at the origin, and the table top
 
@@ -70,7 +70,7 @@ def photograph(kind: str, radiance: EnvMap, seed: int, settings: PosedSettings =
     pictures = [_lit(things, camera, radiance, split_seed(seed, "noise", k) & 0xFFFF, settings)
                 for k, camera in enumerate(cameras)]
     gain = auto_exposure(pictures[0][0])
-    shots = [Shot(quantise(linear_to_srgb((picture * gain).clamp(0, 1)))[None], mask, depth, camera)
+    shots = [PosedShot(quantise(linear_to_srgb((picture * gain).clamp(0, 1)))[None], mask, depth, camera)
              for (picture, mask, depth), camera in zip(pictures, cameras, strict=True)]
     return Posed(tuple(shots), radiance * gain, things)
 
@@ -105,7 +105,7 @@ def looking_at(eye: np.ndarray, target: np.ndarray, roll_rad: float = 0.0) -> np
     return pose
 
 
-def surface_points(shots: Sequence[Shot], count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def surface_points(shots: Sequence[PosedShot], count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(count, 3) places that the photos show, and their colours (count, 3) uint8; as a reconstruction's, but exact."""
     points, colours = [], []
     for shot, share in zip(shots, np.diff(np.linspace(0, count, len(shots) + 1).round()).astype(int), strict=True):

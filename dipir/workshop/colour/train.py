@@ -115,18 +115,18 @@ def denoising_loss(net, pairs: Drawings, rng: np.random.Generator, config: Colou
     sigma, noise = draw_noise(rng, x0.shape, config, PicturePrior)
     told = torch.from_numpy(rng.random(len(x0)) >= config.untold)[:, None]
     sigma, noise, told = device.sent((sigma, noise, told), x0.device)
-    return _weighted_error(net, (x0, noise, planes, pairs.vector * told, _weight(pairs, config)), sigma).mean()
+    return _weighted_error(net, (x0, noise, planes, pairs.vector * told, _weight(pairs, config)), sigma, config).mean()
 
 
 def _weight(pairs: Drawings, config: ColourPriorConfig) -> Tensor:
     return config.background + (1 - config.background) * pairs.regions.sum(1, keepdim=True)
 
 
-def _weighted_error(net, tensors: Sequence[Tensor], sigma: Tensor) -> Tensor:
+def _weighted_error(net, tensors: Sequence[Tensor], sigma: Tensor, config: ColourPriorConfig) -> Tensor:
     """(B,) `weighted_error` of the levels ``sigma`` for (pictures, noise, planes, vectors, weights)."""
     x0, noise, planes, vector, weight = tensors
     estimate = net(noised(x0, sigma, noise), sigma, tinted_planes(planes, vector), vector)
-    return weighted_error(estimate, x0, sigma, net.config.sigma_data, weight)
+    return weighted_error(estimate, x0, sigma, config.net.sigma_data, weight)
 
 
 
@@ -137,7 +137,7 @@ def validation(net, held_out: Drawings, config: ColourPriorConfig) -> dict[str, 
     tensors = x0, validation_noise(x0), planes, held_out.vector, _weight(held_out, config)
     parts = list(zip(*(t.split(config.batch) for t in tensors), strict=True))
     out = errors_at((0.2, 1.0, 5.0, 40.0), lambda level: torch.cat([
-        _weighted_error(net, part, part[0].new_full((len(part[0]),), level)) for part in parts]))
+        _weighted_error(net, part, part[0].new_full((len(part[0]),), level), config) for part in parts]))
     return {**out, "score": sum(out.values()) / len(out)}
 
 

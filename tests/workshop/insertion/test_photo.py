@@ -70,7 +70,8 @@ def test_jpeg_keeps_flat_colour_and_channel_order() -> None:
 
 def test_saturation_keeps_luminance_and_grey() -> None:
     x = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
-    luminance = lambda t: torch.einsum("c,chw->hw", torch.tensor([0.2126, 0.7152, 0.0722]), t)
+    def luminance(t):
+        return torch.einsum("c,chw->hw", torch.tensor([0.2126, 0.7152, 0.0722]), t)
     torch.testing.assert_close(luminance(graded(x, 1.4)), luminance(x), atol=1e-5, rtol=0)
     assert torch.allclose(graded(x, 0.0)[0], graded(x, 0.0)[2], atol=1e-6)
     gains = torch.tensor([2.0, 0.5, 1.0])

@@ -59,7 +59,8 @@ def test_planes_are_in_the_order_that_the_weights_know() -> None:
 
 def test_loss_of_a_perfect_and_of_a_constant_answer() -> None:
     batch = assemble(_batch())
-    perfect = lambda x, sigma, planes: batch[0]
+    def perfect(x, sigma, planes):
+        return batch[0]
     assert float(denoising_loss(perfect, batch, np.random.default_rng(0), CONFIG)[0]) == 0
     figures = validation(lambda x, sigma, planes: planes[:, 3:6], _batch(), replace(CONFIG, batch=4))
     x0, planes = batch

@@ -20,8 +20,9 @@ def test_a_varied_colour_is_still_nearest_to_its_word():
 
 def test_walls_are_muted_and_differ_from_things():
     white = srgb_to_linear(torch.tensor([0.85, 0.85, 0.85])).double().expand(400, 1, 3).numpy()
-    value = lambda there: linear_to_srgb(torch.from_numpy(
-        wall_colours(np.random.default_rng(0), white, np.full((400, 1), there)))).numpy()
+    def value(there):
+        return linear_to_srgb(torch.from_numpy(
+            wall_colours(np.random.default_rng(0), white, np.full((400, 1), there)))).numpy()
     alone, before = value(False), value(True)
     assert np.ptp(alone, axis=1).max() < 0.25 and 0.2 < alone.min() and alone.max() < 1
     assert before.mean() < alone.mean() - 0.08  # Darker behind something bright.

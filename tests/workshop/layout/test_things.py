@@ -36,7 +36,8 @@ def test_materials_differ_in_what_they_are_known_by():
 
 def test_shapes_by_their_proportions():
     """Width and height at the middle and near the top of each, from points of their surfaces."""
-    size = lambda name, seed: np.ptp(thing(np.random.default_rng(seed), name, "matte").parts[0].vertices, axis=0)
+    def size(name, seed):
+        return np.ptp(thing(np.random.default_rng(seed), name, "matte").parts[0].vertices, axis=0)
     for seed in range(12):
         x, y, z = size("cube", seed)
         assert max(x, y, z) / min(x, y, z) < 1.15

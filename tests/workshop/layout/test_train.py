@@ -202,7 +202,8 @@ def test_share_of_captions_that_are_left_out(monkeypatch: pytest.MonkeyPatch, un
     told = []
     monkeypatch.setattr(prior_layout, "numbers", lambda said: told.extend(said) or numbers(said))
     config = replace(CONFIG, batch=20, untold=untold, train=replace(CONFIG.train, steps=5, validate_every=99))
-    small = lambda rng, count: _small(flat_pictures(rng, count))
+    def small(rng, count):
+        return _small(flat_pictures(rng, count))
     monkeypatch.setattr(prior_layout, "validation", lambda net, held_out: {"score": 0.0})
     train_layout_prior(config, small, _pictures(2), name="untold")
     empty = told.count("") / len(told)
@@ -227,7 +228,8 @@ def test_emphasis_weighs_the_things_and_what_is_beside_them(monkeypatch: pytest.
         config = replace(CONFIG, batch=8, emphasis=emphasis, sigma_mean=1.1, train=replace(
             CONFIG.train, steps=1, validate_every=99))
         made = []
-        draw = lambda rng, count, made=made: made.append(flat_pictures(rng, count)) or made[-1]
+        def draw(rng, count, made=made):
+            return made.append(flat_pictures(rng, count)) or made[-1]
         train_layout_prior(config, draw, _pictures(2), name=f"weight {emphasis}")
         sigma, weight = given[-1]
         assert (sigma < 3).any() and (sigma >= 3).any()
@@ -351,7 +353,8 @@ def test_another_device() -> None:
         data = layout_sets.several()
         large = {key: getattr(data, key) for key in ("cover", "diffuse", "gloss")}
         data = replace(data, **device.moved(large))
-        draw = lambda rng, count: layouts.draw(rng, data, count)
+        def draw(rng, count):
+            return layouts.draw(rng, data, count)
         return train_layout_prior(CONFIG, draw, _pictures(), name=name)
 
     same_on_another_device(train)

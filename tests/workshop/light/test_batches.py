@@ -82,7 +82,8 @@ class Told:
 
 def told(c: dict[str, np.ndarray], k: int, config: crops.CropConfig) -> Told:
     """What ``_one`` must be told to make the photo number ``k`` of the columns ``c``."""
-    flag = lambda yes: 0.0 if yes else 1.0
+    def flag(yes):
+        return 0.0 if yes else 1.0
     window = c["wide"][k] < WIDTH or c["tall"][k] < HEIGHT
     numbers = [flag(c["mirrored"][k]), flag(window)]
     if window:
@@ -149,7 +150,8 @@ def test_grain_is_noise_of_the_told_deviation(pairs):
 
 
 def test_same_batch_on_another_device(panoramas, pairs):
-    rng = lambda: np.random.default_rng(7)
+    def rng():
+        return np.random.default_rng(7)
     here = light_batches.draw(rng(), [(4, Framed(panoramas, CPU)), (4, Stored(pairs, CPU))])
     with far_device() as chosen:
         there = chosen.torch

@@ -38,7 +38,8 @@ def dull_ball() -> Asset:
 
 def test_what_lets_light_through_is_not_solid():
     ball = dull_ball()
-    glass = lambda **m: Asset(tuple(replace(p, material=replace(p.material, **m)) for p in ball.parts))
+    def glass(**m):
+        return Asset(tuple(replace(p, material=replace(p.material, **m)) for p in ball.parts))
     assert solid(ball) and not solid(glass(opacity=0.5))
     assert not solid(glass(opacity_texture=np.ones((2, 2), np.float32)))
 
@@ -156,7 +157,8 @@ def quick(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_stopped_set_goes_on(tmp_path, quick):
-    make = lambda scenes: relit.generate(scenes, tmp_path, seed=5, settings=TINY)
+    def make(scenes):
+        return relit.generate(scenes, tmp_path, seed=5, settings=TINY)
     folder = make(5)
     files = sorted(p.name for p in folder.iterdir())
     assert files == [f"relit_{k:06d}.safetensors" for k in (0, 2, 4)]
