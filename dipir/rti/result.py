@@ -34,7 +34,7 @@ class Fitted:
     net: IllumiNet  # in evaluation mode
     photos: Tensor  # (n, 3, h, w) uint8 display values of the training lights, where the net is
     directions: Directions  # (n, 3) of them, on the CPU
-    planes: tuple[float, int]  # factor on the planes of harmonics, index of the covariance (``rti_features``)
+    planes: tuple[float, int]  # factor on the planes of harmonics, index of the covariance (`rti/features.py`)
     config: IllumiNetTrainConfig  # of the run
     verdict: Mapping[str, Any] = field(default_factory=dict)  # figures on the held-out lights (empty without them)
 

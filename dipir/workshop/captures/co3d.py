@@ -39,7 +39,7 @@ _POINTS = 4000
 class Co3dSettings:
     """What a set in the format of CO3D holds."""
 
-    categories: tuple[str, ...] = ("mug", "furniture", "rock")  # kinds of ``synth.objects``
+    categories: tuple[str, ...] = ("mug", "furniture", "rock")  # kinds of ``things.objects``
     sequences: int = 3  # of each
     posed: PosedSettings = PosedSettings()  # how they are photographed
     environments: tuple[str, ...] = ()  # HDR files of the light, in turn; none = procedural panoramas

@@ -15,14 +15,14 @@ from dipir.image.color import linear_to_srgb
 from dipir.render.gbuffer import record_gbuffers
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
-from dipir.scene.assets.asset import Asset, Material, Part
+from dipir.scene.assets.asset import Asset, Material
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
 from dipir.scene.scene import Scene
 from dipir.workshop.crops import auto_exposure, perspective_crop, quantise
 from dipir.workshop.things.materials import random_pattern
-from dipir.workshop.things.objects import random_of_kind
+from dipir.workshop.things.objects import random_of_kind, rectangle
 
 _FINE = 4
 _TABLE_M, _TEXTURE = 1.6, 512
@@ -61,7 +61,7 @@ class Posed:
 
 
 def photograph(kind: str, radiance: EnvMap, seed: int, settings: PosedSettings = PosedSettings()) -> Posed:
-    """An object of ``synth.objects.KINDS`` under ``radiance`` (H, W, 3). The first photo sets the exposure of all.
+    """An object of ``things.objects.KINDS`` under ``radiance`` (H, W, 3). The first photo sets the exposure of all.
     AssetError for an unknown kind."""
     rng = np.random.default_rng(split_seed(seed, "posed"))
     size = rng.uniform(0.2, 0.45)
@@ -148,7 +148,4 @@ def _table(rng: np.random.Generator) -> PlacedAsset:
     texture = (first + (second - first) * pattern[..., None]).astype(np.float32)
     material = Material("table", tuple(first), roughness=float(rng.uniform(0.5, 1)), specular=0.3, metallic=1e-3,
                         base_color_texture=texture)
-    uvs = np.array([[0, 0], [3, 0], [3, 3], [0, 3]], np.float32)
-    part = Part("table", corners, np.array([[0, 1, 2], [0, 2, 3]], np.uint32),
-                np.tile(np.array([[0, 1, 0]], np.float32), (4, 1)), uvs, material)
-    return PlacedAsset(Asset((part,)), np.eye(4), "table")
+    return PlacedAsset(rectangle("table", corners, (0, 1, 0), (3, 3), material), np.eye(4), "table")

@@ -2,7 +2,7 @@
 
 The parts of the objects are dealt to up to three *slots*. Slot c reflects in colour channel c alone, so that one
 recording under white light holds the light that each slot sends, and any colours can be put in afterwards
-(``sketch_styles``). What reaches all channels alike is gloss. Lines are found in G-buffers of four times the size.
+(`colour/styles.py`). What reaches all channels alike is gloss. Lines are found in G-buffers of four times the size.
 """
 from __future__ import annotations
 

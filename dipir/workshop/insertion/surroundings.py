@@ -63,7 +63,7 @@ class Sight:
 
     def mirrored_light(self, wide_disp: Tensor) -> Tensor:
         """(K, 16, 32, 3) radiance: plates (K, 3, H, W) display on the sphere, mirrored behind the camera and filled. It
-        is ``light_prior.features(...).base``; what depends on the camera alone is worked out once for all plates."""
+        is ``priors.light.features(...).base``; what depends on the camera alone is worked out once for all plates."""
         small = functional.interpolate(wide_disp, PLATE, mode="bilinear", antialias=True)
         index, visible = self._texels
         flat = functional.avg_pool2d(srgb_to_linear(small.clamp(0, 1)), 2).flatten(2)

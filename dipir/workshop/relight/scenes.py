@@ -11,7 +11,7 @@ import torch
 
 from dipir.arrays import EnvMap, split_seed
 from dipir.image import latlong
-from dipir.scene.assets.asset import Asset, Material, Part
+from dipir.scene.assets.asset import Asset, Material
 from dipir.scene.camera import Camera
 from dipir.scene.direction import LightDirection
 from dipir.scene.framing import grounded
@@ -19,7 +19,7 @@ from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
 from dipir.scene.scene import Scene
 from dipir.workshop.things.materials import random_color, random_material
-from dipir.workshop.things.objects import random_asset
+from dipir.workshop.things.objects import random_asset, rectangle
 
 KINDS = ("stage", "floor", "wall", "free")
 """Floor and wall; floor alone; wall alone, the object floats before it; nothing behind the object."""
@@ -99,9 +99,7 @@ def _panel(rng: np.random.Generator, name: str, height: float, depth: float) -> 
         top = height + rng.uniform(1.5, 5.0)
         corners = np.array([[half, height, depth], [-half, height, depth], [-half, top, depth], [half, top, depth]])
         normal = [0, 0, -1]
-    spans = corners[[1, 3]] - corners[0]
-    tiles = np.linalg.norm(spans, axis=1) / rng.uniform(0.4, 2.0)
-    uvs = np.array([[0, 0], [tiles[0], 0], [tiles[0], tiles[1]], [0, tiles[1]]], np.float32)
+    tiles = np.linalg.norm(corners[[1, 3]] - corners[0], axis=1) / rng.uniform(0.4, 2.0)
     base = random_material(rng, name)
     plain = rng.random() < 0.5
     color = np.clip(random_color(rng) * 0.8 + 0.08, 0.05, 0.85) if plain else np.clip(base.base_color, 0.05, 0.85)
@@ -109,9 +107,7 @@ def _panel(rng: np.random.Generator, name: str, height: float, depth: float) -> 
                         specular=float(rng.uniform(0.1, 0.5)),
                         base_color_texture=None if plain else base.base_color_texture,
                         normal_texture=base.normal_texture if rng.random() < 0.3 else None)
-    part = Part(name, corners.astype(np.float32), np.array([[0, 1, 2], [0, 2, 3]], np.uint32),
-                np.tile(np.array([normal], np.float32), (4, 1)), uvs, material)
-    return PlacedAsset(Asset((part,)), np.eye(4), name)
+    return PlacedAsset(rectangle(name, corners, normal, tiles, material), np.eye(4), name)
 
 
 def _alike(placed: PlacedAsset) -> PlacedAsset:

@@ -1,4 +1,4 @@
-"""The light prior's trainer with batches assembled on another device; its losses are in test_training.py."""
+"""The light prior's trainer with batches assembled on another device; its losses are in test_loss.py."""
 from __future__ import annotations
 
 import json
