@@ -19,7 +19,7 @@ from dipir.workshop import shards
 from dipir.workshop.data import training_meshes
 from dipir.workshop.relight import data as relit
 from dipir.workshop.relight.data import RelitSet, RelitSettings
-from dipir.workshop.relight.pairs import developed, exposed
+from dipir.workshop.relight.pairs import develop, expose
 
 SEED, SIZE = 5000, 128
 AMBIENT, LEVEL = 0.2, 0.9
@@ -71,8 +71,8 @@ def cases(data: RelitSet, sides: Sequence[int] = range(SIDES)) -> list[Case]:
     for scene in range(len(data)):
         rng = np.random.default_rng(split_seed(SEED, "case", scene))
         lit = relit.decode(data.lit[scene]) + relit.decode(data.sky[scene]) * AMBIENT
-        before, after = exposed(lit[:1], lit[None, -SIDES:], torch.tensor([LEVEL]))
-        image, *shown = developed(rng, torch.cat([before[:, None], after], 1), data.alpha[scene][None] / 255, False)[0]
+        before, after = expose(lit[:1], lit[None, -SIDES:], torch.tensor([LEVEL]))
+        image, *shown = develop(rng, torch.cat([before[:, None], after], 1), data.alpha[scene][None] / 255, False)[0]
         for side in sides:
             made.append(Case(f"{scene:02d}_{side}", scene, side, int(data.kind[scene]) in OPEN_KINDS, image[None],
                              shown[side][None], ring()[side], data.normal[scene][None] / 127,

@@ -71,7 +71,7 @@ def train(light_directions: Directions, target_images: Image, config: IllumiNetT
     or ImageError for data that cannot be used, before anything is written; FitError for a loss that is not finite and
     for a checkpoint of another run.
     """
-    directions, images = checked(light_directions, target_images)
+    directions, images = check(light_directions, target_images)
     split = split_lights(directions, config)
     run = _Run(directions, images, split, config)
     stored = None if out is None else files.Checkpoint(
@@ -91,7 +91,7 @@ def train(light_directions: Directions, target_images: Image, config: IllumiNetT
     return fitted
 
 
-def checked(light_directions: Directions, target_images: Image) -> tuple[Directions, Image]:
+def check(light_directions: Directions, target_images: Image) -> tuple[Directions, Image]:
     """Unit float32 directions and float32 images. Raises ConfigError or ImageError."""
     directions, _ = unit_directions(light_directions, "light_directions")
     images = torch.as_tensor(target_images, device="cpu")

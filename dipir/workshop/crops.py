@@ -97,7 +97,7 @@ def directions(camera: Camera) -> Tensor:
     return d / d.square().sum(-1, keepdim=True).sqrt()
 
 
-def saturated(radiance: Tensor, amount: float) -> Tensor:
+def saturate(radiance: Tensor, amount: float) -> Tensor:
     """(..., 3) with its distance from grey scaled; luminance stays unless a channel would become negative."""
     grey = (radiance @ _LUMINANCE)[..., None]
     return (grey + (radiance - grey) * amount).clamp_min(0)

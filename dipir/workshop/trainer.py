@@ -137,7 +137,7 @@ SHARE = 0.4
 """Of a GPU's free memory: what a training set may take to be kept there as a whole."""
 
 
-def kept_there(data: T, where: torch.device) -> T:
+def keep_on(data: T, where: torch.device) -> T:
     """A training set on ``where``, or as it is when it would take more than ``SHARE`` of the GPU's free memory; then
     each batch goes there by ``device.sent``."""
     if where.type == "cuda" and size_of(data) > SHARE * torch.cuda.mem_get_info()[0]:

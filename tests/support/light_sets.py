@@ -19,5 +19,5 @@ def drawn_panoramas() -> list[crops.Panorama]:
 def framed_pairs(panoramas: list[crops.Panorama]) -> PairSet:
     where = torch.device("cpu")
     framed = Framed(panoramas, where)
-    plate, env, camera = framed.plates(light_batches.shipped(framed.columns(np.random.default_rng(3), 6), where))
+    plate, env, camera = framed.plates(light_batches.ship(framed.columns(np.random.default_rng(3), 6), where))
     return PairSet(plate.half(), env, camera, torch.ones(6))

@@ -13,7 +13,7 @@ from torch import nn
 
 from dipir.arrays import split_seed
 from dipir.errors import FitError
-from dipir.workshop.trainer import TrainConfig, autocast, folder, kept_there, learning_rate, size_of, speed, train
+from dipir.workshop.trainer import TrainConfig, autocast, folder, keep_on, learning_rate, size_of, speed, train
 from tests.support.far import KIND, Far, far_device
 
 CONFIG = TrainConfig(steps=30, rate=0.02, warmup=5, validate_every=10, log_every=10, ema=0.9)
@@ -218,9 +218,9 @@ def test_half_precision_is_for_gpus_unless_told() -> None:
 def test_sets_are_kept_where_they_are_used() -> None:
     data = {"a": torch.zeros(10), "b": (torch.zeros(3, dtype=torch.uint8), "word")}
     assert size_of(data) == 43
-    assert kept_there(data, torch.device("cpu")) is data
+    assert keep_on(data, torch.device("cpu")) is data
     with far_device() as chosen:
-        assert kept_there(data, chosen.torch)["b"][0].device.type == KIND
+        assert keep_on(data, chosen.torch)["b"][0].device.type == KIND
 
 
 def test_speed() -> None:

@@ -110,7 +110,7 @@ def deal_slots(rng: np.random.Generator, scene: Scene) -> list[list[int]]:
     return slots
 
 
-def painted(scene: Scene, slots: list[list[int]], roughness: float) -> Scene:
+def paint(scene: Scene, slots: list[list[int]], roughness: float) -> Scene:
     """The scene in plain materials, each reflecting in the channel of its slot."""
     colours = np.eye(SLOTS) * _ALBEDO
     objects = []
@@ -204,13 +204,13 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: SketchSettings = S
     rng = np.random.default_rng(split_seed(seed, "sketch"))
     scene, window = random_scene(rng, meshes, settings.meshes)
     slots, roughness = deal_slots(rng, scene), float(rng.uniform(0.3, 0.9))
-    scene = painted(scene, slots, roughness)
+    scene = paint(scene, slots, roughness)
     g = _fine_gbuffers(scene, window)
     area = g.albedo[0].sum((1, 2)) / _ALBEDO
     small = area < _LEAST * area.sum()
     if small.any():
         largest = int(area.argmax())
-        scene = painted(scene, [[largest if small[s] else s for s in row] for row in slots], roughness)
+        scene = paint(scene, [[largest if small[s] else s for s in row] for row in slots], roughness)
         g = _fine_gbuffers(scene, window)
         area = g.albedo[0].sum((1, 2))
     order = area.argsort(descending=True)

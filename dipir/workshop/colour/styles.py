@@ -82,7 +82,7 @@ def compose(rng: np.random.Generator, layers: Mapping[str, Tensor], exact: bool 
 
     # ---- colours and lines ----
     kind = rng.choice(len(KINDS), batch, p=_SHARES)
-    cover, shade = merged(rng, layers["cover"], layers["shade"])
+    cover, shade = merge_slots(rng, layers["cover"], layers["shade"])
     colours, present = random_palettes(rng, cover.mean((2, 3)) > 0, exact)
     alpha = cover.sum(1, keepdim=True).clamp(0, 1)
     strokes = _strokes(rng, layers["lines"], number) * ~is_kind("shaded")
@@ -112,7 +112,7 @@ def compose(rng: np.random.Generator, layers: Mapping[str, Tensor], exact: bool 
 
 # ---- colours ---------------------------------------------------------------------------------------------------------
 
-def merged(rng: np.random.Generator, cover: Tensor, shade: Tensor) -> tuple[Tensor, Tensor]:
+def merge_slots(rng: np.random.Generator, cover: Tensor, shade: Tensor) -> tuple[Tensor, Tensor]:
     """Slots of (B, 3, H, W) thrown together in some of the pictures, so that one colour or two serve all of it; again
     by decreasing area."""
     target = np.tile(np.arange(SLOTS), (len(cover), 1))

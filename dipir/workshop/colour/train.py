@@ -88,7 +88,7 @@ def train_colour_prior(config: ColourPriorConfig, recorded: Mapping[str, Tensor]
     weights of ``start`` if given."""
     model = initial(lambda: ConditionalUNet(config.net), config.seed, start)
     where = device.current().torch
-    model, recorded = model.to(where, memory_format=torch.channels_last), training.kept_there(dict(recorded), where)
+    model, recorded = model.to(where, memory_format=torch.channels_last), training.keep_on(dict(recorded), where)
 
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))

@@ -54,7 +54,7 @@ def train_geometry(part: str, config: GeometryTraining, data: RelitSet, held_out
     model.surfaces.requires_grad_(part != "light")
     model.light.requires_grad_(part != "surfaces")
     where = device.current().torch
-    model, data, held_out = model.to(where), training.kept_there(data, where), device.moved(held_out, where)
+    model, data, held_out = model.to(where), training.keep_on(data, where), device.moved(held_out, where)
     pairs = replace(config.pairs, targets=1 if part == "surfaces" else config.lights)
 
     def batch_loss(net, step):

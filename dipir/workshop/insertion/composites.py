@@ -13,7 +13,7 @@ from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.composite import over_shadowed
 from dipir.scene.framing import wide_view
 from dipir.workshop.crops import quantise
-from dipir.workshop.insertion.photo import PhotoConfig, graded, random_gains, random_shooting
+from dipir.workshop.insertion.photo import PhotoConfig, grade, random_gains, random_shooting
 from dipir.workshop.insertion.stages import SIZE, Stage
 from dipir.workshop.insertion.surroundings import AbstractSurroundings, Shot, Sight
 from dipir.workshop.stored import join
@@ -103,14 +103,14 @@ def photograph(rng: np.random.Generator, stage: Stage, sight: Sight, shots: Sequ
     cameras, wides, closes, plates, envs = [], [], [], [], []
     for shot in shots:
         amount = 1.0 + rng.uniform(-1.0, 0.6) * config.saturation
-        gains = random_gains(rng, graded(shot.wide, amount), config)
+        gains = random_gains(rng, grade(shot.wide, amount), config)
         camera = random_shooting(rng, config)
-        close = graded(shot.close, amount, gains).clamp_max(camera.response.white)
+        close = grade(shot.close, amount, gains).clamp_max(camera.response.white)
         cameras.append(camera)
-        wides.append(quantise(camera.response(graded(shot.wide, amount, gains))))
+        wides.append(quantise(camera.response(grade(shot.wide, amount, gains))))
         closes.append(close)
         plates.append(camera.photo(close, rng))
-        envs.append(graded(shot.env.permute(2, 0, 1), amount, gains).permute(1, 2, 0).clamp_max(_BRIGHTEST))
+        envs.append(grade(shot.env.permute(2, 0, 1), amount, gains).permute(1, 2, 0).clamp_max(_BRIGHTEST))
     wide, plate, env = torch.stack(wides), torch.stack(plates), torch.stack(envs)
     (shown, guessed), (ratio, faded) = (
         x.chunk(2) for x in stage.light(torch.cat([env, sight.mirrored_light(wide)])))

@@ -102,7 +102,7 @@ def random_gains(rng: np.random.Generator, plate: Tensor, config: PhotoConfig = 
     return crops.random_gains(rng, plate[:, ::2, ::2], crops.CropConfig(stops=config.stops, balance=config.balance))
 
 
-def graded(radiance: Tensor, saturation: float, gains: Tensor | None = None) -> Tensor:
+def grade(radiance: Tensor, saturation: float, gains: Tensor | None = None) -> Tensor:
     """(3, H, W) with its distance from grey scaled, which keeps luminance unless a channel would become negative, and
     then each channel by ``gains`` (3,)."""
     matrix = saturation * torch.eye(3) + (1 - saturation) * _LUMINANCE

@@ -87,7 +87,7 @@ def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
                        for more in ({}, {"materials": black}))
     slots = [*range(1, things + 1), *[-1] * (MOST - things), things + 1]
     cover = torch.stack([_pooled(owner == k) for k in slots])
-    full, gloss = (calmed(light, cover) for light in (full, gloss))
+    full, gloss = (calm(light, cover) for light in (full, gloss))
     sky = torch.linspace(made.sky[1], made.sky[0], SIZE)[:, None]
     diffuse = ((full - gloss) / BASE).clamp_min(0)
     plain = cover[MOST] + sum((c for c, m in zip(cover, made.materials, strict=False) if m != "metal"))
@@ -100,7 +100,7 @@ def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
                      boxes[None], shape, material)
 
 
-def calmed(light: Tensor, cover: Tensor) -> Tensor:
+def calm(light: Tensor, cover: Tensor) -> Tensor:
     """Light (H, W) with less noise, given the visible part of each thing and, last, of the floor (K, H, W). Pixels
     brighter than all around them are cut, on floor and wall those far brighter than most; then each is the mean of
     those among its 5 x 5 that show the same about as bright."""

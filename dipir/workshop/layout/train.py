@@ -70,7 +70,7 @@ def training_pictures(config: LayoutPriorConfig, workers: int = 1,
         slice(0, config.scenes))
     # The few numbers that decide about colours and words stay on the CPU.
     large = {key: getattr(data, key) for key in ("cover", "diffuse", "gloss")}
-    data = replace(data, **training.kept_there(large, device.current().torch))
+    data = replace(data, **training.keep_on(large, device.current().torch))
     return lambda rng, count: layouts.draw(rng, data, count, config.draw)
 
 

@@ -31,7 +31,7 @@ STRIP = 1 << 23
 """Numbers of the strip of noise; places in it are whole numbers that float32 still holds exactly."""
 
 
-def shipped(columns: Columns, where: torch.device) -> dict[str, Tensor]:
+def ship(columns: Columns, where: torch.device) -> dict[str, Tensor]:
     """All columns as float32 tensors on ``where``, in one transfer."""
     flat = np.concatenate([np.asarray(c, np.float32).ravel() for c in columns.values()])
     there = device.sent(torch.from_numpy(flat), where)
@@ -74,8 +74,8 @@ class Stored(AbstractSource):
 
 @final
 class Framed(AbstractSource):
-    """Panoramas that lie on a device, as ``light_pairs.photographed`` frames them. Small ones are enlarged to the size
-    of the largest."""
+    """Panoramas that lie on a device, as ``light_pairs.frame_panoramas`` does. Small ones are enlarged to the size of
+    the largest."""
 
     RAYS = 2
 
@@ -100,7 +100,7 @@ class Framed(AbstractSource):
 
     def lights(self, rng: np.random.Generator, count: int, chunk: int = 64) -> Tensor:
         """(count, 16, 32, 3) of random plates, on the CPU: how their light is distributed."""
-        parts = [self.plates(shipped(self.columns(rng, min(chunk, count - start)), self.where))[1].cpu()
+        parts = [self.plates(ship(self.columns(rng, min(chunk, count - start)), self.where))[1].cpu()
                  for start in range(0, count, chunk)]
         return torch.cat(parts)
 
@@ -318,7 +318,7 @@ def draw(rng: np.random.Generator, sources: Sequence[tuple[int, AbstractSource]]
     packed |= columns(rng, total, config)
     where = sources[0][1].where
     with device.single_precision(where):
-        numbers = shipped(packed, where)
+        numbers = ship(packed, where)
         made = [source.plates({key: numbers[f"{k}/{key}"] for key in drawn[k]})
                 for k, (_, source) in enumerate(sources)]
         plate, env, camera = (torch.cat(parts) for parts in zip(*made, strict=True))

@@ -70,7 +70,7 @@ SUNNY = 0.3
 """Concentration above which the viewpoint of a panorama is not moved: shadows would no longer fit their sun."""
 
 
-def photographed(panoramas: Sequence[crops.Panorama], each: int = 600, seed: int = 0) -> PairSet:
+def frame_panoramas(panoramas: Sequence[crops.Panorama], each: int = 600, seed: int = 0) -> PairSet:
     """``each`` crops of every panorama, turned and framed at random (see ``crops.CropConfig``), most of those without a
     sun from a viewpoint of their own (:class:`Moved`); kept in the cache."""
     digest = hashlib.sha256(repr((2, each, seed, [round(float(p.env.mean()), 6) for p in panoramas])).encode())
@@ -156,8 +156,8 @@ def _one(rng: np.random.Generator, pairs: PairSet, index: int,
         plate, directions = _window(rng, plate, directions)
     if config.saturation:
         amount = 1.0 + rng.uniform(-1.0, 0.6) * config.saturation
-        plate = crops.saturated(plate.permute(1, 2, 0), amount).permute(2, 0, 1)
-        env = crops.saturated(env, amount)
+        plate = crops.saturate(plate.permute(1, 2, 0), amount).permute(2, 0, 1)
+        env = crops.saturate(env, amount)
     gains = crops.random_gains(rng, plate, config)
     photo = crops.develop(rng, plate * gains[:, None, None], config)
     return _covered(rng, photo) if rng.random() < config.covered else photo, directions, env * gains

@@ -64,7 +64,7 @@ def train_on(config: LightPriorConfig, panoramas: Sequence[crops.Panorama], proc
     net = (start or LightUNet(config.net)).to(where, memory_format=torch.contiguous_format if plain else
                                               torch.channels_last)
     if where.type == "cpu":
-        real = light_pairs.photographed(panoramas)
+        real = light_pairs.frame_panoramas(panoramas)
         batches = Prefetched(Batches(config, real, None if procedural is None else light_pairs.like(procedural, real)))
     else:
         batches = Assembled.of(config, panoramas, procedural, where)
@@ -108,7 +108,7 @@ def training_speed(steps: int = 100, batch: int = 96, where: torch.device | None
     rng = np.random.default_rng(0)
     panoramas = [crops.prepare(_drawn_panorama(rng)) for _ in range(8)]
     framed = light_batches.Framed(panoramas, where)
-    plate, env, camera = framed.plates(light_batches.shipped(framed.columns(rng, 64), where))
+    plate, env, camera = framed.plates(light_batches.ship(framed.columns(rng, 64), where))
     stored = light_batches.Stored(PairSet(plate.half(), env, camera, torch.ones(len(plate))), where)
     config = replace(config, batch=batch)
     real = round(batch * config.real)

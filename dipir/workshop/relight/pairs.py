@@ -94,11 +94,11 @@ def _draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConf
     before = (tall(one) * shown(first) + tall(double * (1 - share)) * shown(second)
               + tall(even + (1 - even) * ambient) * sky)
     after = torch.stack([shown(wanted[:, k]) for k in range(each)], 1) + config.fill * sky[:, None]
-    before, after = exposed(before, after, number(rng.uniform(*config.level, count)))
+    before, after = expose(before, after, number(rng.uniform(*config.level, count)))
     # ---- pictures ----
     alpha, subject, albedo = (at(x[scene] / 255) for x in (data.alpha, data.subject, data.albedo))
     surface = torch.cat([at(data.normal[scene] / 127), log_shading(before, albedo)], 1)
-    pictures = developed(rng, torch.cat([before[:, None], after], 1), alpha, config.augment)
+    pictures = develop(rng, torch.cat([before[:, None], after], 1), alpha, config.augment)
     image, target, light = pictures[:, 0], pictures[:, 1:], data.light[scene[:, None], wanted]
     # ---- other colours, mirror images ----
     if config.augment:
@@ -131,7 +131,7 @@ def log_shading(linear: Tensor, albedo: Tensor) -> Tensor:
     return torch.where(inside, (shading / mean.clamp_min(1e-6)).clamp(2**-4, 2**3).log2() / 2, 0.0)
 
 
-def exposed(before: Tensor, targets: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+def expose(before: Tensor, targets: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     """Linear inputs (B, 3, S, S) and their targets (B, K, 3, S, S), each exposed by its own camera: the input by its
     bright pixels, 98 % below ``level`` (B,); targets to the input's mean unless that would burn them out. What stands
     behind the objects without being lit has no part in it. Otherwise a network would have to guess how strong the new
@@ -147,7 +147,7 @@ def _bright(x: Tensor) -> Tensor:
     return torch.quantile(x.amax(-3).flatten(-2), 0.98, dim=-1)
 
 
-def developed(rng: np.random.Generator, pictures: Tensor, alpha: Tensor, vary: bool) -> Tensor:
+def develop(rng: np.random.Generator, pictures: Tensor, alpha: Tensor, vary: bool) -> Tensor:
     """Exposed linear pictures (B, K, 3, S, S), those of one scene in a row -> display, each row on one background that
     no light reaches, and with one contrast if it shall ``vary``. alpha : (B, 1, S, S)."""
     count, where = len(pictures), pictures.device

@@ -73,7 +73,7 @@ def train_relight_prior(config: RelightPriorConfig, data: RelitSet, held_out: Pa
     model = initial(lambda: ConditionalUNet(config.net), config.seed, start)
     where = device.current().torch
     geometry.nets.to(where)
-    model, data, held_out = model.to(where), training.kept_there(data, where), device.moved(held_out, where)
+    model, data, held_out = model.to(where), training.keep_on(data, where), device.moved(held_out, where)
     told = seen(held_out, geometry)
 
     def batch_loss(net, step):

@@ -47,7 +47,7 @@ def train_general(config: GeneralNetConfig, data: RelitSet, held_out: Pairs, geo
     model = initial(lambda: IllumiNet(config.net), config.seed, start)
     where = device.current().torch
     geometry.nets.to(where)
-    model, data, held_out = model.to(where), training.kept_there(data, where), device.moved(held_out, where)
+    model, data, held_out = model.to(where), training.keep_on(data, where), device.moved(held_out, where)
     told = net_planes(seen(held_out, geometry))
 
     def batch_loss(net, step):

@@ -71,7 +71,7 @@ def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
     scene, anchor, lights = scene_lights(rng, kind, settings.lights)
     if patches is not None:
         detail = np.random.default_rng(split_seed(seed, "detail", index))
-        scene = {**scene, "parts": photo_textures.photographed(detail, scene["parts"], patches)}
+        scene = {**scene, "parts": photo_textures.add_detail(detail, scene["parts"], patches)}
     world = DescribedWorld(scene)
     size = settings.width, settings.height
     views = [random_view(rng, world, anchor, _SPREAD_M[kind], size, settings.at_object)

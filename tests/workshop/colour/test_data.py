@@ -15,7 +15,7 @@ from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import GBuffers, RenderSettings
 from dipir.render.transport import Transport, TransportSettings
 from dipir.workshop.colour import data as sketches
-from dipir.workshop.colour.data import FINE, SIZE, SketchSettings, edges, line_masks, painted, random_scene, soft_lights
+from dipir.workshop.colour.data import FINE, SIZE, SketchSettings, edges, line_masks, paint, random_scene, soft_lights
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import placed, scene_of
 
@@ -33,7 +33,7 @@ def test_slots_stand_for_any_colours() -> None:
     """Two balls, each in the channel of its slot, coloured afterwards, against the path tracer with coloured balls."""
     scene = scene_of(placed(simple_asset("sphere"), x=-0.6), placed(simple_asset("sphere"), x=0.5, z=3.4), size=32)
     env = soft_lights(np.random.default_rng(3), 1)[0]
-    slots = Transport.record(painted(scene, [[0], [2]], 0.4), None, TransportSettings(samples=8, depth=1))
+    slots = Transport.record(paint(scene, [[0], [2]], 0.4), None, TransportSettings(samples=8, depth=1))
     rgb = slots.passes(env).object_rgb
     gloss = rgb.amin(1, keepdim=True)
     colours = torch.tensor([[0.6, 0.2, 0.1], [0, 0, 0], [0.1, 0.3, 0.7]])

@@ -23,7 +23,7 @@ from dipir.workshop.layout.data import (
     DrawConfig,
     LayoutSet,
     LayoutSettings,
-    calmed,
+    calm,
     decode,
     draw,
     encode,
@@ -114,17 +114,17 @@ def test_noise_is_calmed_and_edges_stay():
     cover[0, :, :12], cover[MOST, :, 12:] = 1, 1
     light = torch.where(cover[0] > 0, 1.0, 0.9)
     light[20:, 20:] = 0.3
-    assert torch.allclose(calmed(light, cover), light, atol=0.01)
+    assert torch.allclose(calm(light, cover), light, atol=0.01)
     noisy = light * (0.05 * torch.randn(32, 32, generator=torch.Generator().manual_seed(0))).exp()
-    flat = calmed(noisy, cover) / light
+    flat = calm(noisy, cover) / light
     for area in (flat[:, :12], flat[:20, 12:], flat[20:, 20:]):
         assert area.std() < 0.02 and area.mean() == pytest.approx(1, abs=0.01)
     noisy[5, 5], noisy[5, 25], noisy[5, 26] = 30, 30, 30
-    flat = calmed(noisy, cover)
+    flat = calm(noisy, cover)
     assert flat[5, 5] < 1.4 and flat[5, 25] < 1.5 and flat[5, 26] < 1.5
     spot = light.clone()
     spot[3:6, 3:6] = 3.0  # A highlight on a thing.
-    assert calmed(spot, cover)[4, 4] == pytest.approx(3, rel=0.02)
+    assert calm(spot, cover)[4, 4] == pytest.approx(3, rel=0.02)
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def panoramas() -> list[crops.Panorama]:
 def pairs(panoramas) -> PairSet:
     framed = Framed(panoramas, CPU)
     rng = np.random.default_rng(3)
-    plate, env, camera = framed.plates(light_batches.shipped(framed.columns(rng, 6), CPU))
+    plate, env, camera = framed.plates(light_batches.ship(framed.columns(rng, 6), CPU))
     return PairSet(plate.half(), env, camera, torch.tensor([1.0, 2, 0, 1, 3, 1]))
 
 
@@ -51,7 +51,7 @@ def test_crops_are_those_of_one_by_one(panoramas):
     framed = Framed(panoramas, CPU)
     columns = framed.columns(np.random.default_rng(0), 24)
     assert 3 < columns["moved"].sum() < 21 and not columns["moved"][columns["panorama"] == 1].any()
-    numbers = light_batches.shipped(columns, CPU)
+    numbers = light_batches.ship(columns, CPU)
     made, (plates, envs, _) = framed.crops(numbers), framed.plates(numbers)
     for k in range(24):
         fov, pitch, roll = map(float, columns["camera"][k].astype(np.float32))
@@ -108,7 +108,7 @@ def test_photos_are_those_of_one_by_one(pairs):
     config = crops.CropConfig(noise=0, response=0.6, covered=0.5)
     source, rng = Stored(pairs, CPU), np.random.default_rng(5)
     taken, columns = source.columns(rng, 40), light_batches.columns(rng, 40, config)
-    numbers = light_batches.shipped({**taken, **columns}, CPU)
+    numbers = light_batches.ship({**taken, **columns}, CPU)
     batch = light_batches.photos(*source.plates(numbers), numbers)
     assert 2 not in taken["row"]
     wrong = 0
@@ -141,7 +141,7 @@ def test_grain_is_noise_of_the_told_deviation(pairs):
     source = Stored(pairs, CPU)
     columns = {**source.columns(rng, 16), **light_batches.columns(rng, 16, config)}
     columns |= {"noise": np.full(16, 0.05), "cover_tall": np.zeros(16)}
-    numbers = light_batches.shipped(columns, CPU)
+    numbers = light_batches.ship(columns, CPU)
     strip = light_batches.noise_strip(CPU)
     assert abs(float(strip.mean())) < 1e-3 and abs(float(strip.std()) - 1) < 1e-3
     noisy, clear = (light_batches.photos(*source.plates(numbers), numbers, s) for s in (strip, None))
@@ -171,7 +171,7 @@ def test_a_batch_follows_from_its_generator(panoramas):
 
 def test_panoramas_of_two_sizes(panoramas):
     mixed = Framed([panoramas[0], panorama(0, 64)], CPU)
-    numbers = light_batches.shipped(mixed.columns(np.random.default_rng(0), 4), CPU)
+    numbers = light_batches.ship(mixed.columns(np.random.default_rng(0), 4), CPU)
     large, small = (mixed.crops({**numbers, "panorama": torch.full((4,), float(k))}) for k in (0, 1))
     assert (large - small).abs().mean() < 0.02
 
