@@ -205,6 +205,7 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: SketchSettings = S
     scene, window = random_scene(rng, meshes, settings.meshes)
     slots, roughness = deal_slots(rng, scene), float(rng.uniform(0.3, 0.9))
     scene = paint(scene, slots, roughness)
+    # ---- slots of some size, the largest first ----
     g = _fine_gbuffers(scene, window)
     area = g.albedo[0].sum((1, 2)) / _ALBEDO
     small = area < _LEAST * area.sum()
@@ -214,6 +215,7 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: SketchSettings = S
         g = _fine_gbuffers(scene, window)
         area = g.albedo[0].sum((1, 2))
     order = area.argsort(descending=True)
+    # ---- light ----
     transport = Transport.record(scene, window.camera(scene.camera, SIZE), TransportSettings(
         samples=settings.samples, bsdf_samples=settings.bsdf_samples, depth=1, seed=seed & 0xFFFF))
     stage = Stage.of(transport, [_PLATE, _PLATE, scene.camera.fov_x_deg, 0.0, 0.0, 1.0, window.x0, window.y0,
@@ -222,6 +224,7 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: SketchSettings = S
     gloss = rgb.amin(1)
     shade = (rgb - gloss[:, None])[:, order] / _ALBEDO
     exposure = torch.from_numpy(rng.uniform(0.88, 1.08, (settings.lights, 1, 1)).astype(np.float32))
+    # ---- in units ----
     alpha, albedo = transport.gbuffers.alpha[0].cpu(), transport.gbuffers.albedo[0].cpu()
     unit = UNIT * exposure / _full_light(shade.sum(1), alpha)
     cover = albedo[order] / _ALBEDO * alpha

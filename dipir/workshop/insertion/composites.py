@@ -100,6 +100,7 @@ def photograph(rng: np.random.Generator, stage: Stage, sight: Sight, shots: Sequ
     do in any composite. Plate and composite share response curve, noise and JPEG artefacts; the object has no noise,
     and neither has the whole plate, whose pixels stand for many.
     """
+    # ---- plates ----
     cameras, wides, closes, plates, envs = [], [], [], [], []
     for shot in shots:
         amount = 1.0 + rng.uniform(-1.0, 0.6) * config.saturation
@@ -111,6 +112,7 @@ def photograph(rng: np.random.Generator, stage: Stage, sight: Sight, shots: Sequ
         closes.append(close)
         plates.append(camera.photo(close, rng))
         envs.append(grade(shot.env.permute(2, 0, 1), amount, gains).permute(1, 2, 0).clamp_max(_BRIGHTEST))
+    # ---- light, then composites ----
     wide, plate, env = torch.stack(wides), torch.stack(plates), torch.stack(envs)
     (shown, guessed), (ratio, faded) = (
         x.chunk(2) for x in stage.light(torch.cat([env, sight.mirrored_light(wide)])))

@@ -87,6 +87,7 @@ def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
                        for more in ({}, {"materials": black}))
     slots = [*range(1, things + 1), *[-1] * (MOST - things), things + 1]
     cover = torch.stack([_pooled(owner == k) for k in slots])
+    # ---- light that surfaces colour, and gloss ----
     full, gloss = (calm(light, cover) for light in (full, gloss))
     sky = torch.linspace(made.sky[1], made.sky[0], SIZE)[:, None]
     diffuse = ((full - gloss) / BASE).clamp_min(0)
@@ -200,6 +201,7 @@ def draw(rng: np.random.Generator, data: LayoutSet, count: int, config: DrawConf
     where = data.cover.device
     chosen = data.part(torch.from_numpy(rng.integers(len(data), size=count)))
     shape, material = chosen.shape.numpy(), chosen.material.numpy()
+    # ---- pictures ----
     grounds, colours = _words(rng, shape)
     boxes = chosen.boxes.float() + torch.tensor([0.0, 0, 1, 1])
     image, masks = _image(rng, chosen, grounds, colours, config.augment), chosen.cover[:, :MOST].float() / 255
@@ -208,6 +210,7 @@ def draw(rng: np.random.Generator, data: LayoutSet, count: int, config: DrawConf
     image, masks = torch.where(flipped, image.flip(-1), image), torch.where(flipped, masks.flip(-1), masks)
     boxes[mirrored] = boxes[mirrored][..., [2, 1, 0, 3]] * torch.tensor([-1.0, 1, -1, 1]) + torch.tensor(
         [_FINE, 0.0, _FINE, 0])
+    # ---- captions ----
     # Those that are there, shuffled, before those that are not.
     order = np.argsort(rng.random(shape.shape) + (shape == NONE), 1)
     told, names = rng.random((count, MOST, 2)) < config.said, rng.random(count) < config.ground

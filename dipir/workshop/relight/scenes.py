@@ -61,6 +61,7 @@ def random_scene(seed: int, size: int, meshes: Sequence[Asset] = (), mesh_share:
 def _subjects(rng: np.random.Generator, seed: int, camera: Camera, meshes: Sequence[Asset],
               mesh_share: float) -> list[PlacedAsset]:
     """Objects side by side on one level, moved along the view so that together they fit the picture."""
+    # ---- side by side ----
     count = int(rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1]))
     pieces, x = [], 0.0
     for k in range(count):
@@ -77,6 +78,7 @@ def _subjects(rng: np.random.Generator, seed: int, camera: Camera, meshes: Seque
         return [PlacedAsset(a, grounded(height, s * height, at + move, yaw))
                 for height, (a, s, at, yaw) in zip(heights, pieces, strict=True)]
 
+    # ---- as far away as they fit the picture ----
     points = np.concatenate([p.vertices for o in put(np.zeros(3)) for p in o.parts]).astype(np.float64)
     middle, radius = (points.min(0) + points.max(0)) / 2, float(np.linalg.norm(np.ptp(points, axis=0)) / 2)
     distance, fill = 3 * radius / math.tan(math.radians(camera.fov_x_deg) / 2), rng.uniform(0.55, 0.95)

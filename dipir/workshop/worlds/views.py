@@ -76,12 +76,14 @@ def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
     size = settings.width, settings.height
     views = [random_view(rng, world, anchor, _SPREAD_M[kind], size, settings.at_object)
              for _ in range(settings.cameras)]
+    # ---- rays of plates and environments ----
     # In the open one light, the sun, makes most of what is seen, and hardly any noise; the sky outshines what bounces
     # often.
     spp = max(2, settings.spp // 2) if kind == "outdoor" else settings.spp
     depth = settings.depth if kind == "indoor" else max(2, settings.depth - 1)
     rays = device.moved(_Rays.through(rng, views, spp, settings))
     panes = window_panes(scene["parts"])
+    # ---- every light seen by every camera ----
     means, errors, envs = [], [], []
     for number, light in enumerate(lights):
         seen = light.pop("seen", None)
@@ -97,6 +99,7 @@ def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
                 share = _sun_share(world, view, sun["direction"], panes if seen is not None else None)
                 envmap = splat_sun(envmap, from_scene(sun["direction"], view.yaw_rad), sun["irradiance"], share)
             envs.append(latlong.resize(envmap, 16, 32))
+    # ---- smooth plates ----
     mean, error = torch.stack(means, 1), torch.stack(errors, 1)
     plates = [denoise_plate(mean[n], error[n], device.moved(_center_hits(world, view))) for n, view in enumerate(views)]
     plate = torch.stack(plates, 1).flatten(0, 1)
