@@ -1,7 +1,7 @@
 """What a run says while it goes on. Without torch, so that processes which only pass events on start at once."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,3 +24,7 @@ class Event:
     seconds_left: float | None = None
     scalars: Mapping[str, float] = field(default_factory=dict)
     images: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+Notify = Callable[[Event], None] | None
+"""What hears of the events, if anyone."""

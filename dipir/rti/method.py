@@ -12,7 +12,6 @@ import hashlib
 import math
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from dipir import device
 from dipir.arrays import Directions, Image, split_seed
 from dipir.captures.rti import LEAST_SIDE, unit_directions
 from dipir.errors import ConfigError, FitError, ImageError
-from dipir.event import Event
+from dipir.event import Event, Notify
 from dipir.fit import checkpoint as files
 from dipir.fit.muon import adamw
 from dipir.fit.training import annealed_rate, descend
@@ -39,7 +38,6 @@ from dipir.settings.yaml import to_dict
 
 __all__ = ["Fitted", "IllumiNetTrainConfig", "Split", "load", "load_config", "save", "split_lights", "train"]
 
-Notify = Callable[[Event], None] | None
 STAGE, CHECKPOINT = "illuminet", "checkpoint.safetensors"
 
 

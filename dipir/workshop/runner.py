@@ -15,12 +15,11 @@ from torch import Tensor, nn
 
 from dipir import device
 from dipir.arrays import split_seed
-from dipir.event import Event
+from dipir.event import Event, Notify
 from dipir.fit.board import Board
 from dipir.workshop.trainer import TrainConfig, Trained
 
 Net = TypeVar("Net", bound=nn.Module)
-Notify = Callable[[Event], None] | None
 Outcome = tuple[Mapping[str, Tensor], dict[str, str]]
 """Weights and notes for their file."""
 

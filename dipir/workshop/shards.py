@@ -21,7 +21,7 @@ from torch import Tensor
 
 from dipir import device, disk
 from dipir.errors import ConfigError, RenderError
-from dipir.event import Event
+from dipir.event import Event, Notify
 
 Job = tuple[Path, range]
 T = TypeVar("T")
@@ -73,7 +73,7 @@ class DataSet:
 
     def generate(self, count: int, out_dir: str | Path | None, make: Callable[..., Mapping[str, Tensor]],
                  arguments: tuple, metadata: Mapping[str, str], *, shard: int, workers: int = 1,
-                 on_event: Callable[[Event], None] | None = None) -> Path:
+                 on_event: Notify = None) -> Path:
         """Make items 0 ... count - 1 in files of ``shard`` items each, but for files that are whole: in each
         ``make(indices, *arguments)``. Returns the folder (default :meth:`default_dir`). ConfigError for a folder of
         another set or numbers out of range, RenderError when a worker fails."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from dipir import device, disk
 from dipir.errors import FitError
-from dipir.event import Event
+from dipir.event import Event, Notify
 from dipir.fit.checkpoint import graceful_stop
 from dipir.fit.muon import Muon, adamw, restore
 from dipir.fit.training import annealed_rate, descend
@@ -76,7 +76,7 @@ def learning_rate(config: TrainConfig, step: int) -> float:
 
 
 def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, validate: Validate | None = None,
-          on_event: Callable[[Event], None] | None = None, name: str) -> Trained:
+          on_event: Notify = None, name: str) -> Trained:
     """Trains ``model`` in place; goes on from the checkpoint of ``name`` if there is one.
 
     batch_loss(model, step) -> (loss, scalars) must draw its batch from ``step`` alone (``arrays.split_seed``); then
@@ -247,7 +247,7 @@ class _Run:
 class _Log:
     """Passes events on and appends them as JSON lines to the run's folder."""
 
-    def __init__(self, path: Path, on_event: Callable[[Event], None] | None) -> None:
+    def __init__(self, path: Path, on_event: Notify) -> None:
         self.path, self.on_event = path, on_event
         path.parent.mkdir(parents=True, exist_ok=True)
 

@@ -7,7 +7,7 @@ are wrong, keys that no one knows, a sequence without points or quality.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from dipir.captures import co3d, co3d_pixels
 from dipir.captures.point_cloud import write_points
 from dipir.disk import write_text
 from dipir.errors import ConfigError, nearest
-from dipir.fit.loop import Event
+from dipir.event import Event, Notify
 from dipir.image.files import read_envmap, write_exr
 from dipir.scene.camera import Camera
 from dipir.workshop import shards
@@ -80,7 +80,7 @@ def default_dir() -> Path:
 
 
 def generate(out: Path | None = None, seed: int = 0, settings: Co3dSettings = Co3dSettings(), workers: int = 1,
-             on_event: Callable[[Event], None] | None = None) -> Path:
+             on_event: Notify = None) -> Path:
     """Make the set, or what is missing of it; the folder. ``truth/CATEGORY/SEQUENCE.json`` and ``.exr`` hold the light,
     the place of the object and the similarity of each sequence. ConfigError when the folder holds another set,
     RenderError when a worker fails."""

@@ -19,7 +19,7 @@ from torch.nn import functional
 from dipir.arrays import Directions, EnvMap, split_seed
 from dipir.captures.rti import Capture
 from dipir.errors import ConfigError, nearest
-from dipir.fit.loop import Event
+from dipir.event import Event, Notify
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
 from dipir.render.path_traced import PathTracer
@@ -82,8 +82,7 @@ def light_map(direction: Tensor, half_width_deg: float) -> EnvMap:
     return (disc * math.pi / irradiance).float()[..., None].repeat(1, 1, 3)
 
 
-def render(kind: str, settings: DomeSettings = DomeSettings(),
-           on_event: Callable[[Event], None] | None = None) -> Capture:
+def render(kind: str, settings: DomeSettings = DomeSettings(), on_event: Notify = None) -> Capture:
     """The capture of one of SCENES, 8-bit sRGB values at a fixed exposure. Raises ConfigError for an unknown scene."""
     if kind not in SCENES:
         raise ConfigError(f"scene '{kind}': accepted are {', '.join(SCENES)}.{nearest(kind, SCENES)}")

@@ -7,7 +7,7 @@ recording under white light holds the light that each slot sends, and any colour
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from dipir import device
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.image import latlong
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import GBuffers, RenderSettings
@@ -257,9 +257,8 @@ def _make(indices: range, seed: int, settings: SketchSettings, meshes: Sequence[
     return {key: torch.stack([m[key] for m in made]) for key in _KEYS}
 
 
-def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, *, settings: SketchSettings = SketchSettings(),
-             meshes: Sequence[Path] = ()) -> Path:
+def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1, on_event: Notify = None, *,
+             settings: SketchSettings = SketchSettings(), meshes: Sequence[Path] = ()) -> Path:
     """Make the recordings 0 ... count - 1 of the set ``seed``, some of whose objects are ``meshes``; see
     :meth:`shards.DataSet.generate`. ConfigError for a missing mesh too."""
     meshes = tuple(Path(m) for m in meshes)

@@ -1,7 +1,7 @@
 """Training and judging the colour prior on drawings made while it trains; resumable, chosen on held-out recordings."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from dipir.diffusion.denoiser import Condition
 from dipir.diffusion.sampler import sample
 from dipir.diffusion.schedule import karras
 from dipir.errors import ConfigError
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.palette import NAMED
 from dipir.priors.colour import COLOUR, SIZE, tinted_planes
@@ -54,8 +54,7 @@ class ColourPriorConfig:
 
 # ---- data ------------------------------------------------------------------------------------------------------------
 
-def training_recordings(config: ColourPriorConfig, workers: int = 1,
-                        on_event: Callable[[Event], None] | None = None) -> dict[str, Tensor]:
+def training_recordings(config: ColourPriorConfig, workers: int = 1, on_event: Notify = None) -> dict[str, Tensor]:
     """Procedural objects and, with the data folder, ``train`` meshes; kept in the cache, made if missing."""
     folder = sketches.generate(config.recordings, None, config.seed, workers, on_event,
                                meshes=_meshes("train"))
@@ -63,7 +62,7 @@ def training_recordings(config: ColourPriorConfig, workers: int = 1,
 
 
 def held_out_pairs(config: ColourPriorConfig = ColourPriorConfig(), workers: int = 1,
-                   on_event: Callable[[Event], None] | None = None) -> Drawings:
+                   on_event: Notify = None) -> Drawings:
     """Two fixed drawings of each held-out recording (other seeds, ``val`` meshes) in colours that have names."""
     default = sketches.default_dir()
     folder = sketches.generate(config.held_out, default.with_name(f"{default.name}_val"), config.seed + 9, workers,
@@ -83,7 +82,7 @@ def _meshes(split: str) -> list[Path]:
 
 def train_colour_prior(config: ColourPriorConfig, recorded: Mapping[str, Tensor], held_out: Drawings, *,
                        name: str = "colour", start: ConditionalUNet | None = None,
-                       on_event: Callable[[Event], None] | None = None) -> training.Trained:
+                       on_event: Notify = None) -> training.Trained:
     """Train on drawings of the recordings; keep the weights that are best on ``held_out``. A new run begins with the
     weights of ``start`` if given."""
     model = initial(lambda: ConditionalUNet(config.net), config.seed, start)

@@ -2,7 +2,6 @@
 parts: surfaces alone, then light on what they see, then both together."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from torch.nn import functional
 from dipir import device
 from dipir.arrays import Image, split_seed
 from dipir.errors import ConfigError
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.image.metrics import rmse
 from dipir.priors.geometry import DEFAULT_PATH, Geometry, GeometryNets
 from dipir.workshop import trainer as training
@@ -45,8 +44,7 @@ class GeometryTraining:
 
 
 def train_geometry(part: str, config: GeometryTraining, data: RelitSet, held_out: Pairs, *, name: str = "geometry",
-                   start: GeometryNets | None = None,
-                   on_event: Callable[[Event], None] | None = None) -> training.Trained:
+                   start: GeometryNets | None = None, on_event: Notify = None) -> training.Trained:
     """Train one of ``PARTS`` on ``data``; keep the weights that are best on ``held_out``. ConfigError for another."""
     if part not in PARTS:
         raise ConfigError(f"'{part}' is no part of this training; accepted are {', '.join(PARTS)}.")

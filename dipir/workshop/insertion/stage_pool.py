@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from dipir import disk
 from dipir.errors import ConfigError, RenderError
-from dipir.event import Event
+from dipir.event import Event, Notify
 from dipir.workshop.insertion import stages
 from dipir.workshop.insertion.stages import Stage, StageSettings
 from dipir.workshop.shards import Workers
@@ -53,7 +53,7 @@ class StagePool:
 
     def __init__(self, name: str, mesh_paths: Sequence[Path] = (), settings: StageSettings = StageSettings(),
                  config: PoolConfig = PoolConfig(), seed: int = 0, workers: int = 1, *,
-                 on_event: Callable[[Event], None] | None = None) -> None:
+                 on_event: Notify = None) -> None:
         if workers < 0:
             raise ConfigError(f"stages: {workers} workers were given; 0 or more are accepted")
         what = [VERSION, seed, asdict(settings), config.shard, [f"{p.parent.name}/{p.name}" for p in mesh_paths]]

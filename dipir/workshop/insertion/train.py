@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor
 from dipir import device
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.priors.insertion import DEFAULT_PATH, EmbeddedPrior, insertion_planes
 from dipir.priors.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 from dipir.workshop import crops
@@ -71,15 +71,14 @@ def _views() -> Views:
     return Views(stored["plate"], stored["camera"], stored["env"])
 
 
-def training_pool(config: InsertPriorConfig, workers: int = 1,
-                  on_event: Callable[[Event], None] | None = None) -> StagePool:
+def training_pool(config: InsertPriorConfig, workers: int = 1, on_event: Notify = None) -> StagePool:
     """Stages with procedural objects and ``train`` meshes."""
     return StagePool("train", training_meshes("train"), config.stages, config.pool, config.seed + 1, workers,
                      on_event=on_event)
 
 
 def validation_composites(config: InsertPriorConfig = InsertPriorConfig(), workers: int = 1,
-                          on_event: Callable[[Event], None] | None = None) -> Composites:
+                          on_event: Notify = None) -> Composites:
     """The fixed composites that choose the weights: ``val`` environments, procedural objects and ``val`` meshes. Half
     of them are plain photos (sRGB, neither noise nor JPEG), as in the benchmarks."""
     pool = PoolConfig(first=4, size=4, steps=0, shard=config.val_stages // 4)
@@ -97,7 +96,7 @@ def validation_composites(config: InsertPriorConfig = InsertPriorConfig(), worke
 
 def train_insert_prior(config: InsertPriorConfig, pool: StagePool, sources: Sources, held_out: Composites, *,
                        name: str = "insert", start: CompositeUNet | None = None,
-                       on_event: Callable[[Event], None] | None = None) -> training.Trained:
+                       on_event: Notify = None) -> training.Trained:
     """Train on composites of ``pool`` under ``sources``; keep the weights that are best on ``held_out``. A new run
     begins with the weights of ``start`` if given. The log has the rate at which composites are made."""
     model = initial(lambda: CompositeUNet(config.net), config.seed, start)

@@ -7,7 +7,6 @@ mirror, hence are all D.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from torch.nn import functional
 
 from dipir.arrays import Image, split_seed
 from dipir.errors import ConfigError
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.image.color import linear_to_srgb
 from dipir.priors.captions import COLOURS, GROUNDS, MATERIALS, SHAPES, Thing, caption
 from dipir.render.gbuffer import record_gbuffers
@@ -149,8 +148,8 @@ def _make(indices: range, seed: int, settings: LayoutSettings) -> dict[str, Tens
     return vars(join([record(split_seed(seed, "layout", i), settings) for i in indices]))
 
 
-def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, *, settings: LayoutSettings = LayoutSettings()) -> Path:
+def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1, on_event: Notify = None, *,
+             settings: LayoutSettings = LayoutSettings()) -> Path:
     """Make the scenes 0 ... count - 1 of the set ``seed``; see :meth:`shards.DataSet.generate`."""
     return SET.generate(count, out_dir, _make, (seed, settings), SET.metadata(seed, settings), shard=settings.shard,
                         workers=workers, on_event=on_event)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from dipir import device
 from dipir.arrays import Image, split_seed
 from dipir.errors import ConfigError
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.priors import captions
 from dipir.priors.captions import COLOURS, SHAPES
 from dipir.priors.layout import DEFAULT_PATH, LAYOUT_NET, LayoutPrior
@@ -63,8 +63,7 @@ class LayoutPriorConfig:
 
 # ---- data ------------------------------------------------------------------------------------------------------------
 
-def training_pictures(config: LayoutPriorConfig, workers: int = 1,
-                      on_event: Callable[[Event], None] | None = None) -> Draw:
+def training_pictures(config: LayoutPriorConfig, workers: int = 1, on_event: Notify = None) -> Draw:
     """Draws from the training set; what the cache lacks of it is made."""
     data = layouts.load(layouts.generate(config.scenes, None, config.seed, workers, on_event)).part(
         slice(0, config.scenes))
@@ -74,8 +73,7 @@ def training_pictures(config: LayoutPriorConfig, workers: int = 1,
     return lambda rng, count: layouts.draw(rng, data, count, config.draw)
 
 
-def held_out_pictures(config: LayoutPriorConfig, workers: int = 1,
-                      on_event: Callable[[Event], None] | None = None) -> LayoutPictures:
+def held_out_pictures(config: LayoutPriorConfig, workers: int = 1, on_event: Notify = None) -> LayoutPictures:
     """The fixed pictures that choose the weights: scenes of another seed, unchanged."""
     seed = layouts.VALIDATION_SEED
     folder = layouts.generate(config.held_out, layouts.validation_folder(), seed, workers, on_event)
@@ -86,8 +84,7 @@ def held_out_pictures(config: LayoutPriorConfig, workers: int = 1,
 # ---- training --------------------------------------------------------------------------------------------------------
 
 def train_layout_prior(config: LayoutPriorConfig, draw: Draw, held_out: LayoutPictures, *, name: str = "layout",
-                       start: TextUNet | None = None,
-                       on_event: Callable[[Event], None] | None = None) -> training.Trained:
+                       start: TextUNet | None = None, on_event: Notify = None) -> training.Trained:
     """Train on pictures of ``draw``, which must depend on its generator alone; keep the weights that are best on
     ``held_out``. A new run begins with the weights of ``start`` if given."""
     model = initial(lambda: Pupil(TextUNet(config.net)), config.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dipir import device
 from dipir.arrays import EnvMap, split_seed
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.priors.light import CONE_DEG, DEFAULT_PATH, LightPrior, features, predict
@@ -42,8 +42,7 @@ def procedural_pairs(folder: Path | None = None) -> PairSet:
 
 
 def train_light_prior(config: LightPriorConfig, procedural: PairSet | None = None, *, name: str = "light",
-                      on_event: Callable[[Event], None] | None = None,
-                      start: LightUNet | None = None) -> tuple[LightPrior, Trained]:
+                      on_event: Notify = None, start: LightUNet | None = None) -> tuple[LightPrior, Trained]:
     """Trains on the 26 training environments and ``procedural`` pairs; keeps the weights best on ``val``.
 
     Resumes the run ``name`` if it was begun before; ``start`` gives the first weights otherwise.
@@ -53,7 +52,7 @@ def train_light_prior(config: LightPriorConfig, procedural: PairSet | None = Non
 
 
 def train_on(config: LightPriorConfig, panoramas: Sequence[crops.Panorama], procedural: PairSet | None,
-             cases: Sequence[Case], *, name: str = "light", on_event: Callable[[Event], None] | None = None,
+             cases: Sequence[Case], *, name: str = "light", on_event: Notify = None,
              start: LightUNet | None = None) -> tuple[LightPrior, Trained]:
     """:func:`train_light_prior` on given panoramas, judged on given cases. On a GPU the batches are assembled there."""
     torch.manual_seed(config.seed)

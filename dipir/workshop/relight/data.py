@@ -1,7 +1,7 @@
 """Objects under a ring and a dome of lights, each light in a picture of its own, so that light can be mixed later."""
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from dipir import device
 from dipir.arrays import EnvMap, split_seed
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.scene.assets.asset import Asset, load_asset
@@ -111,9 +111,8 @@ def _make(indices: range, seed: int, settings: RelitSettings, meshes: Sequence[P
     return vars(join([record(split_seed(seed, "scene", i), assets, settings) for i in indices]))
 
 
-def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, *, settings: RelitSettings = RelitSettings(),
-             meshes: Sequence[Path] = ()) -> Path:
+def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1, on_event: Notify = None, *,
+             settings: RelitSettings = RelitSettings(), meshes: Sequence[Path] = ()) -> Path:
     """Make the scenes 0 ... count - 1 of the set ``seed``, some of whose objects are ``meshes``; see
     :meth:`shards.DataSet.generate`."""
     metadata = SET.metadata(seed, settings, meshes=" ".join(path.name for path in meshes))

@@ -1,7 +1,6 @@
 """Training of the embedded relighting prior on pairs mixed while it trains; resumable, chosen on held-out scenes."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import split_seed
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.image.metrics import rmse
 from dipir.priors.geometry import SIZE, Geometry
 from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
@@ -43,7 +42,7 @@ class RelightPriorConfig:
     train: training.TrainConfig = training.TrainConfig(steps=8000, rate=6e-4, ema=0.9985, validate_every=400)
 
 
-def training_scenes(scenes: int, workers: int = 1, on_event: Callable[[Event], None] | None = None) -> RelitSet:
+def training_scenes(scenes: int, workers: int = 1, on_event: Notify = None) -> RelitSet:
     """The training set with ``train`` meshes, at the size that the networks work at; what the cache lacks is made."""
     settings = RelitSettings(size=SIZE, spp=16, sky_spp=32)
     folder = relit.default_dir().with_name(f"train_v{relit.VERSION}_{SIZE}")
@@ -52,7 +51,7 @@ def training_scenes(scenes: int, workers: int = 1, on_event: Callable[[Event], N
     return made.part(slice(0, scenes))
 
 
-def validation_scenes(workers: int = 1, on_event: Callable[[Event], None] | None = None) -> RelitSet:
+def validation_scenes(workers: int = 1, on_event: Notify = None) -> RelitSet:
     """Scenes with other seeds and ``val`` meshes, less noisy than the training set."""
     settings = RelitSettings(spp=64, sky_spp=128, meshes=0.5)
     folder = relit.default_dir().with_name(f"val_v{relit.VERSION}")
@@ -67,7 +66,7 @@ def validation_pairs(data: RelitSet, config: PairConfig, count: int) -> Pairs:
 
 def train_relight_prior(config: RelightPriorConfig, data: RelitSet, held_out: Pairs, geometry: Geometry, *,
                         name: str = "relight", start: ConditionalUNet | None = None,
-                        on_event: Callable[[Event], None] | None = None) -> training.Trained:
+                        on_event: Notify = None) -> training.Trained:
     """Train on pairs of ``data``; keep the weights that are best on ``held_out``. A new run begins with the weights of
     ``start`` if given."""
     model = initial(lambda: ConditionalUNet(config.net), config.seed, start)

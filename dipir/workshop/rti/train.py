@@ -1,7 +1,6 @@
 """Training of the general relighting network (engine ``net``) on the pairs of the relighting prior; resumable."""
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import split_seed
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.image.losses import LossWeights
 from dipir.image.metrics import psnr, rmse
 from dipir.priors.geometry import Geometry
@@ -40,8 +39,7 @@ class GeneralNetConfig:
 
 
 def train_general(config: GeneralNetConfig, data: RelitSet, held_out: Pairs, geometry: Geometry, *,
-                  name: str = "illuminet", start: IllumiNet | None = None,
-                  on_event: Callable[[Event], None] | None = None) -> training.Trained:
+                  name: str = "illuminet", start: IllumiNet | None = None, on_event: Notify = None) -> training.Trained:
     """Train on pairs of ``data``; keep the weights that are best on ``held_out``. A new run begins with the weights of
     ``start`` if given."""
     model = initial(lambda: IllumiNet(config.net), config.seed, start)

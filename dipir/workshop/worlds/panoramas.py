@@ -3,7 +3,7 @@ own seed), resumable per shard."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, split_seed
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.image.color import BT709
 from dipir.workshop import shards
 
@@ -72,9 +72,8 @@ def _make(indices: range, seed: int, settings: PanoramaSettings) -> dict[str, Te
     return pack(torch.stack(maps), kinds)
 
 
-def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, *, settings: PanoramaSettings = PanoramaSettings()
-             ) -> Path:
+def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1, on_event: Notify = None, *,
+             settings: PanoramaSettings = PanoramaSettings()) -> Path:
     """Make the panoramas 0 ... count - 1 of the set ``seed``; see :meth:`shards.DataSet.generate`."""
     return SET.generate(count, out_dir, _make, (seed, settings), SET.metadata(seed, settings), shard=settings.shard,
                         workers=workers, on_event=on_event)

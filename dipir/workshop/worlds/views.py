@@ -7,7 +7,7 @@ on, with the shadows that fall on it, and its light is that of the place in the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import EnvMap, split_seed
-from dipir.event import Event
+from dipir.event import Notify
 from dipir.image import latlong
 from dipir.scene.camera import Camera
 from dipir.workshop import photo_textures, shards
@@ -178,9 +178,8 @@ def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
 
 
-def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, *, settings: ViewSettings = ViewSettings(),
-             panoramas: Sequence[EnvMap] = ()) -> Path:
+def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1, on_event: Notify = None, *,
+             settings: ViewSettings = ViewSettings(), panoramas: Sequence[EnvMap] = ()) -> Path:
     """Make the pairs of scenes 0 ... count - 1 of the set ``seed``; see :meth:`shards.DataSet.generate`.
     ``panoramas``: photographed ones whose patches lie on some of the surfaces."""
     folder = Path(out_dir) if out_dir is not None else default_dir()
