@@ -15,7 +15,6 @@ from safetensors import safe_open
 from torch import nn
 
 from dipir import device
-from dipir.cli.verbs import verbs
 from dipir.errors import ConfigError, PriorError
 from dipir.priors import captions
 from dipir.priors.layout import LAYOUT_NET, LayoutPrior
@@ -334,7 +333,6 @@ def test_command_line_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, cap
     assert (minutes, out, name, more["start"], more["workers"]) == (3, tmp_path, "x", None, 2)
     assert (config.batch, config.scenes, config.train.steps, config.train.rate) == (8, 9, 7, 0.1) and config.train.bf16
     assert capsys.readouterr().out == "out\n"
-    assert prior_layout.__name__ == f"dipir.workshop.{verbs.PRIORS['layout']}.train"
 
 
 def test_command_line_judges(sets, capsys, tmp_path: Path) -> None:
