@@ -59,8 +59,7 @@ def scenes(count: int, settings: RelitSettings = SETTINGS, folder: Path | None =
         if not path.is_file():
             meshes = meshes or [a for a in map(load_asset, training_meshes("val")) if relit.solid(a)]
             one = relit.record(split_seed(SEED, "scene", number), meshes, settings, ring())
-            shards.save(path, {k: getattr(one, k).contiguous() for k in RelitSet.__dataclass_fields__},
-                        {"format": "dipir relight bench"})
+            shards.save(path, vars(one), {"format": "dipir relight bench"})
         made.append(RelitSet(**load_file(path)))
     return relit.join(made)
 
