@@ -27,7 +27,7 @@ from dipir.disk import cache_dir
 from dipir.errors import ConfigError
 from dipir.insert.config import load_config
 from dipir.insert.sequence import SequenceSettings
-from dipir.scene.assets.asset import load_asset
+from dipir.scene.assets.load import load_asset
 from dipir.suite.file import JobSpec, Limits, Suite
 from dipir.suite.report import write_results
 from dipir.suite.run import Local, run_suite

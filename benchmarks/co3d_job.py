@@ -24,7 +24,7 @@ from dipir.insert.config import InsertConfig, load_config
 from dipir.insert.sequence import SequenceResult, SequenceSettings, flicker, insert_sequence, scenes_of, thing_of
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
-from dipir.scene.assets.asset import load_asset
+from dipir.scene.assets.load import load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.light import EnvironmentMap, dominant_direction
 from dipir.suite.file import JobSpec

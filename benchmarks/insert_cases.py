@@ -22,7 +22,8 @@ from dipir.errors import ConfigError, DipirError, SceneError, nearest, raise_all
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.files import read_envmap
-from dipir.scene.assets.asset import Asset, asset_hash, load_asset
+from dipir.scene.assets.asset import Asset, asset_hash
+from dipir.scene.assets.load import load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.framing import projected_box
 from dipir.scene.light import EnvironmentMap, dominant_direction

@@ -43,8 +43,9 @@ class Shown:
 
 def shown(plate: Plate, passes: Passes, tones: tuple[ToneCurve, ToneCurve] | None = None) -> Shown:
     """The composite of passes on a plate."""
+    tone_fg, tone_shadow = tones or (None, None)
     layers = insert_layers(plate.lin, plate.disp, passes.object_rgb, passes.alpha, passes.shadow_ratio,
-                           *(tones or (None, None)))
+                           tone_fg=tone_fg, tone_shadow=tone_shadow)
     shadow, coloured = layers.layers
     return Shown(flatten_disp(layers), coloured.image / passes.alpha.clamp_min(1e-6), passes.alpha, shadow.image)
 

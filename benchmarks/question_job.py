@@ -26,7 +26,8 @@ from dipir.image.files import write_png
 from dipir.image.metrics import direction_error_deg, rmse
 from dipir.insert.problem import small_plate, with_plate
 from dipir.priors.light import LightPrior
-from dipir.scene.assets.asset import Asset, Material, load_asset
+from dipir.scene.assets.asset import Asset, Material
+from dipir.scene.assets.load import load_asset
 from dipir.scene.light import EnvironmentMap, dominant_direction
 from dipir.scene.plate import Plate
 from dipir.scene.scene import Scene

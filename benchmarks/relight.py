@@ -22,8 +22,8 @@ from dipir.image.editing import luminosity_bound
 from dipir.image.files import read_image, write_png
 from dipir.image.metrics import angular_error_deg, psnr, rmse, si_rmse, ssim
 from dipir.relight.config import load_config
-from dipir.relight.layers import shrunk, working_size
-from dipir.relight.method import Picture, Wish, find_engine, relight
+from dipir.relight.layers import shrink, working_size
+from dipir.relight.method import Picture, RelightRequest, find_engine, relight
 from dipir.scene.direction import LightDirection
 from dipir.workshop.relight.train import training_scenes
 
@@ -43,8 +43,8 @@ def methods(names: Sequence[str], overrides: Sequence[str]) -> dict[str, Method]
     factor for the whole picture can do. ``bound`` is told the whole target."""
     def engine(name: str) -> Method:
         config = load_config("default", (), [f"engine={name}", *overrides])
-        network = find_engine(config, Wish(LightDirection(0, 0)))
-        return lambda case: relight(Picture(case.image, name=case.name), Wish(case.direction), config,
+        network = find_engine(config, RelightRequest(LightDirection(0, 0)))
+        return lambda case: relight(Picture(case.image, name=case.name), RelightRequest(case.direction), config,
                                     engine=network).image
 
     made: dict[str, Method] = {
@@ -141,7 +141,7 @@ def looks(folder: Path, by_name: Mapping[str, Method], count: int, out: Path) ->
         raise ConfigError(f"{folder}: no photographs (*.jpg, *.png) in it; give their folder with --plates.")
     for file in [files[i] for i in np.linspace(0, len(files) - 1, min(count, len(files))).round().astype(int)]:
         pixels = read_image(file).pixels
-        photo = shrunk(pixels, working_size(*pixels.shape[2:], 384, 16)).clamp(0, 1)
+        photo = shrink(pixels, working_size(*pixels.shape[2:], 384, 16)).clamp(0, 1)
         rows = []
         for name in (n for n in ENGINES if n in by_name):
             lit = [by_name[name](Case(file.stem, 0, 0, True, photo, photo, LightDirection(*LOOKS[side]), photo, photo))

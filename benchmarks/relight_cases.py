@@ -13,7 +13,7 @@ from torch import Tensor
 from benchmarks.relight_reader import ELEVATION_DEG, OPEN_KINDS, SIDES
 from dipir import disk
 from dipir.arrays import split_seed
-from dipir.scene.assets.asset import load_asset
+from dipir.scene.assets.load import load_asset
 from dipir.scene.direction import LightDirection
 from dipir.workshop import shards
 from dipir.workshop.data import training_meshes

@@ -14,7 +14,7 @@ _HOMES = {
     "Asset": "dipir.scene.assets.asset",
     "Scene": "dipir.scene.scene",
     "load_scene": "dipir.scene.scene_file",
-    "load_asset": "dipir.scene.assets.asset",
+    "load_asset": "dipir.scene.assets.load",
     "read_plate": "dipir.scene.plate",
     "SphericalGaussians": "dipir.scene.light",
     "Transport": "dipir.render.transport",

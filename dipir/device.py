@@ -36,18 +36,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Device:
-    """The decision.
+    """Where this process computes, and why."""
 
-    kind : torch's device type, "cpu" or "cuda"
-    variant : Mitsuba's variant, "llvm_ad_rgb" or "cuda_ad_rgb"
-    asked : what the user asked for, "auto", "cpu", "cuda" or "cuda:N"
-    why : one line on why a half is on the CPU, or None when both are on the GPU
-    """
-
-    kind: str
-    variant: str
-    asked: str = "auto"
-    why: str | None = None
+    kind: str  # torch's device type, "cpu" or "cuda"
+    variant: str  # Mitsuba's variant, "llvm_ad_rgb" or "cuda_ad_rgb"
+    asked: str = "auto"  # what the user asked for, "auto", "cpu", "cuda" or "cuda:N"
+    why: str | None = None  # one line on why a half is on the CPU, or None when both are on the GPU
 
     @property
     def torch(self) -> torch.device:

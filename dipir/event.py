@@ -11,19 +11,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Event:
-    """One report during long work; the progress bar, the JSON log and the studio all read these.
+    """One report during long work; the progress bar, the JSON log and the studio all read these."""
 
-    stage : name of the station ("personalise", "fit", "render", ...)
-    step, steps : done and planned;  seconds_left : estimate or None
-    scalars : logged numbers;  images : preview images, (1, 3, H, W) display-referred [0, 1], on the CPU
-    """
-
-    stage: str
-    step: int
-    steps: int
-    seconds_left: float | None = None
-    scalars: Mapping[str, float] = field(default_factory=dict)
+    stage: str  # name of the station ("personalise", "fit", "render", ...)
+    step: int  # done
+    steps: int  # planned
+    seconds_left: float | None = None  # estimate
+    scalars: Mapping[str, float] = field(default_factory=dict)  # logged numbers
     images: Mapping[str, Tensor] = field(default_factory=dict)
+    """Preview images, (1, 3, H, W) display-referred [0, 1], on the CPU."""
 
 
 Notify = Callable[[Event], None] | None

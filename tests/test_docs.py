@@ -1,6 +1,8 @@
 """The documentation is true: modules, tables, links, commands, settings."""
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import re
 import shlex
@@ -70,14 +72,42 @@ def test_places_named_by_the_trap_table_exist():
             assert (ROOT / "dipir" / folder / Path(place).name).is_file(), f"{place} of the row '{row}'"
 
 
+# ------------------------------------------------------------------------------------------------- page of the methods
+def test_the_method_page_names_modules_that_exist():
+    text = (ROOT / "docs" / "method.md").read_text()
+    named = set(re.findall(r"`((?:\w+/)+\w+\.py)`", text))
+    assert len(named) > 30
+    assert not {name for name in named if not (ROOT / "dipir" / name).is_file()}
+
+
+def test_citations_of_the_method_page_lead_to_a_section():
+    sections = set(re.findall(r"^#+ (\d(?:\.\d+)?) ", (ROOT / "docs" / "method.md").read_text(), re.M))
+    files = [path for folder in ("dipir", "benchmarks", "tests", "configs") for path in (ROOT / folder).rglob("*")
+             if path.suffix in (".py", ".yaml")]
+    cited = {(number, path.name) for path in [*files, *PAGES]
+             for number in re.findall(r"docs/method\.md (\d(?:\.\d+)?)", path.read_text(encoding="utf-8"))}
+    assert len(cited) > 10
+    assert not {(number, name) for number, name in cited if number not in sections}
+
+
 # ------------------------------------------------------------------------------------------------------------ tables
 def tables() -> list[tuple[Path, str, str]]:
     pattern = re.compile(r"<!-- table: (\w+) -->\n(.*?)<!-- end -->", re.S)
     return [(page, name, text) for page in PAGES for name, text in pattern.findall(page.read_text())]
 
 
-def test_the_readme_has_its_tables():
-    assert [name for page, name, _ in tables() if page.name == "README.md"] == ["insert", "speed_full", "plates"]
+def test_the_figures_of_the_readme_are_the_committed_results():
+    """Its one table holds means, in the last column medians, of benchmarks/results/insert.json."""
+    text = (ROOT / "README.md").read_text()
+    (table,) = re.findall(r"<!-- figures: insert -->\n(.*?)<!-- end -->", text, re.S)
+    assert [name for page, name, _ in tables() if page.name == "README.md"] == []
+    results = json.loads((ROOT / "benchmarks" / "results" / "insert.json").read_text())
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.strip().splitlines()[2:]]
+    methods = ("ambient", "projected", "light-prior", "default", "oracle-sg", "truth")
+    for (_, *cells), method in zip(rows, methods, strict=True):
+        means = [results["summary"][method][key]["mean"] for key in ("fg_si_rmse", "composite_rmse", "exposure_log2")]
+        angle = results["single_light"]["summary"][method]["direction_deg"]["median"]
+        assert cells == [f"{value:.3g}" for value in (*means, angle)], method
 
 
 @pytest.mark.parametrize("page, name, text", tables(), ids=lambda value: value if isinstance(value, str) else "")
@@ -128,8 +158,8 @@ def test_settings_in_running_text_exist():
 
 
 def test_files_of_a_result_are_those_that_are_explained(tmp_path):
-    """The README's table names every file that save() writes."""
-    text = (ROOT / "README.md").read_text()
+    """docs/result.md names every file that save() writes."""
+    text = (ROOT / "docs" / "result.md").read_text()
     source = (ROOT / "dipir" / "insert" / "result.py").read_text()
     written = set(re.findall(r'out / "([\w.]+)"', source)) - {"light.png"}
     assert len(written) > 7
@@ -137,6 +167,15 @@ def test_files_of_a_result_are_those_that_are_explained(tmp_path):
     layers = set(re.findall(r'"(\w+)": ', source.split("def exr_layers")[1].split("\ndef ")[0]))
     assert {"shadow_full", "depth"} <= layers
     assert not {name for name in layers - {"beauty"} if f"`{name}." not in text}
+
+
+def test_imports_of_the_pages_work():
+    """Every name that a Python block imports from dipir is there."""
+    lines = [line.split("#")[0] for page in PAGES for block in blocks(page, "python") for line in block.splitlines()]
+    imports = [re.fullmatch(r"from (dipir\S*) import (.+)", line.strip()) for line in lines]
+    names = [(found[1], name.strip()) for found in imports if found for name in found[2].split(",")]
+    assert len(names) > 10
+    assert not [f"{module}.{name}" for module, name in names if not hasattr(importlib.import_module(module), name)]
 
 
 # ----------------------------------------------------------------------------------------------------------- tutorial

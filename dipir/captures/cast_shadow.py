@@ -34,25 +34,28 @@ def shadow_votes(sequence: PosedSequence, middle: np.ndarray, size: float, heigh
     view = ground_view(sequence, middle, size)
     if len(view.thing) < _FEWEST or view.known.mean() < 1 / 20:
         return torch.zeros(height, 2 * height)
+    # ---- the shadow that light from each direction would throw ----
     fine = 2 * height
     rays = latlong.directions(fine, 2 * fine).reshape(-1, 3).double().numpy()
     cosine = latlong.solid_angles(fine, 2 * fine).expand(fine, 2 * fine).reshape(-1).double().numpy() * rays[:, 1]
     above = rays[:, 1] > math.sin(math.radians(_LOWEST_DEG))
-    shadows = np.stack([thrown(view.thing, ray, view)[view.known] for ray in rays[above]])
+    shadows = np.stack([cast(view.thing, ray, view)[view.known] for ray in rays[above]])
     x, z = (axis[view.known] for axis in view.places)
     # What else makes ground dark or bright: a slope, and that the object hides a part of the whole sky.
     known = np.stack([np.ones_like(x), x, z, cosine[above] @ shadows / cosine[above].sum()], -1)
+    # ---- how well it explains where the ground is dark ----
     votes = np.zeros(len(rays))
     explained = partial_correlations(shadows, -log_luminance(view.lin)[view.known], known).clip(0) ** 2
     votes[above] = -_CELLS / 2 * np.log1p(-explained.clip(max=0.999))
     # Below the horizon and too low no shadow says anything: as likely as the mean of all others.
     votes[~above] = votes[above].mean()
+    # ---- on the coarse map ----
     four = torch.from_numpy(votes).float().reshape(height, 2, 2 * height, 2).permute(0, 2, 1, 3)
     coarse = four.reshape(height, 2 * height, 4).logsumexp(-1)
     return coarse - coarse.max()
 
 
-def thrown(thing: np.ndarray, towards: np.ndarray, view: GroundView) -> np.ndarray:
+def cast(thing: np.ndarray, towards: np.ndarray, view: GroundView) -> np.ndarray:
     """(cells, cells) of 0 and 1: shadow of points under a light in one direction."""
     fallen = thing[:, [0, 2]] - thing[:, 1:2] * towards[[0, 2]] / towards[1] - view.middle[[0, 2]]
     return view.splat(fallen, WIDE)

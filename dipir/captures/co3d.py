@@ -38,17 +38,17 @@ _CHUNK = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Viewpoint:
-    """As annotated. R : (3, 3);  T : (3,);  focal, principal : (2,) x and y, in units of ``format``"""
+    """As annotated."""
 
-    R: np.ndarray
-    T: np.ndarray
-    focal: np.ndarray
-    principal: np.ndarray
+    R: np.ndarray  # (3, 3)
+    T: np.ndarray  # (3,)
+    focal: np.ndarray  # (2,) x and y, in units of ``format``
+    principal: np.ndarray  # (2,) likewise
     format: Format = "ndc_isotropic"
 
 
 def camera_of(viewpoint: Viewpoint, height: int, width: int) -> tuple[Camera, float]:
-    """The camera of a ``width`` x ``height`` image and the stretch of its rows, as of ``Camera.oblong``.
+    """The camera of a ``width`` x ``height`` image and the stretch of its rows, as in `Camera.oblong`.
 
     SceneError for a viewpoint that is no camera: R no rotation, a focal length that is not positive, NaN.
     """
@@ -84,39 +84,38 @@ def _check(v: Viewpoint) -> None:
 
 @dataclass(frozen=True, eq=False)
 class FrameNote:
-    """One frame as annotated. image, mask, depth, depth_mask : paths relative to the root, or None
-    size : (height, width);  viewpoint : None where the reconstruction failed;  kind : ``meta.frame_type``, or "" """
+    """One frame as annotated."""
 
     sequence: str
     number: int
-    image: str
-    size: tuple[int, int]
-    viewpoint: Viewpoint | None
+    image: str  # path relative to the root, as all below
+    size: tuple[int, int]  # (height, width)
+    viewpoint: Viewpoint | None  # None where the reconstruction failed
     mask: str | None = None
     depth: str | None = None
     depth_scale: float = 1.0
     depth_mask: str | None = None
-    kind: str = ""
+    kind: str = ""  # ``meta.frame_type``, or ""
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceNote:
-    """One sequence as annotated. points : path relative to the root, or None;  quality : scores by name"""
+    """One sequence as annotated."""
 
     name: str
     category: str
-    points: str | None
-    quality: Mapping[str, float]
+    points: str | None  # path relative to the root, or None
+    quality: Mapping[str, float]  # scores by name
 
 
 @dataclass(frozen=True, eq=False)
 class Category:
-    """All annotations of one category. root : the data set's folder;  frames : by sequence, in the order of numbers"""
+    """All annotations of one category."""
 
-    root: Path
+    root: Path  # the data set's folder
     name: str
     sequences: Mapping[str, SequenceNote]
-    frames: Mapping[str, tuple[FrameNote, ...]]
+    frames: Mapping[str, tuple[FrameNote, ...]]  # by sequence, in the order of numbers
 
 
 def categories(root: str | Path) -> list[str]:
@@ -162,12 +161,6 @@ def read_set_lists(root: str | Path, category: str, subset: str) -> dict[str, li
     if not isinstance(data, dict):
         raise SceneError(f"{path}: holds no object with train, val and test; fetch the file again.")
     return {part: [_triple(path, row) for row in rows] for part, rows in data.items()}
-
-
-def read_eval_batches(root: str | Path, category: str, subset: str) -> list[list[tuple[str, int, str]]]:
-    """Lists of (sequence, frame number, image path), the first of each the view to be made; [] without a file."""
-    path = Path(root) / category / "eval_batches" / f"eval_batches_{subset}.json"
-    return [[_triple(path, row) for row in batch] for batch in _json(path)] if path.is_file() else []
 
 
 def _triple(path: Path, row: Any) -> tuple[str, int, str]:
@@ -227,8 +220,8 @@ def _viewpoint(r: Mapping | None) -> Viewpoint | None:
     format = r.get("intrinsics_format") or LEGACY
     if format not in FORMATS:
         raise ValueError(f"intrinsics_format '{format}', accepted are {', '.join(FORMATS)}")
-    array = lambda key, shape: np.asarray(r[key], float).reshape(shape)
-    return Viewpoint(array("R", (3, 3)), array("T", 3), array("focal_length", 2), array("principal_point", 2), format)
+    shapes = {"R": (3, 3), "T": 3, "focal_length": 2, "principal_point": 2}
+    return Viewpoint(*(np.asarray(r[key], float).reshape(shape) for key, shape in shapes.items()), format)
 
 
 def _sequence(r: Mapping) -> SequenceNote:
@@ -242,8 +235,7 @@ def _sequence(r: Mapping) -> SequenceNote:
 
 def read_sequence(category: Category, name: str) -> PosedSequence:
     """A sequence with all frames that have a usable camera and an image; points from depth maps where there is no point
-    cloud. SceneError when fewer than one is left, for a
-    name that does not exist, and for a path that leaves the root."""
+    cloud. SceneError when none is left, for a name that does not exist, and for a path that leaves the root."""
     if name not in category.frames:
         raise SceneError(f"{category.name}: there is no sequence '{name}' among {len(category.frames)}."
                          f"{nearest(name, category.frames)}")
@@ -284,14 +276,13 @@ def _there(root: Path, relative: str | None) -> Path | None:
 def write_category(root: str | Path, category: str, frames: Iterable[Mapping], sequences: Sequence[SequenceNote],
                    set_lists: Mapping[str, Mapping[str, Sequence]] | None = None,
                    eval_batches: Mapping[str, Sequence] | None = None) -> None:
-    """Annotation files, and set lists and eval batches by subset, as CO3Dv2 has them. frames : as of
-    :func:`frame_record`. ImageError when they cannot be written."""
+    """Annotation files, and set lists and eval batches by subset, as CO3Dv2 has them. frames : made by
+    `frame_record`. ImageError when they cannot be written."""
     folder = Path(root) / category
-    packed = lambda rows: gzip.compress(json.dumps(rows).encode(), mtime=0)
     for name in ("", "set_lists", "eval_batches"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    write_bytes(folder / "frame_annotations.jgz", packed(list(frames)))
-    write_bytes(folder / "sequence_annotations.jgz", packed([_sequence_record(s) for s in sequences]))
+    for kind, rows in (("frame", list(frames)), ("sequence", [_sequence_record(s) for s in sequences])):
+        write_bytes(folder / f"{kind}_annotations.jgz", gzip.compress(json.dumps(rows).encode(), mtime=0))
     for kind, parts in (("set_lists", set_lists or {}), ("eval_batches", eval_batches or {})):
         for subset, rows in parts.items():
             write_bytes(folder / kind / f"{kind}_{subset}.json", json.dumps(rows).encode())

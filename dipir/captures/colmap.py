@@ -8,34 +8,24 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from dipir.captures.nerfstudio import pinhole
-from dipir.captures.sequence import PosedSequence
+from dipir.captures.sequence import Lens, PosedSequence, pinhole
 from dipir.disk import inside
 from dipir.errors import SceneError
+from dipir.scene.photo_camera.files import OPENCV_TO_OURS, rotation_from_quaternion
 
 FOLDERS = (".", "sparse/0", "sparse", "colmap/sparse/0")
 """Where a model is looked for."""
 MAX_BYTES = 4 << 30
-_OURS = np.diag([-1.0, -1.0, 1.0])
 # Number, parameters, and where in them stand fx, fy, cx, cy and k1, k2, p1, p2 (-1 = 0).
 _MODELS = {"SIMPLE_PINHOLE": (0, 3, (0, 0, 1, 2), (-1, -1, -1, -1)), "PINHOLE": (1, 4, (0, 1, 2, 3), (-1, -1, -1, -1)),
            "SIMPLE_RADIAL": (2, 4, (0, 0, 1, 2), (3, -1, -1, -1)), "RADIAL": (3, 5, (0, 0, 1, 2), (3, 4, -1, -1)),
            "OPENCV": (4, 8, (0, 1, 2, 3), (4, 5, 6, 7))}
 _NUMBERS = {number: name for name, (number, *_) in _MODELS.items()}
 _MOST_POINTS = 2_000_000
-
-
-@dataclass(frozen=True)
-class _Lens:
-    size: tuple[int, int]
-    focal: tuple[float, float]
-    centre: tuple[float, float]
-    lens: tuple[float, ...]
 
 
 def find_model(folder: str | Path) -> Path | None:
@@ -65,9 +55,9 @@ def read_colmap(folder: str | Path, images: str | Path | None = None) -> PosedSe
         points = read[2](_bytes(cloud)) if cloud.is_file() else np.zeros((0, 3))
         frames = []
         for number, (name, camera, quaternion, shift) in enumerate(found):
-            rotation, lens = _rotation(quaternion), lenses[camera]
-            frames.append(pinhole(number, inside(photos, name), lens.size, lens.focal, lens.centre,
-                                  rotation.T @ _OURS, -rotation.T @ shift, lens.lens))
+            rotation = _rotation(quaternion)
+            frames.append(pinhole(number, inside(photos, name), lenses[camera], rotation.T @ OPENCV_TO_OURS,
+                                  -rotation.T @ shift))
     except (struct.error, ValueError, KeyError, IndexError, UnicodeDecodeError) as problem:
         raise SceneError(f"{model}: cannot be read ({type(problem).__name__}: {problem}); accepted is a model as "
                          "COLMAP writes it. Export it again.") from problem
@@ -86,7 +76,7 @@ def _bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _lens(model: str, width: int, height: int, values: tuple[float, ...]) -> _Lens:
+def _lens(model: str, width: int, height: int, values: tuple[float, ...]) -> Lens:
     if model not in _MODELS:
         raise SceneError(f"the camera model {model} is not supported; accepted are {', '.join(_MODELS)}. Undistort the "
                          "images first (colmap image_undistorter).")
@@ -94,7 +84,7 @@ def _lens(model: str, width: int, height: int, values: tuple[float, ...]) -> _Le
     if len(values) != count:
         raise ValueError(f"{len(values)} parameters of a {model} camera")
     fx, fy, cx, cy = (values[k] for k in pin)
-    return _Lens((width, height), (fx, fy), (cx, cy), tuple(0.0 if k < 0 else values[k] for k in bent))
+    return Lens((width, height), (fx, fy), (cx, cy), tuple(0.0 if k < 0 else values[k] for k in bent))
 
 
 def _rotation(q: tuple[float, ...]) -> np.ndarray:
@@ -102,10 +92,7 @@ def _rotation(q: tuple[float, ...]) -> np.ndarray:
     length = float(np.linalg.norm(q))
     if not 0.5 < length < 2:
         raise ValueError(f"quaternion {q}")
-    w, x, y, z = np.asarray(q) / length
-    return np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-                     [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-                     [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]])
+    return rotation_from_quaternion(q)
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------
@@ -114,7 +101,7 @@ def _lines(data: bytes) -> list[str]:
     return [line for line in data.decode("utf-8").splitlines() if not line.startswith("#")]
 
 
-def _cameras_txt(data: bytes) -> dict[int, _Lens]:
+def _cameras_txt(data: bytes) -> dict[int, Lens]:
     rows = [line.split() for line in _lines(data) if line.strip()]
     return {int(r[0]): _lens(r[1], int(r[2]), int(r[3]), tuple(map(float, r[4:]))) for r in rows}
 
@@ -167,7 +154,7 @@ class _Reader:
         return bytes(view[start:start + end]).decode("utf-8")
 
 
-def _cameras_bin(data: bytes) -> dict[int, _Lens]:
+def _cameras_bin(data: bytes) -> dict[int, Lens]:
     read, found = _Reader(data), {}
     for _ in range(read.count(24)):
         number, model, width, height = read("iiQQ")

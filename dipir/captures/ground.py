@@ -19,28 +19,23 @@ _BELOW = 2.0  # A point below the plane counts against it as much as this many o
 
 
 @dataclass(frozen=True)
-class Ground:
-    """point, normal : (3,) of the plane, the normal of unit length towards the cameras
-    share : of the points that lie on it;  below : of those that lie beneath it
-    tilt_deg : between its normal and the cameras' mean up;  orbit_deg : between it and the plane through the cameras'
-    places, NaN when they lie on no plane
-    confidence : [0, 1], see :func:`fit_ground`
-    """
+class GroundPlane:
+    """The plane that a sequence's things stand on, and how far to trust it."""
 
-    point: np.ndarray
-    normal: np.ndarray
-    share: float
-    below: float
-    tilt_deg: float
-    orbit_deg: float
-    confidence: float
+    point: np.ndarray  # (3,) of the plane
+    normal: np.ndarray  # (3,) unit, towards the cameras
+    share: float  # of the points on it
+    below: float  # share of the points beneath it
+    tilt_deg: float  # degrees between its normal and the cameras' mean up
+    orbit_deg: float  # between it and the plane through the cameras' places, NaN when they lie on no plane
+    confidence: float  # [0, 1], see `fit_ground`
 
     def height(self, points: np.ndarray) -> np.ndarray:
         """(..., 3) -> (...) distances above the plane."""
         return (points - self.point) @ self.normal
 
 
-def fit_ground(points: np.ndarray, poses: np.ndarray, seed: int = 0) -> Ground:
+def fit_ground(points: np.ndarray, poses: np.ndarray, seed: int = 0) -> GroundPlane:
     """The plane that most points lie on, few beneath, all cameras above (RANSAC, then least squares).
 
     points : (N, 3);  poses : (F, 4, 4) camera-to-world, +X left, +Y up, +Z forward
@@ -133,7 +128,7 @@ def _refined(points: np.ndarray, up: np.ndarray, near: float, point: np.ndarray,
     return point, normal
 
 
-def _guess(points: np.ndarray, poses: np.ndarray, up: np.ndarray, orbit: np.ndarray | None) -> Ground:
+def _guess(points: np.ndarray, poses: np.ndarray, up: np.ndarray, orbit: np.ndarray | None) -> GroundPlane:
     centres = poses[:, :3, 3]
     spread = float(np.linalg.norm(centres - centres.mean(0), axis=1).mean())
     # A few lowest points are often noise. Without any, a hand's height is as good a guess as another.
@@ -145,10 +140,10 @@ def _guess(points: np.ndarray, poses: np.ndarray, up: np.ndarray, orbit: np.ndar
 
 
 def _judged(point: np.ndarray, normal: np.ndarray, share: float, below: float, up: np.ndarray,
-            orbit: np.ndarray | None) -> Ground:
-    angle = lambda other: float(np.degrees(np.arccos(np.clip(normal @ other, -1, 1))))
-    tilt, turned = angle(up), np.nan if orbit is None else angle(orbit)
+            orbit: np.ndarray | None) -> GroundPlane:
+    tilt, turned = (np.nan if other is None else float(np.degrees(np.arccos(np.clip(normal @ other, -1, 1))))
+                    for other in (up, orbit))
     apart = np.nanmin([tilt, turned])
     agreement = float(np.clip((50 - apart) / 30, 0, 1))
     confidence = min(1.0, 5 * share) * max(0.0, 1 - 5 * below) * agreement
-    return Ground(point, normal, share, below, tilt, turned, confidence)
+    return GroundPlane(point, normal, share, below, tilt, turned, confidence)

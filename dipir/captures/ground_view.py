@@ -1,5 +1,7 @@
-"""The ground of a posed sequence seen from above, put together from all photos: what stands in front of it in one is
-beside it in another. And photos without what stands there."""
+"""The ground of a posed sequence seen from above, and its photos without the object that stands on it.
+
+A part of the ground that the object hides in one photo is free in another, so all photos together show all of it.
+"""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -11,40 +13,36 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from dipir.captures.sequence import Frame, PosedSequence, frame_plate, straight
+from dipir.captures.sequence import Frame, PosedSequence, frame_plate, undistort
 from dipir.errors import DipirError, ImageError
 from dipir.image.color import linear_to_srgb, luminance
 from dipir.image.files import read_image
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate, plate_from_tensor
 
-WIDE = 0.09      # Of a point, in heights of the object: clouds have gaps.
-_GAP = 0.2       # Of the ground's points, likewise.
-_COMPANY = 3     # Points within WIDE of one of the object.
-_JOINED = 0.25   # Points of one thing hang together by steps of so much, likewise.
-_MOST = 4000
-REACH = 3.5      # Half of the side of what is looked at, likewise.
-_FRAMES = 16     # At most so many photos are looked at.
-_ALIKE = 0.15    # Median difference of log luminance between photos, at most.
-_MASKED = 0.25   # Probability of the object from which on it is taken out.
+# Lengths in heights of the object.
+WIDE = 0.09      # Radius of the disc that a point of the object stands for: clouds have gaps.
+_GAP = 0.2       # Radius of the disc that a point of the ground stands for.
+_COMPANY = 3     # A point of the object has at least so many others within WIDE.
+_JOINED = 0.25   # Points nearer to each other than this belong to one thing.
+_MOST = 4000     # Points of the object that are used.
+REACH = 3.5      # Half of the side of the square of ground.
+_FRAMES = 16     # Photos that are used.
+_ALIKE = 0.15    # Ground is where photos differ by at most so much: median, in log luminance.
+_MASKED = 0.25   # A pixel whose mask is above this probability shows the object.
 
 
 @dataclass(frozen=True, eq=False)
 class GroundView:
-    """A square of the ground around the object. Row and column grow with z and x.
+    """A square of the ground around the object. Row and column grow with z and x."""
 
-    middle, size : (3,) of the object, and its height;  reach : half of the side, in heights of the object
-    thing : (N, 3) points of the object, see :func:`standing`
-    lin : (cells, cells, 3) linear, the median over photos;  known : (cells, cells) bool, where two photos or more agree
-    on it and the cloud has points: beyond a table's edge it has none
-    """
-
-    middle: np.ndarray
-    size: float
-    reach: float
-    thing: np.ndarray
-    lin: np.ndarray
+    middle: np.ndarray  # (3,) of the object
+    size: float  # height of the object
+    reach: float  # half of the side, in heights of the object
+    thing: np.ndarray  # (N, 3) points of the object, see `object_points`
+    lin: np.ndarray  # (cells, cells, 3) linear, the median over photos
     known: np.ndarray
+    """(cells, cells) bool: two photos or more agree, and the cloud has points (beyond a table's edge it has none)."""
 
     @property
     def places(self) -> tuple[np.ndarray, np.ndarray]:
@@ -76,9 +74,9 @@ class GroundView:
                          borderMode=cv2.BORDER_CONSTANT, borderValue=0)
 
 
-def standing(sequence: PosedSequence, middle: np.ndarray, size: float) -> np.ndarray:
-    """(N, 3) points, ``_MOST`` at most, of what stands on the ground there: those that hang together with many near
-    the middle, without any that lie alone, because reconstructions err."""
+def object_points(sequence: PosedSequence, middle: np.ndarray, size: float) -> np.ndarray:
+    """(N, 3) points of the object, ``_MOST`` at most: above the ground and connected with many points near the middle.
+    Points without neighbours are errors of the reconstruction and left out."""
     height, away = sequence.points[:, 1], np.linalg.norm((sequence.points - middle)[:, [0, 2]], axis=1)
     found = sequence.points[(away < REACH * size) & (height > 0.04 * size) & (height < 1.3 * size)]
     if len(found) > _MOST:
@@ -95,10 +93,10 @@ def standing(sequence: PosedSequence, middle: np.ndarray, size: float) -> np.nda
 
 def ground_view(sequence: PosedSequence, middle: np.ndarray, size: float, cells: int = 96, reach: float = REACH,
                 longest: int = 256) -> GroundView:
-    """Of a sequence on its ground. longest : pixels of the photos that are looked at. Photos that cannot be read say
-    nothing."""
+    """The ground around the object of a sequence that stands on its ground (`on_ground`). longest : side of the photos,
+    pixels. Photos that cannot be read are passed over."""
     x, z = _places(middle, size, reach, cells)
-    ground, thing = np.stack([x, np.zeros_like(x), z], -1), standing(sequence, middle, size)
+    ground, thing = np.stack([x, np.zeros_like(x), z], -1), object_points(sequence, middle, size)
     chosen = np.linspace(0, len(sequence.frames) - 1, min(len(sequence.frames), _FRAMES)).round().astype(int)
     seen = [got for k in sorted(set(chosen))
             if (got := _seen(sequence.frames[k], ground, thing, size, longest)) is not None]
@@ -117,24 +115,27 @@ def ground_view(sequence: PosedSequence, middle: np.ndarray, size: float, cells:
     return GroundView(middle, size, reach, thing, lin, known)
 
 
-def cleared(frame: Frame, view: GroundView, longest: int | None = None) -> tuple[Plate, Camera]:
-    """The photo without the object, and its camera, as of ``scene.sequence.frame_plate``: the ground behind it from the
-    other photos; gaps in it, and what is beyond it, filled in from around them (Telea 2004), beyond the ground from
-    what is no ground. Its shadow stays."""
+def remove_object(frame: Frame, view: GroundView, longest: int | None = None) -> tuple[Plate, Camera]:
+    """The photo without the object, and its camera, as in `frame_plate`. The ground behind the object comes from the
+    other photos; gaps in it are painted in from around them (Telea 2004). Where the object hides what lies beyond the
+    ground, that is painted in from what is not ground. The object's shadow stays."""
     plate, camera = frame_plate(frame, longest)
+    # ---- the ground behind the object ----
     covered = _covered(frame, camera, view.thing, view.size)
     rays = camera.directions()
     with np.errstate(divide="ignore", invalid="ignore"):
         far = np.where(rays[..., 1] < -1e-6, -camera.position[1] / rays[..., 1], np.nan)
     spots = camera.position + rays * far[..., None]
     (colour, known), flat = view.at(spots), view.within(spots)
+    # ---- at the exposure of this photo ----
     lin = plate.lin[0].permute(1, 2, 0).numpy()
-    # Photos of one place differ a little in exposure: as around it.
+    # Photos of one place differ a little in exposure: scaled so that the pixels around the object agree.
     near = cv2.dilate(covered.astype(np.uint8), np.ones((15, 15))).astype(bool) & ~covered & known
     gain = np.median(lin[near] / np.maximum(colour[near], 1e-4), axis=0) if near.sum() > 20 else 1.0
     disp = plate.disp[0].permute(1, 2, 0).numpy()
     ground = linear_to_srgb(torch.from_numpy((colour * gain).clip(0, 1)).permute(2, 0, 1)).permute(1, 2, 0).numpy()
     filled = np.where((covered & known)[..., None], ground, disp)
+    # ---- gaps in it, and what lies beyond it ----
     behind = covered & ~flat & ~known
     filled = _inpainted(filled, covered & ~known & ~behind, behind)
     filled = _inpainted(filled, behind, flat | known)
@@ -151,7 +152,8 @@ def _places(middle: np.ndarray, size: float, reach: float, cells: int) -> tuple[
 
 
 def _inpainted(disp: np.ndarray, hole: np.ndarray, not_from: np.ndarray) -> np.ndarray:
-    """(H, W, 3) in [0, 1] with a hole filled in from around it, from where ``not_from`` is not if there is such."""
+    """(H, W, 3) in [0, 1] with a hole painted in from its surroundings; those in ``not_from`` are left out where others
+    exist."""
     away = hole | not_from if (~(hole | not_from)).any() else hole
     painted = cv2.inpaint((disp * 255).round().astype(np.uint8), away.astype(np.uint8), 4, cv2.INPAINT_TELEA)
     return np.where(hole[..., None], painted.astype(np.float32) / 255, disp)
@@ -178,9 +180,10 @@ def _seen(frame: Frame, ground: np.ndarray, thing: np.ndarray, size: float, long
         return None
     uv, depth = camera.project(ground)
     inside = (depth > 0) & (uv > 1).all(-1) & (uv < np.array([camera.width, camera.height]) - 1).all(-1)
-    at = lambda image: cv2.remap(image, *np.moveaxis(uv.astype(np.float32) - 0.5, -1, 0), cv2.INTER_LINEAR)
-    free = inside & (at(_covered(frame, camera, thing, size).astype(np.float32)) < 0.01)
-    return np.where(free[..., None], at(plate.lin[0].permute(1, 2, 0).contiguous().numpy()), np.nan)
+    spots = np.moveaxis(uv.astype(np.float32) - 0.5, -1, 0)
+    colours, covered = (cv2.remap(image, *spots, cv2.INTER_LINEAR) for image in (
+        plate.lin[0].permute(1, 2, 0).contiguous().numpy(), _covered(frame, camera, thing, size).astype(np.float32)))
+    return np.where((inside & (covered < 0.01))[..., None], colours, np.nan)
 
 
 def _hidden(thing: np.ndarray, camera: Camera, size: float) -> np.ndarray:
@@ -199,7 +202,7 @@ def _covered(frame: Frame, camera: Camera, thing: np.ndarray, size: float) -> np
     found = None
     if frame.mask is not None:
         try:
-            mask = straight(read_image(frame.mask).pixels[:, :1], frame)
+            mask = undistort(read_image(frame.mask).pixels[:, :1], frame)
             pixels = camera.width, camera.height
             found = cv2.resize(mask[0, 0].numpy(), pixels, interpolation=cv2.INTER_AREA) > _MASKED
         except ImageError:

@@ -14,10 +14,9 @@ import numpy as np
 from PIL import Image as Pillow
 
 from dipir.captures.point_cloud import read_points
-from dipir.captures.sequence import Frame, PosedSequence
+from dipir.captures.sequence import Frame, Lens, PosedSequence, pinhole
 from dipir.disk import inside
 from dipir.errors import SceneError
-from dipir.scene.camera import Camera
 
 NAME = "transforms.json"
 MAX_BYTES = 1 << 28
@@ -66,9 +65,11 @@ def _frame(folder: Path, number: int, r: Mapping[str, Any]) -> Frame:
     if pose.shape != (4, 4) or not np.isfinite(pose).all() or abs(np.linalg.det(pose[:3, :3]) - 1) > 1e-2:
         raise ValueError(f"transform_matrix of frame '{r['file_path']}' is no rotation and place")
     fx = float(r["fl_x"]) if "fl_x" in r else 0.5 * width / math.tan(0.5 * float(r["camera_angle_x"]))
-    return pinhole(number, image, (width, height), (fx, float(r.get("fl_y", fx))),
-                   (float(r.get("cx", width / 2)), float(r.get("cy", height / 2))), pose[:3, :3] @ _OURS, pose[:3, 3],
-                   tuple(float(r.get(k, 0.0)) for k in _LENS), inside(folder, str(mask)) if mask else None)
+    lens = Lens((width, height), (fx, float(r.get("fl_y", fx))),
+                (float(r.get("cx", width / 2)), float(r.get("cy", height / 2))),
+                tuple(float(r.get(k, 0.0)) for k in _LENS))
+    return pinhole(number, image, lens, pose[:3, :3] @ _OURS, pose[:3, 3],
+                   inside(folder, str(mask)) if mask else None)
 
 
 def _size(image: Path, r: Mapping[str, Any]) -> tuple[int, int]:
@@ -76,17 +77,3 @@ def _size(image: Path, r: Mapping[str, Any]) -> tuple[int, int]:
         return int(r["w"]), int(r["h"])
     with Pillow.open(image) as file:
         return file.size
-
-
-def pinhole(number: int, image: Path, size: tuple[int, int], focal: tuple[float, float], centre: tuple[float, float],
-            rotation: np.ndarray, place: np.ndarray, lens: tuple[float, ...], mask: Path | None = None) -> Frame:
-    """A frame of a camera as photogrammetry has it: size, focal lengths and principal point in pixels from the image
-    corner, camera-to-world (+X left, +Y up, +Z forward), k1, k2, p1, p2."""
-    if not (min(size) > 0 and min(focal) > 0 and np.isfinite([*focal, *centre, *lens]).all()):
-        raise ValueError(f"image {size}, focal lengths {focal}, principal point {centre}")
-    pose = np.eye(4)
-    # Rotations of text files are orthogonal to their last digit only.
-    u, _, v = np.linalg.svd(rotation)
-    pose[:3, :3], pose[:3, 3] = u @ v, place
-    camera, stretch = Camera.oblong(*size, focal, centre, pose)
-    return Frame(number, image, camera, stretch, tuple(lens), mask if mask is not None and mask.is_file() else None)

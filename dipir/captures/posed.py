@@ -19,7 +19,7 @@ def poses_file(folder: str | Path) -> Path | None:
 
 
 def read_posed(folder: str | Path) -> PosedSequence:
-    """The sequence. SceneError for a folder that holds none, and as of ``read_transforms`` and ``read_colmap``."""
+    """The sequence. SceneError for a folder that holds none, and where `read_transforms` or `read_colmap` raise it."""
     found = poses_file(folder)
     if found is None:
         raise SceneError(f"{folder}: holds no posed sequence; accepted are folders with {NAME} (nerfstudio) or a "

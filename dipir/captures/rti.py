@@ -36,13 +36,12 @@ _ACCEPTED = "accepted are RTI .lp files (a count, then 'file x y z' lines) and .
 
 @dataclass(frozen=True)
 class Capture:
-    """directions : (n, 3) float32 unit vectors, see the module's text;  images : (n, 3, h, w) float32 display [0, 1]
-    names : one for each light;  notes : remarks for the user"""
+    """Photos of one object from one camera, each under one light."""
 
-    directions: Directions
-    images: Image
-    names: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+    directions: Directions  # (n, 3) float32 unit vectors, towards the light
+    images: Image  # (n, 3, h, w) float32 display [0, 1]
+    names: tuple[str, ...]  # one for each light
+    notes: tuple[str, ...] = ()  # remarks for the user
 
 
 def read_capture(path: str | Path, longest: int | None = None) -> Capture:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from dipir.arrays import Image
-from dipir.captures.ground import Ground
+from dipir.captures.ground import GroundPlane
 from dipir.errors import SceneError
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate, plate_from_tensor, read_plate
@@ -17,48 +17,63 @@ from dipir.scene.plate import Plate, plate_from_tensor, read_plate
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One photo.
+    """One photo."""
 
-    number : as the sequence counts them;  image : its file;  camera : of the image with square pixels
-    stretch : factor by which the file's rows must be stretched (about row 0) for the camera's pixels, 1 = as they are
-    distortion : k1, k2, p1, p2 of Brown's model as OpenCV has it, zeros = none; the camera is that of the picture
-    without it
-    mask : file with the probability of the object, or None;  kind : what the data set says of it ("" = nothing)
-    depth : file of depths along the view axis, or None;  depth_scale : factor of its values to the world's units
-    depth_mask : file that says which depths are valid, or None
-    """
-
-    number: int
-    image: Path
-    camera: Camera
+    number: int  # as the sequence counts them
+    image: Path  # its file
+    camera: Camera  # of the image with square pixels
     stretch: float = 1.0
+    """Factor by which the file's rows must be stretched (about row 0) for the camera's pixels, 1 = as they are."""
     distortion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    mask: Path | None = None
-    depth: Path | None = None
-    depth_scale: float = 1.0
-    depth_mask: Path | None = None
-    kind: str = ""
+    """k1, k2, p1, p2 of Brown's model as OpenCV has it, zeros = none; the camera is that of the picture without it."""
+    mask: Path | None = None  # file with the probability of the object, or None
+    depth: Path | None = None  # file of depths along the view axis, or None
+    depth_scale: float = 1.0  # factor of its values to the world's units
+    depth_mask: Path | None = None  # file that says which depths are valid, or None
+    kind: str = ""  # what the data set says of it ("" = nothing)
 
 
 @dataclass(frozen=True, eq=False)
 class PosedSequence:
-    """Frames in the order of their numbers, all in one world whose scale means nothing.
-
-    points : (N, 3) float64 in that world, N may be 0;  notes : remarks for the user
-    quality : scores that the data set gives, by name (higher is better)
-    """
+    """Frames in the order of their numbers, all in one world whose scale means nothing."""
 
     name: str
     frames: tuple[Frame, ...]
-    points: np.ndarray
+    points: np.ndarray  # (N, 3) float64 in that world, N may be 0
     category: str = ""
     quality: dict[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    """Scores that the data set gives, by name (higher is better)."""
+    notes: tuple[str, ...] = ()  # remarks for the user
 
     @property
     def centres(self) -> np.ndarray:
         """(F, 3) places of the cameras."""
         return np.stack([f.camera.position for f in self.frames])
+
+
+@dataclass(frozen=True)
+class Lens:
+    """A camera as photogrammetry has it, in pixels from the image corner."""
+
+    size: tuple[int, int]  # (width, height)
+    focal: tuple[float, float]  # along x and y
+    centre: tuple[float, float]  # principal point
+    distortion: tuple[float, ...]  # k1, k2, p1, p2
+
+
+def pinhole(number: int, image: Path, lens: Lens, rotation: np.ndarray, place: np.ndarray,
+            mask: Path | None = None) -> Frame:
+    """A frame of a camera turned by ``rotation`` (camera-to-world, +X left, +Y up, +Z forward) at ``place``."""
+    if not (min(lens.size) > 0 and min(lens.focal) > 0
+            and np.isfinite([*lens.focal, *lens.centre, *lens.distortion]).all()):
+        raise ValueError(f"image {lens.size}, focal lengths {lens.focal}, principal point {lens.centre}")
+    pose = np.eye(4)
+    # Rotations of text files are orthogonal to their last digit only.
+    u, _, v = np.linalg.svd(rotation)
+    pose[:3, :3], pose[:3, 3] = u @ v, place
+    camera, stretch = Camera.oblong(*lens.size, lens.focal, lens.centre, pose)
+    return Frame(number, image, camera, stretch, tuple(lens.distortion),
+                 mask if mask is not None and mask.is_file() else None)
 
 
 def frame_plate(frame: Frame, longest: int | None = None) -> tuple[Plate, Camera]:
@@ -70,7 +85,7 @@ def frame_plate(frame: Frame, longest: int | None = None) -> tuple[Plate, Camera
     if width != camera.width or abs(height * frame.stretch - camera.height) > 1:
         raise SceneError(f"{frame.image}: has {width} x {height} pixels, its camera {camera.width} x "
                          f"{camera.height / frame.stretch:.0f}; accepted are photos of the size they were posed in.")
-    pixels = straight(plate.disp, frame)
+    pixels = undistort(plate.disp, frame)
     if longest is not None and max(camera.width, camera.height) > longest:
         scale = longest / max(camera.width, camera.height)
         size = (max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
@@ -79,21 +94,21 @@ def frame_plate(frame: Frame, longest: int | None = None) -> tuple[Plate, Camera
     return plate_from_tensor(pixels, frame.image, camera.fov_x_deg), camera
 
 
-def straight(image: Image, frame: Frame) -> Image:
+def undistort(image: Image, frame: Frame) -> Image:
     """(1, C, H, W) as the file has it -> (1, C, camera height, camera width) as the camera sees it, bilinear; edges are
     repeated where the file shows nothing."""
     camera = frame.camera
     if frame.stretch == 1 and not any(frame.distortion):
         return image
     x, y = np.meshgrid(np.arange(camera.width) + 0.5 - camera.cx, np.arange(camera.height) + 0.5 - camera.cy)
-    x, y = distorted(x / camera.focal_px, y / camera.focal_px, frame.distortion)
+    x, y = distort(x / camera.focal_px, y / camera.focal_px, frame.distortion)
     to = [(x * camera.focal_px + camera.cx - 0.5).astype(np.float32),
           ((y * camera.focal_px + camera.cy) / frame.stretch - 0.5).astype(np.float32)]
     planes = [cv2.remap(plane, *to, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in image[0].numpy()]
     return torch.from_numpy(np.stack(planes))[None]
 
 
-def distorted(x: np.ndarray, y: np.ndarray, k: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+def distort(x: np.ndarray, y: np.ndarray, k: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Where a point that a pinhole at focal length 1 sees at (x, y) is seen through the lens (Brown 1966)."""
     k1, k2, p1, p2 = k
     r = x * x + y * y
@@ -105,7 +120,7 @@ def _resized(image: Image, width: int, height: int) -> Image:
     return torch.nn.functional.interpolate(image, (height, width), mode="bilinear", antialias=True)
 
 
-def on_ground(sequence: PosedSequence, ground: Ground, camera_height: float = 1.0) -> PosedSequence:
+def on_ground(sequence: PosedSequence, ground: GroundPlane, camera_height: float = 1.0) -> PosedSequence:
     """The sequence moved into our world: the ground is y = 0, +Y up, the point below the points' median (below the mean
     camera without points) is the origin, and cameras are ``camera_height`` metres above the ground by their median.
     The first camera looks along +Z, seen from above."""
@@ -114,7 +129,10 @@ def on_ground(sequence: PosedSequence, ground: Ground, camera_height: float = 1.
     scale = camera_height / float(np.median(centres[:, 1]))
     middle = (np.median((sequence.points - ground.point) @ rotation.T, 0) if len(sequence.points)
               else centres.mean(0)) * np.array([1.0, 0.0, 1.0])
-    moved = lambda points: scale * ((points - ground.point) @ rotation.T - middle)
+
+    def moved(points: np.ndarray) -> np.ndarray:
+        return scale * ((points - ground.point) @ rotation.T - middle)
+
     frames = tuple(replace(f, camera=_moved(f.camera, rotation, moved), depth_scale=f.depth_scale * scale)
                    for f in sequence.frames)
     return replace(sequence, frames=frames, points=moved(sequence.points))

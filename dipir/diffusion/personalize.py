@@ -80,7 +80,7 @@ def train_lora(denoiser: AbstractDenoiser, module: nn.Module, sets: Sequence[Exa
     """Train the adapter of ``module`` (a part of ``denoiser``) by ||eps - eps_hat||^2; returns the loss of every step.
 
     sets : the plate's examples and, if wanted, the concept's; the loss of the second and later sets is weighted with
-        ``config.prior_weight``. Without concept images the model forgets what the object is (methods 1.11).
+        ``config.prior_weight``. Without concept images the model forgets what the object is (docs/method.md 1.11).
     draw_sigma : (n, generator) -> (n,) noise levels; None = uniform in the time of Stable Diffusion's schedule within
         the denoiser's range
     The network computes in the type of its weights (bfloat16 on a GPU), the adapter in float32.

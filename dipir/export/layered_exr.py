@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,29 +14,18 @@ import torch
 from torch import Tensor
 
 from dipir.errors import ImageError
-from dipir.image.files import BT709_CHROMATICITIES, HALF_MAX, read_exr_layers, write_exr
+from dipir.image.files import BT709_CHROMATICITIES, HALF_MAX, write_exr
 from dipir.scene.camera import Camera
 
 BEAUTY = "beauty"
 # Channel letters of layers that are no colour; the order is that of the tensor.
 _LETTERS = {"alpha": "A", "depth": "Z", "position": "XYZ", "normal": "XYZ", "id": "Y", "object_id": "Y"}
 _BY_COUNT = {1: "Y", 3: "RGB", 4: "RGBA"}
-_ORDERS = ("RGBA", "RGB", "XYZ", "Y", "Z", "A")
 _FLOAT32 = frozenset({"depth", "position", "id", "object_id"})
 _DEPTH = "depth.Z is metres along the camera's viewing axis (planar Z), not distance from the pinhole; 0 = nothing"
 _COMMENTS = ("Linear light, BT.709 primaries, 1.0 = plate white. Colour is premultiplied by alpha. worldToCamera is "
              "for row vectors (p_camera = p_world * M); camera axes +X left, +Y up, +Z forward; world right-handed, +Y "
              "up, metres. Ids: 0 = nothing, then 1 + index of the object. ")
-
-
-@dataclass(frozen=True, eq=False)
-class LayeredExr:
-    """layers : {name: (1, C, H, W) float32}, beauty among them with 4 channels;  camera : or None when the file has
-    none of ours;  attributes : all of the header."""
-
-    layers: dict[str, Tensor]
-    camera: Camera | None
-    attributes: dict[str, object]
 
 
 def write_layers(path: str | Path, layers: Mapping[str, Tensor], camera: Camera | None = None,
@@ -48,6 +36,7 @@ def write_layers(path: str | Path, layers: Mapping[str, Tensor], camera: Camera 
     clamped to +-65504, with a note in the attribute ``clampedToHalf``. Raises ImageError.
     """
     _check(path, layers)
+    # ---- channels ----
     channels: dict[str, np.ndarray] = {}
     clamped: list[str] = []
     for name, tensor in layers.items():
@@ -60,26 +49,15 @@ def write_layers(path: str | Path, layers: Mapping[str, Tensor], camera: Camera 
             pixels = np.concatenate([pixels, np.ones_like(pixels[:1])])
         prefix = "" if name == BEAUTY else f"{name}."
         channels |= {prefix + letter: pixels[i] for i, letter in enumerate(_letters(name, len(pixels)))}
+    # ---- attributes ----
     attributes = {"chromaticities": BT709_CHROMATICITIES, "comments": _COMMENTS + comments, "depthConvention": _DEPTH}
     if clamped:
         attributes["clampedToHalf"] = f"clamped to +-{HALF_MAX:g}: " + "; ".join(clamped)
     if camera is not None:
         # Imath matrices multiply row vectors, hence the transpose; the OpenEXR package ignores strides, hence the copy.
         attributes["worldToCamera"] = np.linalg.inv(camera.to_world).T.astype(np.float32, order="C")
-        attributes["dipirCamera"] = json.dumps({
-            "width": camera.width, "height": camera.height, "focal_px": camera.focal_px, "cx": camera.cx,
-            "cy": camera.cy, "to_world": camera.to_world.tolist()})
+        attributes["dipirCamera"] = json.dumps(camera.to_dict())
     write_exr(path, channels, attributes)
-
-
-def read_layers(path: str | Path) -> LayeredExr:
-    """Read a layered EXR, ours or another program's. Raises ImageError."""
-    found, attributes = read_exr_layers(path)
-    layers = {}
-    for name, channels in found.items():
-        order = next((o for o in _ORDERS if set(o) == set(channels)), sorted(channels))
-        layers[name or BEAUTY] = torch.from_numpy(np.stack([channels[c].astype(np.float32) for c in order]))[None]
-    return LayeredExr(layers, _camera(path, attributes.get("dipirCamera")), attributes)
 
 
 def _letters(name: str, count: int) -> str:
@@ -98,18 +76,3 @@ def _check(path: str | Path, layers: Mapping[str, Tensor]) -> None:
     bad = [name for name, t in layers.items() if bool(torch.isnan(t).any())]
     if bad:
         raise ImageError(f"cannot write {path}: NaN in {bad}; accepted are numbers. Look for the step that made them.")
-
-
-def _camera(path: str | Path, text: object) -> Camera | None:
-    if text is None:
-        return None
-    try:
-        data = json.loads(str(text))
-        pose = np.array(data["to_world"], dtype=np.float64)
-        if pose.shape != (4, 4):
-            raise ValueError(f"pose of shape {pose.shape}")
-        return Camera(int(data["width"]), int(data["height"]), float(data["focal_px"]), float(data["cx"]),
-                      float(data["cy"]), pose)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ImageError(f"{path}: its attribute dipirCamera cannot be read ({error}). Write the file again or remove "
-                         "the attribute.") from error

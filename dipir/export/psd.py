@@ -38,23 +38,15 @@ _ALPHA, _MASK = -1, -2
 
 @dataclass(frozen=True, eq=False)
 class PsdLayer:
-    """One layer.
+    """One layer."""
 
-    name : 1 to 255 printable characters
-    pixels : (1, 3 or 1, H, W) display values, clipped to [0, 1]; one channel is written as equal R, G, B
-    blend : a key of ``BLEND_KEYS``; "linear dodge" is Add, "divide" is under / layer
-    opacity : [0, 1], kept in steps of 1/255;  visible : the eye
-    alpha : (1, 1, H, W) transparency of the pixels, not premultiplied, or None = opaque
-    mask : (1, 1, H, W) layer mask that can be painted on, 1 = shown, or None = without one
-    """
-
-    name: str
-    pixels: Tensor
-    blend: str = "normal"
-    opacity: float = 1.0
-    visible: bool = True
-    alpha: Mask | None = None
-    mask: Mask | None = None
+    name: str  # 1 to 255 printable characters
+    pixels: Tensor  # (1, 3 or 1, H, W) display values, clipped to [0, 1]; one channel is written as equal R, G, B
+    blend: str = "normal"  # a key of ``BLEND_KEYS``; "linear dodge" is Add, "divide" is under / layer
+    opacity: float = 1.0  # [0, 1], kept in steps of 1/255
+    visible: bool = True  # the eye
+    alpha: Mask | None = None  # (1, 1, H, W) transparency of the pixels, not premultiplied, or None = opaque
+    mask: Mask | None = None  # (1, 1, H, W) layer mask that can be painted on, 1 = shown, or None = without one
 
 
 def write_psd(path: str | Path, layers: Sequence[PsdLayer], composite: Image, bits: int = 16) -> None:

@@ -1,4 +1,4 @@
-"""Display-referred sRGB <-> linear light, luminance, exposure. All differentiable, any shape unless said.
+"""Display-referred sRGB <-> linear light, and luminance. All differentiable, any shape unless said.
 
 sRGB: IEC 61966-2-1, the exact piecewise curve (not a plain power of 2.2).
 """
@@ -26,7 +26,7 @@ def srgb_to_linear(x_disp: Tensor) -> Tensor:
 
 def srgb_to_linear_array(x_disp: np.ndarray) -> np.ndarray:
     """As `srgb_to_linear`, for numpy; in the type of a float array."""
-    return srgb_to_linear(torch.from_numpy(np.ascontiguousarray(x_disp))).numpy()
+    return srgb_to_linear(torch.asarray(np.ascontiguousarray(x_disp), device="cpu")).numpy()
 
 
 def linear_to_srgb(x_lin: Tensor) -> Tensor:
@@ -39,8 +39,3 @@ def luminance(x_lin: Image) -> Mask:
     """Relative luminance (BT.709 weights) of linear light (..., 3, H, W) -> (..., 1, H, W). All reals."""
     weights = torch.tensor(BT709, dtype=x_lin.dtype, device=x_lin.device)[:, None, None]
     return (x_lin * weights).sum(-3, keepdim=True)
-
-
-def exposure(x_lin: Tensor, stops: float | Tensor) -> Tensor:
-    """Linear light times ``2 ** stops``. Domain and range all reals; ``stops`` may be a tensor that broadcasts."""
-    return x_lin * 2.0**stops

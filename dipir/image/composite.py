@@ -1,4 +1,4 @@
-"""Layers, how they are flattened, and how an object enters a plate (methods 1.6). Linear light, all differentiable."""
+"""Layers, how they are flattened, and how an object enters a plate (docs/method.md 1.6). In linear light."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -19,21 +19,17 @@ class Blend(Enum):
 
     OVER = "over"  # image + (1 - alpha) x, image premultiplied by alpha
     MULTIPLY = "multiply"  # x * image
-    DIVIDE = "divide"  # x / image
-    ADD = "add"  # x + image
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One layer, in linear light.
-
-    image : (B, 3 or 1, H, W); colour premultiplied by ``alpha`` for OVER, factor for MULTIPLY, divisor (> 0) for DIVIDE
-    alpha : (B, 1, H, W) in [0, 1] or None = 1; for the other blends it is how much of the layer acts
-    """
+    """One layer, in linear light."""
 
     name: str
     image: Tensor
+    """(B, 3 or 1, H, W); colour premultiplied by ``alpha`` for OVER, factor for MULTIPLY."""
     alpha: Mask | None = None
+    """(B, 1, H, W) in [0, 1] or None = 1; for MULTIPLY it is how much of the layer acts."""
     blend: Blend = Blend.OVER
 
     def __post_init__(self) -> None:
@@ -46,15 +42,12 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """A base and the layers above it, lowest first.
+    """A base and the layers above it, lowest first."""
 
-    base_lin : (B, 3, H, W) linear
-    base_disp : (B, 3, H, W) display sRGB in [0, 1], the encoding of ``base_lin`` clipped to [0, 1]; or None = derived.
-        With it, pixels that no layer changes are given back bit for bit.
-    """
-
-    base_lin: Image
+    base_lin: Image  # (B, 3, H, W) linear
     base_disp: Image | None = None
+    """(B, 3, H, W) display sRGB in [0, 1], the encoding of ``base_lin`` clipped to [0, 1]; or None = derived. With it,
+    pixels that no layer changes are given back bit for bit."""
     layers: tuple[Layer, ...] = ()
 
 
@@ -79,10 +72,10 @@ def flatten_disp(layers: Layers) -> Image:
     return torch.where(_changed(layers), flat, layers.base_disp + (flat - flat.detach()))
 
 
-def insert_layers(plate_lin: Image, plate_disp: Image | None, object_rgb: Image, alpha: Mask, shadow_ratio: Tensor,
+def insert_layers(plate_lin: Image, plate_disp: Image | None, object_rgb: Image, alpha: Mask, shadow_ratio: Tensor, *,
                   tone_fg: Callable[[Tensor], Tensor] | None = None,
                   tone_shadow: Callable[[Tensor], Tensor] | None = None) -> Layers:
-    """Object and shadow on a plate: I = V T_fg(I_fg) + (1 - V) T_shadow(beta) I_bg (methods 1.6), in linear light.
+    """Object and shadow on a plate: I = V T_fg(I_fg) + (1 - V) T_shadow(beta) I_bg (docs/method.md 1.6), linear.
 
     plate_lin, plate_disp : (1 or B, 3, H, W), both colour states of the plate
     object_rgb : (B, 3, H, W) linear, premultiplied by ``alpha`` (1 or B, 1, H, W), which is V
@@ -99,8 +92,7 @@ def insert_layers(plate_lin: Image, plate_disp: Image | None, object_rgb: Image,
     if tone_fg is not None:
         # A curve on premultiplied pixels would treat half-covered edges as dark paint: take the coverage out first.
         straight = object_rgb * covered / torch.where(covered, alpha, 1.0)
-        toned = lambda x: srgb_to_linear(tone_fg(linear_to_srgb(x)))
-        object_rgb = _drawn(toned, straight, covered) * alpha
+        object_rgb = _drawn(lambda x: srgb_to_linear(tone_fg(linear_to_srgb(x))), straight, covered) * alpha
     # Noise may leave light without coverage; it belongs to no object. A product, because `where` would hide a NaN.
     premultiplied = object_rgb * covered
     return Layers(plate_lin, plate_disp, (Layer("shadow", factor, None, Blend.MULTIPLY),
@@ -126,27 +118,18 @@ def _drawn(curve: Callable[[Tensor], Tensor], x: Tensor, where: Tensor) -> Tenso
     return out
 
 
-def masked_fuse(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """``a`` where ``mask`` is 1, ``b`` where it is 0 (both exactly), mixed between; mask in [0, 1], broadcasts."""
-    return a * mask + b * (1 - mask)
-
-
 def _blend(under: Image, layer: Layer) -> Image:
     if layer.blend is Blend.OVER:
         return layer.image + (0.0 if layer.alpha is None else (1 - layer.alpha) * under)
-    if layer.blend is Blend.ADD:
-        return under + (layer.image if layer.alpha is None else layer.alpha * layer.image)
     # In the form 1 + alpha (f - 1), a factor of one or an alpha of zero is one exactly.
-    factor = layer.image if layer.alpha is None else 1 + layer.alpha * (layer.image - 1)
-    return under * factor if layer.blend is Blend.MULTIPLY else under / factor
+    return under * (layer.image if layer.alpha is None else 1 + layer.alpha * (layer.image - 1))
 
 
 def _changed(layers: Layers) -> Tensor:
     """(B, 1, H, W) bool: pixels at which some layer is not neutral. NaN counts as a change, so that it is seen."""
     changed = torch.zeros_like(layers.base_lin[:, :1], dtype=torch.bool)
     for layer in layers.layers:
-        neutral = 1.0 if layer.blend in (Blend.MULTIPLY, Blend.DIVIDE) else 0.0
-        acts = (layer.image != neutral).any(1, keepdim=True)
+        acts = (layer.image != (1.0 if layer.blend is Blend.MULTIPLY else 0.0)).any(1, keepdim=True)
         if layer.blend is Blend.OVER:
             acts = acts | (torch.ones_like(acts) if layer.alpha is None else layer.alpha != 0)
         elif layer.alpha is not None:

@@ -1,5 +1,5 @@
-"""Editing layers on a picture: how multiply, divide and other layers are put on it (Lasagna, methods 2.2), all in
-display values, as an artist's layers are. Differentiable."""
+"""Editing layers on a picture: how multiply, divide and other layers are put on it (docs/method.md 2.2), all in display
+values, as an artist's layers are. Differentiable."""
 from __future__ import annotations
 
 import torch
@@ -35,12 +35,6 @@ def factors_of(gain: Tensor) -> tuple[Tensor, Tensor]:
     return gain.clamp(LEAST, 1), (1 / gain.clamp_min(1e-3)).clamp(LEAST, 1)
 
 
-def dialled(multiply: Tensor, divide: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-    """Both layers at ``strength`` (0 = none, 1 = full, above 1 = stronger): the quotient to that power. Above 1 layers
-    may fall below 0.1."""
-    return multiply**strength, divide**strength
-
-
 def masked(layer: Tensor, mask: Mask | None) -> Tensor:
     """The layer where ``mask`` is 1, no change (1) where it is 0, a mix between."""
     return layer if mask is None else 1 + mask * (layer - 1)
@@ -48,10 +42,10 @@ def masked(layer: Tensor, mask: Mask | None) -> Tensor:
 
 def luminosity_bound(image: Image, target: Image) -> Image:
     """The best that a change of brightness alone can do: x mean_c(target) / mean_c(x), clipped to [0, 1]
-    (``compute_upper_bound_luminosity`` of the authors; methods 2.2)."""
+    (``compute_upper_bound_luminosity`` of the authors; docs/method.md 2.2)."""
     return (image * target.mean(1, keepdim=True) / image.mean(1, keepdim=True).clamp_min(EPS)).clamp(0, 1)
 
 
 def layer_cost(layers: tuple[Tensor, ...]) -> Tensor:
-    """Sum over the layers of the mean |l - 1| (methods 2.2): how much is changed at all."""
+    """Sum over the layers of the mean |l - 1| (docs/method.md 2.2): how much is changed at all."""
     return torch.stack([(layer - 1).abs().mean() for layer in layers]).sum()

@@ -39,21 +39,20 @@ _SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".e
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """width, height : pixels after orientation;  bits : per channel in the file;  fov_x_deg : horizontal field of view
-    from EXIF or None;  notes : remarks for the user."""
+    """What a file says of its picture."""
 
-    width: int
+    width: int  # pixels, after orientation
     height: int
-    bits: int
-    fov_x_deg: float | None = None
-    notes: tuple[str, ...] = ()
+    bits: int  # per channel in the file
+    fov_x_deg: float | None = None  # horizontal field of view from EXIF or None
+    notes: tuple[str, ...] = ()  # remarks for the user
 
 
 class ReadImage(NamedTuple):
-    """pixels : (1, 3, H, W) float32;  state : "display" = sRGB in [0, 1], "linear" = BT.709 light."""
+    """A picture from a file, and its colour state."""
 
-    pixels: Image
-    state: Literal["display", "linear"]
+    pixels: Image  # (1, 3, H, W) float32
+    state: Literal["display", "linear"]  # "display" = sRGB in [0, 1], "linear" = BT.709 light
     info: ImageInfo
 
 
@@ -87,19 +86,6 @@ def read_envmap(path: str | Path, max_pixels: int = MAX_PIXELS) -> EnvMap:
     return pixels[0].permute(1, 2, 0).clamp_min(0).contiguous()
 
 
-def read_exr_layers(path: str | Path, max_pixels: int = MAX_PIXELS
-                    ) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, object]]:
-    """{layer: {channel: (H, W) array of the file's type}} of the first part, "" for top-level channels, and the
-    attributes. "a.b.R" is channel R of layer "a.b". Raises ImageError."""
-    if _kind(Path(path)) != "EXR":
-        raise ImageError(f"{path}: accepted are OpenEXR files here. Give an .exr file.")
-    channels, header = _read_exr(Path(path), max_pixels)
-    layers: dict[str, dict[str, np.ndarray]] = {}
-    for name, pixels in channels.items():
-        layers.setdefault(name.rpartition(".")[0], {})[name.rpartition(".")[2]] = pixels
-    return layers, header
-
-
 def write_png(path: str | Path, disp: Tensor, bits: int = 8) -> None:
     """(1, 3, H, W) or (1, 1, H, W) display values, clipped to [0, 1] and rounded -> PNG of 8 or 16 bits. A PNG of
     ``bits`` bits that was read comes back unchanged. Raises ImageError."""
@@ -108,23 +94,6 @@ def write_png(path: str | Path, disp: Tensor, bits: int = 8) -> None:
     top = 2**bits - 1
     pixels = np.rint(np.clip(_from_tensor(path, disp), 0, 1).astype(np.float64) * top)
     write_bytes(path, _png_bytes(pixels.astype(np.uint8 if bits == 8 else np.uint16)))
-
-
-def write_hdr(path: str | Path, lin: Tensor) -> None:
-    """Linear light, (1, 3, H, W) image or (H, W, 3) map -> Radiance RGBE (8 bit mantissa shared exponent: relative
-    error of the brightest channel below 0.4 %); negative values become 0. Raises ImageError for NaN."""
-    pixels = lin.detach().cpu().numpy() if lin.ndim == 3 else _from_tensor(path, lin)
-    _require_finite(path, pixels)
-    pixels = np.clip(pixels, 0, 1e37).astype(np.float64)
-    peak = pixels.max(-1, keepdims=True)
-    # 255.5 / 256 and more would round up to a mantissa of 256: take the next exponent, which the factor gives.
-    exponent = np.where(peak > 1e-37, np.frexp(peak * (256 / 255.5))[1], -128)
-    mantissas = np.rint(np.ldexp(pixels, 8 - exponent))
-    # Scanlines without run lengths: every reader takes them. They cannot be taken for run lengths, because the largest
-    # mantissa is at least 128. Written here and not by OpenCV, whose encoder cuts mantissas off (0.2 % too dark).
-    body = np.concatenate([mantissas, exponent + 128], -1)
-    head = f"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {pixels.shape[0]} +X {pixels.shape[1]}\n"
-    write_bytes(path, head.encode() + np.where(peak > 1e-37, body, 0).astype(np.uint8).tobytes())
 
 
 def write_exr(path: str | Path, channels: Mapping[str, np.ndarray | Tensor],

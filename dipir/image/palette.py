@@ -29,13 +29,14 @@ _WORD = re.compile(rf"(?P<hex>#\w*)|\b(?:(?P<tone>{'|'.join(_TOWARDS)})[\s-]*)?"
 
 @dataclass(frozen=True)
 class Palette:
-    """One to three colours. names : as asked for ("dark blue", "#4080ff");  colours : display sRGB in [0, 1]
+    """One to three colours.
 
     The first is meant for the largest coloured area of the picture, the next for the next smaller ones; where there are
-    fewer areas than colours the last ones are without use."""
+    fewer areas than colours the last ones are without use.
+    """
 
-    names: tuple[str, ...]
-    colours: tuple[Colour, ...]
+    names: tuple[str, ...]  # as asked for ("dark blue", "#4080ff")
+    colours: tuple[Colour, ...]  # display sRGB in [0, 1]
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.colours) <= SLOTS or len(self.names) != len(self.colours):

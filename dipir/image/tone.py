@@ -1,4 +1,4 @@
-"""Tone curve: a monotone rational-quadratic spline (methods 1.7; Durkan et al. 2019, eq. 4-8).
+"""Tone curve: a monotone rational-quadratic spline (docs/method.md 1.7; Durkan et al. 2019, eq. 4-8).
 
 The curve maps [0, 1] onto [0, 1] with fixed ends and continues as a straight line outside, so that it is a bijection of
 the reals. Bin widths and heights come from a softmax with a floor, slopes from a softplus with a floor: whatever the
@@ -25,15 +25,12 @@ _NAMES = ("widths", "heights", "slopes")
 
 @dataclass(frozen=True, eq=False)
 class ToneCurve:
-    """A monotone curve on the reals, one for all channels (C = 1) or one for each of R, G, B (C = 3).
+    """A monotone curve on the reals, one for all channels (C = 1) or one for each of R, G, B (C = 3). Zeros
+    are the identity. Raises ConfigError for wrong shapes or parameters that are not finite."""
 
-    widths, heights : (C, K) unconstrained;  slopes : (C, K + 1) unconstrained, at the knots
-    Zeros are the identity. Raises ConfigError for wrong shapes or parameters that are not finite.
-    """
-
-    widths: Tensor
-    heights: Tensor
-    slopes: Tensor
+    widths: Tensor  # (C, K) unconstrained
+    heights: Tensor  # (C, K) unconstrained
+    slopes: Tensor  # (C, K + 1) unconstrained, at the knots
 
     def __post_init__(self) -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in self.parameters().items()}
@@ -54,8 +51,7 @@ class ToneCurve:
     def identity(bins: int = 5, channels: int = 1, dtype: torch.dtype = torch.float32,
                  device: torch.device | str = "cpu") -> ToneCurve:
         """The curve y = x (up to rounding) with ``bins`` equal bins, on ``device``."""
-        zeros = lambda count: torch.zeros(channels, count, dtype=dtype, device=device)
-        return ToneCurve(zeros(bins), zeros(bins), zeros(bins + 1))
+        return ToneCurve(*(torch.zeros(channels, n, dtype=dtype, device=device) for n in (bins, bins, bins + 1)))
 
     def parameters(self) -> dict[str, Tensor]:
         """Unconstrained parameters by name."""
@@ -103,7 +99,7 @@ class ToneCurve:
         s = (y1 - y0) / (x1 - x0)
         xi = (flat.clamp(0, 1) - x0) / (x1 - x0)
         rest = xi * (1 - xi)
-        part = (s * xi * xi + d0 * rest) / (s + (d0 + d1 - 2 * s) * rest)  # methods 1.7; exactly 1 at xi = 1
+        part = (s * xi * xi + d0 * rest) / (s + (d0 + d1 - 2 * s) * rest)  # docs/method.md 1.7; exactly 1 at xi = 1
         inside = y0 + (y1 - y0) * part
         return restore(_continued(flat, inside, slopes))
 

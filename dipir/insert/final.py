@@ -14,8 +14,8 @@ from dipir.image.tone import ToneCurve
 from dipir.insert.config import FinalSettings, InsertConfig
 from dipir.priors.plate_light import with_plate
 from dipir.render import denoise as denoising
+from dipir.render.gbuffer import PixelBox
 from dipir.render.path_traced import PathTracer
-from dipir.render.region import Region
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
@@ -65,7 +65,8 @@ def final_picture(scene: Scene, light: SphericalGaussians, tones: Sequence[ToneC
 
     # ---- on the plate ----
     plate = scene.plate.resized(camera.width, camera.height)
-    layers = insert_layers(plate.lin, plate.disp, passes.object_rgb, passes.alpha, passes.shadow_ratio, *tones)
+    layers = insert_layers(plate.lin, plate.disp, passes.object_rgb, passes.alpha, passes.shadow_ratio,
+                           tone_fg=tones[0], tone_shadow=tones[1])
     return FinalPicture(camera, passes, layers, flatten_disp(layers), plate.disp)
 
 
@@ -86,7 +87,7 @@ def final_quality(final: FinalSettings) -> tuple[int, bool, list[str]]:
                         f"{final.spp}. `pip install pyoidn` brings one; --no-denoise stays at {final.spp}."]
 
 
-def object_samples(spp: int, region: Region) -> int:
+def object_samples(spp: int, region: PixelBox) -> int:
     """Samples a pixel of the object pass: up to _MOST_OBJECT times those of the shadow (outlines and textures need
     more), as far as the objects' rectangle is small: of a large one the denoiser sees more pixels of everything."""
     return max(spp, min(_MOST_OBJECT * spp, _OBJECT_SAMPLES // (region.width * region.height)) // 16 * 16)

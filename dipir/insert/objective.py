@@ -17,6 +17,7 @@ from dipir.image import latlong
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.insert.problem import Work, composite
+from dipir.render.mitsuba_scene import MaterialName
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes
 from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse, fusion_weight
@@ -25,8 +26,7 @@ from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse, fusion_we
 def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: PathTracer | None) -> Parameters:
     """All unknowns by name; what ``config.optimize`` leaves out has rate 0."""
     p, where = Parameters(), start.mu.device
-    names = material_parameters(config, tracer)
-    materials = {name: tracer.material(name) for name in names}
+    materials = {name: tracer.material_start(name) for name in material_parameters(config, tracer)}
     wanted = set(config.optimize)
     light = config.light if "light" in wanted else replace(config.light, rate=0.0, axis_rate=0.0)
     for prefix in ("light", "shadow") if config.light.two_maps else ("light",):
@@ -39,47 +39,40 @@ def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: Pat
         identity = moved(ToneCurve.identity(config.tone.bins, channels), where)
         for name, value in identity.parameters().items():
             p.add(f"{curve}.{name}", value, rate=rate)
+    rate = config.material.rate
     for name, value in materials.items():
-        if ".radiance." in name:
-            p.add(f"emission.{name}", value.new_ones(1), rate=config.material.rate, transform=Exponential())
-        elif ".base_color." in name:
-            p.add(f"material.{name}", value.new_ones(3), rate=config.material.rate, transform=Bounded(0.0, 2.0))
+        if name.kind == "emission":
+            p.add(f"emission.{name.key}", value.new_ones(1), rate=rate, transform=Exponential())
+        elif name.kind == "base_color":
+            p.add(f"material.{name.key}", value.new_ones(3), rate=rate, transform=Bounded(0.0, 2.0))
         else:
-            # Additive, so that a texture keeps its pattern; the sum is clamped to what the BSDF accepts.
-            p.add(f"material.{name}", value.new_zeros(1), rate=config.material.rate, transform=Bounded(-1.0, 1.0))
+            p.add(f"material.{name.key}", value.new_zeros(1), rate=rate, transform=Bounded(-1.0, 1.0))
     return p
 
 
-def material_parameters(config: InsertConfig, tracer: PathTracer | None) -> list[str]:
-    """Names of the material values to fit. SceneError for a part that does not exist, or nothing that emits."""
+def material_parameters(config: InsertConfig, tracer: PathTracer | None) -> list[MaterialName]:
+    """The material values to fit. SceneError for a part that does not exist, or nothing that emits."""
     if tracer is None:
         return []
     keys = tracer.part_keys()
     if config.material.part and config.material.part not in keys:
         raise SceneError(f"material.part '{config.material.part}': the scene's parts are {', '.join(keys)}."
                          f"{nearest(config.material.part, keys)}")
-    prefix = keys[config.material.part] + "." if config.material.part else ""
-    names = [n for n in tracer.material_names() if n.startswith(prefix)]
-    emission = [n for n in names if ".radiance." in n]
+    part = keys[config.material.part] if config.material.part else None
+    names = [n for n in tracer.material_names() if part in (None, n.part)]
+    emission = [n for n in names if n.kind == "emission"]
     if "emission" in config.optimize and not emission:
         raise SceneError("optimize: emission was asked for, but no part emits; set a part's emission in the scene file "
                          "(objects[..].material: {part: {emission: [r, g, b]}}) to start from.")
-    kept = [n for n in names if ".radiance." not in n] if "material" in config.optimize else []
+    kept = [n for n in names if n.kind != "emission"] if "material" in config.optimize else []
     return kept + (emission if "emission" in config.optimize else [])
 
 
 def material_values(p: Parameters, tracer: PathTracer) -> dict[str, Tensor]:
-    """Mitsuba parameter name -> tensor, from the fitted tints, offsets and gains."""
-    out = {}
-    for name in p:
-        kind, _, key = name.partition(".")
-        if kind == "emission":
-            out[key] = tracer.material_start(key) * p[name]
-        elif kind == "material":
-            base = tracer.material_start(key)
-            low = 0.05 if ".roughness." in key else 0.0
-            out[key] = (base * p[name]).clamp(0, 1) if ".base_color." in key else (base + p[name]).clamp(low, 1)
-    return out
+    """``MaterialName.key`` -> tensor, from the fitted tints, offsets and gains."""
+    names = {name.key: name for name in tracer.material_names()}
+    fitted = {label.partition(".")[2]: label for label in p if label.startswith(("emission.", "material."))}
+    return {key: tracer.material_value(names[key], p[label]) for key, label in fitted.items()}
 
 
 def light_of(p: Parameters, prefix: str = "light") -> SphericalGaussians:

@@ -70,7 +70,7 @@ def prepare(scene: Scene, config: InsertConfig, size: int, light_prior: LightPri
 def composite(work: Work, passes: Passes, tone_fg: ToneCurve | None, tone_shadow: ToneCurve | None) -> Image:
     """(1, 3, S, S) display; with a small slope beyond [0, 1]."""
     layers = insert_layers(work.plate_lin, work.plate_disp, passes.object_rgb, passes.alpha, passes.shadow_ratio,
-                           tone_fg, tone_shadow)
+                           tone_fg=tone_fg, tone_shadow=tone_shadow)
     display = linear_to_srgb(flatten_lin(layers))
     clipped = display.clamp(0, 1)
     return clipped + LEAK * (display - clipped)

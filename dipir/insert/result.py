@@ -138,7 +138,7 @@ def _write_all(result: Result, out: Path) -> None:
     write_cube(out / "tone_shadow.cube", result.tone_shadow, CurveRole.SHADOW)
     dump_yaml(result.config, out / "config.yaml")
     _write_json(out / "result.json", {
-        "format": _FORMAT, "camera": camera_to_dict(result.camera), "tone_fg": result.tone_fg.to_dict(),
+        "format": _FORMAT, "camera": result.camera.to_dict(), "tone_fg": result.tone_fg.to_dict(),
         "tone_shadow": result.tone_shadow.to_dict(), "provenance": result.provenance})
     (out / "history.csv").write_text(history_csv(result.history), encoding="utf-8")
     (out / "report.html").write_text(report.report_html(result), encoding="utf-8")
@@ -191,27 +191,12 @@ def load_result(result_dir: str | Path) -> SavedResult:
                           f"{_FORMAT}. Run `dipir insert` again.")
     try:
         tones = ToneCurve.from_dict(data["tone_fg"]), ToneCurve.from_dict(data["tone_shadow"])
-        camera = camera_from_dict(data["camera"])
+        camera = Camera.from_dict(data["camera"])
         provenance = dict(data["provenance"])
         light = SphericalGaussians.from_dict(light)
     except (KeyError, TypeError, ValueError, DipirError) as problem:
         raise ConfigError(f"{folder}: not a complete result of `dipir insert` ({problem}). Run it again.") from problem
     return SavedResult(folder, light, *tones, camera, config, provenance)
-
-
-def camera_to_dict(camera: Camera) -> dict:
-    """Plain values of a camera; :func:`camera_from_dict` is the inverse."""
-    return {"width": camera.width, "height": camera.height, "focal_px": float(camera.focal_px), "cx": float(camera.cx),
-            "cy": float(camera.cy), "to_world": [[float(v) for v in row] for row in camera.to_world]}
-
-
-def camera_from_dict(data: dict) -> Camera:
-    """Inverse of :func:`camera_to_dict`. Raises ValueError, KeyError or TypeError for anything else."""
-    pose = np.array(data["to_world"], dtype=np.float64)
-    numbers = [float(data[key]) for key in ("focal_px", "cx", "cy")]
-    if pose.shape != (4, 4) or not np.isfinite(pose).all() or not np.isfinite(numbers).all() or numbers[0] <= 0:
-        raise ValueError("the camera needs a finite 4x4 to_world and a focal_px > 0")
-    return Camera(int(data["width"]), int(data["height"]), *numbers, pose)
 
 
 def _inside(folder: Path, name: str) -> Path:

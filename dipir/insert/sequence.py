@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import EnvMap, Image, split_seed
-from dipir.captures.ground_view import cleared, ground_view
+from dipir.captures.ground_view import ground_view, remove_object
 from dipir.captures.sequence import PosedSequence, frame_plate
 from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.errors import ConfigError, SceneError
@@ -93,7 +93,7 @@ class SequenceResult:
 def scenes_of(sequence: PosedSequence, asset: Asset, settings: SequenceSettings = SequenceSettings()) -> list[Scene]:
     """The asset in the chosen frames of a sequence that lies in our world (``scene.sequence.on_ground``). Frames in
     which it would not be seen whole, or from below the ground, are passed over. Instead of the object means that it is
-    taken out of the photos (``ground_view.cleared``). SceneError when none is left."""
+    taken out of the photos (``ground_view.remove_object``). SceneError when none is left."""
     middle, size = thing_of(sequence)
     frames = [sequence.frames[k] for k in _evenly(len(sequence.frames), settings.frames)]
     height = settings.height * size
@@ -105,7 +105,7 @@ def scenes_of(sequence: PosedSequence, asset: Asset, settings: SequenceSettings 
     view = ground_view(sequence, middle, size, cells=192, longest=512) if settings.place == "instead" else None
     for frame in frames:
         plate, camera = (frame_plate(frame, settings.longest) if view is None
-                         else cleared(frame, view, settings.longest))
+                         else remove_object(frame, view, settings.longest))
         if camera.position[1] > 0 and _seen(placed, camera):
             scenes.append(Scene(plate, camera, (placed,), name=f"{sequence.name}_{frame.number:06d}"))
     if not scenes:
@@ -184,7 +184,8 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
     works = []
     for k, scene in enumerate(scenes):
         on_event(Event("prepare", k, len(scenes)))
-        works.append(replace(prepare(scene, config, size, light_prior), start=start))
+        work = prepare(scene, config, size, light_prior)
+        works.append(replace(work, light=replace(work.light, start=start)))
     parameters = make_parameters(config, fit_gaussians(start, config.light.lobes), None)
     history: list[dict] = []
     if config.guidance.kind != "none" and config.fit.steps > 0:

@@ -9,7 +9,8 @@ import numpy as np
 from dipir.arrays import Image
 from dipir.errors import ConfigError, SceneError
 from dipir.layout.regions import Box, Region, parse_box
-from dipir.scene.assets.asset import Asset, load_asset
+from dipir.scene.assets.asset import Asset
+from dipir.scene.assets.load import load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.proxy import contact_point, place
 

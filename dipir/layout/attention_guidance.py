@@ -1,5 +1,5 @@
 """Vision guidance: where each layer shows, and the shifts that make its object form there (LRDiff, Qi et al., arXiv
-2311.18435; methods 3.1 for the paper, 3.3 for what its authors' code does).
+2311.18435; docs/method.md 3.1 for the paper, 3.3 for what its authors' code does).
 
 Masks are (K, 1, h, w) in the cells of the prior's space, 1 = the region. A shift xi is one of the paper's variance
 preserving z = x / sqrt(sigma^2 + 1); :func:`spread` is what it is multiplied with in our variance exploding x.
@@ -50,7 +50,7 @@ def weights_mean(masks: Tensor) -> Tensor:
     return every / every.sum(0, keepdim=True)
 
 
-def softened(masks: Tensor, cells: int) -> Tensor:
+def soften(masks: Tensor, cells: int) -> Tensor:
     """Edges that fall over 2 ``cells`` + 1 cells instead of at once; 0 leaves the masks as they are."""
     if cells == 0:
         return masks
@@ -59,10 +59,10 @@ def softened(masks: Tensor, cells: int) -> Tensor:
     return avg_pool2d(rows, (2 * cells + 1, 1), 1, (cells, 0), count_include_pad=False)
 
 
-def grown(masks: Tensor, cells: int) -> Tensor:
+def grow(masks: Tensor, cells: int) -> Tensor:
     """1 in the mask, falling outside of it, exactly 0 further than 2 ``cells`` away."""
     rows = max_pool2d(masks, (1, 2 * cells + 1), 1, (0, cells))
-    return softened(max_pool2d(rows, (2 * cells + 1, 1), 1, (cells, 0)), cells)
+    return soften(max_pool2d(rows, (2 * cells + 1, 1), 1, (cells, 0)), cells)
 
 
 # -------------------------------------------------------------------------------------------------------------- shifts

@@ -21,26 +21,23 @@ def _check(good: bool, text: str) -> None:
 
 @dataclass(frozen=True)
 class LayoutGuidance:
-    """kind : vision (LRDiff), none (the caption of the whole alone), multidiffusion (captions of the regions at all
-    steps, averaged, no shift) or paste (layers from noises of their own, put together at t0, no shift)
-    delta : of vision: constant (a colour), dynamic (mean of the noisy state where attention is highest) or
-    dynamic_colour (the same of the decoded state, as the authors' code)
-    colour : of the constant delta, for example "#ffffff", "dark blue", or "words" = the colour that the region's
-    caption names, and any by the seed when it names none
-    strength : lambda, inside the region;  outside : the same outside of it, None = alike
-    steps : how many of the layered steps begin with the shift, from the first; 0 = every one
-    top : K, cells of the highest attention;  within : they are looked for in the region only
-    bootstrap : of multidiffusion: share of the steps in which a layer sees one flat colour outside its region"""
+    """How things are made to form in their regions (docs/method.md 3.1, 3.4)."""
 
     kind: Literal["vision", "none", "multidiffusion", "paste"] = "vision"
+    """vision (LRDiff), none (the caption of the whole alone), multidiffusion (captions of the regions at all steps,
+    averaged, no shift) or paste (layers from noises of their own, put together at t0, no shift)."""
     delta: Literal["constant", "dynamic", "dynamic_colour"] = "constant"
+    """Of vision: constant (a colour), dynamic (mean of the noisy state where attention is highest) or dynamic_colour
+    (the same of the decoded state, as the authors' code)."""
     colour: str = "words"
-    strength: float = 0.04
-    outside: float | None = None
-    steps: int = 6
-    top: int = 20
-    within: bool = True
-    bootstrap: float = 0.2
+    """Of the constant delta, for example "#ffffff", "dark blue", or "words" = the colour that the region's caption
+    names, and any by the seed when it names none."""
+    strength: float = 0.04  # lambda, inside the region
+    outside: float | None = None  # the same outside of it; None = alike
+    steps: int = 6  # how many of the layered steps begin with the shift, from the first; 0 = every one
+    top: int = 20  # K, cells of the highest attention
+    within: bool = True  # these are looked for in the region only
+    bootstrap: float = 0.2  # of multidiffusion: share of the steps in which layers see a flat colour outside themselves
 
     def __post_init__(self) -> None:
         _check(self.strength >= 0 and (self.outside is None or self.outside >= 0), "strength and outside: 0 or more.")
@@ -52,19 +49,16 @@ class LayoutGuidance:
 
 
 @dataclass(frozen=True)
-class LayerSettings:
-    """share : of the steps that are layered, from the first: t0 lies behind them;  stage : the same as a number of
-    steps, in its place
-    composition : per_step (after every layered step, as the paper; multidiffusion always does) or at_t0 (once, as the
-    authors' code; paste always does)
-    edge : cells over which a layer fades into the next ones, to either side
-    avoid : the background's negative prompt names the objects"""
+class LayoutLayers:
+    """Which steps are layered, and how the layers are put together (docs/method.md 3.2)."""
 
-    share: float = 0.5
-    stage: int | None = None
+    share: float = 0.5  # of the steps, from the first; t0 lies behind them
+    stage: int | None = None  # the same as a number of steps, in its place
     composition: Literal["per_step", "at_t0"] = "at_t0"
-    edge: int = 0
-    avoid: bool = True
+    """per_step (after every layered step, as the paper; multidiffusion always does) or at_t0 (once, as the authors'
+    code; paste always does)."""
+    edge: int = 0  # cells over which a layer fades into the next ones, to either side
+    avoid: bool = True  # the background's negative prompt names the objects
 
     def __post_init__(self) -> None:
         _check(0 <= self.share <= 1, "share: from 0 (no layers) to 1 (layers to the end).")
@@ -74,14 +68,13 @@ class LayerSettings:
 
 @dataclass(frozen=True)
 class LayoutSampler:
-    """kind : ddim, euler or heun (two calls a step);  eta : noise that ddim adds, 0 to 1
-    scale : classifier-free guidance, 1 = none;  negative : what no layer and no picture shall look like"""
+    """The walk from noise to the picture."""
 
-    kind: Literal["ddim", "euler", "heun"] = "ddim"
+    kind: Literal["ddim", "euler", "heun"] = "ddim"  # heun calls the prior twice a step
     steps: int = 25
-    eta: float = 0.0
-    scale: float = 6.0
-    negative: str = ""
+    eta: float = 0.0  # noise that ddim adds, 0 to 1
+    scale: float = 6.0  # of classifier-free guidance, 1 = none
+    negative: str = ""  # what no layer and no picture shall look like
 
     def __post_init__(self) -> None:
         _check(self.steps >= 1, "steps: 1 or more.")
@@ -91,18 +84,15 @@ class LayoutSampler:
 
 @dataclass(frozen=True)
 class EditSettings:
-    """noise : the region starts from the picture's own inverted noise (inverted), which may bring back something of
-    what was there, or from new noise (fresh)
-    strength : of an edit's vision guidance in those of ``guidance``: what is kept already says where things stand
-    iterations : of every step of the inversion
-    context : side of the square that the prior sees, in sizes of the region; 0 = the whole picture
-    feather : pixels of the prior's picture over which the finished region fades out, beyond its edge"""
+    """How a region of a given picture is made anew (docs/method.md 3.5)."""
 
     noise: Literal["inverted", "fresh"] = "inverted"
-    strength: float = 0.5
-    iterations: int = 3
-    context: float = 2.0
-    feather: int = 1
+    """The region starts from the picture's own inverted noise, which may bring back something of what was there, or
+    from new noise."""
+    strength: float = 0.5  # factor on the strengths of ``guidance``: what is kept already says where things stand
+    iterations: int = 3  # of every step of the inversion
+    context: float = 2.0  # side of the square that the prior sees, in sizes of the region; 0 = the whole picture
+    feather: int = 1  # pixels of the prior's picture over which the finished region fades out, beyond its edge
 
     def __post_init__(self) -> None:
         _check(self.strength >= 0, "strength: 0 or more.")
@@ -113,17 +103,15 @@ class EditSettings:
 
 @dataclass(frozen=True)
 class LayoutConfig:
-    """prior : "embedded", a .safetensors file or the folder of a pretrained model;  seed : of the noise
-    width, height : of a new picture in pixels, 0 = what the prior is made for
-    attention : record the maps of the regions' words at the first step"""
+    """All settings of ``dipir layout``."""
 
-    prior: str = "embedded"
-    seed: int = 0
-    width: int = 0
+    prior: str = "embedded"  # or a .safetensors file, or the folder of a pretrained model
+    seed: int = 0  # of the noise
+    width: int = 0  # of a new picture in pixels; 0 = what the prior is made for
     height: int = 0
-    attention: bool = True
+    attention: bool = True  # record the maps of the regions' words at the first step
     guidance: LayoutGuidance = LayoutGuidance()
-    layers: LayerSettings = LayerSettings()
+    layers: LayoutLayers = LayoutLayers()
     sampler: LayoutSampler = LayoutSampler()
     edit: EditSettings = EditSettings()
 
@@ -135,7 +123,7 @@ class LayoutConfig:
 
     @property
     def grammar(self) -> bool:
-        """Whether the prior is one of our own, whose words are those of ``image.captions``."""
+        """Whether the prior is one of our own, whose words are those of ``priors.captions``."""
         return self.prior == "embedded" or self.prior.endswith(".safetensors")
 
     @property

@@ -16,16 +16,16 @@ from torch.nn.functional import interpolate
 from dipir.arrays import Image, Mask
 from dipir.diffusion.sampler import SamplerStep, ddim_inversion
 from dipir.fit.loop import Event
-from dipir.layout.attention_guidance import grown
+from dipir.layout.attention_guidance import grow
 from dipir.layout.config import LayoutConfig, LayoutGuidance
-from dipir.layout.layers import Kept
-from dipir.layout.regions import Region, reduced
-from dipir.layout.words import TextPrior, Wording, told
-from dipir.layout.work import Asked, Canvas, Made, OnEvent, generate, seen_weights, start_noise
+from dipir.layout.layers import GivenPath
+from dipir.layout.regions import Region, reduce_mask
+from dipir.layout.words import TextPrior, Wording, encode_texts
+from dipir.layout.work import Canvas, Generation, OnEvent, PictureTask, find_weights, generate, start_noise
 
 
 @dataclass(frozen=True)
-class Window:
+class EditWindow:
     """The part of a picture that the prior sees: rows ``top`` to ``bottom``, columns ``left`` to ``right``, pixels."""
 
     left: int
@@ -38,19 +38,19 @@ class Window:
         return image[..., self.top:self.bottom, self.left:self.right]
 
 
-def window_of(cover: Mask, context: float, canvas: Canvas) -> Window:
+def window_of(cover: Mask, context: float, canvas: Canvas) -> EditWindow:
     """The square around the region ((1, 1, H, W), 1 = changed) that is ``context`` times its size, at least as large as
     the prior's pictures and moved into the picture; 0 = the whole picture. It is no square where the region is longer
     than the picture's shorter side."""
     height, width = cover.shape[2:]
     if context == 0:
-        return Window(0, 0, width, height)
+        return EditWindow(0, 0, width, height)
     (y0, y1), (x0, x1) = (_span((cover[0, 0] > 0).any(axis)) for axis in (1, 0))
     least = max(y1 - y0, x1 - x0)
     side = min(max(round(context * least), canvas.height, canvas.width), max(least, min(height, width)))
     left, right = _placed((x0 + x1) / 2, side, width)
     top, bottom = _placed((y0 + y1) / 2, side, height)
-    return Window(left, top, right, bottom)
+    return EditWindow(left, top, right, bottom)
 
 
 def _span(occupied: Tensor) -> tuple[int, int]:
@@ -68,7 +68,7 @@ def invert(prior: TextPrior, image: Image, canvas: Canvas, source: str, iteratio
            on_event: OnEvent | None = None) -> Tensor:
     """(n + 1, 1, C, h, w) states of the picture at every level of the ladder, noisiest first, the picture's own code
     last, by DDIM inversion with the caption ``source`` and no guidance."""
-    condition = told(prior, [source])
+    condition = encode_texts(prior, [source])
     with torch.no_grad():
         states = [prior.encode(image.to(canvas.device))]
 
@@ -81,43 +81,46 @@ def invert(prior: TextPrior, image: Image, canvas: Canvas, source: str, iteratio
     return torch.stack(states[::-1])
 
 
-def edit(prior: TextPrior, canvas: Canvas, config: LayoutConfig, image: Image, regions: Sequence[Region],
-         words: tuple[Wording, str], seed: int, on_event: OnEvent | None = None) -> tuple[Image, Made, Window]:
-    """The edited picture (1, 3, H, W) on the CPU, what the prior made, and the window in which it did.
+def edit(prior: TextPrior, canvas: Canvas, config: LayoutConfig, image: Image, regions: Sequence[Region], *,
+         wording: Wording, source: str, seed: int, on_event: OnEvent | None = None) -> tuple[Image, Generation]:
+    """The edited picture (1, 3, H, W) on the CPU, and what the prior made.
 
-    image : (1, 3, H, W) display;  words : what is said, and what the picture shows as it is
+    image : (1, 3, H, W) display;  source : what it shows as it is
     """
-    config = replace(config, guidance=weakened(config.guidance, config.edit.strength))
+    # ---- the part that the prior sees ----
+    config = replace(config, guidance=weaken(config.guidance, config.edit.strength))
     image = image.to(canvas.device)
     covers = torch.cat([region.cover(*image.shape[2:], image.device) for region in regions])
     cover = covers.amax(0, keepdim=True)
     window = window_of(cover, config.edit.context, canvas)
-    asked = Asked(words[0], tuple(regions), reduced(window.of(covers), *canvas.shape[1:]), seed)
-    background = seen_weights(asked, config)[:1]
-    states = invert(prior, _resized(window.of(image), canvas.height, canvas.width).clamp(0, 1), canvas, words[1],
-                    config.edit.iterations, on_event)
-    kept, start = Kept(background.to(states), states), states[0]
+    task = PictureTask(wording, tuple(regions), reduce_mask(window.of(covers), *canvas.shape[1:]), seed)
+    # ---- its path to noise, which is kept outside of the regions ----
+    background = find_weights(task, config)[:1]
+    small = _resized(window.of(image), canvas.height, canvas.width).clamp(0, 1)
+    states = invert(prior, small, canvas, source, config.edit.iterations, on_event)
+    kept, start = GivenPath(background.to(states), states), states[0]
     if config.edit.noise == "fresh":
         fresh = start_noise(canvas, seed).to(start) * canvas.sigmas[0]
         start = torch.where(kept.weight == 1, start, kept.weight * start + (1 - kept.weight) * fresh)
-    made = generate(prior, canvas, config, [asked], kept=kept, start=start, on_event=on_event)
+    # ---- the regions anew ----
+    generation = generate(prior, canvas, config, [task], kept=kept, start=start, on_event=on_event)
     with torch.no_grad():
-        new = prior.decode(made.x).float()
-    return put_back(image, new, cover, window, config.edit.feather).cpu(), made, window
+        new = prior.decode(generation.x).float()
+    return put_back(image, new, cover, window, config.edit.feather).cpu(), generation
 
 
-def weakened(guidance: LayoutGuidance, factor: float) -> LayoutGuidance:
+def weaken(guidance: LayoutGuidance, factor: float) -> LayoutGuidance:
     """Its strengths times ``factor``."""
     return replace(guidance, strength=factor * guidance.strength,
                    outside=None if guidance.outside is None else factor * guidance.outside)
 
 
-def put_back(image: Image, new: Image, cover: Mask, window: Window, feather: int) -> Image:
+def put_back(image: Image, new: Image, cover: Mask, window: EditWindow, feather: int) -> Image:
     """``image`` with the window's new content inside ``cover``, fading out beyond its edge. Pixels of the image further
     than 2 ``feather`` pixels of the new content away from the cover are not touched."""
     old = window.of(image)
     scale = max(old.shape[2] / new.shape[2], old.shape[3] / new.shape[3])
-    weight = grown(window.of(cover), round(feather * scale)) if feather else window.of(cover)
+    weight = grow(window.of(cover), round(feather * scale)) if feather else window.of(cover)
     new = _resized(new, *old.shape[2:]).clamp(0, 1)
     result = image.clone()
     window.of(result).copy_(torch.where(weight > 0, old + weight * (new - old), old))

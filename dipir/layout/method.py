@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -14,11 +13,11 @@ from dipir import device
 from dipir.arrays import Image, Mask
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.errors import ConfigError, ImageError
-from dipir.layout import edit as layout_edit
 from dipir.layout.config import LayoutConfig
+from dipir.layout.edit import edit
 from dipir.layout.regions import Region
 from dipir.layout.words import TextPrior, Wording, wording_of
-from dipir.layout.work import Asked, Canvas, Made, OnEvent, canvas_of, generate
+from dipir.layout.work import Canvas, Generation, OnEvent, PictureTask, canvas_of, generate
 from dipir.priors.layout import LayoutPrior
 from dipir.settings.presets import versions
 from dipir.settings.yaml import to_dict
@@ -30,22 +29,16 @@ _SMALLER = ("Lower --set width and height, ask for fewer regions or pictures at 
 
 @dataclass(frozen=True, eq=False)
 class LayoutRequest:
-    """What shall be pictured.
+    """What shall be pictured. ImageError for a picture with NaN or smaller than 16 pixels, ConfigError for an edit
+    without a region."""
 
-    caption : of the whole, "" = made from the regions';  regions : what stands where, none = plain sampling
-    background : caption of the background's layer, None = made from the caption
-    image : (1, 3, H, W) display [0, 1], the picture to edit, or None;  source : what that picture shows, "" = unknown
-    name : for the result;  seed : of the noise, None = the settings'
-    ImageError for a picture with NaN or smaller than 16 pixels, ConfigError for an edit without a region.
-    """
-
-    caption: str = ""
-    regions: tuple[Region, ...] = ()
-    background: str | None = None
-    image: Image | None = None
-    source: str = ""
-    name: str = "layout"
-    seed: int | None = None
+    caption: str = ""  # of the whole; "" = made from those of the regions
+    regions: tuple[Region, ...] = ()  # what stands where; none = plain sampling
+    background: str | None = None  # caption of the background's layer; None = made from the caption
+    image: Image | None = None  # (1, 3, H, W) display [0, 1], the picture to edit
+    source: str = ""  # what that picture shows; "" = unknown
+    name: str = "layout"  # for the result
+    seed: int | None = None  # of the noise; None = that of the settings
 
     def __post_init__(self) -> None:
         if not self.regions and not self.caption.strip() and self.image is None:
@@ -63,21 +56,15 @@ class LayoutRequest:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """What a run made; all of it on the CPU.
-
-    request : as given;  caption : of the whole, as it was used
-    image : (1, 3, H, W) display [0, 1];  layers : (name, (1, 3, h, w) display), each layer's own estimate at t0
-    attention : (words, (1, 1, h, w)), what the regions' words attended to at the first step
-    config : resolved, plain values;  provenance : seed, versions, hashes, times
-    """
+    """What a run made; all of it on the CPU."""
 
     request: LayoutRequest
-    caption: str
-    image: Image
-    layers: tuple[tuple[str, Image], ...]
-    attention: tuple[tuple[str, Mask], ...]
-    config: dict
-    provenance: dict = field(default_factory=dict)
+    caption: str  # of the whole, as it was used
+    image: Image  # (1, 3, H, W) display [0, 1]
+    layers: tuple[tuple[str, Image], ...]  # (name, (1, 3, h, w) display), each layer's own estimate at t0
+    attention: tuple[tuple[str, Mask], ...]  # (words, (1, 1, h, w)), what they attended to at the first step
+    config: dict  # resolved, plain values
+    provenance: dict = field(default_factory=dict)  # seed, versions, hashes, times
 
 
 def find_prior(config: LayoutConfig) -> TextPrior:
@@ -93,48 +80,43 @@ def check(request: LayoutRequest, config: LayoutConfig) -> Wording:
 
 
 def layout(request: LayoutRequest, config: LayoutConfig | None = None, *, prior: TextPrior | None = None,
-           on_event: OnEvent | None = None, out: Path | None = None) -> Layout:
+           on_event: OnEvent | None = None) -> Layout:
     """Make the picture. prior : None = what ``config`` names; the picture is made on its device
-    out : folder to save the result in, None = not saved
     Raises the DipirError of whatever cannot be used, before long work starts."""
-    (made,) = layouts([request], config, prior=prior, on_event=on_event)
-    if out is not None:
-        from dipir.layout.result import save
-
-        save(made, out)
-    return made
+    return layouts([request], config, prior=prior, on_event=on_event)[0]
 
 
 @device.guarded(_SMALLER)
 def layouts(requests: Sequence[LayoutRequest], config: LayoutConfig | None = None, *, prior: TextPrior | None = None,
             on_event: OnEvent | None = None) -> list[Layout]:
-    """As :func:`layout`, several at once: new pictures share the calls of the prior (the layers of all of them are one
+    """As `layout`, several at once: new pictures share the calls of the prior (the layers of all of them are one
     batch), edited ones are made one after the other. DeviceMemoryError when they are too much for a GPU."""
     config = config or LayoutConfig()
     began = time.monotonic()
     grammar = config.grammar if prior is None else prior.language == "captions"
-    said = [wording_of(r.caption, r.regions, r.background, config, grammar) for r in requests]
+    words = [wording_of(r.caption, r.regions, r.background, config, grammar) for r in requests]
     prior = prior or find_prior(config)
     canvas = canvas_of(prior, config)
     for request in requests:
         _check_masks(request, canvas)
     seeds = [config.seed if r.seed is None else r.seed for r in requests]
+    # ---- new pictures, all at once ----
     new = [k for k, r in enumerate(requests) if r.image is None]
-    results: dict[int, tuple[Image, Made, int]] = {}
+    results: dict[int, tuple[Image, Generation, int]] = {}
     if new:
-        asked = [Asked(said[k], requests[k].regions, _cells(requests[k], canvas), seeds[k]) for k in new]
-        made = generate(prior, canvas, config, asked, on_event=on_event)
-        pictures = _decoded(prior, made.x)
-        results |= {k: (pictures[p:p + 1], made, p) for p, k in enumerate(new)}
-    for k in sorted(set(range(len(requests))) - set(new)):
-        r = requests[k]
-        image, made, _ = layout_edit.edit(prior, canvas, config, r.image, r.regions, (said[k], r.source), seeds[k],
-                                          on_event)
-        results[k] = (image, made, 0)
+        tasks = [PictureTask(words[k], requests[k].regions, _cells(requests[k], canvas), seeds[k]) for k in new]
+        generation = generate(prior, canvas, config, tasks, on_event=on_event)
+        pictures = _decode(prior, generation.x)
+        results |= {k: (pictures[p:p + 1], generation, p) for p, k in enumerate(new)}
+    # ---- edits, one after the other ----
+    for k, r in enumerate(requests):
+        if r.image is not None:
+            results[k] = (*edit(prior, canvas, config, r.image, r.regions, wording=words[k], source=r.source,
+                                seed=seeds[k], on_event=on_event), 0)
     facts = {"prior": prior.fingerprint, "versions": versions(_PACKAGES),
              "device": device.current().record(), "made_together": len(requests),
              "seconds": round(time.monotonic() - began, 2)}
-    return [_result(prior, r, said[k], config, results[k], {"seed": seeds[k], **facts})
+    return [_result(prior, r, words[k], config, results[k], {"seed": seeds[k], **facts})
             for k, r in enumerate(requests)]
 
 
@@ -161,27 +143,28 @@ def _check_masks(request: LayoutRequest, canvas: Canvas) -> None:
 
 
 @torch.no_grad()
-def _decoded(prior: TextPrior, x: Tensor) -> Image:
+def _decode(prior: TextPrior, x: Tensor) -> Image:
     """On the CPU; one by one, as large autoencoders need much memory."""
     return torch.cat([prior.decode(row[None]).float().cpu() for row in x])
 
 
-def _result(prior: TextPrior, request: LayoutRequest, said: Wording, config: LayoutConfig,
-            made: tuple[Image, Made, int], provenance: dict) -> Layout:
+def _result(prior: TextPrior, request: LayoutRequest, words: Wording, config: LayoutConfig,
+            made: tuple[Image, Generation, int], provenance: dict) -> Layout:
     image, work, picture = made
-    rows = [(k, row) for k, row in enumerate(work.rows) if row.picture == picture]
     layers, attention, deltas = [], [], {}
-    for k, row in rows:
+    for k, row in enumerate(work.rows):
+        if row.picture != picture:
+            continue
         name = f"{row.number:02d}_{'background' if row.region is None else row.region.slug}"
         if work.estimates is not None:
-            layers.append((name, _decoded(prior, work.estimates[k:k + 1])))
+            layers.append((name, _decode(prior, work.estimates[k:k + 1])))
         if k in work.maps:
             attention.append((row.region.words, work.maps[k][None, None].float().cpu()))
         if k in work.deltas:
             deltas[name] = [round(v, 5) for v in work.deltas[k].tolist()]
-    provenance |= {"name": request.name, "caption": said.caption, "background": said.background,
+    provenance |= {"name": request.name, "caption": words.caption, "background": words.background,
                    "regions": [{"caption": r.caption, "box": [round(v, 4) for v in r.bounds()],
                                 "kind": "box" if r.mask is None else "mask"} for r in request.regions],
                    "edited": request.image is not None, "layered_steps": config.layered_steps if layers else 0,
                    "deltas": deltas}
-    return Layout(request, said.caption, image, tuple(layers), tuple(attention), to_dict(config), provenance)
+    return Layout(request, words.caption, image, tuple(layers), tuple(attention), to_dict(config), provenance)

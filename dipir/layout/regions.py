@@ -2,7 +2,6 @@
 layout``."""
 from __future__ import annotations
 
-import math
 import os
 import re
 from dataclasses import dataclass
@@ -24,20 +23,14 @@ _BOX = "four numbers x0,y0,x1,y1 from 0 to 1 from the top left, x0 < x1 and y0 <
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """One thing and its place: a box or a mask, not both.
+    """One thing and its place: a box or a mask, not both. SceneError for a box outside of the picture or empty, for an
+    empty mask, and without a caption."""
 
-    caption : of this thing alone, for example "a red cube"
-    box : x0, y0, x1, y1 in [0, 1] from the top left
-    mask : (1, 1, H, W) in [0, 1], 1 = the thing
-    negative : what it shall not look like;  colour : of its constant delta ("dark blue", "#4080ff"), "" = the settings'
-    SceneError for a box outside of the picture or empty, for an empty mask, and without a caption.
-    """
-
-    caption: str
-    box: Box | None = None
-    mask: Mask | None = None
-    negative: str = ""
-    colour: str = ""
+    caption: str  # of this thing alone, for example "a red cube"
+    box: Box | None = None  # x0, y0, x1, y1 in [0, 1] from the top left
+    mask: Mask | None = None  # (1, 1, H, W) in [0, 1], 1 = the thing
+    negative: str = ""  # what it shall not look like
+    colour: str = ""  # of its constant delta ("dark blue", "#4080ff"); "" = that of the settings
 
     def __post_init__(self) -> None:
         name = f"region '{self.caption[:60]}'"
@@ -47,8 +40,7 @@ class Region:
             raise SceneError(f"{name}: give a box or a mask, one of them.")
         if self.box is not None:
             x0, y0, x1, y1 = self.box
-            if not all(map(math.isfinite, self.box)) or not (0 <= x0 <= 1 and 0 <= x1 <= 1 and 0 <= y0 <= 1
-                                                             and 0 <= y1 <= 1):
+            if not all(0 <= v <= 1 for v in self.box):  # False for NaN too.
                 raise SceneError(f"{name}: the box {_show(self.box)} reaches outside of the picture; accepted are "
                                  f"{_BOX}. Pixels: divide them by the picture's width and height.")
             if not (x0 < x1 and y0 < y1):
@@ -74,7 +66,7 @@ class Region:
         by half."""
         if self.box is not None:
             return box_mask(self.box, height, width, device)
-        return reduced(self.mask.to(device), height, width)
+        return reduce_mask(self.mask.to(device), height, width)
 
     def bounds(self) -> Box:
         """The box, or the box around the mask."""
@@ -99,7 +91,7 @@ def box_mask(box: Box, height: int, width: int, device: torch.device | str = "cp
     return inside.float()[None, None]
 
 
-def reduced(mask: Tensor, height: int, width: int) -> Tensor:
+def reduce_mask(mask: Tensor, height: int, width: int) -> Tensor:
     """(K, 1, H, W) in [0, 1] -> (K, 1, height, width) in {0, 1}: covered by half or more."""
     return (interpolate(mask.float(), (height, width), mode="area") >= 0.5).float()
 
@@ -152,7 +144,7 @@ def read_picture(path: str | Path) -> Image:
 # ---------------------------------------------------------------------------------------------------------------- files
 @dataclass(frozen=True)
 class RegionSpec:
-    """A region in a file: caption, box or mask file, negative, colour (see :class:`Region`)."""
+    """A region in a file: as `Region`, its mask a file."""
 
     caption: str
     box: tuple[float, float, float, float] | None = None
@@ -174,19 +166,14 @@ class RegionSpec:
 
 @dataclass(frozen=True)
 class LayoutFile:
-    """A scene file of ``dipir layout``.
+    """A scene file of ``dipir layout``."""
 
-    caption : of the whole picture, "" = made of the regions';  regions : what stands where
-    background : caption of the background's layer, None = made from the caption
-    edit : the picture to edit, None = a new picture;  source : what that picture shows;  name : of the out folder
-    """
-
-    caption: str = ""
-    regions: tuple[RegionSpec, ...] = ()
-    background: str | None = None
-    edit: Path | None = None
-    source: str = ""
-    name: str = "layout"
+    caption: str = ""  # of the whole picture; "" = made of those of the regions
+    regions: tuple[RegionSpec, ...] = ()  # what stands where
+    background: str | None = None  # caption of the background's layer; None = made from the caption
+    edit: Path | None = None  # the picture to edit; None = a new picture
+    source: str = ""  # what that picture shows
+    name: str = "layout"  # of the folder of results
 
 
 def load_layout(path: str | Path) -> LayoutFile:

@@ -1,5 +1,5 @@
-"""What is said to which layer: captions and negative prompts of `dipir layout`, checked where a prior's language is
-known."""
+"""The words for each layer of `dipir layout`: its caption and its negative prompt. Words that a prior of our own does
+not know are refused here."""
 from __future__ import annotations
 
 import math
@@ -22,7 +22,7 @@ _GROUND = re.compile(r"\bon (?:an?|the) (?:(\w+) )?floor\b")
 
 
 class TextPrior(Protocol):
-    """A prior that is told words: :class:`LayoutPrior`, :class:`PretrainedDenoiser`, or a toy of the tests."""
+    """A prior that takes words: `LayoutPrior`, `PretrainedDenoiser`, or a toy of the tests."""
 
     sigma_min: float
     sigma_max: float
@@ -36,24 +36,22 @@ class TextPrior(Protocol):
 
 @dataclass(frozen=True)
 class Wording:
-    """caption : of the whole picture;  background : of its layer
-    negative : of the whole and of every layer;  background_negative : of that layer
-    negatives : of the regions' layers, in their order"""
+    """What every layer, and the whole, is prompted with."""
 
-    caption: str
-    background: str
-    negative: str
-    background_negative: str
-    negatives: tuple[str, ...]
+    caption: str  # of the whole picture
+    background: str  # caption of the background's layer
+    negative: str  # of the whole
+    background_negative: str  # of the background's layer
+    negatives: tuple[str, ...]  # of the regions' layers, in their order
 
 
 def wording_of(caption: str, regions: Sequence[Region], background: str | None, config: LayoutConfig,
                grammar: bool) -> Wording:
-    """What was left unsaid is made from what was said: the caption of the whole from those of the regions; the
-    background's from the floor that the caption names, or a floor in a colour far from those of the things
-    (``grammar``), otherwise it is the caption; what the background shall not show from the regions.
+    """What was left out is made from what was given. The caption of the whole: from those of the regions. The
+    background's: with ``grammar`` an empty floor, of the colour that the caption names or of one far from those of the
+    things; else the caption. What the background shall not show: the regions.
 
-    grammar : the prior knows the words of ``image.captions`` only. ConfigError for others, for a region that names
+    grammar : the prior knows the words of ``priors.captions`` only. ConfigError for others, for a region that names
         nothing, and for regions that the caption does not name.
     """
     if grammar:
@@ -91,8 +89,11 @@ def _empty_floor(caption: str, regions: Sequence[Region]) -> str:
         return captions.caption([], found[1])
     taken = {thing.colour for text in (caption, *(r.caption for r in regions)) for thing in captions.things(text)}
     colours = [captions.COLOURS[hue] for hue in taken if hue]
-    apart = lambda ground: min(math.dist(captions.GROUNDS[ground], colour) for colour in colours)
-    best = sorted(captions.GROUNDS, key=apart, reverse=True)[:3] if colours else list(captions.GROUNDS)
+
+    def distance(ground: str) -> float:
+        return min(math.dist(captions.GROUNDS[ground], colour) for colour in colours)
+
+    best = sorted(captions.GROUNDS, key=distance, reverse=True)[:3] if colours else list(captions.GROUNDS)
     return captions.caption([], best[zlib.crc32(caption.encode()) % len(best)])
 
 
@@ -105,16 +106,15 @@ def _check_regions(regions: Sequence[Region]) -> None:
 
 def _check_named(caption: str, regions: Sequence[Region]) -> None:
     """ConfigError for regions that the caption does not name; a shape must be in it as often as it has regions."""
-    said = Counter(thing.shape for thing in captions.things(caption))
-    asked = Counter(thing.shape for r in regions for thing in captions.things(r.caption))
-    missing = asked - said
+    named = Counter(thing.shape for thing in captions.things(caption))
+    missing = Counter(thing.shape for r in regions for thing in captions.things(r.caption)) - named
     if missing:
         what = ", ".join(f"{count} x {shape}" for shape, count in missing.items())
         raise ConfigError(f"there are more regions than the caption names: {what} missing in {caption[:200]!r}. "
                           "Accepted is a caption that names every region's thing; add them, or leave --caption out.")
 
 
-def told(prior: TextPrior, texts: Sequence[str]) -> Condition:
+def encode_texts(prior: TextPrior, texts: Sequence[str]) -> Condition:
     """One row for each text; equal texts are encoded once."""
     distinct = list(dict.fromkeys(texts))
     return select(prior.encode_text(distinct), [distinct.index(text) for text in texts])

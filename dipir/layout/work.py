@@ -18,9 +18,9 @@ from dipir.fit.loop import Event
 from dipir.image.palette import parse_palette
 from dipir.layout import attention_guidance as guidance
 from dipir.layout.config import LayoutConfig
-from dipir.layout.layers import Bootstrap, Kept, LayerPlan, Told, sample_layers
+from dipir.layout.layers import Bootstrap, GivenPath, LayerPlan, PromptedPrior, sample_layers
 from dipir.layout.regions import Region, colour_named
-from dipir.layout.words import TextPrior, Wording, told
+from dipir.layout.words import TextPrior, Wording, encode_texts
 from dipir.priors.captions import COLOURS
 
 OnEvent = Callable[[Event], None]
@@ -29,14 +29,13 @@ _PREVIEW_EVERY = 10
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """The space that a prior works in. height, width : of its pictures in pixels;  shape : (C, h, w) of its states
-    sigmas : (n + 1,) the ladder, on the CPU: samplers read it as numbers;  device : of the prior"""
+    """The space that a prior works in."""
 
-    height: int
+    height: int  # of its pictures in pixels
     width: int
-    shape: tuple[int, int, int]
-    sigmas: Tensor
-    device: torch.device
+    shape: tuple[int, int, int]  # (C, h, w) of its states
+    sigmas: Tensor  # (n + 1,) the ladder, on the CPU: samplers read it as numbers
+    device: torch.device  # of the prior
 
 
 def canvas_of(prior: AbstractDenoiser, config: LayoutConfig) -> Canvas:
@@ -53,41 +52,38 @@ def canvas_of(prior: AbstractDenoiser, config: LayoutConfig) -> Canvas:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """One picture to make. wording : what is said;  seed : of its noise
-    masks : (K, 1, h, w) in {0, 1}, the regions in the prior's cells, on its device"""
+class PictureTask:
+    """One picture to make."""
 
     wording: Wording
     regions: tuple[Region, ...]
-    masks: Tensor
-    seed: int
+    masks: Tensor  # (K, 1, h, w) in {0, 1}, the regions in the prior's cells, on its device
+    seed: int  # of its noise
 
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One layer. picture : whose, of this seed;  number : 0 = background, else 1 + the region's place in the list
-    mask, weight : (1, h, w), its region and what of it is seen"""
+    """One layer, a row of the batch."""
 
-    picture: int
-    seed: int
-    number: int
+    picture: int  # whose layer it is
+    seed: int  # of that picture
+    number: int  # 0 = background, else 1 + the region's place in the list
     region: Region | None
     caption: str
     negative: str
-    mask: Tensor
-    weight: Tensor
+    mask: Tensor  # (1, h, w), its region
+    weight: Tensor  # (1, h, w), what of it is seen
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
-    """x : (P, C, h, w) pictures in the prior's space;  rows : the layers, with ``estimates`` (R, C, h, w) of each at t0
-    maps : row -> (h, w) attention of its words;  deltas : row -> (C,)"""
+class Generation:
+    """What the prior made."""
 
-    x: Tensor
-    rows: tuple[Row, ...] = ()
-    estimates: Tensor | None = None
-    maps: dict[int, Tensor] = field(default_factory=dict)
-    deltas: dict[int, Tensor] = field(default_factory=dict)
+    x: Tensor  # (P, C, h, w) pictures in the prior's space
+    rows: tuple[Row, ...] = ()  # the layers
+    estimates: Tensor | None = None  # (R, C, h, w), what each layer was heading for at t0
+    maps: dict[int, Tensor] = field(default_factory=dict)  # row -> (h, w) attention of its words
+    deltas: dict[int, Tensor] = field(default_factory=dict)  # row -> (C,)
 
 
 def start_noise(canvas: Canvas, seed: int, layer: int = 0) -> Tensor:
@@ -105,71 +101,75 @@ def sampler_of(config: LayoutConfig, seed: int) -> samplers.Sampler:
     return partial(samplers.ddim, eta=config.sampler.eta, generator=generator)
 
 
-def guided(prior: TextPrior, scale: float, positive: Sequence[str], negative: Sequence[str]) -> Told:
+def prompt(prior: TextPrior, scale: float, positive: Sequence[str], negative: Sequence[str]) -> PromptedPrior:
     """The prior under classifier-free guidance with its words, a row for each."""
-    condition = told(prior, positive)
-    return Told(prior if scale == 1 else GuidedDenoiser(prior, scale, told(prior, negative)), condition)
+    condition = encode_texts(prior, positive)
+    if scale == 1:
+        return PromptedPrior(prior, condition)
+    return PromptedPrior(GuidedDenoiser(prior, scale, encode_texts(prior, negative)), condition)
 
 
-def seen_weights(asked: Asked, config: LayoutConfig) -> Tensor:
+def find_weights(task: PictureTask, config: LayoutConfig) -> Tensor:
     """(K + 1, 1, h, w) what is seen of the background and of each region. SceneError for a region that covers no cell,
     or of which smaller ones leave nothing."""
-    h, w = asked.masks.shape[2:]
-    if not asked.regions:
-        return asked.masks.new_ones(1, 1, h, w)
-    for region, covered in zip(asked.regions, asked.masks.flatten(1).any(1).tolist(), strict=True):
+    h, w = task.masks.shape[2:]
+    if not task.regions:
+        return task.masks.new_ones(1, 1, h, w)
+    for region, covered in zip(task.regions, task.masks.flatten(1).any(1).tolist(), strict=True):
         if not covered:
             raise SceneError(f"region '{region.caption[:60]}' is smaller than one of the {w} x {h} cells that the "
                              "prior works in. Make it larger.")
-    soft = guidance.softened(asked.masks, config.layers.edge)
+    soft = guidance.soften(task.masks, config.layers.edge)
     weigh = guidance.weights_mean if config.guidance.kind == "multidiffusion" else guidance.weights_over
     weights = weigh(soft)
-    for region, seen in zip(asked.regions, (weights[1:] > 0).flatten(1).any(1).tolist(), strict=True):
+    for region, seen in zip(task.regions, (weights[1:] > 0).flatten(1).any(1).tolist(), strict=True):
         if not seen:
             raise SceneError(f"region '{region.caption[:60]}' is hidden by smaller ones, which lie above it (of equal "
                              "ones the later). Leave it out, or move it.")
     return weights
 
 
-def rows_of(pictures: Sequence[Asked], weights: Sequence[Tensor], kept: bool) -> tuple[Row, ...]:
-    """The layers of all pictures. A background of which nothing is seen, or that is ``kept``, is none; a picture
-    without regions has one that is told the caption of the whole, so that layers or not are the same for it."""
+def rows_of(tasks: Sequence[PictureTask], weights: Sequence[Tensor], kept: bool) -> tuple[Row, ...]:
+    """The layers of all pictures. A background that is not seen, or that is ``kept``, has no layer; the background of a
+    picture without regions has the caption of the whole, so that layers or not are the same for it."""
     rows = []
-    for p, (asked, seen) in enumerate(zip(pictures, weights, strict=True)):
-        said = asked.wording
+    for p, (task, seen) in enumerate(zip(tasks, weights, strict=True)):
+        words = task.wording
         if not kept and bool((seen[0] > 0).any()):
-            words = ((said.background, said.background_negative) if asked.regions else (said.caption, said.negative))
-            rows.append(Row(p, asked.seed, 0, None, *words, torch.ones_like(seen[0]), seen[0]))
-        rows += [Row(p, asked.seed, k + 1, region, region.caption, said.negatives[k], asked.masks[k], seen[k + 1])
-                 for k, region in enumerate(asked.regions)]
+            pair = (words.background, words.background_negative) if task.regions else (words.caption, words.negative)
+            rows.append(Row(p, task.seed, 0, None, *pair, torch.ones_like(seen[0]), seen[0]))
+        rows += [Row(p, task.seed, k + 1, region, region.caption, words.negatives[k], task.masks[k], seen[k + 1])
+                 for k, region in enumerate(task.regions)]
     return tuple(rows)
 
 
-def generate(prior: TextPrior, canvas: Canvas, config: LayoutConfig, pictures: Sequence[Asked], *,
-             kept: Kept | None = None, start: Tensor | None = None, on_event: OnEvent | None = None) -> Made:
+def generate(prior: TextPrior, canvas: Canvas, config: LayoutConfig, tasks: Sequence[PictureTask], *,
+             kept: GivenPath | None = None, start: Tensor | None = None,
+             on_event: OnEvent | None = None) -> Generation:
     """The pictures, all at once. kept, start : of edited pictures: what stays, and (P, C, h, w) at the highest level.
     Raises SceneError, PriorError."""
-    scale, said = config.sampler.scale, [p.wording for p in pictures]
-    whole = guided(prior, scale, [w.caption for w in said], [w.negative for w in said])
-    weights = [seen_weights(p, config) for p in pictures]
-    rows, steps = rows_of(pictures, weights, kept is not None), config.layered_steps
-    sigmas, top = canvas.sigmas, canvas.sigmas[0]
+    # ---- layers, noise, sampler ----
+    scale, words = config.sampler.scale, [task.wording for task in tasks]
+    whole = prompt(prior, scale, [w.caption for w in words], [w.negative for w in words])
+    rows = rows_of(tasks, [find_weights(task, config) for task in tasks], kept is not None)
+    steps, sigmas, top = config.layered_steps, canvas.sigmas, canvas.sigmas[0]
     if start is None:
-        start = torch.cat([start_noise(canvas, p.seed) for p in pictures]) * top
-    sampler = sampler_of(config, pictures[0].seed)
+        start = torch.cat([start_noise(canvas, task.seed) for task in tasks]) * top
+    sampler = sampler_of(config, tasks[0].seed)
     on_step = None if on_event is None else _Reporter(prior, on_event)
+    # ---- without regions: the plain sampler ----
     if all(r.region is None for r in rows) or (steps == 0 and not config.attention):
         none = LayerPlan(start.new_zeros(0, dtype=torch.long), start.new_zeros(0), kept=kept)
-        x, _ = sample_layers(whole, whole, start, sigmas, none, sampler, on_step)
-        return Made(x)
-    layers = guided(prior, scale, [r.caption for r in rows], [r.negative for r in rows])
+        return Generation(sample_layers(whole, whole, start, sigmas, none, sampler, on_step=on_step)[0])
+    # ---- with regions: shifts, then both sections ----
+    layers = prompt(prior, scale, [r.caption for r in rows], [r.negative for r in rows])
     owner = torch.tensor([r.picture for r in rows], device=canvas.device)
     own = _own_starts(canvas, rows, config)
     deltas, maps = find_deltas(prior, rows, layers.condition, start[owner] if own is None else own, top, config)
-    plan = LayerPlan(owner, torch.stack([r.weight for r in rows]), find_shift(rows, deltas, canvas, config), steps,
+    plan = LayerPlan(owner, torch.stack([r.weight for r in rows]), find_shift(rows, deltas, config), steps,
                      config.guidance.steps or steps, each_step(config), kept, _bootstrap(prior, rows, config))
-    x, estimates = sample_layers(layers, whole, start, sigmas, plan, sampler, on_step, own)
-    return Made(x, rows, estimates if steps else None, maps, deltas)
+    x, estimates = sample_layers(layers, whole, start, sigmas, plan, sampler, on_step=on_step, own=own)
+    return Generation(x, rows, estimates if steps else None, maps, deltas)
 
 
 def each_step(config: LayoutConfig) -> bool:
@@ -190,14 +190,17 @@ def find_deltas(prior: TextPrior, rows: Sequence[Row], condition: Condition, sta
     """({row: (C,) delta before its strength}, {row: (h, w) attention}) of the rows that are regions."""
     which = [k for k, row in enumerate(rows) if row.region is not None]
     settings = config.guidance
+    # ---- what is wanted ----
     vision = settings.kind == "vision" and max(settings.strength, settings.outside or 0) > 0
     dynamic = vision and settings.delta != "constant"
     maps, deltas = {}, {}
+    # ---- attention of the regions' words, one call of the prior ----
     if config.attention or dynamic:
         positions = [prior.token_positions(rows[k].caption, rows[k].region.words) for k in which]
         taken = guidance.word_maps(prior, starts[which], sigma.to(starts).expand(len(which)),
                                    select(condition, which), positions)
         maps = dict(zip(which, taken, strict=True))
+    # ---- deltas ----
     if dynamic:
         z = starts[which] / guidance.spread(sigma.to(starts))
         masks = torch.stack([rows[k].mask for k in which]).to(starts)
@@ -222,7 +225,7 @@ def colour_of(row: Row, colour: str) -> tuple[float, float, float]:
         return tuple(COLOURS.values())[split_seed(row.seed, "layout colour", row.number) % len(COLOURS)]
 
 
-def find_shift(rows: Sequence[Row], deltas: dict[int, Tensor], canvas: Canvas, config: LayoutConfig) -> Tensor | None:
+def find_shift(rows: Sequence[Row], deltas: dict[int, Tensor], config: LayoutConfig) -> Tensor | None:
     """(R, C, h, w) xi of every layer, 0 for backgrounds; None without deltas."""
     if not deltas:
         return None

@@ -15,50 +15,45 @@ PRESETS = disk.shipped("configs/relight")
 
 
 @dataclass(frozen=True)
-class LayerSettings:
-    """kind : how layers act on the picture: multiply_divide (y = x M / D), gain (one factor in [0, 2]), luminosity (the
-    same on the channels' mean), additive (y = x + l)
-    size : longer side in pixels at which layers are fitted;  rate : Adam's rate;  keep : weight of mean |layer - 1|"""
+class RelightLayers:
+    """The editing layers (docs/method.md 2.2)."""
 
     kind: Literal["multiply_divide", "gain", "luminosity", "additive"] = "multiply_divide"
-    size: int = 64
-    rate: float = 3e-3
-    keep: float = 0.003
+    """How they act on the picture: multiply_divide (y = x M / D), gain (one factor in [0, 2]), luminosity (the same on
+    the channels' mean), additive (y = x + l)."""
+    size: int = 64  # longer side in pixels at which they are fitted
+    rate: float = 3e-3  # Adam's
+    keep: float = 0.003  # weight of mean |layer - 1|
 
 
 @dataclass(frozen=True)
 class RelightGuidance:
-    """kind : posterior (fit to pictures that the prior draws) or sds (score distillation at every step)
-    samples, sampler_steps : pictures drawn for posterior, steps for each; one step gives the mean of all likely
-    pictures, more give single ones;  size : longer side of what the prior sees
-    weighting : of sds;  noise_start, noise_end : share of the noise range at first and at last (sds), noise_min : its
-    lower end;  scale : classifier-free guidance of a pretrained model, negative : its prompt"""
+    """What pulls the picture towards the light (docs/method.md 2.3)."""
 
     kind: Literal["posterior", "sds"] = "posterior"
-    samples: int = 4
-    sampler_steps: int = 1
-    size: int = 64
-    weighting: Literal["constant", "one_minus_alphabar", "sigma"] = "one_minus_alphabar"
-    noise_start: float = 0.98
-    noise_end: float = 0.5
-    noise_min: float = 0.02
-    scale: float = 13.0
-    negative: str = ""
+    """posterior (fit to pictures that the prior draws) or sds (score distillation at every step)."""
+    samples: int = 4  # pictures drawn for posterior
+    sampler_steps: int = 1  # of each: one gives the mean of all likely pictures, more give single ones
+    size: int = 64  # longer side of what the prior sees
+    weighting: Literal["constant", "one_minus_alphabar", "sigma"] = "one_minus_alphabar"  # of sds
+    noise_start: float = 0.98  # upper end of the noise range of sds at first, as a share of all of it
+    noise_end: float = 0.5  # and at last
+    noise_min: float = 0.02  # its lower end
+    scale: float = 13.0  # of classifier-free guidance by a pretrained model
+    negative: str = ""  # its negative prompt
 
 
 @dataclass(frozen=True)
 class RelightConfig:
-    """engine : "layers" (Lasagna) or "net" (IllumiNet);  prior : "embedded", the folder of a pretrained model or a
-    .safetensors file;  controlnet : folder of the ControlNet of a pretrained model;  seed : of everything
-    checkpoint_every : steps between checkpoints;  net_size : longer side that the net sees"""
+    """All settings of ``dipir relight``."""
 
-    engine: Literal["layers", "net"] = "layers"
-    prior: str = "embedded"
-    controlnet: str = ""
-    seed: int = 0
-    checkpoint_every: int = 50
-    net_size: int = 64
-    layers: LayerSettings = LayerSettings()
+    engine: Literal["layers", "net"] = "layers"  # Lasagna or IllumiNet
+    prior: str = "embedded"  # or the folder of a pretrained model, or a .safetensors file
+    controlnet: str = ""  # folder of the ControlNet of a pretrained model
+    seed: int = 0  # of everything
+    checkpoint_every: int = 50  # steps between checkpoints
+    net_size: int = 64  # longer side that the net sees
+    layers: RelightLayers = RelightLayers()
     guidance: RelightGuidance = RelightGuidance()
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=150, final_rate=0.05))
 

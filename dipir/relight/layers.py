@@ -24,11 +24,11 @@ OnEvent = Callable[[Event], None]
 
 @dataclass(frozen=True)
 class LayerKind:
-    """channels : of each layer;  shape : raw network outputs -> layers;  compose : (picture, layers) -> picture."""
+    """How layers come from the network and act on the picture."""
 
-    channels: tuple[int, ...]
-    shape: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]
-    compose: Callable[[Image, tuple[Tensor, ...]], Image]
+    channels: tuple[int, ...]  # of each layer
+    shape: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]]  # raw outputs of the network -> layers
+    compose: Callable[[Image, tuple[Tensor, ...]], Image]  # (picture, layers) -> picture
 
 
 def _bounded(raw: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -57,7 +57,7 @@ def working_size(height: int, width: int, longest: int, multiple: int = _BLOCK) 
     return tuple(max(multiple, round(side * scale / multiple) * multiple) for side in (height, width))
 
 
-def shrunk(image: Tensor, size: tuple[int, int]) -> Tensor:
+def shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
     """A picture at another size, by area where it becomes smaller."""
     return functional.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
 
@@ -68,7 +68,7 @@ def fit_layers(image: Image, guidance: Guidance, config: RelightConfig, kind: La
     """(layers at the picture's size, history), on the picture's device, where the prior must be too.
     image : (1, 3, H, W) display. FitError as :func:`minimise`."""
     size = working_size(*image.shape[2:], config.layers.size)
-    small = shrunk(image, size).clamp(0, 1)
+    small = shrink(image, size).clamp(0, 1)
     net = LayerUNet(kind.channels)
     # Begun on the CPU, so that a seed means the same on every device.
     with torch.random.fork_rng(devices=[]):
@@ -85,14 +85,14 @@ def fit_layers(image: Image, guidance: Guidance, config: RelightConfig, kind: La
     history = minimise(objective, parameters, fit, on_event=on_event, checkpoint=checkpoint)
     with torch.no_grad():
         layers = objective.layers()
-        return tuple(enlarged(layer, small, image) for layer in layers), history
+        return tuple(enlarge(layer, small, image) for layer in layers), history
 
 
-def enlarged(layer: Tensor, small: Image, image: Image) -> Tensor:
+def enlarge(layer: Tensor, small: Image, image: Image) -> Tensor:
     """A layer at full size with the picture's edges, within the range that it had. ``small`` is the picture at the
     layer's size; where that is larger than the picture, the layer is shrunk."""
     if any(s > full for s, full in zip(small.shape[2:], image.shape[2:], strict=True)):
-        return shrunk(layer, tuple(image.shape[2:]))
+        return shrink(layer, tuple(image.shape[2:]))
     return guided_upsample(layer, small, image).clamp(float(layer.min()), float(layer.max()))
 
 
@@ -117,7 +117,7 @@ class _Objective:
         layers = self.layers()
         relit = self.kind.compose(self.small, layers)
         progress = step / max(self.config.fit.steps - 1, 1)
-        pull, numbers = self.guidance.pull(shrunk(relit, self.seen), progress, step)
+        pull, numbers = self.guidance.pull(shrink(relit, self.seen), progress, step)
         cost = self.config.layers.keep * editing.layer_cost(layers)
         # As tensors: read where they are logged, not here, where a GPU would have to be waited for.
         logged = {"guidance": pull.detach(), "layers": cost.detach(), **numbers}

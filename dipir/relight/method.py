@@ -27,7 +27,7 @@ from dipir.priors.geometry import Geometry
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
 from dipir.relight.config import RelightConfig
-from dipir.relight.layers import KINDS, fit_layers, seen_size, shrunk
+from dipir.relight.layers import KINDS, fit_layers, seen_size, shrink
 from dipir.relight.net import load_net, relight_with
 from dipir.scene.direction import LightDirection, side_of
 from dipir.settings.presets import versions
@@ -42,11 +42,10 @@ _SMALLER = ("Lower --set guidance.size or layers.size (engine net: net_size), cl
 
 @dataclass(frozen=True)
 class Engine:
-    """network : the prior of engine ``layers``, or IllumiNet;  geometry : tells the embedded ones of surfaces. Both are
-    on the run's device."""
+    """The networks of a run, on its device."""
 
-    network: AbstractDenoiser | IllumiNet
-    geometry: Geometry | None = None
+    network: AbstractDenoiser | IllumiNet  # the prior of engine ``layers``, or IllumiNet
+    geometry: Geometry | None = None  # guesses surfaces for the embedded ones
 
     @property
     def fingerprint(self) -> str:
@@ -56,14 +55,13 @@ class Engine:
 
 @dataclass(frozen=True)
 class Picture:
-    """What is to be relit. image : (1, 3, H, W) display [0, 1];  mask : (1, 1, H, W), 1 = light may change, or None
-    alpha : (1, 1, H, W) coverage of a cut-out, or None;  name : for the result. ImageError for a picture that nothing
-    can be done with: below 32 pixels, NaN, black everywhere."""
+    """What is to be relit. ImageError for a picture that nothing can be done with: below 32 pixels, NaN, black
+    everywhere."""
 
-    image: Image
-    mask: Mask | None = None
-    alpha: Mask | None = None
-    name: str = "picture"
+    image: Image  # (1, 3, H, W) display [0, 1]
+    mask: Mask | None = None  # (1, 1, H, W), 1 = light may change
+    alpha: Mask | None = None  # (1, 1, H, W), coverage of a cut-out
+    name: str = "picture"  # for the result
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[2:]
@@ -83,46 +81,39 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What it shall look like. direction : of the light, or None when only a text-conditioned model is asked
-    prompt : words for such a model;  palette : colours for a drawing, which makes this a colourisation"""
+class RelightRequest:
+    """What it shall look like."""
 
-    direction: LightDirection | None = None
-    prompt: str = ""
-    palette: Palette | None = None
+    direction: LightDirection | None = None  # of the light; None when only a model with text is asked
+    prompt: str = ""  # words for such a model
+    palette: Palette | None = None  # colours for a drawing, which makes this a colourisation
 
 
 @dataclass(frozen=True, eq=False)
-class Relit:
-    """What a run found out; all of it on the CPU.
+class RelightResult:
+    """What a run found out; all of it on the CPU."""
 
-    picture, wish : as given;  image : (1, 3, H, W) display, relit
-    multiply, divide : (1, 1 or 3, H, W) layers on display values, the mask in them; None when the engine or the kind of
-    layer has none;  config : resolved, plain values
-    history : one dict of numbers per step;  provenance : seed, versions, hashes, times
-    """
-
-    picture: Picture
-    wish: Wish
-    image: Image
-    multiply: Tensor | None
-    divide: Tensor | None
-    config: dict
-    history: list[dict] = field(default_factory=list)
-    provenance: dict = field(default_factory=dict)
+    picture: Picture  # as given
+    request: RelightRequest  # as given
+    image: Image  # (1, 3, H, W) display, relit
+    multiply: Tensor | None  # (1, 1 or 3, H, W) on display values, the mask in it; None when there is no such layer
+    divide: Tensor | None  # the same
+    config: dict  # resolved, plain values
+    history: list[dict] = field(default_factory=list)  # one dict of numbers per step
+    provenance: dict = field(default_factory=dict)  # seed, versions, hashes, times
 
 
-def find_engine(config: RelightConfig, wish: Wish) -> Engine:
+def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
     """The network or prior that the settings name. Raises PriorError when weights cannot be used, ConfigError when they
-    cannot do what is wished."""
+    cannot do what is asked."""
     embedded = config.prior == "embedded" or config.prior.endswith(".safetensors")
     path = None if config.prior == "embedded" else config.prior
-    if wish.palette is not None:
+    if request.palette is not None:
         if not embedded or config.engine == "net":
             raise ConfigError("colours for a drawing come from the embedded prior and engine 'layers'; leave --prior "
                               "and --engine out.")
         return Engine(PicturePrior.load(COLOUR, path))
-    if embedded and wish.direction is None:
+    if embedded and request.direction is None:
         raise ConfigError("no direction of light was given; accepted are --prompt with words such as 'from the left', "
                           "--direction AZIMUTH,ELEVATION and --light light.json.")
     if config.engine == "net":
@@ -136,33 +127,34 @@ def find_engine(config: RelightConfig, wish: Wish) -> Engine:
                                   options=MemoryOptions(controlnet=config.controlnet or None)))
 
 
-def relight(picture: Picture, wish: Wish, config: RelightConfig | None = None, *, engine: Engine | None = None,
-            on_event: OnEvent | None = None, out: Path | None = None, resume: bool = False) -> Relit:
-    """Light ``picture`` as wished. engine : None = what ``config`` names
+def relight(picture: Picture, request: RelightRequest, config: RelightConfig | None = None, *,
+            engine: Engine | None = None, on_event: OnEvent | None = None, out: Path | None = None,
+            resume: bool = False) -> RelightResult:
+    """Light ``picture`` as asked. engine : None = what ``config`` names
     out : where checkpoints go (none without);  resume : go on from the checkpoint there
     Raises the DipirError of whatever cannot be used, before long work starts."""
     config = config or RelightConfig()
     began = time.monotonic()
-    engine = engine or find_engine(config, wish)
+    engine = engine or find_engine(config, request)
     work = _by_net if isinstance(engine.network, IllumiNet) else _by_layers
-    checkpoint = Checkpoint(out / "checkpoint.safetensors", _key(picture, wish, config), config.checkpoint_every,
+    checkpoint = Checkpoint(out / "checkpoint.safetensors", _key(picture, request, config), config.checkpoint_every,
                             resume) if out else None
     with device.guarded(_SMALLER):
-        image, layers, history = work(device.moved(picture), wish, config, engine, on_event, checkpoint)
+        image, layers, history = work(device.moved(picture), request, config, engine, on_event, checkpoint)
     image, layers = device.moved((image, layers), torch.device("cpu"))
     multiply, divide = (None, None) if layers is None else layers
-    provenance = {"name": picture.name, "prompt": wish.prompt, "seed": config.seed, "engine": config.engine,
+    provenance = {"name": picture.name, "prompt": request.prompt, "seed": config.seed, "engine": config.engine,
                   "prior": engine.fingerprint or config.prior,
                   "device": device.current().record(), "seconds": round(time.monotonic() - began, 2),
                   "versions": versions(_PACKAGES)}
-    if wish.direction is not None:
-        provenance["direction"] = to_dict(wish.direction)
-    return Relit(picture, wish, image, multiply, divide, to_dict(config), history, provenance)
+    if request.direction is not None:
+        provenance["direction"] = to_dict(request.direction)
+    return RelightResult(picture, request, image, multiply, divide, to_dict(config), history, provenance)
 
 
-def _by_net(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine, on_event: OnEvent | None,
+def _by_net(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine, on_event: OnEvent | None,
             checkpoint: Checkpoint | None) -> tuple[Image, None, list]:
-    relit = relight_with(engine.network, engine.geometry, picture.filled, wish.direction.numbers[None],
+    relit = relight_with(engine.network, engine.geometry, picture.filled, request.direction.numbers[None],
                          config.net_size).clamp(0, 1)
     relit = relit if picture.mask is None else picture.image + picture.mask * (relit - picture.image)
     if on_event:
@@ -170,12 +162,13 @@ def _by_net(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine,
     return relit, None, []
 
 
-def _by_layers(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine, on_event: OnEvent | None,
+def _by_layers(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine,
+               on_event: OnEvent | None,
                checkpoint: Checkpoint | None) -> tuple[Image, tuple[Tensor, Tensor] | None, list[dict]]:
-    kind = KINDS["colour" if wish.palette is not None else config.layers.kind]
-    guidance = make_guidance(picture, wish, config, engine, on_event)
+    kind = KINDS["colour" if request.palette is not None else config.layers.kind]
+    guidance = make_guidance(picture, request, config, engine, on_event)
     layers, history = fit_layers(picture.filled, guidance, config, kind, checkpoint=checkpoint, on_event=on_event)
-    if config.layers.kind in ("gain", "luminosity") and wish.palette is None:
+    if config.layers.kind in ("gain", "luminosity") and request.palette is None:
         layers = editing.factors_of(layers[0])
     if len(layers) == 2:
         layers = tuple(editing.masked(layer, picture.mask) for layer in layers)
@@ -184,29 +177,29 @@ def _by_layers(picture: Picture, wish: Wish, config: RelightConfig, engine: Engi
     return kind.compose(picture.image, (layers[0] * mask,)).clamp(0, 1), None, history
 
 
-def make_guidance(picture: Picture, wish: Wish, config: RelightConfig, engine: Engine,
+def make_guidance(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine,
                   on_event: OnEvent | None) -> Guidance:
-    """The guidance that the settings name, its prior told the picture and the wish."""
+    """The guidance that the settings name, its prior given the picture and the request."""
     prior, settings = engine.network, config.guidance
     kind = GUIDANCES[settings.kind]
     kind.check(prior)
-    seen = shrunk(picture.filled, seen_size(picture.image, settings.size)).clamp(0, 1)
-    text = wish.prompt or ("" if wish.direction is None else "A photo with light from "
-                           + side_of(wish.direction.azimuth_deg, wish.direction.elevation_deg))
+    seen = shrink(picture.filled, seen_size(picture.image, settings.size)).clamp(0, 1)
+    text = request.prompt or ("" if request.direction is None else "A photo with light from "
+                           + side_of(request.direction.azimuth_deg, request.direction.elevation_deg))
     condition, negative = prior.encode_pair(text, settings.negative)
     if prior.takes_control:
         condition, negative = (replace(c, control=seen) for c in (condition, negative))
-    if wish.palette is not None:
-        condition = colour_condition(seen, wish.palette)
+    if request.palette is not None:
+        condition = colour_condition(seen, request.palette)
     elif engine.geometry is not None:
-        condition = relight_condition(seen, engine.geometry, wish.direction.numbers[None])
+        condition = relight_condition(seen, engine.geometry, request.direction.numbers[None])
     return kind(Asked(prior, condition, settings, config.seed, seen, negative,
                       on_event=on_event or (lambda event: None)))
 
 
-def _key(picture: Picture, wish: Wish, config: RelightConfig) -> str:
+def _key(picture: Picture, request: RelightRequest, config: RelightConfig) -> str:
     """What a checkpoint belongs to."""
     pixels = picture.image.mul(65535).round().to(torch.int32).cpu().numpy()
-    return run_hash(to_dict(config), pixels.tobytes().hex(), wish.prompt,
-                    None if wish.direction is None else to_dict(wish.direction),
-                    None if wish.palette is None else wish.palette.vector.tolist())
+    return run_hash(to_dict(config), pixels.tobytes().hex(), request.prompt,
+                    None if request.direction is None else to_dict(request.direction),
+                    None if request.palette is None else request.palette.vector.tolist())

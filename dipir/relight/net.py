@@ -1,4 +1,4 @@
-"""Engine ``net`` of relight(): a network that has learnt relighting on rendered objects, at once (IllumiNet)."""
+"""Engine ``net`` of relight(): one pass through a network trained on rendered objects (IllumiNet)."""
 from __future__ import annotations
 
 import json
@@ -13,7 +13,7 @@ from dipir.arrays import Image
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.priors.weights import PRIORS, read_network, write_weights
-from dipir.relight.layers import enlarged, shrunk, working_size
+from dipir.relight.layers import enlarge, shrink, working_size
 
 DEFAULT_PATH = PRIORS / "illuminet.safetensors"
 ARCHITECTURE = "dipir.illuminet.2"
@@ -44,9 +44,12 @@ def relight_with(net: IllumiNet, geometry: Geometry, image: Image, light: Tensor
     """(1, 3, H, W) display [0, 1] under ``light`` (1, 4). The network sees the picture at ``longest`` pixels, or as it
     is when that is smaller; its change, a shift of the logit, is brought to full size along the picture's edges."""
     size, light = working_size(*image.shape[2:], longest, 32), light.to(image.device)
-    small = shrunk(image, tuple(min(pair) for pair in zip(size, image.shape[2:], strict=True))).clamp(0, 1)
-    logit = lambda x: torch.logit(x.clamp(_EDGE, 1 - _EDGE))
-    shift = logit(net(net_planes(geometry.planes(small, light)), light)) - logit(small)
-    relit = torch.sigmoid(logit(image) + enlarged(shift, small, image))
+    small = shrink(image, tuple(min(pair) for pair in zip(size, image.shape[2:], strict=True))).clamp(0, 1)
+    shift = _logit(net(net_planes(geometry.planes(small, light)), light)) - _logit(small)
+    relit = torch.sigmoid(_logit(image) + enlarge(shift, small, image))
     # Where nothing changes the picture stays as it was, beyond the logit's edges too.
-    return (relit + (image - torch.sigmoid(logit(image)))).clamp(0, 1)
+    return (relit + (image - torch.sigmoid(_logit(image)))).clamp(0, 1)
+
+
+def _logit(image: Tensor) -> Tensor:
+    return torch.logit(image.clamp(_EDGE, 1 - _EDGE))

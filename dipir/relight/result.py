@@ -15,7 +15,7 @@ from dipir.image.cutout import write_cutout
 from dipir.image.editing import EPS
 from dipir.image.files import write_png
 from dipir.insert.result import history_csv, prepare_out, written_aside
-from dipir.relight.method import Relit
+from dipir.relight.method import RelightResult
 from dipir.relight.page import RelightPage, relight_html
 from dipir.settings.yaml import dump_yaml
 
@@ -23,7 +23,7 @@ _COMMENTS = ("multiply, divide and shading act on sRGB-encoded values: encoded(r
              "divide; shading is their quotient. beauty and input are linear. ")
 
 
-def save(result: Relit, out_dir: str | Path) -> Path:
+def save(result: RelightResult, out_dir: str | Path) -> Path:
     """Write all files into ``out_dir`` and return it: aside first, then moved in together, so that a full disk leaves
     the folder as it was. Raises DipirError when something cannot be written."""
     out = prepare_out(out_dir)
@@ -41,7 +41,7 @@ def save(result: Relit, out_dir: str | Path) -> Path:
     return out
 
 
-def exr_layers(result: Relit) -> dict[str, Tensor]:
+def exr_layers(result: RelightResult) -> dict[str, Tensor]:
     """Layers for compositing programs, each (1, C, H, W)."""
     linear = srgb_to_linear(result.image)
     alpha = result.picture.alpha
@@ -55,7 +55,7 @@ def exr_layers(result: Relit) -> dict[str, Tensor]:
     return layers
 
 
-def psd_layers(result: Relit) -> list[PsdLayer]:
+def psd_layers(result: RelightResult) -> list[PsdLayer]:
     """Layers whose blend modes give the result: multiply below divide, so that nothing is clipped before the end.
     Without such layers the relit picture lies on the other, and its opacity dials it."""
     alpha = result.picture.alpha
@@ -66,19 +66,19 @@ def psd_layers(result: Relit) -> list[PsdLayer]:
             PsdLayer("brighter (divide)", result.divide, "divide")]
 
 
-def page_of(result: Relit) -> RelightPage:
+def page_of(result: RelightResult) -> RelightPage:
     """The report page."""
-    p, wish = result.provenance, result.wish
+    p, request = result.provenance, result.request
     facts = {"picture": "{1} × {0}".format(*result.image.shape[2:]), "engine": str(p["engine"]),
              "steps": str(len(result.history)), "seconds": f"{p['seconds']:.1f}", "prior": str(p["prior"])}
-    if wish.direction is not None:
-        facts["light from"] = (f"azimuth {wish.direction.azimuth_deg:.0f}°, elevation "
-                               f"{wish.direction.elevation_deg:.0f}°, half width {wish.direction.size_deg:.0f}°")
-    if wish.palette is not None:
-        facts["colours"] = ", ".join(wish.palette.names)
+    if request.direction is not None:
+        facts["light from"] = (f"azimuth {request.direction.azimuth_deg:.0f}°, elevation "
+                               f"{request.direction.elevation_deg:.0f}°, half width {request.direction.size_deg:.0f}°")
+    if request.palette is not None:
+        facts["colours"] = ", ".join(request.palette.names)
     layers: dict[str, Tensor] = {}
     if result.multiply is not None:
         layers = ({"multiply": result.multiply, "divide": result.divide} if result.multiply.shape[1] == 1
                   else {"gain": result.multiply / (result.divide + EPS)})
-    return RelightPage(str(p["name"]), wish.prompt, result.picture.image, result.image, facts=facts,
+    return RelightPage(str(p["name"]), request.prompt, result.picture.image, result.image, facts=facts,
                        history=result.history, config=result.config, provenance=p, **layers)

@@ -27,10 +27,10 @@ _REMEDY = ("Install LLVM 16 or newer (Debian/Ubuntu: `apt-get install libllvm19`
 
 @dataclass(frozen=True)
 class Llvm:
-    """path : shared library file;  version : major version number."""
+    """An LLVM of this machine."""
 
-    path: str
-    version: int
+    path: str  # shared library file
+    version: int  # major
 
 
 def _major_version(path: str) -> int | None:

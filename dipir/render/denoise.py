@@ -43,15 +43,15 @@ def _object(passes: Passes, camera: Camera, run: Filter) -> Tensor:
     box = _box(passes.alpha > 0)
     if box is None:
         return passes.object_rgb
-    cut = lambda image: image[..., box[0], box[1]]
-    alpha, g = cut(passes.alpha), passes.gbuffers
-    colour = torch.where(alpha > 0, cut(passes.object_rgb) / alpha.clamp_min(1e-6), 0.0)
+    alpha, rgb, albedo, normal = (image[box] for image in (
+        passes.alpha, passes.object_rgb, passes.gbuffers.albedo, passes.gbuffers.normal))
+    colour = torch.where(alpha > 0, rgb / alpha.clamp_min(1e-6), 0.0)
     rotation = torch.from_numpy(camera.to_world[:3, :3].T.copy()).to(alpha)
-    normal = torch.einsum("ij,bjhw->bihw", rotation, cut(g.normal))
+    normal = torch.einsum("ij,bjhw->bihw", rotation, normal)
     inside = (alpha > 0).float()
-    smooth = run(*(_extended(image, inside) for image in (colour, cut(g.albedo), normal)), True)
+    smooth = run(*(_extended(image, inside) for image in (colour, albedo, normal)), True)
     out = passes.object_rgb.clone()
-    cut(out).copy_(smooth.clamp_min(0) * alpha)
+    out[box] = smooth.clamp_min(0) * alpha
     return out
 
 
@@ -61,32 +61,30 @@ def _ratio(passes: Passes, run: Filter) -> Tensor:
     box = _box(changed)
     if box is None:
         return ratio
-    cut = lambda image: image[..., box[0], box[1]]
-    out = ratio.clone()
+    out, inner, changed = ratio.clone(), ratio[box], changed[box]
     # What is taken, not what is left: noise around 1 would be clipped on one side, and the shadow come out too bright.
-    taken = run((1 - cut(ratio)).clamp(0, 1), None, None, False).clamp(0, 1)
-    cut(out).copy_(torch.where(cut(changed), 1 - taken, cut(ratio)))
+    taken = run((1 - inner).clamp(0, 1), None, None, False).clamp(0, 1)
+    out[box] = torch.where(changed, 1 - taken, inner)
     return out
 
 
-def _box(mask: Tensor) -> tuple[slice, slice] | None:
-    """Rows and columns of the rectangle around what is true in (1, 1, H, W), with a border; None when nothing is."""
+def _box(mask: Tensor) -> tuple | None:
+    """Index of the rectangle around what is true in (1, 1, H, W), with a border; None when nothing is."""
     spans = []
     for other, size in ((3, mask.shape[2]), (2, mask.shape[3])):
         where = mask.any(other).flatten().nonzero()[:, 0]
         if not len(where):
             return None
         spans.append(slice(max(0, int(where[0]) - _PAD), min(size, int(where[-1]) + 1 + _PAD)))
-    return spans[0], spans[1]
+    return (..., *spans)
 
 
 def _extended(image: Tensor, inside: Tensor) -> Tensor:
     """(1, C, H, W) continued beyond ``inside`` (1, 1, H, W) by the mean of known neighbours, a pixel a round: an edge
     there would be taken for one of the picture."""
     total, weight = image * inside, inside
-    mean3 = lambda x: torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=True)
     for _ in range(_PAD // 2):
-        around, known = mean3(total), mean3(weight)
+        around, known = (torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=True) for x in (total, weight))
         fresh = (weight == 0) & (known > 0)
         total = torch.where(fresh, around / known.clamp_min(1e-9), total)
         weight = torch.where(fresh, torch.ones_like(weight), weight)
@@ -147,10 +145,10 @@ def _check(made) -> None:
 def _run_oidn(colour: Tensor, albedo: Tensor | None, normal: Tensor | None, hdr: bool) -> Tensor:
     """(1, 3, H, W) each -> (1, 3, H, W). colour : linear, in [0, 1] unless ``hdr``"""
     oidn, engine = _oidn(), _engine(colour.device)
-    flat = lambda image: image[0].permute(1, 2, 0).float().to(engine.where).contiguous()
-    images = {"color": flat(colour)}
+    planes = {"color": colour}
     if albedo is not None and normal is not None:
-        images |= {"albedo": flat(albedo).clamp(0, 1), "normal": flat(normal)}
+        planes |= {"albedo": albedo.clamp(0, 1), "normal": normal}
+    images = {name: image[0].permute(1, 2, 0).float().to(engine.where).contiguous() for name, image in planes.items()}
     images["output"] = torch.empty_like(images["color"])
     with oidn.Filter(engine.device, oidn.OIDN_FILTER_TYPE_RT) as work:
         for name, image in images.items():
@@ -169,13 +167,13 @@ def _run_oidn(colour: Tensor, albedo: Tensor | None, normal: Tensor | None, hdr:
 
 
 def _run_optix(colour: Tensor, albedo: Tensor | None, normal: Tensor | None, hdr: bool) -> Tensor:
-    """As :func:`_run_oidn`, by Mitsuba's OptiX denoiser (HDR model, which takes both)."""
+    """As `_run_oidn`, by Mitsuba's OptiX denoiser (HDR model, which takes both)."""
     from dipir.render.backend import mitsuba
     from dipir.render.bridge import to_drjit, to_torch
 
     mi = mitsuba()
     guided = albedo is not None and normal is not None
-    flat = lambda image: to_drjit(image[0].permute(1, 2, 0))
     denoiser = mi.OptixDenoiser((colour.shape[3], colour.shape[2]), albedo=guided, normals=guided, temporal=False)
-    guides = {"albedo": flat(albedo.clamp(0, 1)), "normals": flat(normal)} if guided else {}
-    return to_torch(denoiser(flat(colour), **guides)).permute(2, 0, 1)[None]
+    guides = {"albedo": albedo.clamp(0, 1), "normals": normal} if guided else {}
+    plain, *rest = (to_drjit(image[0].permute(1, 2, 0)) for image in (colour, *guides.values()))
+    return to_torch(denoiser(plain, **dict(zip(guides, rest, strict=True)))).permute(2, 0, 1)[None]

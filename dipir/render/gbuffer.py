@@ -1,5 +1,10 @@
-"""G-buffers: what the renderer knows exactly without light. Textures are looked up in torch, once, not in the loop."""
+"""G-buffers: what the renderer knows exactly without light, and where in the picture objects are.
+
+Textures are looked up in torch, once, not in the loop.
+"""
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import drjit as dr
 import numpy as np
@@ -9,24 +14,77 @@ from torch import Tensor
 from dipir import device
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import columns, flags, to_array, to_index, to_torch
-from dipir.render.mitsuba_scene import ROUGHNESS_MIN, BuiltScene
+from dipir.render.mitsuba_scene import BuiltScene
 from dipir.render.rays import camera_ray, first_hit, opaque, pixel_position, proxy_hit, stratified_offsets
-from dipir.render.region import Region
 from dipir.render.renderer import GBuffers
-from dipir.scene.assets.asset import Material
+from dipir.scene.assets.asset import ROUGHNESS_MIN, Material
 from dipir.scene.camera import Camera
 
 _LANES = 2**20  # Rays in flight.
 _GROUND = 16  # Samples of the ground's cover: only the horizon and a mesh's outline need more than one.
+_GRAIN = 32  # Sizes are multiples of it where the picture is larger: every size of film compiles a kernel of its own.
+
+
+@dataclass(frozen=True)
+class PixelBox:
+    """The part of a picture in which objects can be seen: a rectangle of whole pixels."""
+
+    x0: int  # left
+    y0: int  # top
+    width: int
+    height: int
+    picture: tuple[int, int]  # (width, height) of the whole
+
+    @staticmethod
+    def of_objects(built: BuiltScene, camera: Camera, margin: int = 2) -> PixelBox:
+        """All pixels that a part of an object can reach; the whole picture when one reaches behind the camera, one
+        pixel when none is in view."""
+        points = np.concatenate([p.vertices for _, p in built.parts]) if built.parts else np.zeros((0, 3))
+        uv, depth = camera.project(points.astype(np.float64))
+        size = (camera.width, camera.height)
+        if not len(uv):
+            return PixelBox(0, 0, 1, 1, size)
+        if depth.min() <= 1e-3:
+            return PixelBox(0, 0, *size, size)
+        spans = [_span(uv[:, axis].min() - margin, uv[:, axis].max() + margin, limit)
+                 for axis, limit in enumerate(size)]
+        return PixelBox(spans[0][0], spans[1][0], spans[0][1], spans[1][1], size)
+
+    def camera(self, camera: Camera) -> Camera:
+        """The camera that sees this rectangle alone, pixel by pixel."""
+        return camera.crop(self.x0, self.y0, self.width, self.height, self.width, self.height)
+
+    def pixels(self, where: torch.device) -> Tensor:
+        """(width * height,) flat indices in the picture, row by row."""
+        rows = torch.arange(self.y0, self.y0 + self.height, device=where)
+        across = torch.arange(self.x0, self.x0 + self.width, device=where)
+        return (rows[:, None] * self.picture[0] + across).flatten()
+
+    def paste(self, image: Tensor) -> Tensor:
+        """(B, C, height, width) -> (B, C, H, W) of the picture, 0 around it; differentiable."""
+        right, below = (self.picture[0] - self.x0 - self.width, self.picture[1] - self.y0 - self.height)
+        return torch.nn.functional.pad(image, (self.x0, right, self.y0, below))
+
+    def cut(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) of the picture -> (B, C, height, width), a view."""
+        return image[..., self.y0:self.y0 + self.height, self.x0:self.x0 + self.width]
+
+
+def _span(low: float, high: float, limit: int) -> tuple[int, int]:
+    """(first, count) of the pixels from ``low`` to ``high`` that lie in [0, limit), grown to a multiple of _GRAIN."""
+    first, last = (int(np.clip(np.floor(v), 0, limit - 1)) for v in (low, high))
+    count = min(limit, -(-(last + 1 - first) // _GRAIN) * _GRAIN)
+    return min(first, limit - count), count
 
 
 def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: int = 0,
-                    region: Region | None = None) -> GBuffers:
+                    region: PixelBox | None = None) -> GBuffers:
     """Average ``samples`` stratified primary rays per pixel (see :class:`GBuffers`); ``region`` : where objects can be
     seen, if that is known already."""
     where = device.current().torch
     offsets = stratified_offsets(samples, seed)
-    pixels = touched_pixels(built, camera, offsets, region or Region.of_objects(built, camera))
+    pixels = touched_pixels(built, camera, offsets, region or PixelBox.of_objects(built, camera))
+    # ---- sums over the samples of each pixel ----
     sums = torch.zeros(13, len(pixels), device=where)
     first_id = torch.zeros(len(pixels), dtype=torch.int64, device=where)
     forward = torch.from_numpy(camera.to_world[:3, 2]).float().to(where)
@@ -41,6 +99,7 @@ def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: 
         for sample, owner in zip(rows, hit["object"].reshape(len(rows), -1), strict=True):
             sums += sample.T
             first_id = torch.where((first_id == 0) & (sample[:, 0] > 0), owner, first_id)
+    # ---- means over those that met an object ----
     mean = sums[1:] / sums[0].clamp_min(1)
     normal = mean[1:4] / mean[1:4].norm(dim=0).clamp_min(1e-6)
 
@@ -55,7 +114,7 @@ def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: 
                     metallic=image(mean[8]), position=image(mean[9:12]), object_id=image(first_id))
 
 
-def touched_pixels(built: BuiltScene, camera: Camera, offsets: np.ndarray, region: Region) -> Tensor:
+def touched_pixels(built: BuiltScene, camera: Camera, offsets: np.ndarray, region: PixelBox) -> Tensor:
     """Flat indices of the pixels in which any of the camera samples at ``offsets`` (n, 2) meets an asset."""
     pixels = region.pixels(device.current().torch)
     met = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)

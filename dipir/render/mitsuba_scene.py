@@ -2,37 +2,55 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from dipir.errors import SceneError
 from dipir.render.backend import mitsuba
-from dipir.scene.assets.asset import Material, Part
+from dipir.scene.assets.asset import ROUGHNESS_MIN, SPECULAR_MIN, Material, Part
 from dipir.scene.camera import Camera
 from dipir.scene.scene import Scene
 
-ROUGHNESS_MIN, SPECULAR_MIN = 0.05, 0.01
 _PLACEHOLDER = (16, 32)
+Kind = Literal["base_color", "roughness", "metallic", "emission"]
 
 
 @dataclass(frozen=True)
 class BuiltScene:
-    """objects : mi.Scene with every asset and the environment (no proxy);  proxy : mi.Scene of the proxy mesh or None;
-    params : traversed parameters of ``objects``;  parts : (object index, Part) in the order of shape ids
-    keys : their names in ``params``
-    masked : some material has cut-outs or is translucent;  emissive : some material emits
-    center, radius : bounding sphere of the assets, metres;  spheres : (center, radius) of each object"""
+    """A scene loaded by Mitsuba."""
 
-    objects: object
-    proxy: object | None
-    params: object
-    parts: tuple[tuple[int, Part], ...]
-    keys: tuple[str, ...]
-    masked: bool
-    emissive: bool
-    center: np.ndarray
-    radius: float
-    spheres: tuple[tuple[np.ndarray, float], ...]
+    objects: object  # mi.Scene with every asset and the environment (no proxy)
+    proxy: object | None  # mi.Scene of the proxy mesh or None
+    params: object  # traversed parameters of ``objects``
+    parts: tuple[tuple[int, Part], ...]  # (object index, Part) in the order of shape ids
+    keys: tuple[str, ...]  # the parts' names in ``params``
+    masked: bool  # some material has cut-outs or is translucent
+    emissive: bool  # some material emits
+    center: np.ndarray  # of the assets' bounding sphere, metres
+    radius: float  # of the same
+    spheres: tuple[tuple[np.ndarray, float], ...]  # (center, radius) of each object
+
+
+@dataclass(frozen=True)
+class MaterialName:
+    """A value of a part's material that has gradients: a number or colour, or the texture in its place."""
+
+    key: str  # its name in ``BuiltScene.params``
+    kind: Kind
+
+    @property
+    def part(self) -> str:
+        """Of ``BuiltScene.keys``."""
+        return self.key.partition(".")[0]
+
+
+def material_names(params: object) -> list[MaterialName]:
+    """Every such value among Mitsuba's parameters, ``objectI_partJ....value`` or ``.data``, in their order."""
+    paths: dict[str, Kind] = {"base_color": "base_color", "roughness": "roughness", "metallic": "metallic",
+                              "radiance": "emission"}
+    return [MaterialName(key, kind) for key in params.keys() if key.endswith((".value", ".data"))
+            for path, kind in paths.items() if f".{path}." in key]
 
 
 def shape_key(object_index: int, part_index: int) -> str:
@@ -112,7 +130,10 @@ def material_dict(material: Material, textured: bool) -> dict:
     """Principled BSDF of a material. Specular never below 0.01 (a metal with specular 0 renders black) and roughness
     never below 0.05 (gradients turn NaN near 0)."""
     m = material
-    pick = lambda texture, constant: _bitmap(texture) if textured and texture is not None else constant
+
+    def pick(texture: np.ndarray | None, constant: object) -> object:
+        return _bitmap(texture) if textured and texture is not None else constant
+
     roughness = None if m.roughness_texture is None else np.clip(m.roughness_texture, ROUGHNESS_MIN, 1)
     bsdf = {"type": "principled",
             "base_color": pick(m.base_color_texture, _rgb(m.base_color)),

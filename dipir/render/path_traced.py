@@ -1,9 +1,13 @@
 """The path tracer: Mitsuba 3, multiple importance sampling of light and BSDF, path replay gradients.
 
-Object pass: path replay backpropagation with depth D (``object_integrator``); proxy passes: ``proxy_pass``.
+Object pass: path replay backpropagation with depth D that shows the objects and nothing behind them. Mitsuba's
+``hide_emitters`` hides visible area lights too (an emissive part would vanish) and lets the environment shine through
+cut-outs. Here camera rays are first carried through cut-outs to an opaque hit; rays without one stay black and
+transparent, the others are traced with every emitter visible. Proxy passes: ``proxy_pass``.
 """
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import final
@@ -16,12 +20,12 @@ from dipir.arrays import EnvMap, split_seed
 from dipir.errors import RenderError
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import check_finite, padded_envmap, to_drjit, to_torch
-from dipir.render.gbuffer import record_gbuffers
-from dipir.render.mitsuba_scene import build, sensor_dict
-from dipir.render.object_integrator import object_integrator
-from dipir.render.proxy_sites import Ground, ShadowPass, shadow_pass
-from dipir.render.region import Region
+from dipir.render.gbuffer import PixelBox, record_gbuffers
+from dipir.render.mitsuba_scene import MaterialName, build, material_names, sensor_dict
+from dipir.render.proxy_sites import Catcher, ShadowPass, shadow_pass
+from dipir.render.rays import MAX_CUTOUTS, opacity
 from dipir.render.renderer import AbstractRenderer, Passes, RenderSettings
+from dipir.scene.assets.asset import ROUGHNESS_MIN
 from dipir.scene.camera import Camera
 from dipir.scene.scene import Scene
 
@@ -39,38 +43,40 @@ class PathTracer(AbstractRenderer):
         self.built = build(scene)
         mi = mitsuba()
         self._integrator = object_integrator(self.settings.depth, self.built.masked)
-        self.region = Region.of_objects(self.built, self.camera)
+        self.region = PixelBox.of_objects(self.built, self.camera)
         self._sensor = mi.load_dict(sensor_dict(self.region.camera(self.camera), self.settings.spp, self.settings.even))
         self._params = self.built.params
         self._starts: dict[str, Tensor] = {}
-        self._ground: Ground | None = None
+        self._ground: Catcher | None = None
         self.gbuffers = record_gbuffers(self.built, self.camera, gbuffer_samples, region=self.region)
 
-    def material_names(self) -> list[str]:
-        """Differentiable material parameters, ``objectI_partJ....``: base colour, roughness, metallic and emission,
-        each a value (``.value``) or a texture (``.data``)."""
-        wanted = (".base_color.", ".roughness.", ".metallic.", ".radiance.")
-        return [k for k in self._params.keys() if k.endswith((".value", ".data")) and any(w in k for w in wanted)]
+    def material_names(self) -> list[MaterialName]:
+        """Differentiable material values of all parts."""
+        return material_names(self._params)
 
     def part_keys(self) -> dict[str, str]:
-        """Part name -> the prefix of its parameters."""
+        """Part name -> ``MaterialName.part``."""
         return {part.name: key for key, (_, part) in zip(self.built.keys, self.built.parts, strict=True)}
 
-    def material_start(self, name: str) -> Tensor:
-        """Value of a material parameter as the asset had it."""
-        if name not in self._starts:
-            self._starts[name] = self.material(name)
-        return self._starts[name]
+    def material_start(self, name: MaterialName) -> Tensor:
+        """Value as the asset had it."""
+        if name.key not in self._starts:
+            self._starts[name.key] = to_torch(self._params[name.key])
+        return self._starts[name.key]
 
-    def material(self, name: str) -> Tensor:
-        """Current value of a material parameter, a copy."""
-        return to_torch(self._params[name])
+    def material_value(self, name: MaterialName, change: Tensor) -> Tensor:
+        """The asset's value under a change: colours and emission times it, roughness and metallic plus it (a texture
+        keeps its pattern), within what the BSDF accepts."""
+        start = self.material_start(name)
+        if name.kind in ("base_color", "emission"):
+            return start * change if name.kind == "emission" else (start * change).clamp(0, 1)
+        return (start + change).clamp(ROUGHNESS_MIN if name.kind == "roughness" else 0.0, 1)
 
     def passes(self, radiance: EnvMap, shadow_radiance: EnvMap | None = None, *, seed: int = 0, spp: int | None = None,
                object_spp: int | None = None, materials: Mapping[str, Tensor] | None = None) -> Passes:
-        """Light the scene; differentiable in both maps and in ``materials`` (name -> tensor, see
-        :meth:`material_names`). object_spp : samples of the object pass, if not ``spp`` as well. Raises RenderError
-        when a pass has NaN or infinite values."""
+        """Light the scene; differentiable in both maps and in ``materials`` (``MaterialName.key`` ->
+        tensor). object_spp : samples of the object pass, if not ``spp`` as well. Raises RenderError when a pass has NaN
+        or infinite values."""
         spp = spp or self.settings.spp
         rgb, alpha = self.object_pass(radiance, seed=seed, spp=object_spp or spp, materials=materials)
         shadow = self.shadow_pass(radiance if shadow_radiance is None else shadow_radiance, seed=seed, spp=spp)
@@ -93,7 +99,7 @@ class PathTracer(AbstractRenderer):
     def shadow_pass(self, radiance: EnvMap, *, seed: int = 0, spp: int = 64) -> ShadowPass:
         """As :meth:`proxy_passes`, and where it was sampled."""
         if self._ground is None:
-            self._ground = Ground.of(self.built, self.camera, self.gbuffers.ground)
+            self._ground = Catcher.of(self.built, self.camera, self.gbuffers.ground)
         return shadow_pass(self.built, self.camera, self._ground, radiance, seed=seed, spp=spp)
 
     # -------------------------------------------------- Dr.Jit side --------------------------------------------------
@@ -103,7 +109,7 @@ class PathTracer(AbstractRenderer):
         for name, array in zip(names, arrays, strict=True):
             if name not in self._params:
                 raise RenderError(f"no material parameter '{name}'; "
-                                  f"this scene has: {', '.join(self.material_names())}.")
+                                  f"this scene has: {', '.join(n.key for n in self.material_names())}.")
             old = self._params[name]
             self._params[name] = array if dr.is_tensor_v(old) else dr.unravel(type(old), array.array)
         self._params.update()
@@ -172,3 +178,49 @@ class _ObjectPass(torch.autograd.Function):
         image_grad = grad[0, :3].permute(1, 2, 0).contiguous()
         grads = ctx.tracer.object_gradient(ctx.names, tensors, image_grad, ctx.seed, ctx.spp)
         return (None, None, None, None, *(g.reshape(t.shape) for g, t in zip(grads, tensors, strict=True)))
+
+
+# ---- the object pass's integrator ------------------------------------------------------------------------------------
+
+@functools.lru_cache(maxsize=1)
+def _register() -> str:
+    """Define and register the plugin; its base class exists only once a variant is set."""
+    mi = mitsuba()
+    from mitsuba.ad.integrators.prb import PRBIntegrator
+
+    class ObjectPath(PRBIntegrator):
+        """Properties: those of ``prb``, and ``masked`` (some material has cut-outs)."""
+
+        def __init__(self, props):
+            super().__init__(props)
+            self.masked = props.get("masked", False)
+
+        def sample(self, mode, scene, sampler, ray, *, active, **kwargs):
+            ray, hit = _to_opaque(scene, sampler, mi.Ray3f(ray), mi.Bool(active), self.masked)
+            L, valid, aovs, state = super().sample(mode, scene, sampler, ray, active=hit, **kwargs)
+            return L, valid & hit, aovs, state
+
+    mi.register_integrator("dipir_object_path", lambda props: ObjectPath(props))
+    return "dipir_object_path"
+
+
+def _to_opaque(scene, sampler, ray, active, masked: bool):
+    """(ray, hit): the ray moved past cut-outs, each passed with probability 1 - opacity; whether it meets a surface.
+    Both phases of path replay call this with the same random numbers."""
+    if not masked:
+        return ray, active & scene.ray_test(ray, active)
+    searching, hit = active, active & False
+    for _ in range(MAX_CUTOUTS):
+        si = scene.ray_intersect(ray, searching)
+        searching &= si.is_valid()
+        solid = dr.detach(opacity(si)) > sampler.next_1d()
+        hit |= searching & solid
+        searching &= ~solid
+        ray = dr.select(searching, si.spawn_ray(ray.d), ray)
+    return ray, hit
+
+
+def object_integrator(depth: int, masked: bool):
+    """The integrator of the object pass; depth 1 = direct light only."""
+    return mitsuba().load_dict({"type": _register(), "max_depth": depth + 1, "rr_depth": 64, "hide_emitters": False,
+                                "masked": masked})

@@ -38,22 +38,18 @@ _INSIDE = 1.05  # Nearer than this to a sphere's surface (in radii) the cone is 
 
 @dataclass(frozen=True)
 class Sites:
-    """Squares of the picture that are sampled as one: single pixels, or the cells of a coarse pass.
+    """Squares of the picture that are sampled as one: single pixels, or the cells of a coarse pass."""
 
-    corner : (n,) flat index of the upper left pixel;  side : pixels
-    """
-
-    corner: Tensor
-    side: int = 1
+    corner: Tensor  # (n,) flat index of the upper left pixel
+    side: int = 1  # pixels
 
 
 @dataclass(frozen=True)
 class Traced:
-    """Means over each site's samples. lit, blocked : (n, 3) light on the catcher without objects, and the part that
-    they block"""
+    """Means over each site's samples."""
 
-    lit: Tensor
-    blocked: Tensor
+    lit: Tensor  # (n, 3) light on the catcher without objects
+    blocked: Tensor  # (n, 3) the part of it that they block
 
     @property
     def ratio(self) -> Tensor:
@@ -120,16 +116,12 @@ def _estimate(built: BuiltScene, camera: Camera, sites: Sites, spp: int, seed: i
 
 @dataclass(frozen=True)
 class _Cone:
-    """Directions from the points to a sphere, sampled evenly; from inside it the hemisphere, by the cosine.
+    """Directions from the points to a sphere, sampled evenly; from inside it the hemisphere, by the cosine."""
 
-    frame : about the direction to the centre;  normal : frame of the catcher;  cosine : of the half angle
-    inside : points within the sphere (with some slack)
-    """
-
-    frame: object
-    normal: object
-    cosine: object
-    inside: object
+    frame: object  # about the direction to the centre
+    normal: object  # frame of the catcher
+    cosine: object  # of the half angle
+    inside: object  # points within the sphere (with some slack)
 
     @staticmethod
     def towards(point, normal, center: np.ndarray, radius: float) -> _Cone:
@@ -184,7 +176,8 @@ def _set_environment(built: BuiltScene, environment: Tensor):
 
 
 class _Trace(torch.autograd.Function):
-    """Environment tensor in, lit and blocked light of the sites out; exact gradient of the very estimate."""
+    """Environment tensor in, lit and blocked light of the sites out. The gradient is that of the estimate itself: the
+    same samples are drawn again."""
 
     @staticmethod
     def forward(ctx, what, seed: int, spp: int, environment):

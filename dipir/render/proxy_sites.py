@@ -31,68 +31,69 @@ _COARSE = (32, 64)
 
 
 @dataclass(frozen=True)
-class Ground:
-    """The catcher as the camera sees it. cover : (pixels,) share of the pixel that it covers
-    normal : (pixels, 3) at the pixel centres (0 beside it) of a mesh, None for the plane, which has one"""
+class Catcher:
+    """The catcher as the camera sees it."""
 
-    cover: Tensor
-    normal: Tensor | None
+    cover: Tensor  # (pixels,) share of the pixel that it covers
+    normal: Tensor | None  # (pixels, 3) at the pixel centres (0 beside it) of a mesh, None for the plane, which has one
 
     @staticmethod
-    def of(built: BuiltScene, camera: Camera, cover: Tensor) -> Ground:
+    def of(built: BuiltScene, camera: Camera, cover: Tensor) -> Catcher:
         """Trace one ray a pixel of a mesh; ``cover`` (1, 1, H, W) as in the G-buffers."""
         if built.proxy is None:
-            return Ground(cover.flatten(), None)
+            return Catcher(cover.flatten(), None)
         valid, _, normal = _centres(built, camera, torch.arange(camera.width * camera.height, device=cover.device))
-        return Ground(cover.flatten(), normal * valid[:, None])
+        return Catcher(cover.flatten(), normal * valid[:, None])
 
 
 @dataclass(frozen=True)
 class ShadowPass:
-    """lit, shadowed : (1, 3, H, W) direct light on the white diffuse catcher without and with the objects
-    sampled : (1, 1, H, W) bool, pixels with samples of their own: the others have no noise"""
+    """Direct light on the white diffuse catcher."""
 
-    lit: Image
-    shadowed: Image
-    sampled: Mask
+    lit: Image  # (1, 3, H, W) without the objects
+    shadowed: Image  # (1, 3, H, W) with them
+    sampled: Mask  # (1, 1, H, W) bool, pixels with samples of their own: the others have no noise
 
 
-def shadow_pass(built: BuiltScene, camera: Camera, ground: Ground, radiance: EnvMap, *, seed: int,
+def shadow_pass(built: BuiltScene, camera: Camera, ground: Catcher, radiance: EnvMap, *, seed: int,
                 spp: int) -> ShadowPass:
     """Differentiable in the map (H, W, 3). RenderError on NaN or infinity."""
     check_finite("light", radiance.detach())
     flat = ground.normal is None
     lit = unshadowed(ground, radiance)
+    # ---- where a shadow is possible ----
     side = max(1, round(max(camera.width, camera.height) / _CELLS)) if built.spheres else 0
     near = possible(built, camera, radiance.detach(), max(1, side))
     ratio = torch.ones_like(lit)
     pixels = near.flatten().nonzero()[:, 0]
+    # ---- cells of several pixels ----
     if side > 1 and near.any():
-        cells = _cell_ratios(built, camera, near, side, radiance, split_seed(seed, "cells"), spp)
+        cells = _cell_ratios(built, camera, near, side, radiance, seed=split_seed(seed, "cells"), spp=spp)
         refined = edges(1 - cells.detach()) if flat else _visible(1 - cells.detach())
         pixels = _pixels_of(refined & near, side, camera)
         if flat:
             ratio = 1 - _spread(1 - cells, side, camera)
+    # ---- single pixels ----
     if len(pixels):
         traced = trace(built, camera, Sites(pixels), radiance, seed=seed, spp=spp)
         ratio = ratio.index_put((pixels,), traced.ratio)
         if not flat:
             lit = lit.index_put((pixels,), traced.lit)
     ratio = torch.where(ground.cover[:, None] > 0, ratio, 1.0)
-    image = lambda flat: flat.T.reshape(1, 3, camera.height, camera.width)
     sampled = torch.zeros_like(ground.cover, dtype=torch.bool)
     sampled[pixels] = True
-    return ShadowPass(image(lit), image(lit * ratio), sampled.reshape(1, 1, camera.height, camera.width))
+    images = (flat.T.reshape(1, 3, camera.height, camera.width) for flat in (lit, lit * ratio))
+    return ShadowPass(*images, sampled.reshape(1, 1, camera.height, camera.width))
 
 
 # ------------------------------------------------------------------------------------------------- without objects
 def plane_light(radiance: EnvMap) -> Tensor:
     """(3,): integral of L cos / pi over the sky of a surface that looks up."""
-    weights = latlong.plane_weights(*_COARSE, device=radiance.device).reshape(-1)
-    return weights @ _coarse(radiance).reshape(-1, 3)
+    sky = _coarse(radiance).reshape(-1, 3)
+    return latlong.plane_weights(*_COARSE, device=radiance.device).reshape(-1) @ sky
 
 
-def unshadowed(ground: Ground, radiance: EnvMap) -> Tensor:
+def unshadowed(ground: Catcher, radiance: EnvMap) -> Tensor:
     """(pixels, 3): integral of L cos / pi over the sky of each pixel, without occlusion, times its cover."""
     if ground.normal is None:
         return plane_light(radiance) * ground.cover[:, None]
@@ -122,8 +123,9 @@ def possible(built: BuiltScene, camera: Camera, radiance: EnvMap, side: int) -> 
                 arriving.new_zeros(len(arriving))) / arriving.sum(1).clamp_min(1e-12)
     near = ((share > NEGLIGIBLE) & (valid > 0)).float().reshape(1, 1, *rows.shape)
     grown = torch.nn.functional.max_pool2d(near, 3, 1, 1)[0, 0] > 0
-    of_cells = lambda size, most: (torch.arange(0, size, side, device=where) // step).clamp_max(most - 1)
-    return grown[of_cells(height, grown.shape[0])][:, of_cells(width, grown.shape[1])]
+    rows, cols = ((torch.arange(0, size, side, device=where) // step).clamp_max(most - 1)
+                  for size, most in zip((height, width), grown.shape, strict=True))
+    return grown[rows][:, cols]
 
 
 def _centres(built: BuiltScene, camera: Camera, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,7 +139,7 @@ def _centres(built: BuiltScene, camera: Camera, index: Tensor) -> tuple[Tensor, 
     return flags(valid), columns(mi.Vector3f(point), 3), columns(mi.Vector3f(normal), 3)
 
 
-def _cell_ratios(built: BuiltScene, camera: Camera, near: Tensor, side: int, radiance: EnvMap, seed: int,
+def _cell_ratios(built: BuiltScene, camera: Camera, near: Tensor, side: int, radiance: EnvMap, *, seed: int,
                  spp: int) -> Tensor:
     """(rows, columns, 3) ratio of the cells that are ``near``, 1 elsewhere."""
     row, column = near.nonzero(as_tuple=True)

@@ -58,12 +58,13 @@ def first_hit(built: BuiltScene, ray, sampler):
     si = built.objects.ray_intersect(ray)
     weight = mi.Float(1)
     if built.masked:
+        # What is accepted once stays: asked again and again, a surface of opacity 0.5 would be there in one of 2^8.
+        searching = mi.Bool(True)
         for _ in range(MAX_CUTOUTS):
-            opaque = dr.select(si.is_valid(), opacity(si), 1)
-            skip = si.is_valid() & (sampler.next_1d() >= opaque)
+            searching &= si.is_valid() & (sampler.next_1d() >= opacity(si))
             onward = si.spawn_ray(ray.d)
-            ray = dr.select(skip, onward, ray)
-            si = dr.select(skip, built.objects.ray_intersect(onward, skip), si)
+            ray = dr.select(searching, onward, ray)
+            si = dr.select(searching, built.objects.ray_intersect(onward, searching), si)
         weight = dr.select(si.is_valid(), dr.rcp(dr.maximum(opacity(si), 1e-3)), 1)
     return si, weight
 

@@ -31,26 +31,16 @@ from dipir.scene.scene import Scene
 @final
 @dataclass(frozen=True)
 class Transport(AbstractRenderer):
-    """The recorded map; lighting is one matrix product in torch, exact and free of noise in light and gradient.
+    """The recorded map; lighting is one matrix product in torch, exact and free of noise in light and gradient."""
 
-    object_map : (P, 3, J);  object_pixels : (P,) flat indices of pixels the assets touch;  offset : (P, 3) own emission
-    blocked : (G, J);  shadow_pixels : (G,) flat indices of pixels the shadow touches
-    lit_map : (J,) for the ground plane (all its points see the same sky), else (pixels, J)
-    """
-
-    object_map: Tensor
-    object_pixels: Tensor
-    offset: Tensor
-    blocked: Tensor
-    shadow_pixels: Tensor
-    lit_map: Tensor
+    object_map: Tensor  # (P, 3, J)
+    object_pixels: Tensor  # (P,) flat indices of pixels the assets touch
+    offset: Tensor  # (P, 3) own emission
+    blocked: Tensor  # (G, J)
+    shadow_pixels: Tensor  # (G,) flat indices of pixels the shadow touches
+    lit_map: Tensor  # (J,) for the ground plane (all its points see the same sky), else (pixels, J)
     gbuffers: GBuffers
     env_height: int
-
-    @property
-    def resolution_deg(self) -> float:
-        """Angular size of a texel at the horizon, degrees."""
-        return 180.0 / self.env_height
 
     @property
     def nbytes(self) -> int:
@@ -98,24 +88,10 @@ class Transport(AbstractRenderer):
         lit = self._lit(shade, height * width)
         loss = (self.blocked.to(shade.dtype) @ shade.T if self.blocked.dtype == torch.float32
                 else (self.blocked @ shade.T.to(self.blocked.dtype)).float())
-        image = lambda flat: flat.T.reshape(1, 3, height, width)
         object_rgb = rgb.new_zeros(height * width, 3).index_put((self.object_pixels,), rgb)
         darkening = loss.new_zeros(height * width, 3).index_put((self.shadow_pixels,), loss)
-        return Passes(image(object_rgb), image(lit), image((lit - darkening).clamp_min(0)), self.gbuffers)
-
-    def object_colours(self, radiance: EnvMap) -> Tensor:
-        """(B, P, 3) premultiplied object colour of a batch of maps (B, H, W, 3): thousands a minute."""
-        flat = radiance.reshape(len(radiance), -1, 3).permute(2, 1, 0).to(self.object_map.dtype)
-        out = torch.stack([self.object_map[:, c] @ flat[c] for c in range(3)], -1)
-        return out.permute(1, 0, 2).float() + self.offset
-
-    def shadow_ratios(self, radiance: EnvMap) -> Tensor:
-        """(B, G, 3) shadow ratio at the shadow pixels for a batch of maps (B, H, W, 3)."""
-        flat = radiance.reshape(len(radiance), -1, 3)
-        lit = torch.einsum("j,bjc->bc", self.lit_map, flat)[:, None] if self.lit_map.ndim == 1 else torch.einsum(
-            "pj,bjc->bpc", self.lit_map[self.shadow_pixels], flat)
-        loss = torch.einsum("gj,bjc->bgc", self.blocked.float(), flat)
-        return (1 - loss / lit.clamp_min(1e-12)).clamp(0, 1)
+        images = (flat.T.reshape(1, 3, height, width) for flat in (object_rgb, lit, (lit - darkening).clamp_min(0)))
+        return Passes(*images, self.gbuffers)
 
     def _texels(self, radiance: EnvMap) -> Tensor:
         """(3, J) texel means on this map's grid."""

@@ -13,7 +13,7 @@ from dipir.arrays import split_seed
 from dipir.image import latlong
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import to_array, to_index, to_torch
-from dipir.render.gbuffer import touched_pixels
+from dipir.render.gbuffer import PixelBox, touched_pixels
 from dipir.render.mitsuba_scene import BuiltScene
 from dipir.render.rays import (
     camera_ray,
@@ -26,7 +26,6 @@ from dipir.render.rays import (
     stratified_offsets,
     transmittance,
 )
-from dipir.render.region import Region
 from dipir.scene.camera import Camera
 
 _THREADS = 2**22  # Rays in flight while recording.
@@ -35,20 +34,15 @@ _STRIDE = 197  # A prime: coprime with every 2 H^2 that has no factor 197.
 
 @dataclass(frozen=True)
 class TransportSettings:
-    """G-buffers use the same camera samples, so that colour and coverage agree.
+    """G-buffers use the same camera samples, so that colour and coverage agree."""
 
-    env_height : rows of the environment, columns are twice as many; 16 = texels of 11.25 degrees
-    samples : camera samples a pixel;  bsdf_samples : BSDF-guided paths a camera sample;  light_samples : directions
-    sampled at each later vertex;  depth : longest path, 1 = direct light only
-    half : keep the maps in bfloat16 (products accumulate in float32)"""
-
-    env_height: int = 16
-    samples: int = 8
-    bsdf_samples: int = 8
-    light_samples: int = 8
-    depth: int = 4
+    env_height: int = 16  # rows of the environment, columns are twice as many; 16 = texels of 11.25 degrees
+    samples: int = 8  # camera samples a pixel
+    bsdf_samples: int = 8  # BSDF-guided paths a camera sample
+    light_samples: int = 8  # directions sampled at each later vertex
+    depth: int = 4  # longest path, 1 = direct light only
     seed: int = 0
-    half: bool = False
+    half: bool = False  # keep the maps in bfloat16 (products accumulate in float32)
 
 
 def _add(target, value, index, active) -> None:
@@ -103,7 +97,7 @@ class Recorder:
     # ------------------------------------------------ object ------------------------------------------------
     def object_map(self) -> tuple[Tensor, Tensor]:
         """((P, 3, J), (P,))."""
-        region = Region.of_objects(self.built, self.camera)
+        region = PixelBox.of_objects(self.built, self.camera)
         offsets = stratified_offsets(self.settings.samples, self.settings.seed)
         pixels = touched_pixels(self.built, self.camera, offsets, region)
         maps = torch.zeros(len(pixels), 3, self.texels, device=pixels.device)
@@ -175,9 +169,12 @@ class Recorder:
         active = si.is_valid()
         for bounce in range(s.depth):
             if bounce > 0:
-                self._light_samples(si, throughput, slot, target, sampler, active, bounce)
+                self._light_samples(si, throughput, slot, target, sampler, active, bounce=bounce)
             sample, value = si.bsdf().sample(mi.BSDFContext(), si, sampler.next_1d(), sampler.next_2d(), active)
             passes_through = mi.has_flag(sample.sampled_type, mi.BSDFFlags.Null)
+            if bounce == 0:
+                # This hit counts as opaque; what is behind it is the plate's, by the coverage.
+                active &= ~passes_through
             direction = si.to_world(sample.wo)
             throughput = throughput * dr.select(active & (sample.pdf > 0), value, 0)
             active &= dr.max(throughput) > 0
@@ -192,7 +189,7 @@ class Recorder:
             si = onward
             dr.eval(target, si, throughput, active)
 
-    def _light_samples(self, si, throughput, slot, target: list, sampler, active, bounce: int) -> None:
+    def _light_samples(self, si, throughput, slot, target: list, sampler, active, *, bounce: int) -> None:
         """``light_samples`` texels from a later vertex, balanced against its one BSDF sample. The paths of a pixel
         step through all texels in turn (a stride coprime with their number, a random start a pixel), so that no texel
         is left to chance: chance would show as speckle under a small bright light."""
@@ -219,12 +216,12 @@ class Recorder:
         chunk = max(1, _THREADS // (self.texels * self.settings.samples))
         blocked, kept, lit = [], [], []
         for first in range(0, pixels, chunk):
-            b, l = self._proxy_chunk(first, min(chunk, pixels - first))
-            touched = (b > 0).any(1).nonzero()[:, 0]
-            blocked.append(b[touched])
+            hidden, free = self._proxy_chunk(first, min(chunk, pixels - first))
+            touched = (hidden > 0).any(1).nonzero()[:, 0]
+            blocked.append(hidden[touched])
             kept.append(touched + first)
             if self.built.proxy is not None:
-                lit.append(l)
+                lit.append(free)
         lit_map = torch.cat(lit) if lit else latlong.plane_weights(
             self.height, self.width, device=device.current().torch).reshape(-1).clone()
         return torch.cat(blocked), torch.cat(kept), lit_map
@@ -237,11 +234,13 @@ class Recorder:
         index = dr.arange(mi.UInt32, n)
         sampler = self.sampler(n, "proxy", first)
         sample_index, texel = index // self.texels, index % self.texels
+        # ---- where camera rays meet the proxy ----
         offsets = stratified_offsets(s.samples, s.seed)
         slot, k = sample_index // s.samples, sample_index % s.samples
         ox, oy = (dr.gather(mi.Float, to_array(offsets[:, axis]), k) for axis in range(2))
         ray = camera_ray(self.camera, *pixel_position(self.camera, slot + dr.opaque(mi.UInt32, first), ox, oy))
         valid, point, normal = proxy_hit(self.built, self.camera, ray)
+        # ---- one direction in every texel: its weight, and whether an asset hides it ----
         direction = self.texel_direction(texel, sampler.next_2d())
         shadow_ray = mi.Ray3f(offset_origin(point, normal, self.built.radius), direction)
         solid = dr.gather(mi.Float, self._solid_angle, texel // self.width)
@@ -255,6 +254,7 @@ class Recorder:
         weight *= proxy_visible(self.built, shadow_ray, valid & (weight > 0))
         near = self._may_hit(shadow_ray) & (weight > 0)
         hidden = dr.select(near, 1 - transmittance(self.built, shadow_ray, near), 0)
+        # ---- sums over the samples of each pixel ----
         target = [dr.zeros(mi.Float, count * self.texels) for _ in range(2)]
         where = slot * self.texels + texel
         _add(target[0], weight * hidden, where, near)

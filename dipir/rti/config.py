@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dipir import disk
 from dipir.errors import ConfigError
-from dipir.image.losses import LossWeights
+from dipir.image.metrics import LossWeights
 from dipir.priors.nets.illuminet import IllumiNetConfig
 from dipir.rti import features as rti_features
 from dipir.settings.read import merge, override

@@ -5,40 +5,41 @@ Camera axes +X left, +Y up, +Z forward; pixel origin at the image corner (see ``
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 
+def turned_about_y(yaw_rad: float) -> np.ndarray:
+    """(3, 3) rotation about +Y that turns +Z towards +X."""
+    c, s = math.cos(yaw_rad), math.sin(yaw_rad)
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole camera with square pixels.
+    """Pinhole camera with square pixels."""
 
-    width, height : pixels
-    focal_px : float, pixels, > 0
-    cx, cy : float, pixels from the left / top image edge (may lie outside after a crop)
-    to_world : (4, 4) float64, camera-to-world, rigid
-    """
-
-    width: int
-    height: int
-    focal_px: float
-    cx: float
-    cy: float
-    to_world: np.ndarray
+    width: int  # pixels
+    height: int  # pixels
+    focal_px: float  # pixels, > 0
+    cx: float  # pixels from the left image edge (may lie outside after a crop)
+    cy: float  # pixels from the top image edge
+    to_world: np.ndarray  # (4, 4) float64, camera-to-world, rigid
 
     @staticmethod
     def looking(width: int, height: int, fov_x_deg: float, height_m: float = 1.6, pitch_deg: float = 0.0,
-                roll_deg: float = 0.0, yaw_deg: float = 0.0) -> Camera:
+                roll_deg: float = 0.0, *, yaw_deg: float = 0.0) -> Camera:
         """Camera at (0, height_m, 0) looking along +Z; pitch > 0 looks down, roll > 0 turns the camera clockwise,
         yaw > 0 turns to the left (towards +X)."""
         focal = 0.5 * width / math.tan(math.radians(fov_x_deg) / 2)
         p, r, y = (math.radians(a) for a in (pitch_deg, roll_deg, yaw_deg))
         rx = np.array([[1, 0, 0], [0, math.cos(p), -math.sin(p)], [0, math.sin(p), math.cos(p)]])
         rz = np.array([[math.cos(r), -math.sin(r), 0], [math.sin(r), math.cos(r), 0], [0, 0, 1]])
-        ry = np.array([[math.cos(y), 0, math.sin(y)], [0, 1, 0], [-math.sin(y), 0, math.cos(y)]])
         pose = np.eye(4)
-        pose[:3, :3] = ry @ rx @ rz
+        pose[:3, :3] = turned_about_y(y) @ rx @ rz
         pose[1, 3] = height_m
         return Camera(width, height, focal, width / 2, height / 2, pose)
 
@@ -52,6 +53,20 @@ class Camera:
         tall = height if abs(stretch - 1) < 1e-9 else math.ceil(height * stretch - 1e-6)
         return Camera(width, tall, float(focal[0]), float(centre[0]), float(centre[1] * stretch), to_world), float(
             stretch)
+
+    def to_dict(self) -> dict:
+        """Plain values; :meth:`from_dict` is the inverse, exactly."""
+        return {"width": self.width, "height": self.height, "focal_px": float(self.focal_px), "cx": float(self.cx),
+                "cy": float(self.cy), "to_world": [[float(v) for v in row] for row in self.to_world]}
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Camera:
+        """Inverse of :meth:`to_dict`. Raises ValueError, KeyError or TypeError for anything else."""
+        pose = np.array(data["to_world"], dtype=np.float64)
+        numbers = [float(data[key]) for key in ("focal_px", "cx", "cy")]
+        if pose.shape != (4, 4) or not np.isfinite(pose).all() or not np.isfinite(numbers).all() or numbers[0] <= 0:
+            raise ValueError("the camera needs a finite 4x4 to_world and a focal_px > 0")
+        return Camera(int(data["width"]), int(data["height"]), *numbers, pose)
 
     @property
     def fov_x_deg(self) -> float:

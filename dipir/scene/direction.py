@@ -32,12 +32,11 @@ _FILLERS = {"a", "an", "the", "light", "lit", "lighting", "lights", "from", "of"
 
 @dataclass(frozen=True)
 class LightDirection:
-    """azimuth_deg in [-180, 360], elevation_deg in [-90, 90] (ConfigError otherwise);  size_deg : half width of the
-    light at half its brightness, 1 to 60: small = hard shadows"""
+    """Where one light is, in degrees. ConfigError outside of the ranges below."""
 
-    azimuth_deg: float
-    elevation_deg: float
-    size_deg: float = NORMAL_DEG
+    azimuth_deg: float  # [-180, 360]
+    elevation_deg: float  # [-90, 90]
+    size_deg: float = NORMAL_DEG  # [1, 60], half width of the light at half its brightness: small = hard shadows
 
     def __post_init__(self) -> None:
         given = f"direction {self.azimuth_deg:g},{self.elevation_deg:g} with size {self.size_deg:g}"
@@ -79,7 +78,7 @@ def side_of(azimuth_deg: float, elevation_deg: float) -> str:
     return sides[round(azimuth_deg / 45) % 8]
 
 
-def understood() -> str:
+def known_words() -> str:
     """The words that :func:`parse_words` knows, for error messages and help."""
     return ", ".join([*_PLACES, *_SAME, *_SIZES]) + "; or two numbers: azimuth,elevation in degrees"
 
@@ -102,11 +101,11 @@ def parse_words(text: str) -> LightDirection:
         words = words[len(known.split()):]
     if unknown:
         raise ConfigError(f"'{text}': {', '.join(unknown)} not understood.{nearest(unknown[0], [*_PLACES, *_SAME])} "
-                          f"Understood are: {understood()}. Other prompts need a model that knows text (--prior).")
+                          f"Understood are: {known_words()}. Other prompts need a model that knows text (--prior).")
     if len(numbers) == 2 and not places:
         return LightDirection(float(numbers[0]), float(numbers[1]), size)
     if not places or numbers:
-        raise ConfigError(f"'{text}': no direction in it. Understood are: {understood()}.")
+        raise ConfigError(f"'{text}': no direction in it. Understood are: {known_words()}.")
     if len(places) > 1 and _PLACES["sunset"] in places:
         # A side with a sunset: its height, from that side.
         places = [(azimuth, _PLACES["sunset"][1]) for azimuth, _ in places if azimuth != _PLACES["sunset"][0]]

@@ -9,17 +9,17 @@ from torch.nn import functional
 
 from dipir.arrays import Image
 from dipir.errors import SceneError
-from dipir.scene.camera import Camera
+from dipir.scene.camera import Camera, turned_about_y
 from dipir.scene.proxy import PlacedAsset
 
 
 @dataclass(frozen=True)
 class Window:
-    """A square of the plate, whole pixels; may lie partly outside.  x0, y0 : left, top;  side : pixels."""
+    """A square of the plate, whole pixels; may lie partly outside."""
 
-    x0: int
-    y0: int
-    side: int
+    x0: int  # left
+    y0: int  # top
+    side: int  # pixels
 
     def camera(self, camera: Camera, size: int) -> Camera:
         """The camera that sees this window as ``size`` x ``size`` pixels."""
@@ -69,9 +69,8 @@ def wide_view(image: Image, size: int) -> Image:
 def grounded(asset_height: float, scale: float, position: np.ndarray, yaw_rad: float) -> np.ndarray:
     """(4, 4) pose of an asset of ``asset_height`` scaled to ``scale`` metres, standing upright at ``position``."""
     factor = scale / max(asset_height, 1e-9)
-    c, s = np.cos(yaw_rad), np.sin(yaw_rad)
     pose = np.eye(4)
-    pose[:3, :3] = factor * np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    pose[:3, :3] = factor * turned_about_y(yaw_rad)
     pose[:3, 3] = position
     return pose
 

@@ -34,9 +34,9 @@ class AbstractLight(ABC):
 
 @dataclass(frozen=True)
 class EnvironmentMap(AbstractLight):
-    """A measured or painted map. data : (H, W, 3) radiance."""
+    """A measured or painted map."""
 
-    data: EnvMap
+    data: EnvMap  # (H, W, 3) radiance
 
     def envmap(self, height: int, width: int) -> EnvMap:
         h, w = self.data.shape[:2]
@@ -50,16 +50,11 @@ class EnvironmentMap(AbstractLight):
 
 @dataclass(frozen=True)
 class SphericalGaussians(AbstractLight):
-    """L(v) = sum_k c_k exp(-(1 - v . mu_k) / sigma_k^2)   (methods 1.3), unconstrained parameters.
+    """L(v) = sum_k c_k exp(-(1 - v . mu_k) / sigma_k^2)   (docs/method.md 1.3), unconstrained parameters."""
 
-    axis : (N, 3) any length > 0, mu = axis / |axis|
-    log_amplitude : (N, 3), c = exp(log_amplitude) > 0
-    raw_width : (N,), sigma = SIGMA_MIN (SIGMA_MAX / SIGMA_MIN)^sigmoid(raw_width), bounded
-    """
-
-    axis: Tensor
-    log_amplitude: Tensor
-    raw_width: Tensor
+    axis: Tensor  # (N, 3) any length > 0, mu = axis / |axis|
+    log_amplitude: Tensor  # (N, 3), c = exp(log_amplitude) > 0
+    raw_width: Tensor  # (N,), sigma = SIGMA_MIN (SIGMA_MAX / SIGMA_MIN)^sigmoid(raw_width), bounded
 
     @staticmethod
     def of(mu: Tensor, amplitude: Tensor, sigma: Tensor) -> SphericalGaussians:
@@ -210,7 +205,7 @@ def dominant_direction(envmap: EnvMap) -> Tensor:
     row, col = np.unravel_index(np.argmax(lum), lum.shape)
     double = np.isin(labels, [labels[row, col], labels[row, col + width]])
     region = double[:, :width] | double[:, width:]
-    energy = torch.from_numpy(lum * region).double() * latlong.solid_angles(height, width, torch.float64)
+    energy = torch.asarray(lum * region, device="cpu") * latlong.solid_angles(height, width, torch.float64)
     centroid = (latlong.directions(height, width, torch.float64) * energy[..., None]).sum((0, 1))
     if float(centroid.norm()) <= 1e-3 * float(energy.sum()):
         return torch.tensor([0.0, 1.0, 0.0], device=envmap.device)
@@ -233,7 +228,7 @@ def fit_gaussians(target: EnvMap, count: int = 32, steps: int = 200, learning_ra
     weight = latlong.solid_angles(height, width, device=where)[..., None] / (4 * math.pi)
     share = weight.expand(height, width, 1).reshape(-1)
     cosine = (fibonacci_sphere(48, where) @ direction.reshape(-1, 3).T).clamp_min(0) * share
-    irradiance = lambda e: cosine @ e.reshape(-1, 3)
+    # ---- start ----
     broad = fibonacci_sphere(count - count // 4, where)
     level = latlong.sample(target, broad)
     light = _initial_gaussians(target, direction, broad, level)
@@ -241,14 +236,15 @@ def fit_gaussians(target: EnvMap, count: int = 32, steps: int = 200, learning_ra
     optimiser = torch.optim.Adam(values.values(), lr=learning_rate)
     mean = (target * weight).sum().clamp_min(1e-6)
     floor = 0.05 * mean / 3
-    wanted = irradiance(target)
+    wanted = cosine @ target.reshape(-1, 3)
+    # ---- descent ----
     for step in range(steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
         current = SphericalGaussians.from_parameters(values).envmap(height, width)
         linear = ((current - target).abs() * weight).sum() / mean
         logarithmic = (((current + floor) / (target + floor)).log().abs() * weight).sum() / 3
-        received = (irradiance(current) - wanted).abs().mean() / wanted.mean().clamp_min(1e-9)
+        received = (cosine @ current.reshape(-1, 3) - wanted).abs().mean() / wanted.mean().clamp_min(1e-9)
         optimiser.zero_grad()
         (linear + 0.5 * logarithmic + 3 * received).backward()
         optimiser.step()

@@ -14,20 +14,13 @@ from dipir.image.color import linear_to_srgb, srgb_to_linear
 
 @dataclass(frozen=True)
 class Plate:
-    """A photo, read once.
+    """A photo, read once."""
 
-    disp : (1, 3, H, W) float32, display-referred sRGB in [0, 1]
-    lin : (1, 3, H, W) float32, linear light; may exceed 1 when the file was scene-linear (EXR, HDR)
-    path : file it came from, or None
-    fov_x_deg : horizontal field of view from EXIF, degrees, or None
-    notes : remarks for the user (alpha ignored, orientation applied, ...)
-    """
-
-    disp: Image
-    lin: Image
-    path: Path | None = None
-    fov_x_deg: float | None = None
-    notes: tuple[str, ...] = ()
+    disp: Image  # (1, 3, H, W) float32, display-referred sRGB in [0, 1]
+    lin: Image  # (1, 3, H, W) float32, linear light; may exceed 1 when the file was scene-linear (EXR, HDR)
+    path: Path | None = None  # file it came from, or None
+    fov_x_deg: float | None = None  # horizontal field of view from EXIF, degrees, or None
+    notes: tuple[str, ...] = ()  # remarks for the user (alpha ignored, orientation applied, ...)
 
     @property
     def size(self) -> tuple[int, int]:

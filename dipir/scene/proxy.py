@@ -9,7 +9,7 @@ import numpy as np
 
 from dipir.errors import SceneError
 from dipir.scene.assets.asset import Asset, Part
-from dipir.scene.camera import Camera
+from dipir.scene.camera import Camera, turned_about_y
 
 STEEPEST_COS = 0.34       # Nothing stands on a proxy steeper than 70 degrees; such a hit is a wall.
 LEAST_VISIBLE = 0.05      # Share of the object's outline that must lie in the picture.
@@ -19,23 +19,17 @@ FULL_FRAME = 0.95         # An object that covers this much of the picture leave
 
 @dataclass(frozen=True)
 class Proxy:
-    """Rough stand-in for the pictured surroundings; catches shadows, itself invisible.
+    """Rough stand-in for the pictured surroundings; catches shadows, itself invisible."""
 
-    mesh : world-space mesh, metres, or None = the infinite ground plane y = 0
-    """
-
-    mesh: Part | None = None
+    mesh: Part | None = None  # world-space mesh, metres, or None = the infinite ground plane y = 0
 
 
 @dataclass(frozen=True)
 class PlacedAsset:
-    """An asset at a place in the world.
-
-    to_world : (4, 4) float64, asset frame to world (rotation, uniform scale, translation)
-    """
+    """An asset at a place in the world."""
 
     asset: Asset
-    to_world: np.ndarray
+    to_world: np.ndarray  # (4, 4) float64, asset frame to world (rotation, uniform scale, translation)
     name: str = "asset"
 
     @property
@@ -136,7 +130,7 @@ def place(asset: Asset, camera: Camera, at_px: tuple[float, float], *, height_m:
     point = contact_point(camera, at_px, proxy)
     yaw = facing_yaw(camera, point) + math.radians(yaw_deg)
     pose = np.eye(4)
-    pose[:3, :3] = factor * np.array([[math.cos(yaw), 0, math.sin(yaw)], [0, 1, 0], [-math.sin(yaw), 0, math.cos(yaw)]])
+    pose[:3, :3] = factor * turned_about_y(yaw)
     pose[:3, 3] = point - [0, factor * asset.bounds[0, 1], 0]
     placed = PlacedAsset(asset, pose, name)
     check_view(placed, camera)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dipir.errors import DipirError, SceneError, nearest, raise_all
-from dipir.scene.assets.asset import Asset, Material, Part
+from dipir.scene.assets.asset import ROUGHNESS_MIN, Asset, Material, Part
 from dipir.scene.camera import Camera
 from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, resolve_camera
 from dipir.scene.plate import read_plate
@@ -66,17 +66,14 @@ class ObjectSpec:
 
 @dataclass(frozen=True)
 class ProxySpec:
-    """mesh : catcher mesh file in world space, metres, +Y up; None = the ground plane y = 0."""
+    """What catches the shadows."""
 
-    mesh: Path | None = None
+    mesh: Path | None = None  # catcher mesh file in world space, metres, +Y up; None = the ground plane y = 0
 
 
 @dataclass(frozen=True)
 class SceneFile:
-    """A scene file. After :func:`load_scene_file` its paths no longer depend on the current folder's file.
-
-    light : the true light (HDR or EXR, latlong) where it is known; only benchmarks read it
-    """
+    """A scene file. After :func:`load_scene_file` its paths no longer depend on the current folder's file."""
 
     plate: Path
     objects: tuple[ObjectSpec, ...]
@@ -84,7 +81,7 @@ class SceneFile:
     proxy: ProxySpec = ProxySpec()
     prompt: str = ""
     name: str = "scene"
-    light: Path | None = None
+    light: Path | None = None  # the true light (HDR or EXR, latlong) where it is known; only benchmarks read it
 
     def __post_init__(self) -> None:
         if not self.objects:
@@ -210,7 +207,7 @@ def object_names(specs: tuple[ObjectSpec, ...]) -> list[str]:
 
 def _place_object(spec: ObjectSpec, name: str, camera: Camera, proxy: Proxy, where: str,
                   problems: list[str]) -> PlacedAsset | None:
-    from dipir.scene.assets.asset import load_asset
+    from dipir.scene.assets.load import load_asset
 
     try:
         asset = load_asset(spec.asset)
@@ -248,7 +245,7 @@ def override_material(material: Material, change: MaterialOverride) -> Material:
     for name in ("base_color", "roughness", "metallic", "emission"):
         value = getattr(change, name)
         if value is not None:
-            values |= {name: max(value, 0.05) if name == "roughness" else value, f"{name}_texture": None}
+            values |= {name: max(value, ROUGHNESS_MIN) if name == "roughness" else value, f"{name}_texture": None}
     if change.transmission is not None:
         values["transmission"] = change.transmission
     return replace(material, **values)

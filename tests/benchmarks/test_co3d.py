@@ -14,10 +14,10 @@ from dipir.captures.ground import fit_ground
 from dipir.captures.point_cloud import write_points
 from dipir.captures.sequence import on_ground
 from dipir.cli import main as cli
-from dipir.image.files import write_hdr
 from dipir.scene.camera import Camera
 from dipir.workshop.captures.co3d import Co3dSettings, generate
 from dipir.workshop.captures.posed import PosedSettings
+from tests.support.hdr import write_hdr
 
 TINY = ["guidance.samples=1", "guidance.sampler_steps=2", "transport.samples=2", "fit.steps=2", "final.spp=4",
         "final.env_height=16"]

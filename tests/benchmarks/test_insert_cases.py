@@ -13,10 +13,11 @@ import trimesh
 from benchmarks import insert_cases as cases
 from dipir.errors import ConfigError
 from dipir.image import latlong
-from dipir.image.files import write_hdr
-from dipir.scene.assets.asset import Asset, Part, load_asset
+from dipir.scene.assets.asset import Asset, Part
+from dipir.scene.assets.load import load_asset
 from dipir.scene.framing import projected_box
 from dipir.scene.light import EnvironmentMap
+from tests.support.hdr import write_hdr
 
 
 def smooth_panorama(height: int = 64) -> torch.Tensor:

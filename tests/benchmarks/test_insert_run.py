@@ -20,7 +20,8 @@ from dipir.cli import main as cli
 from dipir.errors import ConfigError
 from dipir.fit.loop import Event
 from dipir.image import latlong
-from dipir.image.files import write_hdr, write_png
+from dipir.image.files import write_png
+from tests.support.hdr import write_hdr
 
 CHILD = """
 import json, pathlib, sys

@@ -18,8 +18,8 @@ from benchmarks.spheres_render import MATERIALS, Sphere, camera, render
 from dipir.errors import ConfigError, ImageError
 from dipir.image import latlong
 from dipir.image.color import luminance
-from dipir.image.files import write_hdr
 from dipir.scene import light
+from tests.support.hdr import write_hdr
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Sphere.seen_by(camera(54, 96))

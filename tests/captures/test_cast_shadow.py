@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dipir.captures import cast_shadow
-from dipir.captures.cast_shadow import partial_correlations, shadow_votes, thrown
+from dipir.captures.cast_shadow import cast, partial_correlations, shadow_votes
 from dipir.captures.ground_view import GroundView
 from dipir.captures.sequence import Frame, PosedSequence
 from dipir.image import latlong
@@ -80,7 +80,7 @@ def test_without_points_or_photos_nothing_is_said(sunny, tmp_path):
 def test_a_post_throws_a_line_away_from_the_light():
     post = np.stack([np.zeros(50), np.linspace(0, 1, 50), np.zeros(50)], 1)
     view = GroundView(np.zeros(3), 1.0, 3.5, post, np.zeros((96, 96, 3)), np.ones((96, 96), bool))
-    shadow = thrown(post, np.array([1.0, 1.0, 0]) / 2**0.5, view)
+    shadow = cast(post, np.array([1.0, 1.0, 0]) / 2**0.5, view)
     rows, columns = np.nonzero(shadow)
     assert columns.max() < 50 and columns.min() == pytest.approx(48 - 48 / 3.5, abs=3), "towards -X, as long as high"
     assert np.abs(rows - 47.5).max() < 3
@@ -95,8 +95,8 @@ def test_a_low_sun_is_not_taken_for_a_high_one(sunny, monkeypatch):
     rays = latlong.directions(16, 32)
     low = rays[6, 8].double().numpy()
     above = [(d, d[1]) for d in rays.reshape(-1, 3).double().numpy() if d[1] > 0.15]
-    sky = sum(share * thrown(drum, d, view) for d, share in above) / sum(share for _, share in above)
-    dark = 0.2 * thrown(drum, low, view) + 2.0 * sky + rng.normal(0, 0.05, (96, 96))
+    sky = sum(share * cast(drum, d, view) for d, share in above) / sum(share for _, share in above)
+    dark = 0.2 * cast(drum, low, view) + 2.0 * sky + rng.normal(0, 0.05, (96, 96))
     lit = replace(view, lin=np.repeat(np.exp(-dark)[..., None], 3, -1))
     monkeypatch.setattr(cast_shadow, "ground_view", lambda *_: lit)
     votes = shadow_votes(sunny, np.zeros(3), 1.0)

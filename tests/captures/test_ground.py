@@ -5,9 +5,7 @@ import numpy as np
 import pytest
 
 from dipir.captures.ground import fit_ground, mean_up
-from dipir.captures.sequence import Frame, PosedSequence, on_ground
 from dipir.errors import SceneError
-from dipir.scene.camera import Camera
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> float:
@@ -104,22 +102,3 @@ def test_up_of_one_sided_views_comes_from_their_left_directions():
     assert apart(mean_up(poses), np.array([0.0, 1, 0])) < 0.1
     alone = mean_up(poses[:1])
     assert np.allclose(alone, poses[0, :3, 1])
-
-
-def test_a_sequence_in_our_world():
-    world = turned(5)
-    points, poses = moved(cloud(5), orbit(), world, 7.0)
-    frames = tuple(Frame(k, None, Camera(40, 30, 50.0, 20, 15, pose), depth_scale=2.0) for k, pose in enumerate(poses))
-    sequence = PosedSequence("s", frames, points)
-    pixels = [f.camera.project(points[:100])[0] for f in frames]
-    ours = on_ground(sequence, fit_ground(points, poses), 1.5)
-    assert np.median(ours.centres[:, 1]) == pytest.approx(1.5, rel=1e-6)
-    assert np.abs(ours.points[:600, 1]).max() < 0.05
-    for frame, before in zip(ours.frames, pixels, strict=True):
-        assert np.allclose(frame.camera.project(ours.points[:100])[0], before, atol=1e-6)
-        assert np.linalg.det(frame.camera.to_world[:3, :3]) == pytest.approx(1)
-    depth = frames[3].camera.project(points[:9])[1] * 2
-    assert np.allclose(ours.frames[3].camera.project(ours.points[:9])[1] / depth * 2,
-                       ours.frames[3].depth_scale / 2)
-    ahead = ours.frames[0].camera.to_world[:3, 2]
-    assert abs(ahead[0]) < 1e-9 and ahead[2] > 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dipir.captures.ground_view import GroundView, cleared, ground_view, standing
+from dipir.captures.ground_view import GroundView, ground_view, object_points, remove_object
 from dipir.captures.sequence import Frame, PosedSequence, frame_plate
 from dipir.image.files import write_png
 from dipir.insert.sequence import thing_of
@@ -52,7 +52,7 @@ def test_the_object_goes_and_the_rest_stays(made, tmp_path):
         write_png(tmp_path / "mask.png", torch.from_numpy(mask)[None, None].expand(1, 3, -1, -1))
         for frame in (sequence.frames[k], replace(sequence.frames[k], mask=tmp_path / "mask.png")):
             before, camera = frame_plate(frame)
-            after, same = cleared(frame, view)
+            after, same = remove_object(frame, view)
             assert same == camera or np.allclose(same.to_world, camera.to_world)
             grown = torch.nn.functional.max_pool2d(torch.from_numpy(mask)[None, None], 41, 1, 20)[0, 0] > 0
             assert float((after.disp - before.disp).abs()[0][:, ~grown].max()) < 0.003
@@ -84,7 +84,7 @@ def test_exposure_is_that_of_the_photo(made, tmp_path):
     view = ground_view(sequence, *thing_of(sequence), cells=128, longest=128)
     half = posed.shots[2].image * 0.735  # sRGB: half the light.
     write_png(tmp_path / "half.png", half)
-    mean = lambda frame: float(cleared(frame, view)[0].lin[0, :, posed.shots[2].mask > 0.9].mean())
+    mean = lambda frame: float(remove_object(frame, view)[0].lin[0, :, posed.shots[2].mask > 0.9].mean())
     dark = replace(sequence.frames[2], image=tmp_path / "half.png")
     assert mean(dark) / mean(sequence.frames[2]) == pytest.approx(0.5, abs=0.06)
 
@@ -94,7 +94,7 @@ def test_without_points_nothing_is_known(made):
     bare = replace(sequence, points=np.zeros((0, 3)))
     view = ground_view(bare, np.zeros(3), 0.3, cells=16)
     assert not view.known.any() and len(view.thing) == 0
-    plate, _ = cleared(bare.frames[0], view)
+    plate, _ = remove_object(bare.frames[0], view)
     assert torch.isfinite(plate.disp).all()
 
 
@@ -107,7 +107,7 @@ def test_what_stands_hangs_together():
     ground = rng.uniform(-1.7, 1.7, (500, 3)) * [1, 0, 1]
     camera = Camera.looking(64, 48, 50.0, 1.0, 20.0)
     sequence = PosedSequence("table", (Frame(0, None, camera),), np.concatenate([alone, ground, beside, wide]))
-    found = standing(sequence, np.array([0, 0.25, 0]), 0.5)
+    found = object_points(sequence, np.array([0, 0.25, 0]), 0.5)
     assert len(found) > 2300 and np.ptp(found[:, 0]) > 2.9
     assert np.abs(found[:, 2]).max() <= 0.3 and found[:, 1].max() <= 0.5
 

@@ -157,7 +157,7 @@ def test_bad_images(tmp_path):
 
 
 def test_linear_images_are_refused(tmp_path):
-    from dipir.image.files import write_hdr
+    from tests.support.hdr import write_hdr
 
     path = folder(tmp_path)
     write_hdr(tmp_path / "b.hdr", torch.rand(1, 3, 20, 24))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dipir.device import moved
-from dipir.image import color, composite, editing, guided, latlong, losses, metrics
+from dipir.image import color, composite, editing, guided, latlong, metrics
 from dipir.image.palette import palette_vector, parse_palette
 from dipir.image.tone import ToneCurve
 from tests.support.far import KIND, far_device
@@ -28,8 +28,8 @@ def curve(channels: int = 1) -> ToneCurve:
 
 def inserted(plate, colour, alpha, shadow, tone_fg, tone_shadow):
     alpha = (alpha - 0.3).clamp(0, 1)
-    layers = composite.insert_layers(color.srgb_to_linear(plate), plate, colour * alpha, alpha, shadow, tone_fg,
-                                     tone_shadow)
+    layers = composite.insert_layers(color.srgb_to_linear(plate), plate, colour * alpha, alpha, shadow,
+                                     tone_fg=tone_fg, tone_shadow=tone_shadow)
     return layers, composite.flatten_lin(layers), composite.flatten_disp(layers)
 
 
@@ -43,10 +43,8 @@ CASES = {
     "srgb_to_linear": (color.srgb_to_linear, pictures(RGB)),
     "linear_to_srgb": (color.linear_to_srgb, pictures(RGB)),
     "luminance": (color.luminance, pictures(RGB)),
-    "exposure": (lambda x, stops: color.exposure(x, stops), pictures(RGB, MASK)),
     "insert_layers": (inserted, (*pictures(RGB, RGB, MASK, RGB), curve(), curve(3))),
     "all blends": (stacked, pictures(RGB, RGB, MASK)),
-    "masked_fuse": (composite.masked_fuse, pictures(RGB, RGB, MASK)),
     "tone": (lambda c, x: (c(x), c.inverse(c(x)), c.knots()), (curve(), *pictures(RGB))),
     "tone per channel": (lambda c, x: (c(4 * x - 2), c.with_parameters({"widths": c.heights})(x)),
                          (curve(3), *pictures(RGB))),
@@ -55,15 +53,14 @@ CASES = {
     "luminosity": (editing.luminosity, pictures(RGB, MASK)),
     "additive": (editing.additive, pictures(RGB, MASK)),
     "factors_of": (editing.factors_of, pictures(MASK)),
-    "dialled": (lambda a, b: editing.dialled(a, b, 0.7), pictures(MASK, MASK)),
     "masked": (editing.masked, pictures(MASK, MASK)),
     "luminosity_bound": (editing.luminosity_bound, pictures(RGB, RGB)),
     "layer_cost": (lambda a, b: editing.layer_cost((a, b)), pictures(MASK, MASK)),
     "guided_upsample grey": (guided.guided_upsample, pictures((1, 2, 8, 10), (1, 1, 8, 10), (1, 1, 16, 20))),
     "guided_upsample colour": (guided.guided_upsample, pictures((1, 2, 8, 10), (1, 3, 8, 10), (1, 3, 16, 20))),
-    "ssim_loss": (losses.ssim_loss, pictures(RGB, RGB)),
-    "edge_loss": (losses.edge_loss, pictures(RGB, RGB)),
-    "loss_weights": (losses.LossWeights(), pictures(RGB, RGB)),
+    "ssim_loss": (metrics.ssim_loss, pictures(RGB, RGB)),
+    "edge_loss": (metrics.edge_loss, pictures(RGB, RGB)),
+    "loss_weights": (metrics.LossWeights(), pictures(RGB, RGB)),
     **{name: (getattr(metrics, name), pictures(RGB, RGB, MASK))
        for name in ("rmse", "si_rmse", "normalized_rmse", "psnr", "ssim", "angular_error_deg")},
     "rmse without mask": (metrics.rmse, pictures(RGB, RGB)),

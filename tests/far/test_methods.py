@@ -24,7 +24,7 @@ from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.relight import layers as relight_fit
 from dipir.relight.config import RelightConfig, load_config
-from dipir.relight.method import Engine, Picture, Wish, find_engine, relight
+from dipir.relight.method import Engine, Picture, RelightRequest, find_engine, relight
 from dipir.scene.direction import LightDirection
 from dipir.settings import read
 from tests.relight.test_net import SMALL
@@ -35,7 +35,7 @@ from tests.support.toy_layout import ColourToy
 CPU = torch.device("cpu")
 CLOSE = {"atol": 2e-4, "rtol": 0}
 """Networks sum in another order where torch chooses its way by the device; Adam's first steps make that larger."""
-LEFT = Wish(LightDirection(-90, 20))
+LEFT = RelightRequest(LightDirection(-90, 20))
 
 
 def picture(cutout: bool = False) -> Picture:
@@ -78,7 +78,7 @@ def engine_of(kind: str, where: torch.device) -> Engine:
     ("layers", False, settings(), LEFT), ("layers", True, settings(layers="gain"), LEFT),
     ("layers", False, settings("sds"), LEFT), ("layers", False, settings(layers="additive"), LEFT),
     ("net", True, settings(engine="net"), LEFT), ("net", False, settings(engine="net"), LEFT),
-    ("colour", False, settings(), Wish(None, "a red apple", parse_palette("a red apple on a blue plate")))])
+    ("colour", False, settings(), RelightRequest(None, "a red apple", parse_palette("a red apple on a blue plate")))])
 def test_relight_is_the_same_on_the_far_device(kind, cutout, config, wish, tmp_path):
     here = relight(picture(cutout), wish, config, engine=engine_of(kind, CPU))
     seen = []
@@ -113,7 +113,7 @@ def test_a_step_of_a_fit_reads_nothing_from_the_device(monkeypatch):
 def test_networks_are_loaded_to_the_run_s_device():
     with far_device():
         for config, wish in ((RelightConfig(), LEFT), (RelightConfig(engine="net"), LEFT),
-                             (RelightConfig(), Wish(None, "red", parse_palette("red")))):
+                             (RelightConfig(), RelightRequest(None, "red", parse_palette("red")))):
             engine = find_engine(config, wish)
             nets = [getattr(engine.network, "net", engine.network)]
             nets += [engine.geometry.nets] if engine.geometry is not None else []
@@ -219,7 +219,7 @@ def test_a_sequence_s_mean_is_as_precise_as_python_s():
 def test_an_engine_without_a_light_is_refused_before_anything_is_loaded(monkeypatch):
     monkeypatch.setattr(PicturePrior, "load", lambda *a: pytest.fail("loaded"))
     with pytest.raises(ConfigError, match="no direction of light"):
-        find_engine(RelightConfig(), Wish())
+        find_engine(RelightConfig(), RelightRequest())
 
 
 # ---- insert ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dipir.device import moved
-from dipir.layout.regions import Region, box_mask, reduced
+from dipir.layout.regions import Region, box_mask, reduce_mask
 from dipir.scene import light as lights
 from dipir.scene.framing import Window, as_directions, wide_view, working_window
 from dipir.scene.light import EnvironmentMap, SphericalGaussians
@@ -31,7 +31,7 @@ CASES = {
     "dominant": (lights.dominant_direction, (SUN,)),
     "dominant of even light": (lights.dominant_direction, (torch.ones(16, 32, 3),)),
     "cut": (lambda image: (Window(-4, 3, 18).cut(image, 8), wide_view(image, 8)), (MASK.expand(1, 3, -1, -1),)),
-    "cover": (lambda mask: (Region("a cube", mask=mask).cover(5, 7, mask.device), reduced(mask, 4, 4),
+    "cover": (lambda mask: (Region("a cube", mask=mask).cover(5, 7, mask.device), reduce_mask(mask, 4, 4),
                             Region("a cube", (0.1, 0.2, 0.6, 0.9)).cover(5, 7, mask.device),
                             box_mask((0.1, 0.2, 0.6, 0.9), 9, 8, mask.device)), (MASK,)),
 }

@@ -14,7 +14,7 @@ from dipir.device import moved
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.image import color, composite, latlong
 from dipir.image.guided import guided_upsample
-from dipir.image.losses import ssim_loss
+from dipir.image.metrics import ssim_loss
 from dipir.image.palette import parse_palette
 from dipir.image.tone import ToneCurve
 from dipir.layout.config import LayoutConfig
@@ -25,7 +25,7 @@ from dipir.priors.geometry import Geometry
 from dipir.priors.layout import LayoutPrior
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.relight.config import load_config
-from dipir.relight.method import Engine, Picture, Wish, relight
+from dipir.relight.method import Engine, Picture, RelightRequest, relight
 from dipir.relight.net import load_net
 from dipir.scene.direction import LightDirection
 from dipir.scene.light import SphericalGaussians, fit_gaussians
@@ -35,7 +35,7 @@ from tests.support.toy_layout import ColourToy
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 CPU, CUDA = device.Device("cpu", device.LLVM, "cpu"), device.Device("cuda", device.LLVM, "cuda")
-LEFT = Wish(LightDirection(-90, 20))
+LEFT = RelightRequest(LightDirection(-90, 20))
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,8 @@ def close(a: torch.Tensor, b: torch.Tensor, atol: float) -> None:
 
 # -------------------------------------------------------------------------------------------------------- mathematics
 def inserted(plate, colour, alpha, shadow, tone):
-    layers = composite.insert_layers(color.srgb_to_linear(plate), plate, colour * alpha, alpha, shadow, tone, tone)
+    layers = composite.insert_layers(color.srgb_to_linear(plate), plate, colour * alpha, alpha, shadow, tone_fg=tone,
+                                     tone_shadow=tone)
     return composite.flatten_disp(layers)
 
 
@@ -128,7 +129,7 @@ def engine_of(name: str) -> Engine:
 @pytest.mark.parametrize("name, pairs, wish, atol", [
     ("net", (), LEFT, 2e-3), ("layers", ("guidance.kind=posterior",), LEFT, 5e-3),
     ("layers", ("guidance.kind=sds",), LEFT, 5e-3),
-    ("colour", (), Wish(None, "red and blue", parse_palette("red and blue")), 1e-2)])
+    ("colour", (), RelightRequest(None, "red and blue", parse_palette("red and blue")), 1e-2)])
 def test_relight(on, name, pairs, wish, atol):
     """Tolerances: Adam turns rounding of small gradients into steps of its rate, 3e-3."""
     config = load_config("default", overrides=["fit.steps=10", *pairs])

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from dipir.image.editing import (
     EPS,
     additive,
-    dialled,
     factors_of,
     layer_cost,
     luminosity,
@@ -97,15 +96,6 @@ def test_factors_stay_within_ten_times(gain, quotient):
     assert float(multiply / divide) == pytest.approx(quotient)
 
 
-def test_dial():
-    layers = _layers()
-    assert all(bool((layer == 1).all()) for layer in dialled(*layers, 0.0))
-    assert all(torch.equal(a, b) for a, b in zip(dialled(*layers, 1.0), layers, strict=True))
-    quotient = lambda pair: pair[0] / pair[1]
-    torch.testing.assert_close(quotient(dialled(*layers, 0.5)) ** 2, quotient(layers))
-    torch.testing.assert_close(quotient(dialled(*layers, 2.0)), quotient(layers) ** 2)
-
-
 def test_bound_reaches_what_differs_in_brightness_alone():
     x = _picture() * 0.5
     torch.testing.assert_close(luminosity_bound(x, x), x)
@@ -119,7 +109,6 @@ def test_bound_reaches_what_differs_in_brightness_alone():
 
 @pytest.mark.parametrize("compose", [multiply_divide, lambda x, m, d: luminosity(x, m), lambda x, m, d: additive(x, m),
                                      lambda x, m, d: layer_cost((m, d)),
-                                     lambda x, m, d: multiply_divide(x, *dialled(m, d, 0.7)),
                                      lambda x, m, d: multiply_divide(x, *factors_of(2 * m + d)),
                                      lambda x, m, d: luminosity_bound(0.3 * x, 0.3 * m.expand(-1, 3, -1, -1))])
 def test_gradients(compose):

@@ -8,7 +8,7 @@ from dipir.image.tone import ToneCurve
 from dipir.insert import final as insert_final
 from dipir.insert.config import FinalSettings, load_config
 from dipir.render import denoise
-from dipir.render.region import Region
+from dipir.render.gbuffer import PixelBox
 from dipir.scene.light import SphericalGaussians
 from tests.support.scenes import sphere_scene
 
@@ -18,7 +18,7 @@ PLAIN = (ToneCurve.identity(), ToneCurve.identity())
 @pytest.mark.parametrize("side, samples", [(64, 128), (700, 64), (4000, 32)])
 def test_small_objects_get_more_samples(side, samples):
     """Four times as many at most, what the budget gives between, never fewer than the shadow's."""
-    assert insert_final.object_samples(32, Region(0, 0, side, side, (side, side))) == samples
+    assert insert_final.object_samples(32, PixelBox(0, 0, side, side, (side, side))) == samples
 
 
 def test_without_a_denoiser_there_are_more_samples_and_a_remark(monkeypatch):

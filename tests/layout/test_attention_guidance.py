@@ -1,4 +1,4 @@
-"""Vision guidance: which layer is seen, and the shifts of methods 3.1 and 3.3, by hand."""
+"""Vision guidance: which layer is seen, and the shifts of docs/method.md 3.1 and 3.3, by hand."""
 from __future__ import annotations
 
 import pytest
@@ -20,7 +20,7 @@ CORNER = (0, 0, 0.25, 0.25)
 # ---------------------------------------------------------------------------------------------------------- who is seen
 @pytest.mark.parametrize("make", [regions.weights_over, regions.weights_mean])
 def test_weights_sum_to_one(make):
-    soft = regions.softened(masks(LEFT, CORNER, (0.25, 0.25, 1, 0.75)), 1)
+    soft = regions.soften(masks(LEFT, CORNER, (0.25, 0.25, 1, 0.75)), 1)
     assert torch.allclose(make(soft).sum(0), torch.ones(1, 4, 4)) and float(make(soft).min()) >= 0
 
 
@@ -45,16 +45,16 @@ def test_overlapping_regions_count_alike_in_the_mean():
 
 def test_soft_edges():
     mask = masks(LEFT, size=8)
-    assert torch.equal(regions.softened(mask, 0), mask)
-    assert torch.allclose(regions.softened(mask, 1)[0, 0, 3], torch.tensor([1, 1, 1, 2 / 3, 1 / 3, 0, 0, 0]))
+    assert torch.equal(regions.soften(mask, 0), mask)
+    assert torch.allclose(regions.soften(mask, 1)[0, 0, 3], torch.tensor([1, 1, 1, 2 / 3, 1 / 3, 0, 0, 0]))
 
 
 def test_grown_masks_are_one_inside_and_zero_away_from_it():
     mask = masks((0.25, 0.25, 0.75, 0.75), size=32)
-    grown = regions.grown(mask, 2)
-    assert bool((grown[mask == 1] == 1).all())
+    grow = regions.grow(mask, 2)
+    assert bool((grow[mask == 1] == 1).all())
     near = torch.nn.functional.max_pool2d(mask, 9, 1, 4)
-    assert bool((grown[near == 0] == 0).all()) and bool((grown[near == 1] > 0).all())
+    assert bool((grow[near == 0] == 0).all()) and bool((grow[near == 1] > 0).all())
 
 
 # --------------------------------------------------------------------------------------------------------------- shifts

@@ -6,7 +6,7 @@ import torch
 
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.layout.config import LayoutConfig, LayoutGuidance
-from dipir.layout.edit import Window, invert, put_back, weakened, window_of
+from dipir.layout.edit import EditWindow, invert, put_back, weaken, window_of
 from dipir.layout.method import LayoutRequest, layout, layouts
 from dipir.layout.regions import Region, box_mask
 from dipir.layout.work import canvas_of
@@ -43,10 +43,13 @@ def reach(box, height, width, pixels):
 
 def test_an_edits_strength_is_a_share_of_the_others():
     guide = LayoutConfig(guidance=LayoutGuidance(strength=0.4, outside=0.2)).guidance
-    assert weakened(guide, 0.5) == LayoutGuidance(strength=0.2, outside=0.1)
-    assert weakened(LayoutGuidance(strength=0.4), 0.25) == LayoutGuidance(strength=0.1)
+    assert weaken(guide, 0.5) == LayoutGuidance(strength=0.2, outside=0.1)
+    assert weaken(LayoutGuidance(strength=0.4), 0.25) == LayoutGuidance(strength=0.1)
     image = picture()
-    made = lambda *pairs: layout(wish(image), settings(*pairs, "guidance.delta=constant"), prior=TOY).image
+
+    def made(*pairs):
+        return layout(wish(image), settings(*pairs, "guidance.delta=constant"), prior=TOY).image
+
     half = made("guidance.strength=0.4", "edit.strength=0.5")
     assert torch.equal(half, made("guidance.strength=0.2", "edit.strength=1"))
     assert not torch.equal(half, made("guidance.strength=0.4", "edit.strength=1"))
@@ -134,7 +137,7 @@ def test_the_window_around_a_region(box, size, context, window):
 
 def test_put_back_scales_the_feather_and_touches_nothing_else():
     image, new = picture(128, 128), torch.zeros(1, 3, 32, 32)
-    cover, window = box_mask((0.25, 0.25, 0.5, 0.5), 128, 128), Window(0, 0, 64, 64)
+    cover, window = box_mask((0.25, 0.25, 0.5, 0.5), 128, 128), EditWindow(0, 0, 64, 64)
     got = put_back(image, new, cover, window, 2)
     inside, near = cover.expand_as(image) == 1, reach((0.25, 0.25, 0.5, 0.5), 128, 128, 8).expand_as(image) == 1
     assert not bool(got[inside].any()) and torch.equal(got[~near], image[~near])

@@ -13,7 +13,7 @@ from dipir.diffusion.sampler import ddim, ddim_inversion, euler, heun
 from dipir.diffusion.schedule import karras
 from dipir.diffusion.toy import GaussianDenoiser
 from dipir.layout import attention_guidance as regions
-from dipir.layout.layers import Bootstrap, Kept, LayerPlan, Told, sample_layers
+from dipir.layout.layers import Bootstrap, GivenPath, LayerPlan, PromptedPrior, sample_layers
 from dipir.layout.regions import box_mask
 
 STD, SIZE = 0.4, 6
@@ -47,7 +47,8 @@ def plan(*boxes, delta=0.0, weights=regions.weights_over, **settings):
 
 def run(layer_plan, layers, whole=(0.0,), sampler=euler, x=None, **more):
     x = start() if x is None else x
-    return sample_layers(Told(TOY, means(*layers)), Told(TOY, means(*whole)), x, SIGMAS, layer_plan, sampler, **more)
+    layers, whole = (PromptedPrior(TOY, means(*values)) for values in (layers, whole))
+    return sample_layers(layers, whole, x, SIGMAS, layer_plan, sampler, **more)
 
 
 def shrink(first=0, last=None, std=STD):
@@ -142,8 +143,8 @@ def test_one_shift_at_the_top_moves_the_picture_by_delta_times_the_std():
         shifted = LayerPlan(torch.zeros(1, dtype=torch.long), mask(ALL), regions.shift(mask(ALL), torch.full(
             (1, 3), 0.3, dtype=torch.float64)), 400, 1)
         none = LayerPlan(shifted.owner, shifted.weights, None, 400, 0)
-        told = Told(TOY, means(0.2))
-        moved, plain = (sample_layers(told, told, start(), sigmas, p, heun)[0] for p in (shifted, none))
+        prompted = PromptedPrior(TOY, means(0.2))
+        moved, plain = (sample_layers(prompted, prompted, start(), sigmas, p, heun)[0] for p in (shifted, none))
         assert torch.allclose(moved - plain, torch.full_like(moved, 0.3 * STD), rtol=0.01)
 
 
@@ -171,8 +172,8 @@ def test_what_context_a_layer_sees_depends_on_the_composition():
     covariance = STD**2 * (0.3 * torch.eye(n, dtype=torch.float64) + 0.7 * torch.ones(n, n, dtype=torch.float64))
     prior = GaussianDenoiser(torch.zeros(3, SIZE, SIZE, dtype=torch.float64), covariance=covariance)
     together, apart = (sample_layers(
-        Told(prior, means(0.0, 1.0)), Told(prior, means(0.0)), start(), SIGMAS, plan(LEFT, steps=8, each_step=each),
-        euler)[0] for each in (True, False))
+        PromptedPrior(prior, means(0.0, 1.0)), PromptedPrior(prior, means(0.0)), start(), SIGMAS,
+        plan(LEFT, steps=8, each_step=each), euler)[0] for each in (True, False))
     assert float((together - apart).abs().max()) > 0.01
 
 
@@ -199,7 +200,7 @@ def test_bootstrap_shows_the_layer_a_flat_colour_outside_its_mask():
     prior = Watching(TOY.mean, STD)
     booted = LayerPlan(layer_plan.owner, layer_plan.weights, None, 12, 0, True, None, Bootstrap(2, masks, colours))
     x = start()
-    sample_layers(Told(prior, means(0.0, 1.0)), Told(prior, means(0.0)), x, SIGMAS, booted, euler)
+    sample_layers(PromptedPrior(prior, means(0.0, 1.0)), PromptedPrior(prior, means(0.0)), x, SIGMAS, booted, euler)
     for step in (0, 1):
         noised = 0.6 + float(SIGMAS[step]) * x / SIGMAS[0]
         assert torch.allclose(seen[step][1, ..., 3:], noised[0, ..., 3:], rtol=0, atol=1e-9)
@@ -218,7 +219,7 @@ def test_kept_states_are_kept_bit_for_bit_at_every_step():
     states = kept_path(image)
     hole = mask(LEFT)
     layer_plan = LayerPlan(torch.zeros(1, dtype=torch.long), hole, regions.shift(hole, torch.full(
-        (1, 3), 0.3, dtype=torch.float64)), 6, 6, True, Kept(1 - hole, states))
+        (1, 3), 0.3, dtype=torch.float64)), 6, 6, True, GivenPath(1 - hole, states))
     seen = {}
     got, _ = run(layer_plan, (1.0,), (0.5,), x=states[0], on_step=lambda s: seen.update({s.index: s.x.clone()}))
     assert sorted(seen) == list(range(1, 13))
@@ -232,7 +233,7 @@ def test_without_change_of_words_the_inverted_picture_comes_back(sampler):
     """DDIM inversion undoes Euler's steps, not those of Heun."""
     image = torch.rand(1, 3, SIZE, SIZE, dtype=torch.float64)
     states, hole = kept_path(image), mask(LEFT)
-    layer_plan = LayerPlan(torch.zeros(1, dtype=torch.long), hole, None, 6, 0, True, Kept(1 - hole, states))
+    layer_plan = LayerPlan(torch.zeros(1, dtype=torch.long), hole, None, 6, 0, True, GivenPath(1 - hole, states))
     got, _ = run(layer_plan, (0.1,), (0.1,), sampler, x=states[0])
     assert float((got - image).abs().max()) < 1e-6
 

@@ -29,8 +29,8 @@ def test_boxes_side_by_side_neither_overlap_nor_leave_a_gap():
 def test_a_mask_is_reduced_by_half_coverage_and_keeps_its_place():
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., 2:4, 4:7] = 1
-    assert regions.reduced(mask, 4, 4)[0, 0].nonzero().tolist() == [[1, 2], [1, 3]]
-    assert torch.equal(regions.reduced(mask, 8, 8), mask)
+    assert regions.reduce_mask(mask, 4, 4)[0, 0].nonzero().tolist() == [[1, 2], [1, 3]]
+    assert torch.equal(regions.reduce_mask(mask, 8, 8), mask)
     assert Region("x", mask=mask).bounds() == (0.5, 0.25, 0.875, 0.5) and Region("x", BOX).bounds() == BOX
 
 

@@ -18,7 +18,9 @@ PAIRS = (("red cube", "blue sphere"), ("green bottle", "yellow cone"), ("blue ch
 
 def shares(image: torch.Tensor) -> dict[str, torch.Tensor]:
     """Colour -> (H, W) bool: the places that it is the nearest to, by hue (grey, black, white and floor are none)."""
-    direction = lambda rgb: (rgb - rgb.mean(0)) / (rgb - rgb.mean(0)).norm(dim=0).clamp_min(1e-6)
+    def direction(rgb):
+        return (rgb - rgb.mean(0)) / (rgb - rgb.mean(0)).norm(dim=0).clamp_min(1e-6)
+
     vivid = (image[0].amax(0) - image[0].amin(0)) > 0.25
     hues = {n: torch.tensor(COLOURS[n]) for n in ("red", "green", "blue", "yellow", "orange", "purple")}
     near = torch.stack([(direction(image[0]) * direction(hue)[:, None, None]).sum(0) for hue in hues.values()])

@@ -4,9 +4,9 @@ from __future__ import annotations
 import pytest
 
 from dipir.errors import ConfigError
-from dipir.layout.config import LayerSettings, LayoutConfig, LayoutSampler
+from dipir.layout.config import LayoutConfig, LayoutLayers, LayoutSampler
 from dipir.layout.regions import Region
-from dipir.layout.words import told, wording_of
+from dipir.layout.words import encode_texts, wording_of
 from dipir.priors.captions import COLOURS, GROUNDS
 from tests.support.toy_layout import ColourToy
 
@@ -34,18 +34,20 @@ def test_an_unsaid_floor_has_a_colour_unlike_those_of_the_things():
     floors = set()
     for hue in COLOURS:
         for caption in (f"a {hue} cube, a mug", "a mug and a cube on the floor", ""):
-            said = lambda c=caption, h=hue: wording_of(c, [Region(f"a {h} cube", (0, 0, 1, 1))], None, CONFIG,
-                                                       grammar=True).background
-            floors.add(said())
-            assert said() == said() and f" {hue} " not in said()
-            assert said().split()[2] in GROUNDS and said().startswith("an empty ")
+            floor, again = (wording_of(caption, [Region(f"a {hue} cube", (0, 0, 1, 1))], None, CONFIG,
+                                       grammar=True).background for _ in range(2))
+            floors.add(floor)
+            assert floor == again and f" {hue} " not in floor
+            assert floor.split()[2] in GROUNDS and floor.startswith("an empty ")
     assert len(floors) > 3
 
 
 def test_no_thing_is_lost_on_an_unsaid_floor():
     """By hand: what is furthest from black is white, yellow and pink; from red and white blue, green and yellow."""
-    floor = lambda *things: wording_of("", [Region(f"a {t}", (0, 0, 1, 1)) for t in things], None, CONFIG,
-                                       grammar=True).background.split()[2]
+    def floor(*things):
+        return wording_of("", [Region(f"a {t}", (0, 0, 1, 1)) for t in things], None, CONFIG,
+                          grammar=True).background.split()[2]
+
     shapes = ("cube", "mug", "chair", "cone", "torus")
     assert {floor(f"black {s}") for s in shapes} <= {"white", "yellow", "pink"}
     assert {floor(f"red {s}", f"white {s}") for s in shapes} <= {"blue", "green", "yellow"}
@@ -58,7 +60,7 @@ def test_what_is_said_stays():
 
 
 def test_negatives_are_general_and_their_own():
-    config = LayoutConfig(sampler=LayoutSampler(negative="a torus"), layers=LayerSettings(avoid=False))
+    config = LayoutConfig(sampler=LayoutSampler(negative="a torus"), layers=LayoutLayers(avoid=False))
     got = wording_of("", [CUBE, MUG], None, config, grammar=True)
     assert (got.negative, got.background_negative) == ("a torus", "a torus")
     assert got.negatives == ("a torus", "a torus, a chair")
@@ -84,6 +86,6 @@ def test_equal_texts_are_encoded_once():
             asked.extend(prompts)
             return ColourToy().encode_text(prompts)
 
-    rows = told(Counting(), ["a red cube", "a mug", "a red cube"]).planes
+    rows = encode_texts(Counting(), ["a red cube", "a mug", "a red cube"]).planes
     assert asked == ["a red cube", "a mug"] and rows.shape[0] == 3
     assert rows[0].tolist() == rows[2].tolist() != rows[1].tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 
 from dipir.errors import ConfigError
-from dipir.image.losses import LossWeights
+from dipir.image.metrics import LossWeights
 from dipir.rti import features
 from dipir.rti.config import IllumiNetTrainConfig, Split, load_config
 

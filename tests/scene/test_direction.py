@@ -15,9 +15,9 @@ from dipir.scene.direction import (
     SOFT_DEG,
     LightDirection,
     angles_of,
+    known_words,
     parse_words,
     side_of,
-    understood,
     vector_of,
 )
 from dipir.scene.light import azimuth_elevation_deg
@@ -124,7 +124,7 @@ def test_unknown_words_are_named_with_the_nearest_and_the_list():
     with pytest.raises(ConfigError) as caught:
         parse_words("neon light from the lefft")
     text = str(caught.value)
-    assert "neon, lefft not understood" in text and understood() in text and "upper left, " in text
+    assert "neon, lefft not understood" in text and known_words() in text and "upper left, " in text
     with pytest.raises(ConfigError, match="Did you mean 'left'"):
         parse_words("from the lefft")
 

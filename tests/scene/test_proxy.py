@@ -42,7 +42,7 @@ def test_the_foot_projects_to_the_pixel_and_the_height_is_met(x, y, yaw, height)
 
 @pytest.mark.parametrize("heading", [0, 70, -150])
 def test_yaw_zero_faces_the_camera_and_yaw_turns_to_its_right(heading):
-    camera = Camera.looking(640, 480, 60, 1.6, 15, 0, heading)
+    camera = Camera.looking(640, 480, 60, 1.6, 15, 0, yaw_deg=heading)
     front = place(box(), camera, (320, 400), height_m=0.3).to_world[:3, 2]
     towards = camera.position * [1, 0, 1] - contact_point(camera, (320, 400))
     assert np.allclose(front / np.linalg.norm(front), towards / np.linalg.norm(towards), atol=1e-9)

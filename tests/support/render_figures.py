@@ -168,8 +168,8 @@ def _material_gradients(where: torch.device, first: int) -> dict:
             + torch.rand(16, 32, 3, generator=torch.Generator().manual_seed(9))).to(where)
     found = {}
     for name, step in (("base_color", 0.05), ("roughness", 0.04)):
-        (key,) = [k for k in tracer.material_names() if f".{name}." in k]
-        start = tracer.material_start(key)
+        (value_of,) = [n for n in tracer.material_names() if n.kind == name]
+        key, start = value_of.key, tracer.material_start(value_of)
 
         def loss(value: torch.Tensor, seed: int, key: str = key) -> torch.Tensor:
             return (tracer.object_pass(soft, seed=first + seed, spp=512, materials={key: value})[0] * weight).sum()

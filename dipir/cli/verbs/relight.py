@@ -9,7 +9,7 @@ from dipir import device
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dipir.relight.method import Picture, Wish
+    from dipir.relight.method import Picture, RelightRequest
 
 PRESETS = ("default", "fast", "paper")
 _EXAMPLES = """\
@@ -81,13 +81,13 @@ def _knows_text(prior: str) -> bool:
     return prior != "embedded" and not prior.endswith(".safetensors")
 
 
-def wish_of(args: argparse.Namespace, text_model: bool) -> Wish:
+def wish_of(args: argparse.Namespace, text_model: bool) -> RelightRequest:
     """What the options ask for. ConfigError for none, several that contradict each other, or words that only a model
     with text (``text_model``) understands."""
     from dataclasses import replace
 
     from dipir.image.palette import parse_palette
-    from dipir.relight.method import Wish
+    from dipir.relight.method import RelightRequest
     from dipir.scene.direction import LightDirection, parse_words
 
     given = [name for name in ("prompt", "direction", "light") if getattr(args, name) is not None]
@@ -95,7 +95,7 @@ def wish_of(args: argparse.Namespace, text_model: bool) -> Wish:
         if given != ["prompt"]:
             raise ConfigError("--colourise needs --prompt with colours ('a red apple on a blue plate') and no "
                               "direction of light.")
-        return Wish(None, args.prompt, parse_palette(args.prompt))
+        return RelightRequest(None, args.prompt, parse_palette(args.prompt))
     if not given or len(set(given) - {"prompt"}) > 1 or (len(given) > 1 and not text_model):
         raise ConfigError(f"{' and '.join('--' + g for g in given) or 'no light'} given; accepted is one of --prompt "
                           "\"from the left\", --direction AZIMUTH,ELEVATION and --light light.json.")
@@ -108,7 +108,7 @@ def wish_of(args: argparse.Namespace, text_model: bool) -> Wish:
         direction = parse_words(args.prompt)
     if direction is not None and args.size is not None:
         direction = replace(direction, size_deg=args.size)
-    return Wish(direction, args.prompt or "")
+    return RelightRequest(direction, args.prompt or "")
 
 
 def _light_of(path: Path):

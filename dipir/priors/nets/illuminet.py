@@ -1,4 +1,4 @@
-"""IllumiNet: one picture and a light direction in, the picture under that light out (methods 4.1).
+"""IllumiNet: one picture and a light direction in, the picture under that light out (docs/method.md 4.1).
 
 The published description fixes four levels, attention after each block, a light encoder whose features are spread over
 the picture and joined to the image features, and a sigmoid at the end. It fixes neither widths nor the kind of

@@ -7,53 +7,42 @@ from pathlib import Path
 
 import numpy as np
 
+# Near zero roughness gives NaN gradients, and specular 0 switches off the metal lobe (black metal) in Mitsuba.
+ROUGHNESS_MIN, SPECULAR_MIN = 0.05, 0.01
+
 
 @dataclass(frozen=True)
 class Material:
-    """Metallic-roughness PBR material. A texture, when given, is the value (factors already multiplied in).
-
-    base_color : (3,) float32, linear BT.709, [0, 1];  base_color_texture : (H, W, 3) float32, linear, or None
-    roughness : float [0.05, 1];  roughness_texture : (H, W) float32, or None
-    metallic : float [0, 1];  metallic_texture : (H, W) float32, or None
-    normal_texture : (H, W, 3) float32 in [0, 1], OpenGL (+Y) convention, or None
-    transmission : float [0, 1], refracted part of what is neither reflected nor metal, 1 = glass; for closed meshes
-    emission : (3,) float32, linear radiance, plate white = 1;  emission_texture : (H, W, 3) float32, or None
-    opacity_texture : (H, W) float32 in [0, 1], or None;  opacity : float [0, 1]
-    specular : float [0.01, 1], dielectric reflectance as in the principled model (0.5 = index 1.5)
-    double_sided : bool
-    Texture row 0 is the top row of the image file; v = 1 - (row + 0.5) / H (OpenGL / trimesh / Mitsuba UV convention).
-    """
+    """Metallic-roughness PBR material. A texture, when given, is the value (factors already multiplied in); row 0 is
+    the top row of the image file, v = 1 - (row + 0.5) / H (OpenGL / trimesh / Mitsuba UV convention)."""
 
     name: str = "default"
-    base_color: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    roughness: float = 0.5
-    metallic: float = 0.0
-    specular: float = 0.5
-    emission: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    opacity: float = 1.0
+    base_color: tuple[float, float, float] = (0.5, 0.5, 0.5)  # (3,) float32, linear BT.709, [0, 1]
+    roughness: float = 0.5  # [0.05, 1]
+    metallic: float = 0.0  # [0, 1]
+    specular: float = 0.5  # [0.01, 1], dielectric reflectance as in the principled model (0.5 = index 1.5)
+    emission: tuple[float, float, float] = (0.0, 0.0, 0.0)  # (3,) float32, linear radiance, plate white = 1
+    opacity: float = 1.0  # [0, 1]
     transmission: float = 0.0
+    """[0, 1], refracted part of what is neither reflected nor metal, 1 = glass; for closed meshes."""
     double_sided: bool = True
-    base_color_texture: np.ndarray | None = None
-    roughness_texture: np.ndarray | None = None
-    metallic_texture: np.ndarray | None = None
-    normal_texture: np.ndarray | None = None
-    emission_texture: np.ndarray | None = None
-    opacity_texture: np.ndarray | None = None
+    base_color_texture: np.ndarray | None = None  # (H, W, 3) float32, linear, or None
+    roughness_texture: np.ndarray | None = None  # (H, W) float32, or None
+    metallic_texture: np.ndarray | None = None  # (H, W) float32, or None
+    normal_texture: np.ndarray | None = None  # (H, W, 3) float32 in [0, 1], OpenGL (+Y) convention, or None
+    emission_texture: np.ndarray | None = None  # (H, W, 3) float32, or None
+    opacity_texture: np.ndarray | None = None  # (H, W) float32 in [0, 1], or None
 
 
 @dataclass(frozen=True)
 class Part:
-    """One mesh with one material.
-
-    vertices : (V, 3) float32, metres;  faces : (F, 3) uint32;  normals : (V, 3) float32, unit, or None = face normals
-    uvs : (V, 2) float32, v up, or None
-    """
+    """One mesh with one material."""
 
     name: str
-    vertices: np.ndarray
-    faces: np.ndarray
-    normals: np.ndarray | None = None
-    uvs: np.ndarray | None = None
+    vertices: np.ndarray  # (V, 3) float32, metres
+    faces: np.ndarray  # (F, 3) uint32
+    normals: np.ndarray | None = None  # (V, 3) float32, unit, or None = face normals
+    uvs: np.ndarray | None = None  # (V, 2) float32, v up, or None
     material: Material = field(default_factory=Material)
 
 
@@ -70,20 +59,6 @@ class Asset:
         """(2, 3) axis-aligned minimum and maximum, metres."""
         points = np.concatenate([p.vertices for p in self.parts])
         return np.stack([points.min(0), points.max(0)])
-
-
-def load_asset(path: str | Path, unit: str | float | None = None, up_axis: str | None = None) -> Asset:
-    """Mesh file -> :class:`Asset`, one part per primitive, metres, +Y up, resting on y = 0, centred on x and z.
-
-    path : .glb, .gltf, .obj (+ .mtl), .ply or .stl
-    unit : 'm', 'cm', 'mm', 'in', 'ft' or metres per file unit; None = metres for glTF, else guessed with a note
-    up_axis : 'x', 'y', 'z', '-x', '-y' or '-z'; None = 'y' for glTF and OBJ, 'z' for PLY and STL with a note
-    Raises AssetError for everything that makes the file unusable, naming the remedy.
-    """
-    # Imported on use: whoever only passes assets around need not wait for trimesh.
-    from dipir.scene.assets.load import load
-
-    return load(Path(path), unit, up_axis)
 
 
 def asset_hash(asset: Asset) -> str:

@@ -27,12 +27,12 @@ _MAX_BARE_ITEMS = 50_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """What the document says of a primitive. uv_matrix : (2, 3), KHR_texture_transform with v down, or None"""
+    """What the document says of a primitive."""
 
     name: str
     built: Built
     has_normals: bool
-    uv_matrix: np.ndarray | None
+    uv_matrix: np.ndarray | None  # (2, 3), KHR_texture_transform with v down, or None
 
 
 @dataclass(frozen=True)

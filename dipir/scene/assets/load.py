@@ -18,7 +18,7 @@ from dipir.scene.assets.asset import Asset, Material, Part
 from dipir.scene.assets.files import SRGB_TO_LINEAR, decode_image, read_asset_file, read_reference
 from dipir.scene.assets.gltf import read_gltf
 from dipir.scene.assets.material import linear_rgb
-from dipir.scene.assets.mesh import face_cross, rested, split_normals, unit
+from dipir.scene.assets.mesh import face_cross, rest_together, split_normals, unit
 from dipir.scene.assets.obj import read_obj
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048}
@@ -31,7 +31,7 @@ _MAX_FACES = 50_000_000
 
 @dataclass(frozen=True)
 class _Raw:
-    """A primitive as read, in file units and axes. smooth : make normals where none are given"""
+    """A primitive as read, in file units and axes."""
 
     name: str
     vertices: np.ndarray
@@ -40,11 +40,18 @@ class _Raw:
     uvs: np.ndarray | None
     material: Material
     needs_uvs: bool = False
-    smooth: bool = True
+    smooth: bool = True  # make normals where none are given
 
 
-def load(path: Path, unit: str | float | None, up_axis: str | None) -> Asset:
-    """See :func:`dipir.scene.assets.asset.load_asset`."""
+def load_asset(path: str | Path, unit: str | float | None = None, up_axis: str | None = None) -> Asset:
+    """Mesh file -> :class:`Asset`, one part per primitive, metres, +Y up, resting on y = 0, centred on x and z.
+
+    path : .glb, .gltf, .obj (+ .mtl), .ply or .stl
+    unit : 'm', 'cm', 'mm', 'in', 'ft' or metres per file unit; None = metres for glTF, else guessed with a note
+    up_axis : 'x', 'y', 'z', '-x', '-y' or '-z'; None = 'y' for glTF and OBJ, 'z' for PLY and STL with a note
+    Raises AssetError for everything that makes the file unusable, naming the remedy.
+    """
+    path = Path(path)
     _check_options(unit, up_axis)
     data = read_asset_file(path)
     suffix = path.suffix.lower()
@@ -225,7 +232,7 @@ def _finished(path: Path, raws: list[_Raw], notes: list[str], unit_given: str | 
     if not 1e-6 < extent * scale < 1e6:
         raise AssetError(f"{path}: the mesh would be {extent * scale:.3g} m large; give its unit (m, cm, mm, in, ft).")
     turn = UP_AXES[up_axis or _default_up(path, notes)] * scale
-    return Asset(rested([_part(r, turn, notes) for r in raws]), path, tuple(dict.fromkeys(notes)))
+    return Asset(rest_together([_part(r, turn, notes) for r in raws]), path, tuple(dict.fromkeys(notes)))
 
 
 def _cleaned(path: Path, raw: _Raw, notes: list[str]) -> _Raw | None:
@@ -243,13 +250,13 @@ def _cleaned(path: Path, raw: _Raw, notes: list[str]) -> _Raw | None:
         notes.append(f"part '{raw.name}' has only degenerate faces and was left out.")
         return None
     used, faces = np.unique(raw.faces[keep], return_inverse=True)
-    pick = lambda a: None if a is None or len(a) != len(raw.vertices) else np.asarray(a)[used]
-    uvs = pick(raw.uvs)
+    normals, uvs = (None if a is None or len(a) != len(raw.vertices) else np.asarray(a)[used]
+                    for a in (raw.normals, raw.uvs))
     if uvs is not None and not np.isfinite(uvs).all():
         if raw.needs_uvs:
             raise AssetError(f"{path}: part '{raw.name}' has NaN or infinite UVs; unwrap it and export it again.")
         uvs = None
-    return replace(raw, vertices=raw.vertices[used], faces=faces.reshape(-1, 3), normals=pick(raw.normals), uvs=uvs)
+    return replace(raw, vertices=raw.vertices[used], faces=faces.reshape(-1, 3), normals=normals, uvs=uvs)
 
 
 def _part(raw: _Raw, turn: np.ndarray, notes: list[str]) -> Part:

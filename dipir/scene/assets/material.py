@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from dipir.scene.assets.asset import Material
+from dipir.scene.assets.asset import ROUGHNESS_MIN, SPECULAR_MIN, Material
 from dipir.scene.assets.files import SRGB_TO_LINEAR
 
-# Near zero roughness gives NaN gradients, and specular 0 switches off the metal lobe (black metal) in Mitsuba.
-MIN_ROUGHNESS, MIN_SPECULAR = 0.05, 0.01
 # Texture reference -> (H, W, 4) uint8 RGBA.
 Fetch = Callable[[Any], np.ndarray]
 
@@ -108,9 +106,9 @@ def _gltf_surface(pbr: dict, fetch: Fetch) -> dict:
     roughness = float(np.clip(_number(pbr.get("roughnessFactor"), 1.0), 0, 1))
     metallic = float(np.clip(_number(pbr.get("metallicFactor"), 1.0), 0, 1))
     if not pbr.get("metallicRoughnessTexture"):
-        return {"roughness": max(roughness, MIN_ROUGHNESS), "metallic": metallic}
+        return {"roughness": max(roughness, ROUGHNESS_MIN), "metallic": metallic}
     rgba = fetch(pbr["metallicRoughnessTexture"])
-    roughness, roughness_map = scalar_map(rgba[..., 1], roughness, MIN_ROUGHNESS)
+    roughness, roughness_map = scalar_map(rgba[..., 1], roughness, ROUGHNESS_MIN)
     metallic, metallic_map = scalar_map(rgba[..., 2], metallic)
     return {"roughness": roughness, "roughness_texture": roughness_map,
             "metallic": metallic, "metallic_texture": metallic_map}
@@ -148,7 +146,7 @@ def _gltf_specular(extensions: dict) -> float:
     ior = _number((extensions.get("KHR_materials_ior") or {}).get("ior"), 1.5)
     weight = _number((extensions.get("KHR_materials_specular") or {}).get("specularFactor"), 1.0)
     reflectance = ((ior - 1) / (ior + 1)) ** 2 if ior >= 1 else 0.04
-    return round(float(np.clip(weight * reflectance / 0.08, MIN_SPECULAR, 1)), 9)
+    return round(float(np.clip(weight * reflectance / 0.08, SPECULAR_MIN, 1)), 9)
 
 
 def has_textures(material: Material) -> bool:
@@ -222,10 +220,10 @@ def _mtl_color(name: str, entry: dict[str, str], fetch: Fetch, notes: list[str])
 def _mtl_surface(entry: dict[str, str], fetch: Fetch) -> dict:
     shininess = max(_mtl_numbers(entry, "ns", 1, 20.0)[0], 0.0)
     roughness = _mtl_numbers(entry, "pr", 1, (2 / (shininess + 2)) ** 0.25)[0]
-    values: dict = {"roughness": float(np.clip(roughness, MIN_ROUGHNESS, 1)),
+    values: dict = {"roughness": float(np.clip(roughness, ROUGHNESS_MIN, 1)),
                     "metallic": float(np.clip(_mtl_numbers(entry, "pm", 1, 0.0)[0], 0, 1)),
-                    "specular": float(np.clip(_mtl_numbers(entry, "ks", 3, 0.5).mean(), MIN_SPECULAR, 1))}
-    for key, slot, low in (("map_pr", "roughness", MIN_ROUGHNESS), ("map_pm", "metallic", 0.0)):
+                    "specular": float(np.clip(_mtl_numbers(entry, "ks", 3, 0.5).mean(), SPECULAR_MIN, 1))}
+    for key, slot, low in (("map_pr", "roughness", ROUGHNESS_MIN), ("map_pm", "metallic", 0.0)):
         if key in entry:
             values[slot], values[f"{slot}_texture"] = scalar_map(fetch(entry[key])[..., 0], 1.0, low)
     return values

@@ -28,6 +28,7 @@ def split_normals(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray | Non
     angle of its own face. Returns vertices (N, 3) float32, faces (F, 3) uint32, unit normals (N, 3) float32 and
     uvs (N, 2) float32 or None.
     """
+    # ---- corners that share a position and lean less than the angle ----
     cross = face_cross(vertices, faces)
     normal = unit(cross)
     extent = max(float(np.ptp(vertices, axis=0).max()), 1e-12)
@@ -37,9 +38,11 @@ def split_normals(vertices: np.ndarray, faces: np.ndarray, uvs: np.ndarray | Non
     pair = (at @ at.T).tocoo()
     near = np.einsum("nk,nk->n", normal[corner_face[pair.row]], normal[corner_face[pair.col]])
     keep = near >= np.cos(np.radians(angle_deg)) - 1e-9
+    # ---- their mean, weighted by area ----
     total = np.stack([np.bincount(pair.row[keep], cross[corner_face[pair.col[keep]], k], len(corner_face))
                       for k in range(3)], -1)
     corner_normal = unit(total)
+    # ---- one vertex for equal corners ----
     columns = [corner_place[:, None], np.round(corner_normal * 1e4).astype(np.int64)]
     corner_uv = None
     if uvs is not None:
@@ -66,7 +69,7 @@ def signed_volume(vertices: np.ndarray, faces: np.ndarray) -> float:
     return float(np.einsum("nk,nk->", a, face_cross(vertices, faces)) / 6)
 
 
-def rested(parts: list[Part]) -> tuple[Part, ...]:
+def rest_together(parts: list[Part]) -> tuple[Part, ...]:
     """The parts moved together so that they rest on y = 0 and the box of all is centred on x = z = 0."""
     points = np.concatenate([p.vertices for p in parts])
     low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)

@@ -22,17 +22,13 @@ FEWEST_LINES = 12
 
 @dataclass(frozen=True)
 class CameraOptions:
-    """What is known of the camera; what is None is taken from ``file``, else from EXIF, else estimated.
+    """What is known of the camera; what is None is taken from ``file``, else from EXIF, else estimated."""
 
-    fov_deg : horizontal field of view;  pitch_deg : > 0 looks down;  roll_deg : > 0 turns the camera clockwise
-    height_m : lens above the ground, metres (1.6 when nothing says otherwise);  file : camera YAML or JSON
-    """
-
-    fov_deg: float | None = None
-    pitch_deg: float | None = None
-    roll_deg: float | None = None
-    height_m: float | None = None
-    file: Path | None = None
+    fov_deg: float | None = None  # horizontal field of view
+    pitch_deg: float | None = None  # > 0 looks down
+    roll_deg: float | None = None  # > 0 turns the camera clockwise
+    height_m: float | None = None  # lens above the ground, metres (1.6 when nothing says otherwise)
+    file: Path | None = None  # camera YAML or JSON
 
     def __post_init__(self) -> None:
         ranges = {"fov_deg": (5, 170), "pitch_deg": (-89, 89), "roll_deg": (-90, 90), "height_m": (0.005, 10000)}
@@ -45,19 +41,14 @@ class CameraOptions:
 
 @dataclass(frozen=True)
 class CameraEstimate:
-    """A camera and how far to trust it.
-
-    confidence : [0, 1], 1 = given by the user;  source : where each number is from, for people
-    horizon : image height of the horizon at the left and the right edge, pixels (may lie outside)
-    heading_deg : heading of the buildings' axes against the camera's, (-45, 45], for the grid;  notes : remarks
-    """
+    """A camera and how far to trust it."""
 
     camera: Camera
-    confidence: float
-    source: str
-    horizon: tuple[float, float]
-    heading_deg: float = 0.0
-    notes: tuple[str, ...] = ()
+    confidence: float  # [0, 1], 1 = given by the user
+    source: str  # where each number is from, for people
+    horizon: tuple[float, float]  # image height of the horizon at the left and the right edge, pixels (may lie outside)
+    heading_deg: float = 0.0  # heading of the buildings' axes against the camera's, (-45, 45], for the grid
+    notes: tuple[str, ...] = ()  # remarks
 
 
 def resolve_camera(plate: Plate, options: CameraOptions = CameraOptions()) -> CameraEstimate:

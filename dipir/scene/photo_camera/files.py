@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dipir import disk
 from dipir.errors import SceneError, raise_all
 from dipir.scene.camera import Camera
 from dipir.settings import read
@@ -16,7 +15,7 @@ from dipir.settings.yaml import load_yaml
 Row3 = tuple[float, float, float]
 Row4 = tuple[float, float, float, float]
 
-# Camera axes +X right, +Y down, +Z forward (OpenCV) to ours, +X left, +Y up, +Z forward (field.md D.4).
+# Camera axes +X right, +Y down, +Z forward (OpenCV) to ours, +X left, +Y up, +Z forward.
 OPENCV_TO_OURS = np.diag([-1.0, -1.0, 1.0])
 POSES = {"to_world": ("to_world",), "position and rotation": ("position", "rotation"), "R and t": ("R", "t"),
          "height_m, pitch_deg, roll_deg, yaw_deg": ("height_m", "pitch_deg", "roll_deg", "yaw_deg")}
@@ -101,7 +100,8 @@ def pose_of(f: CameraFile) -> np.ndarray:
     if f.R is not None:
         return pose_from_opencv(np.array(f.R), np.array(f.t))
     height = 1.6 if f.height_m is None else f.height_m
-    return Camera.looking(2, 2, 60.0, height, f.pitch_deg or 0.0, f.roll_deg or 0.0, f.yaw_deg or 0.0).to_world
+    camera = Camera.looking(2, 2, 60.0, height, f.pitch_deg or 0.0, f.roll_deg or 0.0, yaw_deg=f.yaw_deg or 0.0)
+    return camera.to_world
 
 
 def rotation_from_quaternion(wxyz: Row4) -> np.ndarray:
@@ -115,7 +115,7 @@ def rotation_from_quaternion(wxyz: Row4) -> np.ndarray:
 
 
 def pose_from_opencv(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
-    """(4, 4) camera-to-world in our axes from OpenCV extrinsics ``x_cam = R x_world + t`` (field.md D.4)."""
+    """(4, 4) camera-to-world in our axes from OpenCV extrinsics ``x_cam = R x_world + t``."""
     pose = np.eye(4)
     pose[:3, :3] = rotation.T @ OPENCV_TO_OURS
     pose[:3, 3] = -rotation.T @ translation
@@ -146,18 +146,6 @@ def fit_to(camera: Camera, size: tuple[int, int], where: str) -> Camera:
     return camera.resized(width, height)
 
 
-def save_camera(camera: Camera, path: str | Path) -> None:
-    """Write a camera file (YAML) that :func:`load_camera` reads back exactly."""
-    disk.write_text(path, camera_text(camera))
-
-
-def camera_text(camera: Camera) -> str:
-    """The YAML text of a camera: pixels, and camera-to-world in metres with axes +X left, +Y up, +Z forward."""
-    rows = "".join(f"  - [{', '.join(repr(float(v)) for v in row)}]\n" for row in camera.to_world)
-    return (f"width: {camera.width}\nheight: {camera.height}\nfx: {camera.focal_px!r}\ncx: {float(camera.cx)!r}\n"
-            f"cy: {float(camera.cy)!r}\nto_world:\n{rows}")
-
-
 def with_numbers(camera: Camera, *, fov_deg: float | None = None, pitch_deg: float | None = None,
                  roll_deg: float | None = None, height_m: float | None = None) -> Camera:
     """``camera`` with some of its numbers replaced; heading, horizontal position and principal point stay."""
@@ -165,7 +153,7 @@ def with_numbers(camera: Camera, *, fov_deg: float | None = None, pitch_deg: flo
     pitch = pitch if pitch_deg is None else pitch_deg
     roll = roll if roll_deg is None else roll_deg
     fov = camera.fov_x_deg if fov_deg is None else fov_deg
-    new = Camera.looking(camera.width, camera.height, fov, 0.0, pitch, roll, yaw)
+    new = Camera.looking(camera.width, camera.height, fov, 0.0, pitch, roll, yaw_deg=yaw)
     pose = camera.to_world.copy()
     if pitch_deg is not None or roll_deg is not None:
         pose[:3, :3] = new.to_world[:3, :3]

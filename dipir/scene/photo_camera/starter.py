@@ -7,7 +7,8 @@ from pathlib import Path
 
 from dipir import disk
 from dipir.errors import SceneError
-from dipir.scene.assets.asset import Asset, load_asset
+from dipir.scene.assets.asset import Asset
+from dipir.scene.assets.load import load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, resolve_camera
 from dipir.scene.photo_camera.grid import draw_grid

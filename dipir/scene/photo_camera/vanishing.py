@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-PARAMETERS = ("log_focal", "pitch_deg", "roll_deg", "heading_deg")
 DETECT_SIDE = 1000        # Segments are found at this size: noise and bricks drop out, edges stay sharp.
 LONGEST = 400             # Only the longest segments vote.
 WEIGHTS = np.array([0.30, 0.25, 0.25])   # Shares of the vertical and the two horizontal families; the rest is clutter.
@@ -26,18 +25,14 @@ EVIDENCE = 60.0           # Segments of one edge are not independent; together t
 
 @dataclass(frozen=True)
 class Lines:
-    """Centred segments.
+    """Centred segments."""
 
-    middle : (N, 2) pixels;  tangent : (N, 2) unit;  ends : (N, 2, 2) pixels;  length : (N,) pixels
-    weight : (N,) votes;  sigma : (N,) radians, standard error of the tangent
-    """
-
-    middle: np.ndarray
-    tangent: np.ndarray
-    ends: np.ndarray
-    length: np.ndarray
-    weight: np.ndarray
-    sigma: np.ndarray
+    middle: np.ndarray  # (N, 2) pixels
+    tangent: np.ndarray  # (N, 2) unit
+    ends: np.ndarray  # (N, 2, 2) pixels
+    length: np.ndarray  # (N,) pixels
+    weight: np.ndarray  # (N,) votes
+    sigma: np.ndarray  # (N,) radians, standard error of the tangent
 
 
 @dataclass(frozen=True)
@@ -164,6 +159,7 @@ def hypotheses(lines: Lines, prior: Prior, half_width: float, rng: np.random.Gen
     fov = np.clip(rng.normal(*prior.fov, count), 18, 125) if prior.fov[1] else np.full(count, prior.fov[0])
     log_focal = np.log(half_width / np.tan(np.radians(fov) / 2))
     pitch, roll = (rng.normal(m, 1.3 * s, count) if s else np.full(count, m) for m, s in (prior.pitch, prior.roll))
+    # ---- pitch and roll, from two upright segments ----
     steep = np.flatnonzero(np.abs(lines.tangent[:, 1]) > math.cos(math.radians(35)))
     use = 2 * count // 3
     if len(steep) >= 2:
@@ -174,6 +170,7 @@ def hypotheses(lines: Lines, prior: Prior, half_width: float, rng: np.random.Gen
         good &= (np.abs(found_roll) < 40) & (np.abs(found_pitch) < 70)
         pitch[:use] = np.where(good & (prior.pitch[1] > 0), found_pitch, pitch[:use])
         roll[:use] = np.where(good & (prior.roll[1] > 0), found_roll, roll[:use])
+    # ---- the heading, from one level segment ----
     theta = np.stack([log_focal, pitch, roll, np.zeros(count)], -1)
     theta[:, 3] = _heading_from_segment(theta, lines, rng.choice(len(lines.length), count))
     return theta

@@ -24,7 +24,8 @@ from dipir.image import latlong
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import GBuffers, RenderSettings
 from dipir.render.transport import Transport, TransportSettings
-from dipir.scene.assets.asset import Asset, Material, load_asset
+from dipir.scene.assets.asset import Asset, Material
+from dipir.scene.assets.load import load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.framing import Window, grounded, projected_box
 from dipir.scene.plate import Plate

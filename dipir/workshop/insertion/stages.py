@@ -19,7 +19,8 @@ from dipir.arrays import split_seed
 from dipir.image import latlong
 from dipir.priors.insertion import gbuffer_planes
 from dipir.render.transport import Transport, TransportSettings
-from dipir.scene.assets.asset import Asset, load_asset
+from dipir.scene.assets.asset import Asset
+from dipir.scene.assets.load import load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.framing import Window, grounded, working_window
 from dipir.scene.plate import Plate

@@ -79,8 +79,8 @@ def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
     tracer = PathTracer(made.scene, camera, RenderSettings(settings.spp, settings.depth), gbuffer_samples=1)
     # One ray for each of 4 x 4 places in a pixel.
     owner = record_gbuffers(tracer.built, camera.resized(_FINE, _FINE), 1).object_id[0, 0].cpu()
-    names = [name for name in tracer.material_names() if ".base_color." in name]
-    black = {name: torch.zeros_like(tracer.material_start(name)) for name in names}
+    names = [name for name in tracer.material_names() if name.kind == "base_color"]
+    black = {name.key: torch.zeros_like(tracer.material_start(name)) for name in names}
     with torch.no_grad():
         full, gloss = (tracer.object_pass(made.light, seed=seed & 0xFFFF, spp=settings.spp, **more)[0][0, 0].cpu()
                        for more in ({}, {"materials": black}))

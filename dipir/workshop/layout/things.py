@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from dipir.scene.assets.asset import Asset, Material, Part
-from dipir.scene.assets.mesh import box_uvs, rested, split_normals
+from dipir.scene.assets.mesh import box_uvs, rest_together, split_normals
 from dipir.workshop.things import shapes
 from dipir.workshop.things.materials import bumps
 from dipir.workshop.things.shapes import Shape
@@ -101,7 +101,7 @@ def thing(rng: np.random.Generator, shape: str, material: str, flat: bool = Fals
     """One of ``SHAPES`` in random proportions and one of ``MATERIALS``;  flat : for a camera near the floor"""
     vertices, faces, uvs = _MAKERS[shape](rng, flat)
     uvs = box_uvs(vertices, faces) if uvs is None else uvs
-    part, = rested([Part(shape, *split_normals(vertices, faces, uvs), thing_material(rng, material))])
+    part, = rest_together([Part(shape, *split_normals(vertices, faces, uvs), thing_material(rng, material))])
     if material != "matte" and shape in _UPRIGHT:
         part = _bulging(part, rng.uniform(0.25, 0.5))
     return Asset((part,))

@@ -15,7 +15,8 @@ from dipir.arrays import EnvMap, split_seed
 from dipir.event import Notify
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
-from dipir.scene.assets.asset import Asset, load_asset
+from dipir.scene.assets.asset import Asset
+from dipir.scene.assets.load import load_asset
 from dipir.scene.direction import LightDirection
 from dipir.workshop import shards
 from dipir.workshop.relight.scenes import KINDS, dome_lights, light_map, random_scene

@@ -11,8 +11,7 @@ from torch import Tensor
 from dipir import device
 from dipir.arrays import split_seed
 from dipir.event import Notify
-from dipir.image.losses import LossWeights
-from dipir.image.metrics import psnr, rmse
+from dipir.image.metrics import LossWeights, psnr, rmse
 from dipir.priors.geometry import Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.relight.net import DEFAULT_PATH, NET, load_net, net_planes, save_net

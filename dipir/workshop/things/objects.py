@@ -11,7 +11,7 @@ import numpy as np
 from dipir.arrays import split_seed
 from dipir.errors import AssetError, nearest
 from dipir.scene.assets.asset import Asset, Material, Part
-from dipir.scene.assets.mesh import box_uvs, rested, split_normals
+from dipir.scene.assets.mesh import box_uvs, rest_together, split_normals
 from dipir.workshop.things import shapes
 from dipir.workshop.things.materials import random_material
 from dipir.workshop.things.shapes import Shape
@@ -38,7 +38,7 @@ def random_of_kind(kind: str, seed: int, detail: float = 1.0) -> Asset:
     shared = random_material(rng) if rng.random() < 0.35 else None
     parts = [_part(f"{kind}_{i}", piece, shared or random_material(rng, f"{kind}_{i}"))
              for i, piece in enumerate(pieces)]
-    return Asset(rested(parts), notes=(f"procedural {kind}, seed {seed}",))
+    return Asset(rest_together(parts), notes=(f"procedural {kind}, seed {seed}",))
 
 
 def simple_asset(kind: str, material: Material | None = None) -> Asset:
@@ -53,7 +53,7 @@ def simple_asset(kind: str, material: Material | None = None) -> Asset:
         valid = [*plain, "plane_card"]
         raise AssetError(f"simple object '{kind}' is unknown; choose one of {', '.join(valid)}.{nearest(kind, valid)}")
     vertices, faces, uvs = plain[kind]()
-    return Asset(rested([_part(kind, (vertices / np.ptp(vertices[:, 1]), faces, uvs), material)]))
+    return Asset(rest_together([_part(kind, (vertices / np.ptp(vertices[:, 1]), faces, uvs), material)]))
 
 
 def rectangle(name: str, corners: np.ndarray, normal: Sequence[float], tiles: Sequence[float],

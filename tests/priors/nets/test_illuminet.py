@@ -25,7 +25,7 @@ def inputs(batch: int = 2, height: int = 32, width: int = 48) -> tuple[torch.Ten
 
 
 def test_call_of_the_publication():
-    """IllumiNet()(B x 3 x H x W, B x 3) -> B x 3 x H x W in [0, 1] (methods 4.1)."""
+    """IllumiNet()(B x 3 x H x W, B x 3) -> B x 3 x H x W in [0, 1] (docs/method.md 4.1)."""
     out = IllumiNet().eval()(torch.rand(2, 3, 32, 32), torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
     assert out.shape == (2, 3, 32, 32) and bool(((out >= 0) & (out <= 1)).all())
 

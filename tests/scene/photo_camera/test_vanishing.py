@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from dipir.errors import SceneError
 from dipir.scene.camera import Camera
 from dipir.scene.photo_camera import vanishing
-from dipir.scene.photo_camera.estimate import CameraOptions, estimate_camera, resolve_camera
-from dipir.scene.photo_camera.grid import draw_grid, grid_step_m
+from dipir.scene.photo_camera.estimate import estimate_camera
 from dipir.scene.plate import Plate, plate_from_tensor
 
 DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[4] / "shared/data"))
@@ -86,45 +84,6 @@ def test_a_portrait_photo_and_another_size_give_the_same_angles():
     assert np.allclose(e.camera.angles_deg[:2], (9, -2), atol=1.5) and e.camera.fov_x_deg == pytest.approx(50, rel=0.1)
 
 
-def test_given_numbers_are_kept_and_the_others_follow_them():
-    plate = photograph(Camera.looking(800, 600, 60, 1.6, 12, 2), room(), 30)
-    e = resolve_camera(plate, CameraOptions(fov_deg=75.0, roll_deg=0.0, height_m=0.7))
-    assert e.camera.fov_x_deg == pytest.approx(75) and e.camera.angles_deg[1] == pytest.approx(0)
-    assert e.camera.position[1] == 0.7 and not any("--camera-height" in n for n in e.notes)
-    exact = resolve_camera(plate, CameraOptions(fov_deg=75.0, pitch_deg=-3.0, roll_deg=1.0))
-    assert np.allclose(exact.camera.angles_deg[:2], (-3, 1)) and exact.confidence == 1
-
-
-def test_exif_fixes_the_field_of_view_and_nonsense_is_not_believed():
-    plate = photograph(Camera.looking(800, 600, 60, 1.6, 12, 2), room(), 30)
-    with_exif = estimate_camera(Plate(plate.disp, plate.lin, fov_x_deg=60.0))
-    assert with_exif.camera.fov_x_deg == pytest.approx(60) and "EXIF" in with_exif.source
-    assert abs(with_exif.camera.angles_deg[0] - 12) < 1
-    assert estimate_camera(Plate(plate.disp, plate.lin, fov_x_deg=0.01)).camera.fov_x_deg == pytest.approx(60, rel=0.1)
-
-
-@pytest.mark.parametrize("kind", ["flat", "noise", "strokes"])
-def test_without_lines_it_falls_back_or_says_that_it_is_unsure(kind):
-    if kind == "strokes":
-        plate = photograph(Camera.looking(800, 600, 60), [], clutter=80)
-    else:
-        torch.manual_seed(0)
-        plate = plate_from_tensor(torch.rand(1, 3, 300, 400) if kind == "noise" else torch.full((1, 3, 300, 400), 0.4))
-    e = estimate_camera(plate)
-    assert e.confidence <= 0.35 and any("--pitch" in n for n in e.notes)
-    if kind == "flat":
-        assert e.confidence == 0.1 and np.allclose(e.camera.angles_deg, (12, 0, 0))
-        assert e.camera.fov_x_deg == pytest.approx(60) and "only 0 straight lines" in e.notes[0]
-
-
-def test_the_same_photo_gives_the_same_camera_and_a_tiny_one_is_refused():
-    plate = photograph(Camera.looking(400, 300, 60, 1.6, 12, 2), room(), 30, 30)
-    a, b = estimate_camera(plate), estimate_camera(plate)
-    assert (a.camera.to_world == b.camera.to_world).all() and a.confidence == b.confidence
-    with pytest.raises(SceneError, match="16 x 16"):
-        estimate_camera(plate_from_tensor(torch.zeros(1, 3, 8, 200)))
-
-
 def test_predicted_frame_agrees_with_the_camera():
     rng = np.random.default_rng(0)
     theta = np.concatenate([rng.uniform(5, 7, (20, 1)), rng.uniform(-60, 60, (20, 2)), rng.uniform(0, 90, (20, 1))], 1)
@@ -133,23 +92,6 @@ def test_predicted_frame_agrees_with_the_camera():
         assert np.allclose(rows @ rows.T, np.eye(3)) and np.allclose(r @ rows[0], [0, 1, 0])
         h = math.radians(t[3])
         assert np.allclose(r @ rows[1], [math.sin(h), 0, math.cos(h)])
-
-
-def test_grid_lines_lie_on_the_ground_and_the_horizon_where_it_is():
-    camera = Camera.looking(800, 600, 60, 1.6, 15)
-    plate = plate_from_tensor(torch.full((1, 3, 600, 800), 0.5))
-    drawn = draw_grid(plate, camera)
-    assert drawn.shape == plate.disp.shape and 0 <= drawn.min() and drawn.max() <= 1
-    changed = (drawn - plate.disp).abs().amax(1)[0] > 0.2
-    assert changed[int(round(camera.horizon_y(100))), 50:600].all()
-    at = camera.project(np.array([[1.0, 0, 5.0], [-1, 0, 3.0], [2.0, 0, 4.5]]))[0]
-    assert all(changed[int(y), int(x)] for x, y in at)
-    between = camera.project(np.array([[0.5, 0, 3.5]]))[0][0]
-    assert not changed[int(between[1]), int(between[0])]
-    # A camera under the ground, straight down or with the horizon far away draws what there is and does not fail.
-    for fov, height, pitch in ((60, -1.0, 0), (60, 1.6, 89.9999), (3, 300, -60)):
-        assert torch.isfinite(draw_grid(plate, Camera.looking(800, 600, fov, height, pitch), 30.0)).all()
-    assert [grid_step_m(h) for h in (1.6, 0.7, 0.3, 12.0)] == [1, 1, 0.1, 10]
 
 
 @pytest.mark.data

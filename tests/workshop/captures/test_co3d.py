@@ -29,7 +29,7 @@ def sky() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    from dipir.image.files import write_hdr
+    from tests.support.hdr import write_hdr
 
     folder = tmp_path_factory.mktemp("co3d")
     write_hdr(folder / "sky.hdr", sky())
@@ -80,7 +80,7 @@ def test_set_lists_and_batches(root):
     assert files.subsets(root, "mug") == sorted(co3d.SUBSETS)
     train = files.read_set_lists(root, "mug", "fewview_train")
     assert len({s for s, _, _ in train["train"]}) == 3 and len(train["val"]) == len(train["test"]) == 6
-    (first, *_) = files.read_eval_batches(root, "mug", "fewview_dev")
+    (first, *_) = json.loads((root / "mug" / "eval_batches" / "eval_batches_fewview_dev.json").read_text())
     assert len(first) == 4 and first[0][1] == 5 and all(s == first[0][0] for s, _, _ in first)
     for rows in train.values():
         assert all((root / image).is_file() for _, _, image in rows)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from dipir.render.gbuffer import PixelBox
 from dipir.render.mitsuba_scene import build
 from dipir.render.path_traced import PathTracer
-from dipir.render.region import Region
 from dipir.render.renderer import RenderSettings
 from dipir.workshop.things.objects import simple_asset
-from tests.support.scenes import MATERIALS, placed, scene_of, sunny
+from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunny
 
 SPHERE = simple_asset("sphere", MATERIALS["glossy"])
 
@@ -18,7 +18,7 @@ SPHERE = simple_asset("sphere", MATERIALS["glossy"])
 @pytest.mark.parametrize("x, z, height", [(0, 3, 0.8), (-0.9, 3, 0.8), (0.7, 2.2, 1.2), (0, 8, 0.5), (0, 1.2, 2.0)])
 def test_everything_that_is_seen_lies_inside(x, z, height):
     scene = scene_of(placed(SPHERE, x=x, z=z, height_m=height), size=160)
-    region = Region.of_objects(build(scene), scene.camera)
+    region = PixelBox.of_objects(build(scene), scene.camera)
     alpha = PathTracer(scene, gbuffer_samples=16).gbuffers.alpha
     outside = alpha.clone()
     region.cut(outside).zero_()
@@ -28,9 +28,9 @@ def test_everything_that_is_seen_lies_inside(x, z, height):
 
 def test_behind_the_camera_all_and_out_of_view_little():
     around = scene_of(placed(SPHERE, z=0.2, height_m=3.0), size=64)
-    assert Region.of_objects(build(around), around.camera) == Region(0, 0, 64, 64, (64, 64))
+    assert PixelBox.of_objects(build(around), around.camera) == PixelBox(0, 0, 64, 64, (64, 64))
     aside = scene_of(placed(SPHERE, x=30.0), size=64)
-    region = Region.of_objects(build(aside), aside.camera)
+    region = PixelBox.of_objects(build(aside), aside.camera)
     assert region.width * region.height < 64 * 64
 
 
@@ -39,7 +39,7 @@ def test_the_part_is_what_the_whole_shows():
     scene, env = scene_of(placed(SPHERE, x=0.3), size=96), sunny((0.5, 0.6, -0.6))
     part, whole = (PathTracer(scene, settings=RenderSettings(256), gbuffer_samples=1) for _ in range(2))
     assert part.region.width < 96
-    whole.region = Region(0, 0, 96, 96, (96, 96))
+    whole.region = PixelBox(0, 0, 96, 96, (96, 96))
     from dipir.render.backend import mitsuba
     from dipir.render.mitsuba_scene import sensor_dict
 
@@ -50,12 +50,26 @@ def test_the_part_is_what_the_whole_shows():
 
 
 def test_pixels_paste_and_cut():
-    region = Region(3, 2, 4, 5, (12, 9))
+    region = PixelBox(3, 2, 4, 5, (12, 9))
     picture = torch.arange(9 * 12.0).reshape(1, 1, 9, 12)
     assert torch.equal(region.cut(picture).flatten(), picture.flatten()[region.pixels(torch.device("cpu"))])
     pasted = region.paste(region.cut(picture))
     assert torch.equal(region.cut(pasted), region.cut(picture)) and float(pasted.sum()) == float(
         region.cut(picture).sum())
     camera = scene_of(placed(SPHERE), size=32).camera
-    seen = Region(5, 6, 7, 8, (32, 32)).camera(camera)
+    seen = PixelBox(5, 6, 7, 8, (32, 32)).camera(camera)
     assert np.allclose(seen.directions(), camera.directions()[6:14, 5:12])
+
+
+def test_gbuffers_of_a_sphere():
+    scene = sphere_scene(size=48)
+    g = PathTracer(scene).gbuffers
+    row, col = [int(v) for v in (g.alpha[0, 0] > 0.99).nonzero().float().mean(0).round()]
+    centre = np.array([0, 0.4, 3.0])
+    distance = np.linalg.norm(centre - scene.camera.position)
+    assert float(g.depth[0, 0, row, col]) == pytest.approx(distance - 0.4, abs=0.05)
+    towards = torch.tensor((scene.camera.position - centre) / distance, dtype=torch.float32)
+    assert float(g.normal[0, :, row, col] @ towards) > 0.97
+    torch.testing.assert_close(g.albedo[0, :, row, col], torch.tensor([0.7, 0.4, 0.2]), atol=1e-4, rtol=0)
+    assert float(g.roughness[0, 0, row, col]) == pytest.approx(0.8, abs=1e-4) and int(g.object_id[0, 0, row, col]) == 1
+    assert (g.object_id[g.alpha == 0] == 0).all() and (g.ground[0, 0, -1] == 1).all()

@@ -1,0 +1,69 @@
+"""dipir.scene.assets.material: what files say of surfaces becomes linear values within the renderer's limits."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dipir.scene.assets.load import load_asset
+from tests.support.asset_samples import embedded, gltf, write
+
+
+def test_base_color_is_decoded_and_multiplied_and_scalars_are_single_channels(tmp_path):
+    color = np.zeros((2, 4, 3)) + [188, 0, 255]
+    orm = np.zeros((2, 4, 3)) + [7, 0, 0]
+    orm[0, :, 1], orm[1, :, 1] = 255, 51
+    orm[:, 0, 2], orm[:, 1:, 2] = 255, 0
+    normal = np.zeros((2, 4, 3)) + [128, 128, 255]
+    normal[0, 0] = [255, 128, 128]
+    material = {"name": "m", "doubleSided": True, "normalTexture": {"index": 2},
+                "pbrMetallicRoughness": {"baseColorFactor": [0.5, 1, 1, 1], "baseColorTexture": {"index": 0},
+                                         "roughnessFactor": 0.5, "metallicRoughnessTexture": {"index": 1}}}
+    m = load_asset(write(tmp_path, gltf(material=material, images=[embedded(color), embedded(orm), embedded(normal)]))
+                   ).parts[0].material
+    assert m.base_color_texture.dtype == np.float32 and m.base_color_texture.shape == (2, 4, 3)
+    assert m.base_color_texture[0, 0] == pytest.approx([0.5 * 0.5029, 0, 1], abs=1e-3)
+    assert m.base_color == pytest.approx(tuple(m.base_color_texture.mean((0, 1))))
+    assert m.roughness_texture == pytest.approx(np.repeat([[0.5], [0.1]], 4, 1), abs=1e-6)
+    assert m.metallic_texture == pytest.approx(np.repeat([[1.0, 0, 0, 0]], 2, 0))
+    assert m.normal_texture[0, 0] == pytest.approx([1, 0.5, 0.5], abs=0.01) and m.double_sided
+
+
+def test_roughness_and_specular_never_reach_zero(tmp_path):
+    material = {"pbrMetallicRoughness": {"roughnessFactor": 0.0, "metallicFactor": 1.0},
+                "extensions": {"KHR_materials_specular": {"specularFactor": 0}}}
+    m = load_asset(write(tmp_path, gltf(material=material))).parts[0].material
+    assert m.roughness == 0.05 and m.specular == 0.01 and m.metallic == 1 and not m.double_sided
+
+
+def test_gltf_defaults_and_ior(tmp_path):
+    m = load_asset(write(tmp_path, gltf(material={"name": "plain"}))).parts[0].material
+    assert m.base_color == (1, 1, 1) and m.roughness == 1 and m.metallic == 1 and m.specular == pytest.approx(0.5)
+    water = {"extensions": {"KHR_materials_ior": {"ior": 1.33}}}
+    m = load_asset(write(tmp_path, gltf(material=water))).parts[0].material
+    assert m.specular == pytest.approx(0.2507, abs=1e-3)
+
+
+@pytest.mark.parametrize("factor, expected", [(1.0, 1.0), (0.25, 0.25), (7, 1.0), (None, 0.0)])
+def test_gltf_transmission(tmp_path, factor, expected):
+    glass = {"extensions": {"KHR_materials_transmission": {} if factor is None else {"transmissionFactor": factor}}}
+    asset = load_asset(write(tmp_path, gltf(material=glass)))
+    assert asset.parts[0].material.transmission == expected and not asset.notes
+
+
+@pytest.mark.parametrize("mode, expected", [("OPAQUE", None), ("MASK", [[0, 1]]), ("BLEND", [[0.2, 0.4]])])
+def test_alpha_modes(tmp_path, mode, expected):
+    color = np.full((1, 2, 4), 255)
+    color[0, :, 3] = [102, 204]
+    material = {"alphaMode": mode, "alphaCutoff": 0.3, "pbrMetallicRoughness": {
+        "baseColorTexture": {"index": 0}, "baseColorFactor": [1, 1, 1, 0.5]}}
+    m = load_asset(write(tmp_path, gltf(material=material, images=[embedded(color)]))).parts[0].material
+    if expected is None:
+        assert m.opacity_texture is None and m.opacity == 1
+    else:
+        assert m.opacity_texture == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_emission_with_strength(tmp_path):
+    material = {"emissiveFactor": [1, 0.5, 0],
+                "extensions": {"KHR_materials_emissive_strength": {"emissiveStrength": 6}}}
+    assert load_asset(write(tmp_path, gltf(material=material))).parts[0].material.emission == (6, 3, 0)

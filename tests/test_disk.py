@@ -1,0 +1,88 @@
+"""dipir.disk: files are written whole or not at all, found where they ship, kept inside their folder."""
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from dipir.disk import atomic_path, cache_dir, checkout, data_dir, inside, shipped, write_bytes, write_text
+from dipir.errors import ImageError, SceneError
+from dipir.image.files import write_exr, write_png
+
+
+def _writers() -> dict[str, object]:
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    return {"a.png": lambda p: write_png(p, image), "a.txt": lambda p: write_text(p, "x" * 9000),
+            "a.bin": lambda p: write_bytes(p, b"x" * 9000),
+            "a.exr": lambda p: write_exr(p, {c: image[0, i] for i, c in enumerate("RGB")})}
+
+
+@pytest.mark.parametrize("name", list(_writers()))
+def test_a_full_disk_leaves_the_old_file(tmp_path, name):
+    """A limit on the size of files makes the real writers fail half-way, as a full disk does."""
+    (tmp_path / name).write_text("old")
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, old[1]))
+    try:
+        with pytest.raises(ImageError, match="cannot write"):
+            _writers()[name](tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert [p.name for p in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "old"
+    _writers()[name](tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == [name] and (tmp_path / name).stat().st_size > 4000
+
+
+@pytest.mark.parametrize("name", list(_writers()))
+def test_impossible_targets(tmp_path, name):
+    (tmp_path / name).mkdir()
+    for target in (tmp_path / name, tmp_path / "missing" / name, Path("/proc") / name):
+        with pytest.raises(ImageError, match="cannot write"):
+            _writers()[name](target)
+    assert [p.name for p in tmp_path.iterdir()] == [name] and not list((tmp_path / name).iterdir())
+
+
+def test_atomic_path(tmp_path, monkeypatch):
+    with atomic_path(tmp_path / "a.exr") as temporary:
+        temporary.write_text("new")
+        assert temporary.parent == tmp_path and temporary.suffix == ".exr" and not (tmp_path / "a.exr").exists()
+    assert (tmp_path / "a.exr").read_text() == "new"
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "a.exr") as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert (tmp_path / "a.exr").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(ImageError, match="No space left on device.*Free some space"):
+        write_text(tmp_path / "a.exr", "x")
+    assert (tmp_path / "a.exr").read_text() == "new" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_files_have_the_usual_mode(tmp_path):
+    write_text(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_a_data_set_stays_in_its_folder(tmp_path):
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    (tmp_path / "secret").write_text("x")
+    assert inside(tmp_path / "set", "a/../b.png") == (tmp_path / "set" / "b.png").resolve()
+    (tmp_path / "set" / "link").symlink_to(tmp_path)
+    for away in ("../secret", "/etc/passwd", "a/../../secret", "link/secret"):
+        with pytest.raises(SceneError, match="lies outside of"):
+            inside(tmp_path / "set", away)
+
+
+def test_what_ships_is_found(monkeypatch, tmp_path):
+    assert shipped("configs/insert").is_dir() and checkout() == shipped("configs").parent
+    monkeypatch.setenv("DIPIR_CACHE", str(tmp_path / "c"))
+    monkeypatch.setenv("DIPIR_DATA", str(tmp_path / "d"))
+    assert (cache_dir(), data_dir()) == (tmp_path / "c", tmp_path / "d")

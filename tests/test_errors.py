@@ -1,0 +1,28 @@
+"""dipir.errors: one family, every problem at once, the nearest valid word."""
+from __future__ import annotations
+
+import pytest
+
+from dipir import errors
+
+
+def test_every_error_is_one_that_a_user_can_mend():
+    family = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert len(family) > 8 and all(issubclass(kind, errors.DipirError) for kind in family)
+    assert all(kind.__doc__ for kind in family)
+
+
+@pytest.mark.parametrize("word, valid, text", [
+    ("colour", ("color", "depth"), " Did you mean 'color'?"), ("xyz", ("color", "depth"), ""), ("a", (), "")])
+def test_nearest(word, valid, text):
+    assert errors.nearest(word, valid) == text
+
+
+def test_all_problems_come_in_one_error():
+    errors.raise_all(errors.SceneError, "yard.yaml", [])
+    with pytest.raises(errors.SceneError) as one:
+        errors.raise_all(errors.SceneError, "yard.yaml", ["no plate"])
+    assert str(one.value) == "yard.yaml: 1 problem:\n  - no plate"
+    with pytest.raises(errors.ConfigError) as two:
+        errors.raise_all(errors.ConfigError, "yard.yaml", ["no plate", "no camera"])
+    assert str(two.value) == "yard.yaml: 2 problems:\n  - no plate\n  - no camera"
