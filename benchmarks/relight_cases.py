@@ -11,14 +11,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmarks.relight_reader import ELEVATION_DEG, OPEN_KINDS, SIDES
+from dipir import disk
 from dipir.arrays import split_seed
 from dipir.scene.assets.load import load_asset
 from dipir.scene.direction import LightDirection
 from dipir.workshop import shards
-from dipir.workshop.insertion.train import training_meshes
+from dipir.workshop.data import training_meshes
 from dipir.workshop.relight import data as relit
 from dipir.workshop.relight.data import RelitSet, RelitSettings
-from dipir.workshop.relight.pairs import developed, exposed
+from dipir.workshop.relight.pairs import develop, expose
 
 SEED, SIZE = 5000, 128
 AMBIENT, LEVEL = 0.2, 0.9
@@ -50,7 +51,7 @@ def ring() -> list[LightDirection]:
 def scenes(count: int, settings: RelitSettings = SETTINGS, folder: Path | None = None) -> RelitSet:
     """``count`` scenes of the kinds that training has, with ``val`` meshes and procedural objects of seeds that
     training does not use. Each is rendered once and kept in the cache folder."""
-    folder = folder or shards.cache_dir() / "relit" / f"bench_v{relit.VERSION}_{settings.size}"
+    folder = folder or disk.cache_dir() / "relit" / f"bench_v{relit.VERSION}_{settings.size}"
     folder.mkdir(parents=True, exist_ok=True)
     made, meshes = [], None
     for number in range(count):
@@ -58,8 +59,7 @@ def scenes(count: int, settings: RelitSettings = SETTINGS, folder: Path | None =
         if not path.is_file():
             meshes = meshes or [a for a in map(load_asset, training_meshes("val")) if relit.solid(a)]
             one = relit.record(split_seed(SEED, "scene", number), meshes, settings, ring())
-            shards.save(path, {k: getattr(one, k).contiguous() for k in RelitSet.__dataclass_fields__},
-                        {"format": "dipir relight bench"})
+            shards.save(path, vars(one), {"format": "dipir relight bench"})
         made.append(RelitSet(**load_file(path)))
     return relit.join(made)
 
@@ -70,8 +70,8 @@ def cases(data: RelitSet, sides: Sequence[int] = range(SIDES)) -> list[Case]:
     for scene in range(len(data)):
         rng = np.random.default_rng(split_seed(SEED, "case", scene))
         lit = relit.decode(data.lit[scene]) + relit.decode(data.sky[scene]) * AMBIENT
-        before, after = exposed(lit[:1], lit[None, -SIDES:], torch.tensor([LEVEL]))
-        image, *shown = developed(rng, torch.cat([before[:, None], after], 1), data.alpha[scene][None] / 255, False)[0]
+        before, after = expose(lit[:1], lit[None, -SIDES:], torch.tensor([LEVEL]))
+        image, *shown = develop(rng, torch.cat([before[:, None], after], 1), data.alpha[scene][None] / 255, False)[0]
         for side in sides:
             made.append(Case(f"{scene:02d}_{side}", scene, side, int(data.kind[scene]) in OPEN_KINDS, image[None],
                              shown[side][None], ring()[side], data.normal[scene][None] / 127,

@@ -17,7 +17,7 @@ from dipir.scene.direction import vector_of
 from dipir.workshop import trainer as training
 from dipir.workshop.relight import data as relit
 from dipir.workshop.relight.data import RelitSet
-from dipir.workshop.relight.pairs import PairConfig, developed, exposed, log_shading
+from dipir.workshop.relight.pairs import PairConfig, develop, expose, log_shading
 
 SIDES, ELEVATION_DEG, SIZE = 8, 25.0, 64
 NAMES = ("front", "front right", "right", "back right", "back", "back left", "left", "front left")
@@ -66,8 +66,8 @@ def _batch(rng: np.random.Generator, data: RelitSet, choices: Tensor, count: int
     scene, light = choices[torch.from_numpy(rng.integers(len(choices), size=count))].unbind(1)
     ambient = number(np.exp(rng.uniform(*np.log(config.ambient), size=count)))
     linear = relit.decode(data.lit[scene, light]) + ambient * relit.decode(data.sky[scene])
-    linear, _ = exposed(linear, linear[:, None], number(rng.uniform(*config.level, count)).flatten())
-    image = developed(rng, linear[:, None], data.alpha[scene] / 255, False)[:, 0]
+    linear, _ = expose(linear, linear[:, None], number(rng.uniform(*config.level, count)).flatten())
+    image = develop(rng, linear[:, None], data.alpha[scene] / 255, False)[:, 0]
     mirrored = number(rng.random(count) < 0.5).bool()
     vector = data.light[scene, light]
     vector = torch.where(mirrored[:, :, 0, 0], vector * torch.tensor([-1.0, 1, 1, 1]), vector)

@@ -1,7 +1,7 @@
 """What a run says while it goes on. Without torch, so that processes which only pass events on start at once."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,3 +20,7 @@ class Event:
     scalars: Mapping[str, float] = field(default_factory=dict)  # logged numbers
     images: Mapping[str, Tensor] = field(default_factory=dict)
     """Preview images, (1, 3, H, W) display-referred [0, 1], on the CPU."""
+
+
+Notify = Callable[[Event], None] | None
+"""What hears of the events, if anyone."""

@@ -26,10 +26,10 @@ Basis = Literal["ptm", "hsh9", "hsh16"]
 
 @dataclass(frozen=True)
 class Coefficients:
-    """basis : one of Basis;  values : (k, 3, h, w) float32, a value for each function, channel and pixel"""
+    """What is fitted to a capture."""
 
-    basis: Basis
-    values: Tensor
+    basis: Basis  # one of Basis
+    values: Tensor  # (k, 3, h, w) float32, a value for each function, channel and pixel
 
 
 def design(directions: Directions, basis: Basis) -> Tensor:

@@ -35,12 +35,11 @@ _NARROW = 0.45
 
 @dataclass(frozen=True)
 class Weights:
-    """How the planes of m lights follow from n photos. photos : (m, 14, n) float32: the prediction, right, above, left,
-    below, then nine harmonics of the brightness;  light : (m, 11) float32: direction, and where the four sides really
-    lie from it, in steps of the dome"""
+    """How the planes of m lights follow from n photos."""
 
     photos: Tensor
-    light: Tensor
+    """(m, 14, n) float32: the prediction, right, above, left, below, then nine harmonics of the brightness."""
+    light: Tensor  # (m, 11) float32: direction, and where the four sides really lie from it, in steps of the dome
 
 
 def turned(directions: Directions, symmetry: int) -> Directions:
@@ -132,8 +131,13 @@ def _covariance(a: Tensor, b: Tensor, index: int) -> Tensor:
     kind, scale = COVARIANCES[index]
     if kind == "angle":
         return torch.exp(-torch.acos((a @ b.T).clamp(-1, 1)) / scale)
-    place = chart if kind == "disc" else lambda d: d[:, :2] / (1 + d[:, 2:]).clamp_min(0.1)
+    place = chart if kind == "disc" else _stereographic
     return torch.exp(-torch.cdist(place(a), place(b)) / scale)
+
+
+def _stereographic(directions: Tensor) -> Tensor:
+    """(n, 3) -> (n, 2)."""
+    return directions[:, :2] / (1 + directions[:, 2:]).clamp_min(0.1)
 
 
 def _system(d: Tensor, index: int) -> Tensor:

@@ -12,32 +12,32 @@ import hashlib
 import math
 import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dipir import device
 from dipir.arrays import Directions, Image, split_seed
 from dipir.captures.rti import LEAST_SIDE, unit_directions
 from dipir.errors import ConfigError, FitError, ImageError
+from dipir.event import Event, Notify
 from dipir.fit import checkpoint as files
-from dipir.fit.loop import Event
 from dipir.fit.muon import adamw
+from dipir.fit.training import annealed_rate, descend
 from dipir.image.metrics import psnr
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.rti import features as rti_features
+from dipir.rti.config import IllumiNetTrainConfig, Split, load_config
 from dipir.rti.features import SYMMETRIES
-from dipir.rti.model import Fitted, IllumiNetTrainConfig, Split, load, load_config, save
 from dipir.rti.page import judge, write_report
+from dipir.rti.result import Fitted, load, save
 from dipir.settings.yaml import to_dict
 
 __all__ = ["Fitted", "IllumiNetTrainConfig", "Split", "load", "load_config", "save", "split_lights", "train"]
 
-Notify = Callable[[Event], None] | None
 STAGE, CHECKPOINT = "illuminet", "checkpoint.safetensors"
 
 
@@ -69,7 +69,7 @@ def train(light_directions: Directions, target_images: Image, config: IllumiNetT
     or ImageError for data that cannot be used, before anything is written; FitError for a loss that is not finite and
     for a checkpoint of another run.
     """
-    directions, images = checked(light_directions, target_images)
+    directions, images = check(light_directions, target_images)
     split = split_lights(directions, config)
     run = _Run(directions, images, split, config)
     stored = None if out is None else files.Checkpoint(
@@ -89,7 +89,7 @@ def train(light_directions: Directions, target_images: Image, config: IllumiNetT
     return fitted
 
 
-def checked(light_directions: Directions, target_images: Image) -> tuple[Directions, Image]:
+def check(light_directions: Directions, target_images: Image) -> tuple[Directions, Image]:
     """Unit float32 directions and float32 images. Raises ConfigError or ImageError."""
     directions, _ = unit_directions(light_directions, "light_directions")
     images = torch.as_tensor(target_images, device="cpu")
@@ -173,18 +173,13 @@ class _Run:
 
     def _one_step(self) -> dict[str, float]:
         rate = learning_rate(self.config, self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
         planes, light, target = self._batch()
         self.net.train()
         # In single precision on every device: what is learned is a small correction of a good picture.
         loss = self.config.loss(self.net(planes, light), target)
         if self.where.type == "cpu":
             _finite(float(loss.detach()), self.step)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)
-        self.optimiser.step()
+        norm = descend(self.optimiser, self.net.parameters(), loss, rate, self.config.clip)
         self.step += 1
         row = {"step": self.step, "loss": loss.detach(), "rate": rate, "gradient": norm}
         self.unread.append(row)
@@ -247,9 +242,8 @@ class _Run:
         return files.State(self.step, raw, moments, self.history)
 
     def _restore(self, state: files.State) -> None:
-        part = lambda prefix: {n[len(prefix):]: v for n, v in state.raw.items() if n.startswith(prefix)}
-        self.net.load_state_dict(part("net/"))
-        self.step, self.history, self.best = state.step, list(state.history), part("best/")
+        self.net.load_state_dict(_below("net/", state.raw))
+        self.step, self.history, self.best = state.step, list(state.history), _below("best/", state.raw)
         for name, parameter in self.net.named_parameters():
             fused = self.optimiser.param_groups[0].get("fused")
             self.optimiser.state[parameter] = {
@@ -258,6 +252,10 @@ class _Run:
         for row in self.history:
             if row.get("validation_psnr", -math.inf) > self.best_score:
                 self.best_score, self.best_step = row["validation_psnr"], row["step"]
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix):]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _finite(loss: float, step: int) -> None:
@@ -270,5 +268,4 @@ def learning_rate(config: IllumiNetTrainConfig, step: int) -> float:
     length, within = config.first_cycle, step
     while within >= length:
         within, length = within - length, length * config.cycle_factor
-    cosine = config.last + (1 - config.last) * 0.5 * (1 + math.cos(math.pi * within / length))
-    return config.rate * cosine * min(1.0, (step + 1) / max(1, config.warm_up))
+    return annealed_rate(config.rate, config.last, math.pi * within / length, step, config.warm_up)

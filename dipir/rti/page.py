@@ -19,7 +19,8 @@ from dipir.disk import write_text
 from dipir.image.files import write_png
 from dipir.image.metrics import psnr, ssim
 from dipir.rti import bases as rti_bases
-from dipir.rti.model import Fitted, Split
+from dipir.rti.config import Split
+from dipir.rti.result import Fitted
 
 BASES = ("ptm", "hsh9", "hsh16")
 SHOWN = ("truth", "net", "ptm", "hsh16")

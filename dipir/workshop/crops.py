@@ -2,80 +2,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, Image
-from dipir.errors import ImageError
 from dipir.image import latlong
-from dipir.image.color import linear_to_srgb
+from dipir.image.color import BT709, linear_to_srgb
 from dipir.scene.camera import Camera
 
-_LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+_LUMINANCE = torch.tensor(BT709)
 
 
 @dataclass(frozen=True)
 class CropConfig:
-    """Ranges of the random photos. Angles in degrees, exposure in stops.
+    """Ranges of the random photos. Angles in degrees, exposure in stops."""
 
-    fov_deg : low, mode, high of the horizontal field of view of a 4:3 plate (triangular)
-    pitch_deg : low, mode, high, positive looks down;  roll_deg : standard deviation
-    pixels : square root of the number of pixels of a plate
-    stops : half width of the random exposure;  balance : standard deviation of log white-balance gains
-    response : share of plates with a response curve other than sRGB;  noise : largest standard deviation, display
-    saturation : range of the random saturation of the surroundings, plate and light alike (few real environments have
-    to stand for many);  covered : share of the light prior's plates with something in front of a part
-    """
-
-    fov_deg: tuple[float, float, float] = (40.0, 60.0, 80.0)
-    pitch_deg: tuple[float, float, float] = (-5.0, 12.0, 30.0)
-    roll_deg: float = 1.0
-    pixels: int = 96
-    stops: float = 1.0
-    balance: float = 0.06
-    response: float = 0.3
-    noise: float = 0.01
+    stops: float = 1.0  # half width of the random exposure
+    balance: float = 0.06  # standard deviation of log white-balance gains
+    response: float = 0.3  # share of plates with a response curve other than sRGB
+    noise: float = 0.01  # largest standard deviation, display
     saturation: float = 0.5
-    covered: float = 0.3
+    """Range of the random saturation of the surroundings, plate and light alike (few real environments have to stand
+    for many)."""
+    covered: float = 0.3  # share of the light prior's plates with something in front of a part
 
 
 @dataclass(frozen=True)
 class Panorama:
-    """A panorama made ready for cropping.
+    """A panorama made ready for cropping."""
 
-    padded : (3, H, W + 2) radiance, one column repeated at each side;  env : (64, 128, 3) radiance
-    """
-
-    padded: Tensor
-    env: EnvMap
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """A batch of plates with their light.
-
-    plate_disp : (B, 3, H, W) display [0, 1], 8-bit steps;  cameras : B cameras that look to +Z
-    directions : (B, H, W, 3) world directions of the pixels;  env : (B, 16, 32, 3) radiance, plate white = 1
-    """
-
-    plate_disp: Image
-    cameras: tuple[Camera, ...]
-    directions: Tensor
-    env: Tensor
-
-
-def load_panorama(path: Path) -> EnvMap:
-    """(H, W, 3) float32 radiance of an .hdr or .exr panorama, nothing clipped. ImageError when it cannot be read."""
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != 3 or image.shape[1] != 2 * image.shape[0]:
-        raise ImageError(f"{path}: not a panorama; an .hdr or .exr file with width = 2 x height is accepted")
-    return torch.from_numpy(np.ascontiguousarray(image[..., 2::-1], dtype=np.float32))
+    padded: Tensor  # (3, H, W + 2) radiance, one column repeated at each side
+    env: EnvMap  # (64, 128, 3) radiance
 
 
 def prepare(envmap: EnvMap, height: int = 512) -> Panorama:
@@ -113,48 +74,6 @@ def quantise(display: Tensor) -> Tensor:
     return (display.clamp(0, 1) * 255).round() / 255
 
 
-def random_pairs(rng: np.random.Generator, panoramas: Sequence[Panorama], count: int,
-                 config: CropConfig = CropConfig()) -> Pairs:
-    """``count`` random photos of random ``panoramas``; all of one batch share the aspect ratio.
-
-    The surroundings are turned (and mirrored half of the time) so that each camera looks to +Z. Exposure and white
-    balance act on plate and light alike: the light is what this camera would have measured without clipping.
-    """
-    aspect = math.exp(rng.choice([math.log(4 / 3), math.log(1.5), 0.0, -math.log(4 / 3)], p=[0.45, 0.15, 0.2, 0.2]))
-    width, height = round(config.pixels * math.sqrt(aspect)), round(config.pixels / math.sqrt(aspect))
-    made = [_random_pair(rng, panoramas[rng.integers(len(panoramas))], (width, height), config) for _ in range(count)]
-    plates, cameras, directions, envs = zip(*made, strict=True)
-    return Pairs(torch.stack(plates), cameras, torch.stack(directions), torch.stack(envs))
-
-
-def random_pair(rng: np.random.Generator, panorama: Panorama,
-                config: CropConfig = CropConfig()) -> tuple[Tensor, Camera, EnvMap]:
-    """One pair of ``panorama``: plate (3, H, W) display, camera looking to +Z, light (16, 32, 3), plate white = 1."""
-    pairs = random_pairs(rng, [panorama], 1, config)
-    return pairs.plate_disp[0], pairs.cameras[0], pairs.env[0]
-
-
-def _random_pair(rng: np.random.Generator, panorama: Panorama, size: tuple[int, int],
-                 config: CropConfig) -> tuple[Tensor, Camera, Tensor, EnvMap]:
-    width, height = size
-    # The field of view is that of the longer side, as a photographer turns one and the same lens.
-    fov = math.radians(rng.triangular(*config.fov_deg))
-    focal = 0.5 * max(width, height) / math.tan(fov / 2)
-    fov_x = math.degrees(2 * math.atan(0.5 * width / focal))
-    camera = Camera.looking(width, height, fov_x, pitch_deg=rng.triangular(*config.pitch_deg),
-                            roll_deg=rng.normal() * config.roll_deg)
-    turn, mirrored = int(rng.integers(128)), bool(rng.random() < 0.5)
-    plate, directions = turned_crop(panorama, camera, turn / 128, mirrored, rays=1 + int(rng.random() < 0.7))
-    env = torch.roll(panorama.env, turn, 1)
-    env = latlong.resize(env.flip(1) if mirrored else env, 16, 32)
-    if config.saturation:
-        amount = 1.0 + rng.uniform(-1.0, 0.6) * config.saturation
-        plate = saturated(plate.permute(1, 2, 0), amount).permute(2, 0, 1)
-        env = saturated(env, amount)
-    gains = random_gains(rng, plate, config)
-    return develop(rng, plate * gains[:, None, None], config), camera, directions, env * gains
-
-
 def turned_crop(panorama: Panorama, camera: Camera, turn: float, mirrored: bool, rays: int,
                 moved: Callable[[Tensor], Tensor] | None = None) -> tuple[Tensor, Tensor]:
     """Crop of the surroundings turned by ``turn`` revolutions, then mirrored; and the directions of its pixels.
@@ -178,7 +97,7 @@ def directions(camera: Camera) -> Tensor:
     return d / d.square().sum(-1, keepdim=True).sqrt()
 
 
-def saturated(radiance: Tensor, amount: float) -> Tensor:
+def saturate(radiance: Tensor, amount: float) -> Tensor:
     """(..., 3) with its distance from grey scaled; luminance stays unless a channel would become negative."""
     grey = (radiance @ _LUMINANCE)[..., None]
     return (grey + (radiance - grey) * amount).clamp_min(0)

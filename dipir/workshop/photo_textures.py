@@ -67,7 +67,7 @@ def stored(panoramas: Sequence[EnvMap], folder: Path) -> Path:
     return path
 
 
-def photographed(rng: np.random.Generator, parts: Sequence[Mapping[str, Any]], bank: np.ndarray,
+def add_detail(rng: np.random.Generator, parts: Sequence[Mapping[str, Any]], bank: np.ndarray,
                  share: float = 0.6) -> list[dict[str, Any]]:
     """The parts of a described scene, ``share`` of those with a drawn texture with photographed detail: on the drawn
     one or on its mean colour, more or less strong, coloured or grey. What shines and what is plain stays."""

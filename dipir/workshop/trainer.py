@@ -6,17 +6,13 @@ Checkpoints of either device go on on the other.
 """
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import math
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -25,9 +21,10 @@ from torch import Tensor, nn
 
 from dipir import device, disk
 from dipir.errors import FitError
-from dipir.fit.board import Board
-from dipir.fit.loop import Event
+from dipir.event import Event, Notify
+from dipir.fit.checkpoint import graceful_stop
 from dipir.fit.muon import Muon, adamw, restore
+from dipir.fit.training import annealed_rate, descend
 
 T = TypeVar("T")
 BatchLoss = Callable[[nn.Module, int], tuple[Tensor, Mapping[str, "float | Tensor"]]]
@@ -36,41 +33,35 @@ Validate = Callable[[nn.Module], Mapping[str, float]]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train.
-
-    steps : of the whole run; the learning rate falls as a cosine from ``rate`` to ``rate * last`` over them
-    warmup : steps of linear increase first;  decay : decoupled weight decay;  clip : largest gradient norm
-    optimiser : "adamw", or "muon" for networks that are mostly matrices and convolutions
-    ema : share of the old average kept at each step (less during the first steps)
-    bf16 : autocast the forward pass to bfloat16; None = on a GPU only
-    minutes : wall time of this call, after which it writes a checkpoint and returns;  checkpoint_minutes : between
-    checkpoints;  validate_every, log_every : steps
-    """
+    """How to train."""
 
     steps: int = 10_000
+    """Of the whole run; the learning rate falls as a cosine from ``rate`` to ``rate * last`` over them."""
     rate: float = 4e-4
     last: float = 0.02
-    warmup: int = 200
-    decay: float = 0.01
-    clip: float = 1.0
+    warmup: int = 200  # steps of linear increase first
+    decay: float = 0.01  # decoupled weight decay
+    clip: float = 1.0  # largest gradient norm
     optimiser: Literal["adamw", "muon"] = "adamw"
-    ema: float = 0.999
-    bf16: bool | None = None
-    minutes: float = math.inf
-    checkpoint_minutes: float = 3.0
-    validate_every: int = 500
+    """Adamw, or muon for networks that are mostly matrices and convolutions."""
+    ema: float = 0.999  # share of the old average kept at each step (less during the first steps)
+    bf16: bool | None = None  # autocast the forward pass to bfloat16; None = on a GPU only
+    minutes: float = math.inf  # wall time of this call, after which it writes a checkpoint and returns
+    checkpoint_minutes: float = 3.0  # between checkpoints
+    validate_every: int = 500  # validate_every, log_every: steps
     log_every: int = 50
 
 
 @dataclass(frozen=True)
 class Trained:
-    """step : steps done;  finished : all of them;  best, best_score : EMA weights with the lowest validation score, on
-    the CPU (the last EMA weights and NaN without validation)."""
+    """How a run of :func:`train` ended."""
 
-    step: int
-    finished: bool
+    step: int  # steps done
+    finished: bool  # all of them
     best: Mapping[str, Tensor]
     best_score: float
+    """best, best_score: EMA weights with the lowest validation score, on the CPU (the last EMA weights and NaN without
+    validation)."""
 
 
 def folder(name: str) -> Path:
@@ -81,12 +72,11 @@ def folder(name: str) -> Path:
 def learning_rate(config: TrainConfig, step: int) -> float:
     """Rate of the step number ``step`` (from 0)."""
     done = min(1.0, step / max(1, config.steps))
-    cosine = config.last + (1 - config.last) * 0.5 * (1 + math.cos(math.pi * done))
-    return config.rate * cosine * min(1.0, (step + 1) / max(1, config.warmup))
+    return annealed_rate(config.rate, config.last, math.pi * done, step, config.warmup)
 
 
 def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, validate: Validate | None = None,
-          on_event: Callable[[Event], None] | None = None, name: str) -> Trained:
+          on_event: Notify = None, name: str) -> Trained:
     """Trains ``model`` in place; goes on from the checkpoint of ``name`` if there is one.
 
     batch_loss(model, step) -> (loss, scalars) must draw its batch from ``step`` alone (``arrays.split_seed``); then
@@ -99,7 +89,7 @@ def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, valid
     run.resume()
     notify = _Log(run.folder / "log.jsonl", on_event)
     began, saved = time.monotonic(), time.monotonic()
-    with _stop_requested() as stop:
+    with graceful_stop() as stop:
         while run.step < config.steps:
             first = run.step
             scalars = run.one_step(batch_loss)
@@ -110,7 +100,7 @@ def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, valid
                 notify(Event(name, run.step, config.steps, left, numbers))
             if validate and (run.step % config.validate_every == 0 or run.step == config.steps):
                 notify(Event(f"{name}/val", run.step, config.steps, None, run.validate(validate)))
-            if stop.is_set() or now - began > config.minutes * 60:
+            if stop or now - began > config.minutes * 60:
                 break
             if now - saved > config.checkpoint_minutes * 60:
                 run.save()
@@ -147,7 +137,7 @@ SHARE = 0.4
 """Of a GPU's free memory: what a training set may take to be kept there as a whole."""
 
 
-def kept_there(data: T, where: torch.device) -> T:
+def keep_on(data: T, where: torch.device) -> T:
     """A training set on ``where``, or as it is when it would take more than ``SHARE`` of the GPU's free memory; then
     each batch goes there by ``device.sent``."""
     if where.type == "cuda" and size_of(data) > SHARE * torch.cuda.mem_get_info()[0]:
@@ -162,60 +152,6 @@ def size_of(data: Any) -> int:
     if isinstance(data, (tuple, list)):
         return sum(map(size_of, data))
     return sum(map(size_of, (data if isinstance(data, dict) else getattr(data, "__dict__", {})).values()))
-
-
-# ------------------------------------------------------------------------------------------------------- command line
-def add_options(parser: argparse.ArgumentParser, config: TrainConfig, batch: int, name: str, path: Path) -> None:
-    """The options that the trainers have in common; ``path`` : where the weights that ship lie."""
-    parser.add_argument("--minutes", type=float, default=60, help="wall time of training (resumes next time)")
-    parser.add_argument("--steps", type=int, default=config.steps)
-    parser.add_argument("--batch", type=int, default=batch)
-    parser.add_argument("--rate", type=float, default=config.rate, help="learning rate at the start")
-    parser.add_argument("--validate-every", type=int, default=config.validate_every, help="steps")
-    parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=None,
-                        help="bfloat16 autocast (default: on a GPU; for processors that have it)")
-    device.add_option(parser)
-    parser.add_argument("--start", type=Path, help="weights that a new run begins with")
-    parser.add_argument("--name", default=name, help="checkpoint folder below $DIPIR_CACHE/training")
-    parser.add_argument("--workers", type=int, default=1, help="processes that make missing data; on a GPU one is best")
-    parser.add_argument("--out", type=Path, default=None, help="weights file (default: the one that ships)")
-    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
-    parser.add_argument("--evaluate", type=Path, nargs="?", const=path, help="only judge these weights")
-
-
-def choose_device(args: argparse.Namespace) -> None:
-    """Decides the device by ``--device`` and says so on stderr. ConfigError when it cannot be had."""
-    device.use_option(args)
-    sys.stderr.write(f"device: {device.current().describe()}\n")
-
-
-def with_options(config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
-    """``config`` with what :func:`add_options` read."""
-    return replace(config, steps=args.steps, rate=args.rate, bf16=args.bf16, validate_every=args.validate_every)
-
-
-def reporter(board: Path | None) -> Callable[[Event], None]:
-    """:func:`report`, with a folder for TensorBoard too. ConfigError without the extra."""
-    return report if board is None else _Both(Board(board))
-
-
-@dataclass(frozen=True)
-class _Both:
-    board: Board
-
-    def __call__(self, event: Event) -> None:
-        report(event)
-        self.board(event)
-
-    def close(self) -> None:
-        self.board.close()
-
-
-def report(event: Event) -> None:
-    """One line on stdout."""
-    scalars = " ".join(f"{k}={v:.4g}" for k, v in event.scalars.items())
-    sys.stdout.write(f"{event.stage} {event.step}/{event.steps} {scalars}\n")
-    sys.stdout.flush()
 
 
 class _Run:
@@ -237,18 +173,14 @@ class _Run:
         self.best_score = math.nan
 
     def one_step(self, batch_loss: BatchLoss) -> dict[str, float | Tensor]:
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.config, self.step)
         self.model.train()
         with autocast(self.where, self.config.bf16):
             loss, scalars = batch_loss(self.model, self.step)
         self.broken |= ~torch.isfinite(loss.detach())
         if self.where.type == "cpu":
             self.check(f"{float(loss.detach())} at step {self.step}")
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-        self.optimiser.step()
+        norm = descend(self.optimiser, self.model.parameters(), loss, learning_rate(self.config, self.step),
+                       self.config.clip)
         self.step += 1
         keep = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -315,7 +247,7 @@ class _Run:
 class _Log:
     """Passes events on and appends them as JSON lines to the run's folder."""
 
-    def __init__(self, path: Path, on_event: Callable[[Event], None] | None) -> None:
+    def __init__(self, path: Path, on_event: Notify) -> None:
         self.path, self.on_event = path, on_event
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -325,18 +257,3 @@ class _Log:
             file.write(json.dumps(line) + "\n")
         if self.on_event:
             self.on_event(event)
-
-
-@contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
-    """A flag that SIGTERM and SIGINT raise; handlers exist in the main thread only, and are put back."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    kept = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in kept.items():
-            signal.signal(number, handler)

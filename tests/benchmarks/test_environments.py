@@ -108,11 +108,12 @@ def test_command(monkeypatch, tmp_path, capsys):
 
 
 def test_traced_panoramas(monkeypatch):
+    from dipir.workshop import shards
     from dipir.workshop.worlds import panoramas
 
     def generate(count, out_dir, seed, settings):
         maps = torch.stack([torch.full((settings.height, settings.width, 3), 1.0 + k + seed) for k in range(count)])
-        panoramas.save_shard(Path(out_dir) / "panoramas_000000.safetensors", maps, ["night", "indoor"], {})
+        shards.save(Path(out_dir) / "panoramas_000000.safetensors", panoramas.pack(maps, ["night", "indoor"]), {})
         return out_dir
     monkeypatch.setattr(panoramas, "generate", generate)
     (first, kind), (second, other) = environments.traced(2, seed=4)

@@ -10,7 +10,7 @@ from dipir.cli.progress import Progress
 from dipir.errors import ConfigError
 from dipir.fit.board import Board
 from dipir.fit.loop import Event
-from dipir.workshop.trainer import reporter
+from dipir.workshop.runner import reporter
 
 
 def events(folder) -> dict[str, list[tuple[int, float]]]:

@@ -49,13 +49,13 @@ def panoramas() -> list[crops.Panorama]:
 @pytest.fixture(scope="module")
 def pairs(panoramas) -> PairSet:
     framed = Framed(panoramas, CPU)
-    plate, env, camera = framed.plates(light_batches.shipped(framed.columns(np.random.default_rng(3), 12), CPU))
+    plate, env, camera = framed.plates(light_batches.ship(framed.columns(np.random.default_rng(3), 12), CPU))
     return PairSet(plate.half(), env, camera, torch.ones(12))
 
 
 def test_crops_are_those_of_the_cpu(panoramas):
     columns = Framed(panoramas, CPU).columns(np.random.default_rng(0), 16)
-    here, there = (Framed(panoramas, where).crops(light_batches.shipped(columns, where)) for where in (CPU, CUDA))
+    here, there = (Framed(panoramas, where).crops(light_batches.ship(columns, where)) for where in (CPU, CUDA))
     off = (there.cpu() - here).abs() / (1 + here)
     # Where a sun's edge is steep the last bit of a direction shows.
     assert off.mean() < 1e-4 and (off > 1e-3).float().mean() < 1e-3

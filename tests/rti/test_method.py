@@ -6,122 +6,18 @@ import json
 import math
 import signal
 from dataclasses import replace
+from functools import partial
 
-import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from dipir.errors import ConfigError, FitError, ImageError, PriorError
+from dipir.errors import ConfigError, FitError, ImageError
 from dipir.image.files import read_image
-from dipir.image.metrics import LossWeights
-from dipir.rti import features as rti_features
 from dipir.rti import method as illuminet
-from dipir.rti.bases import design, fit
-from dipir.rti.method import IllumiNetTrainConfig, learning_rate, load, split_lights, train
-from dipir.rti.page import loss_chart
+from dipir.rti.method import IllumiNetTrainConfig, learning_rate, split_lights, train
 from dipir.workshop.captures.dome import dome_directions
 from tests.support.far import KIND, far_device
-
-TINY = IllumiNetTrainConfig(steps=6, crop=16, batch=2, channels=(4, 4, 4, 4), embedding=4, validate_every=2,
-                            warm_up=1, first_cycle=2)
-
-
-def lights(count: int = 12) -> torch.Tensor:
-    return dome_directions(count, (20.0, 55.0))
-
-
-def photos(directions: torch.Tensor, height: int = 24, width: int = 20) -> torch.Tensor:
-    """A bumpy matte surface with an attached shadow and a highlight: (n, 3, h, w), 8-bit values."""
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    slope = torch.stack([0.5 * (5 * x).cos(), 0.5 * (4 * y).sin(), torch.ones_like(x)])
-    normal = slope / slope.norm(dim=0)
-    cosine = torch.einsum("nc,chw->nhw", directions, normal).clamp_min(0)
-    albedo = torch.stack([0.6 + 0.2 * x, 0.5 - 0.2 * y, 0.4 + 0 * x])
-    image = albedo * cosine[:, None] + 0.3 * cosine[:, None] ** 30
-    return (image.clamp(0, 1) * 255).round() / 255
-
-
-# ------------------------------------------------------------------------------------------------------------- planes
-def test_a_photo_has_no_part_in_its_own_planes():
-    near = rti_features.weights(lights())
-    assert float(torch.diagonal(near.photos, dim1=0, dim2=2).abs().max()) < 1e-5
-
-
-@pytest.mark.parametrize("covariance", range(len(rti_features.COVARIANCES)))
-def test_leaving_one_out_is_what_it_says(covariance):
-    """The closed forms give the planes of the capture without that photo."""
-    d, images = lights(), photos(lights())
-    near = rti_features.weights(d, None, covariance)
-    step = rti_features.spacing(d)
-    for i in (0, 7):
-        others = [k for k in range(len(d)) if k != i]
-        apart = rti_features.weights(d[others], d[i:i + 1], covariance)
-        torch.testing.assert_close(near.photos[i, 0, others], apart.photos[0, 0], atol=2e-4, rtol=0)
-        harmonics = slice(rti_features.COLOURED, None)
-        torch.testing.assert_close(near.photos[i, harmonics][:, others], apart.photos[0, harmonics], atol=1e-3, rtol=0)
-        if abs(rti_features.spacing(d[others]) - step) < 1e-6:
-            torch.testing.assert_close(near.light[i], apart.light[0])
-    assert rti_features.planes(near.photos[0], images).shape == (rti_features.PLANES, 24, 20)
-
-
-def test_even_surfaces_stay_even():
-    """Exactly on the sides, nearly in the prediction between lights; at a light it is the photo."""
-    d = lights(40)
-    near = rti_features.weights(d, torch.tensor([[0.6, 0.0, 0.8]]))
-    torch.testing.assert_close(near.photos[0, 1:5].sum(1), torch.ones(4), atol=1e-5, rtol=0)
-    assert float(near.photos[0, 0].sum()) == pytest.approx(1, abs=0.05)
-    torch.testing.assert_close(rti_features.weights(d, d).photos[:, 0], torch.eye(40), atol=0.02, rtol=0)
-
-
-def test_the_best_covariance_is_found():
-    """By brute force: fit without each photo in turn."""
-    d, images = lights(), photos(lights())
-    errors = []
-    for k in range(len(rti_features.COVARIANCES)):
-        total = 0.0
-        for i in range(len(d)):
-            others = [j for j in range(len(d)) if j != i]
-            row = rti_features.weights(d[others], d[i:i + 1], k).photos[0, 0]
-            total += float((torch.tensordot(row, images[others], 1) - images[i]).square().mean())
-        errors.append(total)
-    assert rti_features.best_covariance(d, images) == errors.index(min(errors))
-    assert max(errors) > 1.02 * min(errors)
-
-
-def test_the_sides_lie_where_they_say():
-    """In a capture whose photos hold the light's place, the side planes show the offsets that the numbers give."""
-    d, wanted = lights(40), torch.nn.functional.normalize(torch.tensor([[0.3, 0.2, 0.9]]), dim=1)
-    place = rti_features.chart(d)
-    flat = torch.stack([place[:, 0], place[:, 1], torch.zeros(40)], 1)[:, :, None, None]
-    near = rti_features.weights(d, wanted)
-    planes = rti_features.planes(near.photos[0], flat)[:15].reshape(5, 3)[1:, :2]
-    offsets = (planes - rti_features.chart(wanted)) / rti_features.spacing(d)
-    torch.testing.assert_close(offsets, near.light[0, 3:].reshape(4, 2), atol=1e-4, rtol=0)
-    assert offsets[0, 0] > 0.5 and offsets[1, 1] > 0.5 and offsets[2, 0] < -0.5 and offsets[3, 1] < -0.5
-
-
-def test_harmonics_are_the_least_squares_fit():
-    d, images = lights(30), photos(lights(30))
-    rows = rti_features.weights(d, d[:1]).photos[0, rti_features.COLOURED:]
-    ours = torch.tensordot(rows, images.mean(1), 1)
-    torch.testing.assert_close(ours, fit(d, images, "hsh9").values.mean(1), atol=5e-3, rtol=0)
-    assert design(d, "hsh9").shape == (30, 9)
-
-
-@pytest.mark.parametrize("symmetry", range(8))
-def test_turning_pixels_and_lights_agree(symmetry):
-    """A light on the right of a picture that is turned must stand where the picture's right has gone."""
-    ramp = torch.linspace(-1, 1, 9)
-    y, x = torch.meshgrid(-ramp, ramp, indexing="ij")  # Row 0 is up.
-    picture = torch.stack([x, y])
-    d = torch.tensor([[0.6, 0.48, 0.64]])
-    brightness = d[0, 0] * picture[0] + d[0, 1] * picture[1]
-    turned = rti_features.turned(d, symmetry)[0]
-    again = turned[0] * picture[0] + turned[1] * picture[1]
-    torch.testing.assert_close(rti_features.turned_picture(brightness, symmetry), again)
-    torch.testing.assert_close(rti_features.turned_back(rti_features.turned_picture(picture, symmetry), symmetry),
-                               picture)
+from tests.support.rti_captures import TINY, lights, photos
 
 
 # -------------------------------------------------------------------------------------------------------------- pieces
@@ -154,25 +50,7 @@ def test_learning_rate_is_that_of_torch():
     assert learning_rate(replace(config, warm_up=4), 0) == pytest.approx(0.025)
 
 
-def test_loss_chart_draws_the_curve():
-    chart = loss_chart([(i, 10.0 ** (-i / 50)) for i in range(1, 100)])
-    assert chart.shape == (1, 3, 360, 640)
-    blue = (chart[0, 2] > 0.6) & (chart[0, 0] < 0.5)
-    columns = blue.nonzero()
-    left, right = columns[columns[:, 1] < 150][:, 0], columns[columns[:, 1] > 550][:, 0]
-    assert left.float().mean() < right.float().mean() - 100  # Falls: rows grow.
-    assert loss_chart([]).shape == (1, 3, 360, 640)
-
-
 # --------------------------------------------------------------------------------------------------------------- train
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    out = tmp_path_factory.mktemp("fit")
-    events = []
-    fitted = train(lights(), photos(lights()), TINY, out=out, on_event=events.append)
-    return fitted, out, events
-
-
 def test_files_of_a_fit(trained):
     fitted, out, events = trained
     assert {p.name for p in out.iterdir()} == {"illuminet.safetensors", "features.safetensors", "config.yaml",
@@ -198,26 +76,9 @@ def test_held_out_photos_play_no_part(trained):
     assert other.verdict["methods"]["net"] != fitted.verdict["methods"]["net"]
 
 
-def test_a_saved_network_relights_the_same(trained):
-    fitted, out, _ = trained
-    again = load(out)
-    d = torch.tensor([-0.3, 0.5, 2.0])
-    assert torch.equal(again.relight(d), fitted.relight(d))
-    assert again.relight(d).shape == (1, 3, 24, 20) and again.config == fitted.config
-    assert again.verdict["methods"]["ptm"]["psnr"] == pytest.approx(fitted.verdict["methods"]["ptm"]["psnr"])
-    torch.testing.assert_close(again.relight(d), again.relight(3 * d), atol=1e-6, rtol=0)
-
-
-def test_all_views_are_averaged(trained):
-    fitted, _, _ = trained
-    d = torch.tensor([0.5, 0.2, 0.8])
-    eight = replace(fitted, config=replace(fitted.config, views=8)).relight(d)
-    assert eight.shape == (1, 3, 24, 20) and 0 < float((eight - fitted.relight(d)).abs().max()) < 0.1
-
-
 def test_a_run_that_was_stopped_goes_on_exactly(trained, tmp_path):
     fitted, _, _ = trained
-    train_again = lambda **rest: train(lights(), photos(lights()), TINY, out=tmp_path, **rest)
+    train_again = partial(train, lights(), photos(lights()), TINY, out=tmp_path)
     steps = illuminet._Run._one_step
 
     def interrupted(self):
@@ -266,15 +127,6 @@ def test_it_learns():
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input
-@pytest.mark.parametrize("change, problem", [
-    ({"steps": 0}, "steps is 0"), ({"rate": 0.0}, "rate is 0"), ({"held_out": 0.9}, r"in \[0, 0.5\]"),
-    ({"views": 9}, "at most 8"), ({"channels": (0, 1, 1, 1)}, "channels"), ({"last": 2.0}, "last is 2"),
-    ({"loss": LossWeights(0, 0, 0, 0)}, "weights"), ({"minutes": -1.0}, "minutes is -1")])
-def test_bad_settings(change, problem):
-    with pytest.raises(ConfigError, match=problem):
-        IllumiNetTrainConfig(**change)
-
-
 def test_bad_data_before_anything_is_written(tmp_path):
     d, images = lights(), photos(lights())
     for kind, problem, bad in ((ConfigError, "for 12 lights", images[:5]), (ImageError, "values from", images + 1),
@@ -288,41 +140,6 @@ def test_bad_data_before_anything_is_written(tmp_path):
     with pytest.raises(ImageError):
         train(d, broken, TINY, out=tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_bad_direction(trained):
-    for bad in ([0.0, 0, 0], [math.nan, 0, 1], [1.0, 2.0]):
-        with pytest.raises(ConfigError, match="direction"):
-            trained[0].relight(torch.tensor(bad))
-
-
-def test_damaged_folders(trained, tmp_path):
-    _, out, _ = trained
-    names = ("illuminet.safetensors", "features.safetensors")
-
-    def restore():
-        for name in names:
-            (tmp_path / name).write_bytes((out / name).read_bytes())
-    with pytest.raises(PriorError, match="no such folder"):
-        load(tmp_path / "none")
-    with pytest.raises(PriorError, match="illuminet.safetensors: no such file"):
-        load(tmp_path)
-    for name in names:
-        restore()
-        (tmp_path / name).write_bytes((out / name).read_bytes()[:-9])
-        with pytest.raises(PriorError, match=f"{name}: damaged"):
-            load(tmp_path)
-    restore()
-    assert not load(tmp_path).verdict
-    tensors = load_file(tmp_path / names[1])
-    tensors["photos"][0, 0, 0, 0] += 1
-    save_file(tensors, tmp_path / names[1], {"architecture": "dipir illuminet 1"})
-    with pytest.raises(PriorError, match="checksums"):
-        load(tmp_path)
-    save_file(tensors, tmp_path / names[1], {"architecture": "other"})
-    with pytest.raises(PriorError, match="'other'"):
-        load(tmp_path)
-    assert np.isfinite(load(out).planes[0])
 
 
 def test_another_device(tmp_path):

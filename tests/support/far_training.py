@@ -26,8 +26,8 @@ def same_on_another_device(train: Callable[[str], Trained]) -> None:
             assert theirs[far][key] == pytest.approx(ours[far][key], rel=near), (key, far)
     assert there.best_score == pytest.approx(here.best_score, rel=1e-2)
     assert all(value.device.type == "cpu" for value in there.best.values())
-    flat = lambda state: torch.cat([state[key].double().flatten() for key in here.best])
-    assert (flat(there.best) - flat(here.best)).norm() < 2e-3 * flat(here.best).norm()
+    far, near = (torch.cat([run.best[key].double().flatten() for key in here.best]) for run in (there, here))
+    assert (far - near).norm() < 2e-3 * near.norm()
 
 
 def _logged(name: str) -> list[dict[str, float]]:

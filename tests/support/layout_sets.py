@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from dipir.priors.captions import MATERIALS, SHAPES
-from dipir.workshop.layout.data import NONE, LayoutSet, encode, join
+from dipir.workshop.layout.data import NONE, LayoutSet
+from dipir.workshop.stored import encode, join
 
 Square = tuple[str, str, int, int, int, int]
 """Shape, material, x0, y0, x1, y1 in pixels of 64."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 import torch
 
 from dipir.scene.direction import LightDirection
-from dipir.workshop.relight.data import RelitSet, encode, join
+from dipir.workshop.relight.data import RelitSet
+from dipir.workshop.stored import encode, join
 
 DIRECTIONS = ((90, 10), (-90, 20), (0, 30), (45, 50), (-150, 40), (10, -30))
 

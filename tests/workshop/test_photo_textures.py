@@ -45,7 +45,7 @@ def test_patches_keep_texture_and_lose_shading_lamps_and_colour(bank):
 def test_a_surface_keeps_its_mean_albedo_and_gets_detail(bank):
     drawn = np.full((64, 64, 3), (0.3, 0.2, 0.1))
     for seed in range(8):
-        got = photo_textures.photographed(np.random.default_rng(seed), [part(drawn)], bank, share=1.0)[0]["texture"]
+        got = photo_textures.add_detail(np.random.default_rng(seed), [part(drawn)], bank, share=1.0)[0]["texture"]
         assert got.mean() == pytest.approx(0.2, rel=0.15)
         assert got.std((0, 1)).min() > 0.005 and got.min() >= 0.0 and got.max() <= 0.9
 
@@ -53,15 +53,15 @@ def test_a_surface_keeps_its_mean_albedo_and_gets_detail(bank):
 def test_lamps_and_plain_things_are_left_alone(bank):
     rng = np.random.default_rng(0)
     lamp, plain = part(np.full((64, 64, 3), 0.5), radiance=np.ones(3)), part(np.full((2, 2, 3), 0.5))
-    for before, after in zip((lamp, plain), photo_textures.photographed(rng, [lamp, plain], bank, 1.0), strict=True):
+    for before, after in zip((lamp, plain), photo_textures.add_detail(rng, [lamp, plain], bank, 1.0), strict=True):
         assert np.array_equal(before["texture"], after["texture"])
 
 
 def test_share_none_and_repeatability(bank):
     scene, _, _ = scene_lights(np.random.default_rng(3), "indoor", 1)
-    none = photo_textures.photographed(np.random.default_rng(0), scene["parts"], bank, share=0.0)
+    none = photo_textures.add_detail(np.random.default_rng(0), scene["parts"], bank, share=0.0)
     assert all(a["texture"] is b["texture"] for a, b in zip(none, scene["parts"], strict=True))
-    one, two = (photo_textures.photographed(np.random.default_rng(1), scene["parts"], bank) for _ in range(2))
+    one, two = (photo_textures.add_detail(np.random.default_rng(1), scene["parts"], bank) for _ in range(2))
     assert all(np.array_equal(a["texture"], b["texture"]) for a, b in zip(one, two, strict=True))
     changed = [not np.array_equal(a["texture"], b["texture"]) for a, b in zip(one, scene["parts"], strict=True)]
     assert any(changed) and not all(changed)

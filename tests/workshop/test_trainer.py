@@ -1,4 +1,4 @@
-"""The training loop and the judging of the light prior."""
+"""The training loop."""
 from __future__ import annotations
 
 import math
@@ -11,15 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from dipir import device
 from dipir.arrays import split_seed
 from dipir.errors import FitError
-from dipir.image import latlong
-from dipir.priors.nets.light_unet import LightEstimate
-from dipir.scene.light import dominant_direction
-from dipir.workshop.light.measures import functionals, score
-from dipir.workshop.light.train import dominant_distribution, light_loss
-from dipir.workshop.trainer import TrainConfig, autocast, folder, kept_there, learning_rate, size_of, speed, train
+from dipir.workshop.trainer import TrainConfig, autocast, folder, keep_on, learning_rate, size_of, speed, train
 from tests.support.far import KIND, Far, far_device
 
 CONFIG = TrainConfig(steps=30, rate=0.02, warmup=5, validate_every=10, log_every=10, ema=0.9)
@@ -132,115 +126,6 @@ def test_foreign_or_broken_checkpoint() -> None:
         train(_model(), _loss, CONFIG, name="a")
 
 
-def test_functionals_of_a_known_map() -> None:
-    rows = functionals()
-    for matrix in (rows.diffuse, rows.glossy8, rows.glossy64):
-        torch.testing.assert_close(matrix.sum(1), torch.ones(len(matrix)))
-    # Irradiance under 1 + y is pi (1 + 2/3 n.y): divided by pi, the rows give 1 + 2/3 n_y.
-    y = latlong.directions(16, 32)[..., 1].reshape(-1)
-    k = torch.arange(64) + 0.5
-    torch.testing.assert_close(rows.diffuse @ (1 + y), 1 + 2 / 3 * (1 - 2 * k / 64), atol=0.01, rtol=0)
-
-
-def _sun(azimuth_deg: float, elevation_deg: float, peak: float = 500.0) -> torch.Tensor:
-    a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
-    axis = torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)])
-    lobe = (60 * (latlong.directions(16, 32) @ axis - 1)).exp()
-    return 0.5 + peak * lobe[..., None].expand(-1, -1, 3)
-
-
-@pytest.mark.parametrize("azimuth_deg", [0, 75, 180, -179])
-def test_dominant_direction(azimuth_deg: float) -> None:
-    a = math.radians(azimuth_deg)
-    expected = torch.tensor([math.sin(a), 1.0, math.cos(a)]) / math.sqrt(2)
-    assert math.degrees(math.acos(float(dominant_direction(_sun(azimuth_deg, 45)) @ expected))) < 4
-    assert dominant_direction(torch.ones(16, 32, 3)).tolist() == [0, 1, 0]
-
-
-def test_scores() -> None:
-    rows, true = functionals(), _sun(30, 40)
-    perfect = score(true, true, rows)
-    assert all(abs(v) < 0.03 for v in perfect.values())
-    double = score(true * 2, true, rows)
-    assert double["diffuse"] == pytest.approx(1, abs=1e-4) and double["si"] == pytest.approx(0, abs=1e-4)
-    assert double["exposure"] == pytest.approx(math.log(2), abs=1e-4)
-    assert math.isnan(score(true, _sun(30, 80), rows)["azimuth_deg"])
-    turned = score(_sun(100, 40), true, rows)
-    assert turned["azimuth_deg"] == pytest.approx(70, abs=4) and turned["si"] > 0.2 and turned["exposure"] < 0.02
-
-
-def _estimate(env: torch.Tensor, direction: torch.Tensor | None = None) -> LightEstimate:
-    """An estimate that composes to ``env`` (B, 16, 32, 3), with a dominant light of next to no energy."""
-    direction = torch.zeros(env.shape[:3]) if direction is None else direction
-    return LightEstimate(env.log().permute(0, 3, 1, 2), direction, torch.full((len(env), 3), -30.0))
-
-
-def test_every_loss_term_falls_on_the_way_to_the_truth() -> None:
-    rows, true = functionals(), _sun(30, 40)[None]
-    start = torch.full_like(true, 2.0)
-    target = (dominant_distribution(true)[0] + 1e-6).log()
-    previous = light_loss(_estimate(start), true, rows)
-    for share in (0.25, 0.5, 0.75, 1.0):
-        mixed = (start.log() * (1 - share) + true.log() * share).exp().requires_grad_()
-        terms = light_loss(_estimate(mixed, share * target), true, rows)
-        sum(terms.values()).backward()
-        assert torch.isfinite(mixed.grad).all()
-        for name, value in terms.items():
-            # The mean of a mixture of logarithms need not be between; the energy has a test of its own.
-            if name not in ("exposure", "absolute", "energy"):
-                assert value < previous[name], name
-        previous = terms
-    # At the truth every term is zero but the cross-entropies, which are the entropies of the targets.
-    fields = target.exp().reshape(4, 4, 8, 4).sum((1, 3))
-    assert float(previous.pop("energy").detach()) > 1
-    entropy = {"peak": -(target.exp() * target).sum(), "quarter": -(fields * fields.log()).sum()}
-    for name, value in previous.items():
-        assert float(value.detach()) == pytest.approx(float(entropy.get(name, 0)), abs=1e-2), name
-
-
-def test_dominant_distribution() -> None:
-    chance, weight, energy = dominant_distribution(torch.stack([_sun(30, 40), torch.ones(16, 32, 3)]))
-    assert energy[1].abs().max() == 0 and 0 < energy[0].min()
-    assert chance[0].sum() == pytest.approx(1) and weight[0] == 1 and weight[1] == 0
-    mean = (chance[0][..., None] * latlong.directions(16, 32)).sum((0, 1))
-    off = torch.nn.functional.normalize(mean, dim=0) @ dominant_direction(_sun(30, 40))
-    assert float(off) > math.cos(math.radians(3))
-
-
-def test_the_energy_of_the_dominant_light_is_judged_whatever_its_direction() -> None:
-    """Twice the energy costs log 2 (a little less, for what is added before the logarithm), and is 0 where it is right;
-    the estimated direction does not matter."""
-    rows, true = functionals(), _sun(30, 40)[None]
-    right = dominant_distribution(true)[2].log()
-    for direction in (torch.zeros(1, 16, 32), 5 * torch.randn(1, 16, 32)):
-        smooth = true.log().permute(0, 3, 1, 2)
-        terms = [light_loss(LightEstimate(smooth, direction, right + more), true, rows)["energy"]
-                 for more in (0.0, math.log(2))]
-        assert float(terms[0]) == pytest.approx(0, abs=1e-4) and 0.6 < float(terms[1]) < math.log(2)
-
-
-def test_a_sun_of_unknown_direction_keeps_its_energy() -> None:
-    """Composed terms use the true direction: with the energy and the rest right they are near zero however wrong the
-    estimated direction is, and larger when the sun is left out."""
-    rows, true = functionals(), _sun(30, 40)[None]
-    target, _, energy = dominant_distribution(true)
-    share = latlong.solid_angles(16, 32)[None, ..., None] / (4 * math.pi)
-    rest = (true - target[..., None] / share * energy[:, None, None]).clamp_min(0.05)
-    wrong = (dominant_distribution(_sun(-120, 20)[None])[0] + 1e-6).log()
-    lit, unlit = (light_loss(LightEstimate(rest.log().permute(0, 3, 1, 2), wrong, e), true, rows)
-                  for e in (energy.log(), energy.log() - 5))
-    for name in ("diffuse", "glossy8", "absolute", "exposure"):
-        assert lit[name] < 0.25 * unlit[name], name
-
-
-def test_scale_invariant_terms_ignore_exposure() -> None:
-    rows, true = functionals(), _sun(30, 40)[None]
-    scaled = light_loss(_estimate(true * 3), true, rows)
-    for name in ("diffuse", "glossy8", "glossy64", "toned"):
-        assert float(scaled[name]) == pytest.approx(0, abs=1e-3)
-    assert float(scaled["exposure"]) == pytest.approx(math.log(3), rel=0.02)
-
-
 # -------------------------------------------------------------------------------------------------- another device
 def _far_loss(model: nn.Module, step: int) -> tuple[torch.Tensor, dict[str, torch.Tensor | float]]:
     """As :func:`_loss`, on the model's device, with numbers that stay there."""
@@ -311,7 +196,8 @@ def test_nothing_is_read_between_log_lines() -> None:
         run = _Run(_plain().to(chosen.torch), CONFIG, folder("a"))
         reads = []
         kept = torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.cpu
-        noted = lambda f: lambda x, *a: (reads.append(f) if isinstance(x, Far) else None, f(x, *a))[1]
+        def noted(f):
+            return lambda x, *a: (reads.append(f) if isinstance(x, Far) else None, f(x, *a))[1]
         try:
             torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.cpu = map(noted, kept)
             scalars = run.one_step(_far_loss)
@@ -332,22 +218,11 @@ def test_half_precision_is_for_gpus_unless_told() -> None:
 def test_sets_are_kept_where_they_are_used() -> None:
     data = {"a": torch.zeros(10), "b": (torch.zeros(3, dtype=torch.uint8), "word")}
     assert size_of(data) == 43
-    assert kept_there(data, torch.device("cpu")) is data
+    assert keep_on(data, torch.device("cpu")) is data
     with far_device() as chosen:
-        assert kept_there(data, chosen.torch)["b"][0].device.type == KIND
+        assert keep_on(data, chosen.torch)["b"][0].device.type == KIND
 
 
 def test_speed() -> None:
     assert speed(_plain(), _far_loss, CONFIG, steps=5, warm=2) > 0
     assert not folder("speed").exists()
-
-
-def test_the_losses_of_the_light_prior_on_another_device() -> None:
-    true = torch.stack([_sun(30, 40), _sun(-100, 20)])
-    estimate = _estimate(true * 1.3 + 0.1, torch.randn(2, 16, 32, generator=torch.Generator().manual_seed(0)))
-    here = light_loss(estimate, true, functionals())
-    with far_device() as chosen:
-        there = light_loss(device.moved(estimate), true.to(chosen.torch), functionals(where=chosen.torch))
-        assert all(value.device.type == KIND for value in there.values())
-        there = {key: value.cpu() for key, value in there.items()}
-    assert all(torch.equal(there[key], here[key]) for key in here)

@@ -89,9 +89,8 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
     if args.kind == "co3d":
         return _co3d(args, on_event)
     from dipir.workshop.colour import data as sketches
-    from dipir.workshop.insertion.train import training_meshes
+    from dipir.workshop.data import DATA, real_panoramas, training_meshes
     from dipir.workshop.layout import data as layouts
-    from dipir.workshop.light.train import DATA, real_panoramas
     from dipir.workshop.relight import data as relit
     from dipir.workshop.worlds import panoramas, views
 

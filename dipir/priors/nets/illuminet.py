@@ -38,7 +38,7 @@ class IllumiNetConfig:
     """The output starts as the picture (its first three planes), else as even grey."""
 
 
-class Attention(nn.Module):
+class GatedAttention(nn.Module):
     """Channel attention, then spatial attention (CBAM): (B, C, H, W) -> the same, each value scaled by 0 to 1."""
 
     def __init__(self, channels: int, ratio: int = 8) -> None:
@@ -64,7 +64,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         self.norm1, self.norm2 = nn.BatchNorm2d(channels_out), nn.BatchNorm2d(channels_out)
         self.film = nn.Linear(embedding, 4 * channels_out) if embedding else None
-        self.attention = Attention(channels_out)
+        self.attention = GatedAttention(channels_out)
         if self.film is not None:
             nn.init.zeros_(self.film.bias)
 

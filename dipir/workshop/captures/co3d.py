@@ -7,7 +7,7 @@ are wrong, keys that no one knows, a sequence without points or quality.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from dipir.captures import co3d, co3d_pixels
 from dipir.captures.point_cloud import write_points
 from dipir.disk import write_text
 from dipir.errors import ConfigError, nearest
-from dipir.fit.loop import Event
+from dipir.event import Event, Notify
 from dipir.image.files import read_envmap, write_exr
 from dipir.scene.camera import Camera
 from dipir.workshop import shards
@@ -37,16 +37,14 @@ _POINTS = 4000
 
 @dataclass(frozen=True)
 class Co3dSettings:
-    """categories : kinds of ``synth.objects``;  sequences : of each;  posed : how they are photographed
-    environments : HDR files of the light, in turn; none = procedural panoramas
-    noise : of points, in sizes of the whole cloud;  wrong : share of points that are anywhere"""
+    """What a set in the format of CO3D holds."""
 
-    categories: tuple[str, ...] = ("mug", "furniture", "rock")
-    sequences: int = 3
-    posed: PosedSettings = PosedSettings()
-    environments: tuple[str, ...] = ()
-    noise: float = 0.004
-    wrong: float = 0.03
+    categories: tuple[str, ...] = ("mug", "furniture", "rock")  # kinds of ``things.objects``
+    sequences: int = 3  # of each
+    posed: PosedSettings = PosedSettings()  # how they are photographed
+    environments: tuple[str, ...] = ()  # HDR files of the light, in turn; none = procedural panoramas
+    noise: float = 0.004  # of points, in sizes of the whole cloud
+    wrong: float = 0.03  # share of points that are anywhere
 
     def __post_init__(self) -> None:
         for name in self.categories:
@@ -82,7 +80,7 @@ def default_dir() -> Path:
 
 
 def generate(out: Path | None = None, seed: int = 0, settings: Co3dSettings = Co3dSettings(), workers: int = 1,
-             on_event: Callable[[Event], None] | None = None) -> Path:
+             on_event: Notify = None) -> Path:
     """Make the set, or what is missing of it; the folder. ``truth/CATEGORY/SEQUENCE.json`` and ``.exr`` hold the light,
     the place of the object and the similarity of each sequence. ConfigError when the folder holds another set,
     RenderError when a worker fails."""
@@ -141,7 +139,7 @@ def _make(path: Path, indices: range, folder: Path, plan: Sequence[tuple[str, in
                       posed_settings)
     world = _similarity(rng)
     name = sequence_name(category, k, seed)
-    frames = _write_frames(folder, f"{category}/{name}", name, made, world, rng, co3d.FORMATS[k % 2])
+    frames = _write_frames(folder, f"{category}/{name}", made, world, rng, co3d.FORMATS[k % 2])
     cloud = None
     if k % 4 != 3:
         cloud = f"{category}/{name}/pointcloud.ply"
@@ -173,9 +171,10 @@ def _similarity(rng: np.random.Generator) -> Similarity:
     return Similarity(q if np.linalg.det(q) > 0 else -q, rng.normal(size=3) * 3, float(np.exp(rng.normal(0, 0.7))) * 8)
 
 
-def _write_frames(folder: Path, place: str, name: str, made: Posed, world: Similarity, rng: np.random.Generator,
+def _write_frames(folder: Path, place: str, made: Posed, world: Similarity, rng: np.random.Generator,
                   format: co3d.Format) -> list[dict[str, Any]]:
-    """Images, masks and depths; the annotations as they will be packed."""
+    """Images, masks and depths below ``place``, CATEGORY/SEQUENCE; the annotations as they will be packed."""
+    name = place.rpartition("/")[2]
     depth_scale, records = float(rng.uniform(0.5, 3)), []
     for part in ("images", "masks", "depths", "depth_masks"):
         (folder / place / part).mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from torch.nn import functional
 from dipir.arrays import Directions, EnvMap, split_seed
 from dipir.captures.rti import Capture
 from dipir.errors import ConfigError, nearest
-from dipir.fit.loop import Event
+from dipir.event import Event, Notify
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
 from dipir.render.path_traced import PathTracer
@@ -40,16 +40,16 @@ _UPRIGHT = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])  # +Y of a shape towar
 
 @dataclass(frozen=True)
 class DomeSettings:
-    """size : pixels of a side;  lights : of the dome, spread over ``rings`` (elevations over the picture's plane,
-    degrees) in proportion to their length;  half_width_deg : of the light;  exposure : a white surface that faces the
-    light is this bright (linear);  spp, depth : of the path tracer"""
+    """A dome of lights and how it is rendered."""
 
-    size: int = 256
+    size: int = 256  # pixels of a side
     lights: int = 60
+    """Of the dome, spread over ``rings`` (elevations over the picture's plane, degrees) in proportion to their
+    length."""
     rings: tuple[float, ...] = (15.0, 32.0, 50.0, 70.0)
-    half_width_deg: float = 2.5
-    exposure: float = 0.9
-    spp: int = 32
+    half_width_deg: float = 2.5  # of the light
+    exposure: float = 0.9  # a white surface that faces the light is this bright (linear)
+    spp: int = 32  # spp, depth: of the path tracer
     depth: int = 3
     seed: int = 0
 
@@ -82,8 +82,7 @@ def light_map(direction: Tensor, half_width_deg: float) -> EnvMap:
     return (disc * math.pi / irradiance).float()[..., None].repeat(1, 1, 3)
 
 
-def render(kind: str, settings: DomeSettings = DomeSettings(),
-           on_event: Callable[[Event], None] | None = None) -> Capture:
+def render(kind: str, settings: DomeSettings = DomeSettings(), on_event: Notify = None) -> Capture:
     """The capture of one of SCENES, 8-bit sRGB values at a fixed exposure. Raises ConfigError for an unknown scene."""
     if kind not in SCENES:
         raise ConfigError(f"scene '{kind}': accepted are {', '.join(SCENES)}.{nearest(kind, SCENES)}")
@@ -161,7 +160,9 @@ def _glossy(rng: np.random.Generator) -> list[Part]:
 
 def _shadows(rng: np.random.Generator) -> list[Part]:
     """Columns, cones and a wall on painted ground."""
-    matte = lambda r, g, b: Material(base_color=(r, g, b), roughness=0.8, specular=0.3)
+    def matte(r: float, g: float, b: float) -> Material:
+        return Material(base_color=(r, g, b), roughness=0.8, specular=0.3)
+
     return [_ground(rng, (0.58, 0.52, 0.44), 0.35),
             _standing("column", shapes.cylinder(48), (-0.24, 0.22), (0.12, 0.26), matte(0.7, 0.66, 0.6)),
             _standing("cone", shapes.cylinder(48, 0.0), (0.22, 0.25), (0.2, 0.24), matte(0.25, 0.4, 0.55)),

@@ -15,14 +15,14 @@ from dipir.image.color import linear_to_srgb
 from dipir.render.gbuffer import record_gbuffers
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
-from dipir.scene.assets.asset import Asset, Material, Part
+from dipir.scene.assets.asset import Asset, Material
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
 from dipir.scene.scene import Scene
 from dipir.workshop.crops import auto_exposure, perspective_crop, quantise
 from dipir.workshop.things.materials import random_pattern
-from dipir.workshop.things.objects import random_of_kind
+from dipir.workshop.things.objects import random_of_kind, rectangle
 
 _FINE = 4
 _TABLE_M, _TEXTURE = 1.6, 512
@@ -31,40 +31,37 @@ _FOV_DEG = 52.0
 
 @dataclass(frozen=True)
 class PosedSettings:
-    """frames : around the object, evenly and then moved at random;  width, height : pixels
-    spp, depth : of the path tracer;  arc_deg : how far around they go"""
+    """How an object is photographed from all around."""
 
-    frames: int = 12
-    width: int = 256
+    frames: int = 12  # around the object, evenly and then moved at random
+    width: int = 256  # width, height: pixels
     height: int = 192
-    spp: int = 128
+    spp: int = 128  # spp, depth: of the path tracer
     depth: int = 4
-    arc_deg: float = 360.0
+    arc_deg: float = 360.0  # how far around they go
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
-    """One photo. image : (1, 3, H, W) display, in 256 steps;  mask : (H, W) [0, 1] coverage of the object
-    depth : (H, W) metres along the view axis, 0 = only surroundings;  camera : in the world of the object, metres"""
+class PosedShot:
+    """One photo."""
 
-    image: Image
-    mask: np.ndarray
-    depth: np.ndarray
-    camera: Camera
+    image: Image  # (1, 3, H, W) display, in 256 steps
+    mask: np.ndarray  # (H, W) [0, 1] coverage of the object
+    depth: np.ndarray  # (H, W) metres along the view axis, 0 = only surroundings
+    camera: Camera  # in the world of the object, metres
 
 
 @dataclass(frozen=True, eq=False)
 class Posed:
-    """shots : in the order they were taken;  light : (H, W, 3) radiance around the object, white in the photos = 1
-    things : the object, standing on y = 0 at the origin, and the table top"""
+    """A capture with its truth."""
 
-    shots: tuple[Shot, ...]
-    light: EnvMap
-    things: tuple[PlacedAsset, ...]
+    shots: tuple[PosedShot, ...]  # in the order they were taken
+    light: EnvMap  # (H, W, 3) radiance around the object, white in the photos = 1
+    things: tuple[PlacedAsset, ...]  # the object, standing on y = 0 at the origin, and the table top
 
 
 def photograph(kind: str, radiance: EnvMap, seed: int, settings: PosedSettings = PosedSettings()) -> Posed:
-    """An object of ``synth.objects.KINDS`` under ``radiance`` (H, W, 3). The first photo sets the exposure of all.
+    """An object of ``things.objects.KINDS`` under ``radiance`` (H, W, 3). The first photo sets the exposure of all.
     AssetError for an unknown kind."""
     rng = np.random.default_rng(split_seed(seed, "posed"))
     size = rng.uniform(0.2, 0.45)
@@ -73,7 +70,7 @@ def photograph(kind: str, radiance: EnvMap, seed: int, settings: PosedSettings =
     pictures = [_lit(things, camera, radiance, split_seed(seed, "noise", k) & 0xFFFF, settings)
                 for k, camera in enumerate(cameras)]
     gain = auto_exposure(pictures[0][0])
-    shots = [Shot(quantise(linear_to_srgb((picture * gain).clamp(0, 1)))[None], mask, depth, camera)
+    shots = [PosedShot(quantise(linear_to_srgb((picture * gain).clamp(0, 1)))[None], mask, depth, camera)
              for (picture, mask, depth), camera in zip(pictures, cameras, strict=True)]
     return Posed(tuple(shots), radiance * gain, things)
 
@@ -108,7 +105,7 @@ def looking_at(eye: np.ndarray, target: np.ndarray, roll_rad: float = 0.0) -> np
     return pose
 
 
-def surface_points(shots: Sequence[Shot], count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def surface_points(shots: Sequence[PosedShot], count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(count, 3) places that the photos show, and their colours (count, 3) uint8; as a reconstruction's, but exact."""
     points, colours = [], []
     for shot, share in zip(shots, np.diff(np.linspace(0, count, len(shots) + 1).round()).astype(int), strict=True):
@@ -151,7 +148,4 @@ def _table(rng: np.random.Generator) -> PlacedAsset:
     texture = (first + (second - first) * pattern[..., None]).astype(np.float32)
     material = Material("table", tuple(first), roughness=float(rng.uniform(0.5, 1)), specular=0.3, metallic=1e-3,
                         base_color_texture=texture)
-    uvs = np.array([[0, 0], [3, 0], [3, 3], [0, 3]], np.float32)
-    part = Part("table", corners, np.array([[0, 1, 2], [0, 2, 3]], np.uint32),
-                np.tile(np.array([[0, 1, 0]], np.float32), (4, 1)), uvs, material)
-    return PlacedAsset(Asset((part,)), np.eye(4), "table")
+    return PlacedAsset(rectangle("table", corners, (0, 1, 0), (3, 3), material), np.eye(4), "table")

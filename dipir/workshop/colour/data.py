@@ -2,26 +2,24 @@
 
 The parts of the objects are dealt to up to three *slots*. Slot c reflects in colour channel c alone, so that one
 recording under white light holds the light that each slot sends, and any colours can be put in afterwards
-(``sketch_styles``). What reaches all channels alike is gloss. Lines are found in G-buffers of four times the size.
+(`colour/styles.py`). What reaches all channels alike is gloss. Lines are found in G-buffers of four times the size.
 """
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from dipir import device, disk
+from dipir import device
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
-from dipir.fit.loop import Event
+from dipir.event import Notify
 from dipir.image import latlong
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import GBuffers, RenderSettings
@@ -37,7 +35,6 @@ from dipir.workshop import shards
 from dipir.workshop.insertion.stages import Stage
 from dipir.workshop.things.objects import random_asset, random_of_kind
 
-VERSION = 1
 SIZE, FINE, SLOTS = 64, 256, 3
 WIDTHS = (2.0, 4.5, 8.0)
 """Of the stored lines, in pixels of the fine G-buffers."""
@@ -47,23 +44,19 @@ _ALBEDO, _LEAST, _SPECK = 0.8, 0.04, 24
 _PLATE = 512
 _SEVERAL = ("stack", "furniture", "mug", "group")
 _KEYS = ("cover", "lines", "shade", "gloss", "shadow")
+SET = shards.DataSet("sketches", 1, "cover", "sketches", operator.eq)
+default_dir = SET.default_dir
 
 
 @dataclass(frozen=True)
 class SketchSettings:
-    """lights : of one recording;  samples, bsdf_samples : of its transport, direct light only;  meshes : share of
-    objects that are mesh files;  shard : recordings a file"""
+    """How objects on paper are recorded."""
 
-    lights: int = 4
-    samples: int = 6
+    lights: int = 4  # of one recording
+    samples: int = 6  # samples, bsdf_samples: of its transport, direct light only
     bsdf_samples: int = 2
-    meshes: float = 0.2
-    shard: int = 25
-
-
-def default_dir() -> Path:
-    """``sketches/vN`` in the cache folder."""
-    return disk.cache_dir() / "sketches" / f"v{VERSION}"
+    meshes: float = 0.2  # share of objects that are mesh files
+    shard: int = 25  # recordings a file
 
 
 # ---- objects on paper ------------------------------------------------------------------------------------------------
@@ -118,7 +111,7 @@ def deal_slots(rng: np.random.Generator, scene: Scene) -> list[list[int]]:
     return slots
 
 
-def painted(scene: Scene, slots: list[list[int]], roughness: float) -> Scene:
+def paint(scene: Scene, slots: list[list[int]], roughness: float) -> Scene:
     """The scene in plain materials, each reflecting in the channel of its slot."""
     colours = np.eye(SLOTS) * _ALBEDO
     objects = []
@@ -212,16 +205,18 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: SketchSettings = S
     rng = np.random.default_rng(split_seed(seed, "sketch"))
     scene, window = random_scene(rng, meshes, settings.meshes)
     slots, roughness = deal_slots(rng, scene), float(rng.uniform(0.3, 0.9))
-    scene = painted(scene, slots, roughness)
+    scene = paint(scene, slots, roughness)
+    # ---- slots of some size, the largest first ----
     g = _fine_gbuffers(scene, window)
     area = g.albedo[0].sum((1, 2)) / _ALBEDO
     small = area < _LEAST * area.sum()
     if small.any():
         largest = int(area.argmax())
-        scene = painted(scene, [[largest if small[s] else s for s in row] for row in slots], roughness)
+        scene = paint(scene, [[largest if small[s] else s for s in row] for row in slots], roughness)
         g = _fine_gbuffers(scene, window)
         area = g.albedo[0].sum((1, 2))
     order = area.argsort(descending=True)
+    # ---- light ----
     transport = Transport.record(scene, window.camera(scene.camera, SIZE), TransportSettings(
         samples=settings.samples, bsdf_samples=settings.bsdf_samples, depth=1, seed=seed & 0xFFFF))
     stage = Stage.of(transport, [_PLATE, _PLATE, scene.camera.fov_x_deg, 0.0, 0.0, 1.0, window.x0, window.y0,
@@ -230,6 +225,7 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: SketchSettings = S
     gloss = rgb.amin(1)
     shade = (rgb - gloss[:, None])[:, order] / _ALBEDO
     exposure = torch.from_numpy(rng.uniform(0.88, 1.08, (settings.lights, 1, 1)).astype(np.float32))
+    # ---- in units ----
     alpha, albedo = transport.gbuffers.alpha[0].cpu(), transport.gbuffers.albedo[0].cpu()
     unit = UNIT * exposure / _full_light(shade.sum(1), alpha)
     cover = albedo[order] / _ALBEDO * alpha
@@ -256,48 +252,28 @@ def _bytes(x: Tensor) -> Tensor:
 
 # ---- sets ------------------------------------------------------------------------------------------------------------
 
-def _metadata(seed: int, settings: SketchSettings, meshes: Sequence[Path]) -> dict[str, str]:
-    return {"format": "dipir sketches", "version": str(VERSION), "seed": str(seed),
-            "settings": json.dumps(asdict(settings)), "meshes": " ".join(p.name for p in meshes)}
-
-
-def _make_shard(path: Path, indices: range, seed: int, settings: SketchSettings, meshes: Sequence[Path]) -> None:
+def _make(indices: range, seed: int, settings: SketchSettings, meshes: Sequence[Path]) -> dict[str, Tensor]:
     assets = [load_asset(p) for p in meshes]
     made = [record(split_seed(seed, "sketch", i), assets, settings) for i in indices]
-    shards.save(path, {key: torch.stack([m[key] for m in made]) for key in _KEYS}, _metadata(seed, settings, meshes))
+    return {key: torch.stack([m[key] for m in made]) for key in _KEYS}
 
 
-def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, meshes: Sequence[Path] = (),
-             settings: SketchSettings = SketchSettings()) -> Path:
-    """Make the recordings 0 ... count - 1 of the set ``seed`` in ``out_dir`` (default :func:`default_dir`); those there
-    are kept. ``meshes``: files of which some of the objects are. Returns the folder. ConfigError for a folder of
-    another set, numbers out of range or a missing mesh, RenderError when a worker fails."""
-    folder, meshes = Path(out_dir) if out_dir is not None else default_dir(), tuple(Path(m) for m in meshes)
-    shards.check_numbers("sketches", count, workers)
+def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1, on_event: Notify = None, *,
+             settings: SketchSettings = SketchSettings(), meshes: Sequence[Path] = ()) -> Path:
+    """Make the recordings 0 ... count - 1 of the set ``seed``, some of whose objects are ``meshes``; see
+    :meth:`shards.DataSet.generate`. ConfigError for a missing mesh too."""
+    meshes = tuple(Path(m) for m in meshes)
+    shards.check_numbers(SET.name, count, workers)
     missing = [str(m) for m in meshes if not m.is_file()]
     if missing:
         raise ConfigError(f"sketches: no such mesh {', '.join(missing)}; give files that exist, or none.")
-    metadata = _metadata(seed, settings, meshes)
-    return shards.generate(count, folder, "sketches", settings.shard,
-                           lambda path, indices: shards.stored(path, metadata, "cover") == len(indices), _make_shard,
-                           (seed, settings, meshes), workers, on_event)
+    metadata = SET.metadata(seed, settings, meshes=" ".join(p.name for p in meshes))
+    return SET.generate(count, out_dir, _make, (seed, settings, meshes), metadata, shard=settings.shard,
+                        workers=workers, on_event=on_event)
 
 
 def load(out_dir: str | Path | None = None, limit: int | None = None) -> dict[str, Tensor]:
     """All recordings of a folder (:func:`record`, stacked), or those of its first ``limit`` shards. ConfigError when
     there are none or a shard is broken."""
-    folder = Path(out_dir) if out_dir is not None else default_dir()
-    paths = sorted(folder.glob("sketches_*.safetensors"))[:limit]
-    if not paths:
-        raise ConfigError(f"{folder}: holds no sketches; make them with `dipir synth sketches`")
-    parts = []
-    for path in paths:
-        try:
-            part = load_file(path)
-        except (SafetensorError, OSError) as problem:
-            raise ConfigError(f"{path}: is not a readable shard ({problem}); delete it and generate again") from problem
-        if set(part) != set(_KEYS):
-            raise ConfigError(f"{path}: holds other data ({', '.join(part)}); delete it and generate again")
-        parts.append(part)
+    parts = SET.load(out_dir, lambda tensors: {key: tensors[key] for key in _KEYS}, limit)
     return {key: torch.cat([p[key] for p in parts]) for key in _KEYS}

@@ -24,21 +24,19 @@ _SHARES = (0.3, 0.2, 0.33, 0.17)
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """drawing : (B, 1, 64, 64) and picture : (B, 3, 64, 64), display [0, 1]
-    colours : (B, 3, 3) display, by decreasing area, and present : (B, 3) bool, the palette as it is told
-    regions : (B, 3, 64, 64) in [0, 1], where each colour is;  shade : (B, 3, 64, 64) linear light there, white = 1
-    rest, lines : (B, 1, 64, 64) linear light that has no colour, and the factor on display values by which lines
-    darken"""
+class Drawings:
+    """B drawings with their coloured pictures."""
 
-    drawing: Mask
-    picture: Image
-    colours: Tensor
-    present: Tensor
-    regions: Tensor
-    shade: Tensor
+    drawing: Mask  # (B, 1, 64, 64) display [0, 1]
+    picture: Image  # (B, 3, 64, 64), display [0, 1]
+    colours: Tensor  # (B, 3, 3) display, by decreasing area
+    present: Tensor  # (B, 3) bool, the palette as it is told
+    regions: Tensor  # (B, 3, 64, 64) in [0, 1], where each colour is
+    shade: Tensor  # (B, 3, 64, 64) linear light there, white = 1
     rest: Tensor
     lines: Tensor
+    """rest, lines: (B, 1, 64, 64) linear light that has no colour, and the factor on display values by which lines
+    darken."""
 
     def __len__(self) -> int:
         return len(self.drawing)
@@ -48,47 +46,56 @@ class Pairs:
         """(B, 12) of the palettes."""
         return palette_vector(self.colours, self.present)
 
-    def shrunk(self, size: int) -> Pairs:
+    def shrunk(self, size: int) -> Drawings:
         """The same pairs at ``size`` pixels, a divisor of 64: means over squares."""
         images = ("drawing", "picture", "regions", "shade", "rest", "lines")
         return replace(self, **{name: functional.avg_pool2d(getattr(self, name), SIZE // size) for name in images})
 
 
-def draw(rng: np.random.Generator, recorded: Mapping[str, Tensor], rows: np.ndarray, exact: bool = False) -> Pairs:
+def draw(rng: np.random.Generator, recorded: Mapping[str, Tensor], rows: np.ndarray, exact: bool = False) -> Drawings:
     """One pair of each of the recordings ``rows`` (:func:`dipir.workshop.colour.data.load`), mirrored half of the time.
     ``exact``: only colours that have a name, to judge by."""
     light = rng.integers(recorded["shade"].shape[1], size=len(rows))
     where = recorded["cover"].device
     rows, light = torch.from_numpy(np.asarray(rows)).to(where), torch.from_numpy(light).to(where)
-    scaled = lambda key, unit: (recorded[key][rows] if key in ("cover", "lines") else recorded[key][rows, light]) / unit
-    layers = {"cover": scaled("cover", 255), "lines": scaled("lines", 255), "shade": scaled("shade", UNIT),
-              "gloss": scaled("gloss", UNIT)[:, None], "shadow": scaled("shadow", 255)[:, None]}
+    layers = {"cover": recorded["cover"][rows] / 255, "lines": recorded["lines"][rows] / 255,
+              "shade": recorded["shade"][rows, light] / UNIT, "gloss": recorded["gloss"][rows, light][:, None] / UNIT,
+              "shadow": recorded["shadow"][rows, light][:, None] / 255}
     mirrored = torch.from_numpy(rng.random(len(rows)) < 0.5).to(where)[:, None, None, None]
     return compose(rng, {key: torch.where(mirrored, x.flip(-1), x) for key, x in layers.items()}, exact)
 
 
-def compose(rng: np.random.Generator, layers: Mapping[str, Tensor], exact: bool = False) -> Pairs:
+def compose(rng: np.random.Generator, layers: Mapping[str, Tensor], exact: bool = False) -> Drawings:
     """Random colours and styles for layers in unit scale: cover, shade (B, 3, 64, 64), lines (B, 6, 64, 64), gloss,
     shadow (B, 1, 64, 64)."""
     batch, where = len(layers["cover"]), layers["cover"].device
-    number = lambda low, high, *more: torch.from_numpy(rng.uniform(low, high, (batch, *(more or (1, 1, 1)))).astype(
-        np.float32)).to(where)
+
+    def number(low: float, high: float, *more: int) -> Tensor:
+        drawn = rng.uniform(low, high, (batch, *(more or (1, 1, 1)))).astype(np.float32)
+        return torch.from_numpy(drawn).to(where)
+
+    def is_kind(name: str) -> Tensor:
+        return torch.from_numpy(kind == KINDS.index(name)).to(where)[:, None, None, None]
+
+    def lit(albedo: Tensor) -> Tensor:
+        return linear_to_srgb((shade * albedo).sum(1, keepdim=True) + rest).clamp(0, 1)
+
+    # ---- colours and lines ----
     kind = rng.choice(len(KINDS), batch, p=_SHARES)
-    chosen = lambda names: torch.from_numpy(np.isin(kind, [KINDS.index(n) for n in names])).to(where)
-    is_kind = lambda *names: chosen(names)[:, None, None, None]
-    cover, shade = merged(rng, layers["cover"], layers["shade"])
+    cover, shade = merge_slots(rng, layers["cover"], layers["shade"])
     colours, present = random_palettes(rng, cover.mean((2, 3)) > 0, exact)
     alpha = cover.sum(1, keepdim=True).clamp(0, 1)
     strokes = _strokes(rng, layers["lines"], number) * ~is_kind("shaded")
+    # ---- the coloured picture ----
     # A drawing of lines alone says little about the light: its picture is lit more evenly.
     even = torch.where(is_kind("lines"), number(0.4, 0.8), number(0.0, 0.3))
     shade = torch.lerp(shade, 0.9 * cover, even)
     gloss = layers["gloss"] * number(0.3, 3.0) * (1 - even)
     paper, shadow = number(0.86, 1.0), layers["shadow"] ** (number(0.3, 1.0) * (1 - even))
     rest = gloss + srgb_to_linear(paper) * shadow * (1 - alpha)
-    lit = lambda lin: linear_to_srgb((shade * lin).sum(1, keepdim=True) + rest).clamp(0, 1)
     albedo = srgb_to_linear(colours)[..., None, None]
     picture = torch.cat([lit(albedo[:, :, c]) for c in range(3)], 1)
+    # ---- the drawing ----
     photo = luminance(albedo).squeeze(2)
     plaster = torch.where(number(0, 1) < 0.7, number(0.6, 0.95), number(0.35, 0.95, SLOTS, 1, 1))
     tone = lit(torch.where(number(0, 1) < 0.5, photo, plaster))
@@ -100,12 +107,12 @@ def compose(rng: np.random.Generator, layers: Mapping[str, Tensor], exact: bool 
     grain = number(0, 0.03) * torch.from_numpy(rng.standard_normal((batch, 1, SIZE, SIZE), np.float32)).to(where)
     drawing = (base * (1 - strokes) + grain).clamp(0, 1)
     lines = 1 - strokes
-    return Pairs(drawing, picture * lines, colours, present, cover, shade, rest, lines)
+    return Drawings(drawing, picture * lines, colours, present, cover, shade, rest, lines)
 
 
 # ---- colours ---------------------------------------------------------------------------------------------------------
 
-def merged(rng: np.random.Generator, cover: Tensor, shade: Tensor) -> tuple[Tensor, Tensor]:
+def merge_slots(rng: np.random.Generator, cover: Tensor, shade: Tensor) -> tuple[Tensor, Tensor]:
     """Slots of (B, 3, H, W) thrown together in some of the pictures, so that one colour or two serve all of it; again
     by decreasing area."""
     target = np.tile(np.arange(SLOTS), (len(cover), 1))

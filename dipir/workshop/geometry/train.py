@@ -2,9 +2,6 @@
 parts: surfaces alone, then light on what they see, then both together."""
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from torch.nn import functional
 from dipir import device
 from dipir.arrays import Image, split_seed
 from dipir.errors import ConfigError
-from dipir.fit.loop import Event
+from dipir.event import Notify
 from dipir.image.metrics import rmse
 from dipir.priors.geometry import DEFAULT_PATH, Geometry, GeometryNets
 from dipir.workshop import trainer as training
@@ -24,6 +21,7 @@ from dipir.workshop.relight import pairs as relit_pairs
 from dipir.workshop.relight.data import RelitSet
 from dipir.workshop.relight.pairs import PairConfig, Pairs
 from dipir.workshop.relight.train import training_scenes, validation_pairs, validation_scenes
+from dipir.workshop.runner import Outcome, Recipe, initial
 
 PARTS = {"surfaces": 0.5, "light": 0.2, "both": 0.3}
 """What is trained one after the other, and its share of the time."""
@@ -31,15 +29,14 @@ PARTS = {"surfaces": 0.5, "light": 0.2, "both": 0.3}
 
 @dataclass(frozen=True)
 class GeometryTraining:
-    """batch : pairs a step, of surfaces as many pictures;  lights : wanted for each picture where light is trained
-    scenes : of the training set;  val_pairs : of the validation set;  keep : weight of the surfaces' error while both
-    are trained"""
+    """How the networks are trained."""
 
-    batch: int = 32
-    lights: int = 4
-    scenes: int = 1200
-    val_pairs: int = 144
-    keep: float = 0.2
+    part: str = "all"  # of PARTS, or all one after the other
+    batch: int = 32  # pairs a step, of surfaces as many pictures
+    lights: int = 4  # wanted for each picture where light is trained
+    scenes: int = 1200  # of the training set
+    val_pairs: int = 144  # of the validation set
+    keep: float = 0.2  # weight of the surfaces' error while both are trained
     seed: int = 0
     pairs: PairConfig = PairConfig()
     train: training.TrainConfig = field(default_factory=lambda: training.TrainConfig(
@@ -47,19 +44,15 @@ class GeometryTraining:
 
 
 def train_geometry(part: str, config: GeometryTraining, data: RelitSet, held_out: Pairs, *, name: str = "geometry",
-                   start: GeometryNets | None = None,
-                   on_event: Callable[[Event], None] | None = None) -> training.Trained:
+                   start: GeometryNets | None = None, on_event: Notify = None) -> training.Trained:
     """Train one of ``PARTS`` on ``data``; keep the weights that are best on ``held_out``. ConfigError for another."""
     if part not in PARTS:
         raise ConfigError(f"'{part}' is no part of this training; accepted are {', '.join(PARTS)}.")
-    torch.manual_seed(split_seed(config.seed, "weights"))
-    model = GeometryNets()
-    if start is not None:
-        model.load_state_dict(start.state_dict())
+    model = initial(GeometryNets, config.seed, start)
     model.surfaces.requires_grad_(part != "light")
     model.light.requires_grad_(part != "surfaces")
     where = device.current().torch
-    model, data, held_out = model.to(where), training.kept_there(data, where), device.moved(held_out, where)
+    model, data, held_out = model.to(where), training.keep_on(data, where), device.moved(held_out, where)
     pairs = replace(config.pairs, targets=1 if part == "surfaces" else config.lights)
 
     def batch_loss(net, step):
@@ -116,7 +109,10 @@ def validation(net: GeometryNets, held_out: Pairs, part: str = "both") -> dict[s
         return float(torch.rad2deg(torch.acos(cosine))[inside].mean())
 
     facing = made.new_tensor([0.0, 0.0, 1.0])[:, None, None].expand(len(made), 3, *made.shape[2:])
-    stops = lambda guess: float(2 * (guess - true[:, 3:]).abs()[inside].mean())
+
+    def stops(guess: Tensor) -> float:
+        return float(2 * (guess - true[:, 3:]).abs()[inside].mean())
+
     lit = torch.cat([relit(net, held_out.image[r], made[r], held_out.light[r]).clamp(0, 1)
                      for r in torch.arange(len(held_out)).split(48)])
     figures = {"angle_deg": angle(made[:, :3]), "facing_deg": angle(facing), "shading_stops": stops(made[:, 3:]),
@@ -126,39 +122,40 @@ def validation(net: GeometryNets, held_out: Pairs, part: str = "both") -> dict[s
     return {"score": float(score), **figures}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """``dipir prior train geometry``: scenes, training, weights; log lines on stdout. With --evaluate, only judges."""
-    parser = argparse.ArgumentParser(prog="dipir prior train geometry", description=main.__doc__)
-    default = GeometryTraining()
-    training.add_options(parser, default.train, default.batch, "geometry", DEFAULT_PATH)
-    parser.add_argument("--scenes", type=int, default=default.scenes, help="of the training set, made where missing")
-    parser.add_argument("--lights", type=int, default=default.lights, help="wanted for each picture, of the last parts")
-    parser.add_argument("--part", choices=[*PARTS, "all"], default="all", help="the last two need weights to --start")
-    a = parser.parse_args(arguments)
-    training.choose_device(a)
-    if a.part in ("light", "both") and not a.start:
-        raise ConfigError(f"--part {a.part} goes on with weights; name their file with --start, or leave --part out.")
-    nets = Geometry.load(a.start).nets if a.start else None
-    held_out = validation_pairs(validation_scenes(a.workers), default.pairs, default.val_pairs)
-    if a.evaluate:
-        figures = validation(Geometry.load(a.evaluate).nets, held_out)
-        sys.stdout.write("".join(f"{k:14s} {v:.4f}\n" for k, v in figures.items()))
-        return
-    tell = training.reporter(a.tensorboard)
-    data = training_scenes(a.scenes, a.workers, tell)
-    notes = {}
-    for part in PARTS if a.part == "all" else [a.part]:
-        minutes = a.minutes * (PARTS[part] if a.part == "all" else 1)
-        config = replace(default, batch=a.batch, scenes=a.scenes, lights=a.lights,
-                         train=replace(training.with_options(default.train, a), minutes=minutes))
-        trained = train_geometry(part, config, data, held_out, name=a.name, start=nets, on_event=tell)
+def _train(config: GeometryTraining, start: GeometryNets | None, name: str, workers: int, on_event) -> Outcome:
+    held_out = validation_pairs(validation_scenes(workers, on_event), config.pairs, config.val_pairs)
+    data, nets, notes = training_scenes(config.scenes, workers, on_event), start, {}
+    for part in PARTS if config.part == "all" else [config.part]:
+        minutes = config.train.minutes * (PARTS[part] if config.part == "all" else 1)
+        trained = train_geometry(part, replace(config, train=replace(config.train, minutes=minutes)), data, held_out,
+                                 name=name, start=nets, on_event=on_event)
         nets = GeometryNets()
         nets.load_state_dict(trained.best)
         notes |= {f"steps_{part}": str(trained.step), "score": f"{trained.best_score:.4f}"}
-    path: Path = a.out or DEFAULT_PATH
-    Geometry(nets).save(path, notes)
-    sys.stdout.write(f"{path}\n")
+    return trained.best, notes
 
+
+def _judge(weights: Path, workers: int) -> dict[str, float]:
+    held_out = validation_pairs(validation_scenes(workers), RECIPE.config.pairs, RECIPE.config.val_pairs)
+    return validation(Geometry.load(weights).nets, held_out)
+
+
+def _adjust(config: GeometryTraining, start: Path | None) -> GeometryTraining:
+    if config.part in ("light", "both") and not start:
+        raise ConfigError(f"--part {config.part} goes on with weights; name their file with --start, or leave --part "
+                          "out.")
+    return config
+
+
+RECIPE = Recipe(
+    "geometry", "scenes", GeometryTraining(), DEFAULT_PATH, train=_train, judge=_judge, adjust=_adjust,
+    build=lambda config: GeometryNets(), read=lambda path: Geometry.load(path).nets,
+    write=lambda nets, path, notes: Geometry(nets).save(path, notes),
+    options={"scenes": ("--scenes", {"help": "of the training set, made where missing"}),
+             "lights": ("--lights", {"help": "wanted for each picture, of the last parts"}),
+             "part": ("--part", {"type": str, "choices": [*PARTS, "all"], "help": "the last two need weights to "
+                                                                                  "--start"})})
+run, main = RECIPE.run, RECIPE.main
 
 if __name__ == "__main__":
     main()

@@ -10,39 +10,38 @@ import torch
 from torch import Tensor
 
 from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.image.composite import over_shadowed
 from dipir.scene.framing import wide_view
 from dipir.workshop.crops import quantise
-from dipir.workshop.insertion.photo import PhotoConfig, graded, random_gains, random_shooting
+from dipir.workshop.insertion.photo import PhotoConfig, grade, random_gains, random_shooting
 from dipir.workshop.insertion.stages import SIZE, Stage
 from dipir.workshop.insertion.surroundings import AbstractSurroundings, Shot, Sight
+from dipir.workshop.stored import join
 
 _BRIGHTEST = 6e4
 
 
 @dataclass(frozen=True)
 class CompositeConfig:
-    """lights : composites of one stage in a batch;  photo : cameras"""
+    """How stages are photographed."""
 
-    lights: int = 4
-    photo: PhotoConfig = PhotoConfig()
+    lights: int = 4  # composites of one stage in a batch
+    photo: PhotoConfig = PhotoConfig()  # cameras
 
 
 @dataclass(frozen=True)
 class Composites:
-    """B composites, float32.
-
-    target, plate, hint : (B, 3, 64, 64) display: with and without the object, and under the mirrored plate's light
-    wide : (B, 3, 64, 64) display, the whole plate;  gbuffers : (B, 12, 64, 64), ``gbuffer_planes``
-    env : (B, 16, 32, 3) radiance, plate white = 1;  ratio : (B, 3, 64, 64) shadow ratio
-    """
+    """B composites, float32."""
 
     target: Tensor
     plate: Tensor
     hint: Tensor
-    wide: Tensor
-    gbuffers: Tensor
-    env: Tensor
-    ratio: Tensor
+    """target, plate, hint: (B, 3, 64, 64) display: with and without the object, and under the mirrored plate's
+    light."""
+    wide: Tensor  # (B, 3, 64, 64) display, the whole plate
+    gbuffers: Tensor  # (B, 12, 64, 64), ``gbuffer_planes``
+    env: Tensor  # (B, 16, 32, 3) radiance, plate white = 1
+    ratio: Tensor  # (B, 3, 64, 64) shadow ratio
 
     def __len__(self) -> int:
         return len(self.target)
@@ -57,12 +56,6 @@ class Composites:
                 turned = torch.cat([turned[:, :2], -turned[:, 2:3], turned[:, 3:]], 1)
             out[field.name] = torch.where(chosen[:, None, None, None], turned, value)
         return Composites(**out)
-
-    @staticmethod
-    def join(parts: Sequence[Composites]) -> Composites:
-        """One batch of several."""
-        return Composites(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Composites)))
-
 
 Sources = Sequence[tuple[float, AbstractSurroundings]]
 """Surroundings with the share of each in training."""
@@ -83,7 +76,7 @@ def draw(rng: np.random.Generator, stages: Sequence[Stage], sources: Sources, co
                 stage = stage.recoloured(rng.permutation(3).tolist())
             parts.append(of_stage(rng, stage, sources, min(config.lights, count - made), config))
             made += len(parts[-1])
-        return Composites.join(parts).mirrored(torch.from_numpy(rng.random(count) < 0.5))
+        return join(parts).mirrored(torch.from_numpy(rng.random(count) < 0.5))
 
 
 def of_stage(rng: np.random.Generator, stage: Stage, sources: Sources, count: int,
@@ -107,17 +100,19 @@ def photograph(rng: np.random.Generator, stage: Stage, sight: Sight, shots: Sequ
     do in any composite. Plate and composite share response curve, noise and JPEG artefacts; the object has no noise,
     and neither has the whole plate, whose pixels stand for many.
     """
+    # ---- plates ----
     cameras, wides, closes, plates, envs = [], [], [], [], []
     for shot in shots:
         amount = 1.0 + rng.uniform(-1.0, 0.6) * config.saturation
-        gains = random_gains(rng, graded(shot.wide, amount), config)
+        gains = random_gains(rng, grade(shot.wide, amount), config)
         camera = random_shooting(rng, config)
-        close = graded(shot.close, amount, gains).clamp_max(camera.response.white)
+        close = grade(shot.close, amount, gains).clamp_max(camera.response.white)
         cameras.append(camera)
-        wides.append(quantise(camera.response(graded(shot.wide, amount, gains))))
+        wides.append(quantise(camera.response(grade(shot.wide, amount, gains))))
         closes.append(close)
         plates.append(camera.photo(close, rng))
-        envs.append(graded(shot.env.permute(2, 0, 1), amount, gains).permute(1, 2, 0).clamp_max(_BRIGHTEST))
+        envs.append(grade(shot.env.permute(2, 0, 1), amount, gains).permute(1, 2, 0).clamp_max(_BRIGHTEST))
+    # ---- light, then composites ----
     wide, plate, env = torch.stack(wides), torch.stack(plates), torch.stack(envs)
     (shown, guessed), (ratio, faded) = (
         x.chunk(2) for x in stage.light(torch.cat([env, sight.mirrored_light(wide)])))
@@ -125,7 +120,8 @@ def photograph(rng: np.random.Generator, stage: Stage, sight: Sight, shots: Sequ
     target = []
     for k, camera in enumerate(cameras):
         artefacts = plate[k] - camera.response(closes[k])
-        target.append(camera.response(shown[k] + clear * closes[k] * ratio[k]) + clear * artefacts)
-    hint = linear_to_srgb((guessed + clear * srgb_to_linear(plate) * faded).clamp(0, 1))
+        lit = over_shadowed(shown[k], stage.alpha, closes[k], ratio[k])
+        target.append(camera.response(lit) + clear * artefacts)
+    hint = linear_to_srgb(over_shadowed(guessed, stage.alpha, srgb_to_linear(plate), faded).clamp(0, 1))
     gbuffers = stage.gbuffers.float().expand(len(wide), -1, -1, -1)
     return Composites(torch.stack(target).clamp(0, 1), plate, hint, wide_view(wide, SIZE), gbuffers, env, ratio)

@@ -9,46 +9,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dipir.image.color import linear_to_srgb
+from dipir.image.color import BT709, linear_to_srgb
 from dipir.workshop import crops
 
-_LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+_LUMINANCE = torch.tensor(BT709)
 SENSOR = 8.0
 """Linear level, plate white = 1, above which even a camera with a soft shoulder records nothing more."""
 
 
 @dataclass(frozen=True)
 class PhotoConfig:
-    """stops : half width of the random exposure;  balance : standard deviation of log white-balance gains
-    saturation : of the surroundings, plate and light alike (few real environments have to stand for many)
-    response : share of photos with a curve other than sRGB with hard clipping
-    noise : share of noisy photos;  read, shot : largest read noise, linear, and variance per linear light, at the size
-    of the window's pixels;  jpeg : share of photos with JPEG artefacts;  quality : range of it
-    """
+    """Ranges of the random cameras."""
 
-    stops: float = 1.0
-    balance: float = 0.06
-    saturation: float = 0.5
-    response: float = 0.35
-    noise: float = 0.5
+    stops: float = 1.0  # half width of the random exposure
+    balance: float = 0.06  # standard deviation of log white-balance gains
+    saturation: float = 0.5  # of the surroundings, plate and light alike (few real environments have to stand for many)
+    response: float = 0.35  # share of photos with a curve other than sRGB with hard clipping
+    noise: float = 0.5  # share of noisy photos
     read: float = 0.004
     shot: float = 5e-4
-    jpeg: float = 0.35
-    quality: tuple[int, int] = (45, 95)
+    """read, shot: largest read noise, linear, and variance per linear light, at the size of the window's pixels."""
+    jpeg: float = 0.35  # share of photos with JPEG artefacts
+    quality: tuple[int, int] = (45, 95)  # range of it
 
 
 @dataclass(frozen=True)
 class Response:
-    """A camera's curve, sRGB with hard clipping by default.
+    """A camera's curve, sRGB with hard clipping by default."""
 
-    knee : linear level (0, 1] from which highlights bend towards 1, 1 = they are clipped
-    gamma : exponent on display values;  contrast : share of an S-curve;  saturation : distance from grey
-    """
-
-    knee: float = 1.0
-    gamma: float = 1.0
-    contrast: float = 0.0
-    saturation: float = 1.0
+    knee: float = 1.0  # linear level (0, 1] from which highlights bend towards 1, 1 = they are clipped
+    gamma: float = 1.0  # exponent on display values
+    contrast: float = 0.0  # share of an S-curve
+    saturation: float = 1.0  # distance from grey
 
     @property
     def white(self) -> float:
@@ -74,12 +66,12 @@ class Response:
 
 @dataclass(frozen=True)
 class Shooting:
-    """One camera at one moment.  read, shot : noise, see :class:`PhotoConfig`;  quality : of the JPEG, 0 = none"""
+    """One camera at one moment."""
 
     response: Response = Response()
-    read: float = 0.0
+    read: float = 0.0  # read, shot: noise, see :class:`PhotoConfig`
     shot: float = 0.0
-    quality: int = 0
+    quality: int = 0  # of the JPEG, 0 = none
 
     def photo(self, linear: Tensor, rng: np.random.Generator) -> Tensor:
         """(3, H, W) linear light, exposed -> display [0, 1] in 8-bit steps."""
@@ -110,7 +102,7 @@ def random_gains(rng: np.random.Generator, plate: Tensor, config: PhotoConfig = 
     return crops.random_gains(rng, plate[:, ::2, ::2], crops.CropConfig(stops=config.stops, balance=config.balance))
 
 
-def graded(radiance: Tensor, saturation: float, gains: Tensor | None = None) -> Tensor:
+def grade(radiance: Tensor, saturation: float, gains: Tensor | None = None) -> Tensor:
     """(3, H, W) with its distance from grey scaled, which keeps luminance unless a channel would become negative, and
     then each channel by ``gains`` (3,)."""
     matrix = saturation * torch.eye(3) + (1 - saturation) * _LUMINANCE

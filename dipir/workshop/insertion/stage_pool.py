@@ -8,23 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
-import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 
 from dipir import disk
 from dipir.errors import ConfigError, RenderError
-from dipir.fit.loop import Event
+from dipir.event import Event, Notify
 from dipir.workshop.insertion import stages
 from dipir.workshop.insertion.stages import Stage, StageSettings
+from dipir.workshop.shards import Workers
 
 VERSION = 1
 _BEHIND = 4
@@ -33,14 +29,13 @@ _BEHIND = 4
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """first : shards there must be before the first step;  size : shards in the full window;  steps : after so many the
-    window takes in another shard, 0 = never;  shard : stages in each;  ahead : shards recorded in advance"""
+    """Which shards of an endless series make the pool."""
 
-    first: int = 2
-    size: int = 32
-    steps: int = 40
-    shard: int = 16
-    ahead: int = 2
+    first: int = 2  # shards there must be before the first step
+    size: int = 32  # shards in the full window
+    steps: int = 40  # after so many the window takes in another shard, 0 = never
+    shard: int = 16  # stages in each
+    ahead: int = 2  # shards recorded in advance
 
     def window(self, step: int) -> range:
         """Numbers of the shards that the step ``step`` draws from."""
@@ -57,8 +52,8 @@ class StagePool:
     """
 
     def __init__(self, name: str, mesh_paths: Sequence[Path] = (), settings: StageSettings = StageSettings(),
-                 config: PoolConfig = PoolConfig(), seed: int = 0, workers: int = 1,
-                 on_event: Callable[[Event], None] | None = None) -> None:
+                 config: PoolConfig = PoolConfig(), seed: int = 0, workers: int = 1, *,
+                 on_event: Notify = None) -> None:
         if workers < 0:
             raise ConfigError(f"stages: {workers} workers were given; 0 or more are accepted")
         what = [VERSION, seed, asdict(settings), config.shard, [f"{p.parent.name}/{p.name}" for p in mesh_paths]]
@@ -68,7 +63,7 @@ class StagePool:
         self.config, self.workers, self.name, self.on_event = config, workers, name, on_event
         self._arguments = (seed, settings, tuple(mesh_paths))
         self._loaded: dict[int, list[Stage]] = {}
-        self._running: dict[int, multiprocessing.process.BaseProcess] = {}
+        self._workers = Workers(background=True)
 
     def path(self, shard: int) -> Path:
         """File of a shard."""
@@ -95,7 +90,7 @@ class StagePool:
         absent = sum(k not in self._loaded for k in missing)
         while not complete:
             self._start(window, max(1, self.workers))
-            wait([p.sentinel for p in self._running.values()])
+            self._workers.wait()
             self._reap()
             complete = self._load(missing)
             made = absent - sum(k not in self._loaded for k in missing)
@@ -106,7 +101,7 @@ class StagePool:
     def _load(self, wanted: Sequence[int]) -> bool:
         """Read what is there; whether all of it is. A broken file is made again."""
         for k in wanted:
-            if k not in self._loaded and self.path(k).exists() and k not in self._running:
+            if k not in self._loaded and self.path(k).exists() and self.path(k) not in self._workers.running:
                 try:
                     self._loaded[k] = stages.load(self.path(k))
                 except (SafetensorError, OSError, KeyError):
@@ -115,42 +110,26 @@ class StagePool:
 
     def _start(self, wanted: range, workers: int | None = None) -> None:
         for k in wanted:
-            if len(self._running) >= (workers or self.workers):
+            if len(self._workers.running) >= (workers or self.workers):
                 return
-            if k not in self._loaded and k not in self._running and not self.path(k).exists():
+            path = self.path(k)
+            if k not in self._loaded and path not in self._workers.running and not path.exists():
                 indices = range(k * self.config.shard, (k + 1) * self.config.shard)
-                process = multiprocessing.get_context("spawn").Process(
-                    target=_record, args=(self.path(k), indices, *self._arguments), daemon=True)
-                process.start()
-                self._running[k] = process
+                self._workers.start(stages.record_shard, path, indices, *self._arguments)
 
     def _reap(self) -> None:
         """Forget processes that have ended. RenderError when one failed."""
-        ended = [k for k, process in self._running.items() if not process.is_alive()]
-        for k in ended:
-            process = self._running.pop(k)
-            process.join()
-            if process.exitcode != 0:
-                raise RenderError(f"{self.path(k)}: recording its stages ended with code {process.exitcode}; see the "
-                                  "output above. Finished shards are kept, run again to go on")
+        for path, code in self._workers.ended().items():
+            if code != 0:
+                raise RenderError(f"{path}: recording its stages ended with code {code}; see the output above. "
+                                  "Finished shards are kept, run again to go on")
 
     def close(self) -> None:
         """End recording; unfinished shards are lost, finished ones stay on disk."""
-        for process in self._running.values():
-            process.terminate()
-            process.join()
-        self._running.clear()
+        self._workers.close()
 
     def __enter__(self) -> StagePool:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _record(path: Path, indices: range, *arguments) -> None:
-    """The work of one process, on one thread; Ctrl-C is the parent's to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["DIPIR_THREADS"] = "1"
-    torch.set_num_threads(1)
-    stages.record_shard(path, indices, *arguments)

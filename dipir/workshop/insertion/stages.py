@@ -39,34 +39,28 @@ _FAINT = 5e-4
 
 @dataclass(frozen=True)
 class StageSettings:
-    """samples, bsdf_samples, light_samples, depth : of the transport;  meshes : share of stages with a mesh file, the
-    others have a procedural object"""
+    """How the light transport of a stage is recorded."""
 
-    samples: int = 8
+    samples: int = 8  # samples, bsdf_samples, light_samples, depth: of the transport
     bsdf_samples: int = 4
     light_samples: int = 2
     depth: int = 3
-    meshes: float = 0.25
+    meshes: float = 0.25  # share of stages with a mesh file, the others have a procedural object
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One recorded stage of 64 x 64 pixels and 16 x 32 texels; P object pixels, G ground pixels under the shadow.
+    """One recorded stage of 64 x 64 pixels and 16 x 32 texels; P object pixels, G ground pixels under the shadow."""
 
-    object_map : (P, 3, 512) float16;  object_pixels : (P,) int16, flat;  offset : (P, 3) float16 own emission
-    hidden : (G, 256) uint8 share of each upper texel that the object hides, 255 = all;  shadow_pixels : (G,) int16
-    gbuffers : (12, 64, 64) float16, see :func:`gbuffer_planes`
-    view : (9,) float64 plate width, height, field of view, pitch, roll in degrees, height in metres; window x0, y0,
-    side
-    """
-
-    object_map: Tensor
-    object_pixels: Tensor
-    offset: Tensor
-    hidden: Tensor
-    shadow_pixels: Tensor
-    gbuffers: Tensor
+    object_map: Tensor  # (P, 3, 512) float16
+    object_pixels: Tensor  # (P,) int16, flat
+    offset: Tensor  # (P, 3) float16 own emission
+    hidden: Tensor  # (G, 256) uint8 share of each upper texel that the object hides, 255 = all
+    shadow_pixels: Tensor  # (G,) int16
+    gbuffers: Tensor  # (12, 64, 64) float16, see :func:`gbuffer_planes`
     view: Tensor
+    """(9,) float64 plate width, height, field of view, pitch, roll in degrees, height in metres; window x0, y0,
+    side."""
 
     @property
     def camera(self) -> Camera:
@@ -98,8 +92,7 @@ class Stage:
         ground = texels[:, :_UPPER] * latlong.plane_weights(ROWS, COLUMNS, device=env.device).reshape(-1)[:_UPPER, None]
         lost = (self.hidden.float() @ ground) / (255 * ground.sum(1, keepdim=True).clamp_min(1e-12))
         ratio = env.new_ones(3, SIZE * SIZE, count).index_copy_(1, self.shadow_pixels.long(), (1 - lost).clamp(0, 1))
-        image = lambda x: x.permute(2, 0, 1).reshape(count, 3, SIZE, SIZE)
-        return image(shown), image(ratio)
+        return tuple(x.permute(2, 0, 1).reshape(count, 3, SIZE, SIZE) for x in (shown, ratio))
 
     def recoloured(self, order: Sequence[int]) -> Stage:
         """The same stage with an object whose colour channels are exchanged: ``order`` is a permutation of 0, 1, 2.

@@ -27,12 +27,11 @@ _FINE = 1.6
 
 @dataclass(frozen=True)
 class Shot:
-    """Scene-linear, not exposed yet.  wide : (3, H, W) the plate;  close : (3, 64, 64) the stage's window of it
-    env : (16, 32, 3) radiance in the same unit, camera azimuth at +Z"""
+    """Scene-linear, not exposed yet."""
 
-    wide: Tensor
-    close: Tensor
-    env: EnvMap
+    wide: Tensor  # (3, H, W) the plate
+    close: Tensor  # (3, 64, 64) the stage's window of it
+    env: EnvMap  # (16, 32, 3) radiance in the same unit, camera azimuth at +Z
 
 
 class Sight:
@@ -64,7 +63,7 @@ class Sight:
 
     def mirrored_light(self, wide_disp: Tensor) -> Tensor:
         """(K, 16, 32, 3) radiance: plates (K, 3, H, W) display on the sphere, mirrored behind the camera and filled. It
-        is ``light_prior.features(...).base``; what depends on the camera alone is worked out once for all plates."""
+        is ``priors.light.features(...).base``; what depends on the camera alone is worked out once for all plates."""
         small = functional.interpolate(wide_disp, PLATE, mode="bilinear", antialias=True)
         index, visible = self._texels
         flat = functional.avg_pool2d(srgb_to_linear(small.clamp(0, 1)), 2).flatten(2)

@@ -4,17 +4,18 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.image.color import linear_to_srgb, srgb_to_linear_array
 
 
 def coloured(rng: np.random.Generator, display: np.ndarray, vary: bool = True) -> np.ndarray:
     """(..., 3) display sRGB -> (..., 3) linear reflectance; varied a little in brightness, hue and saturation."""
-    linear = _linear(display)
+    linear = srgb_to_linear_array(display)
     if not vary:
         return linear
-    bounded = lambda scale, size: np.clip(rng.normal(0, scale, size), -2 * scale, 2 * scale)
     shape = linear.shape[:-1]
-    linear = linear * np.exp(bounded(0.08, (*shape, 1)) + bounded(0.05, (*shape, 3)))
+    brightness, hue = (np.clip(rng.normal(0, scale, (*shape, channels)), -2 * scale, 2 * scale)
+                       for scale, channels in ((0.08, 1), (0.05, 3)))
+    linear = linear * np.exp(brightness + hue)
     pale = rng.uniform(0, 0.06, (*shape, 1))
     return np.clip(linear * (1 - pale) + pale * linear.mean(-1, keepdims=True), 0.003, 0.95)
 
@@ -28,11 +29,7 @@ def wall_colours(rng: np.random.Generator, things: np.ndarray, there: np.ndarray
     display = np.clip(value * (1 + chroma * np.cos(hue)), 0, 1)
     apart = np.linalg.norm(display[:, :, None] - _display(things)[:, None], axis=-1)
     apart = np.where(there[:, None], apart, np.inf).min(-1)
-    return _linear(display[np.arange(count), apart.argmax(1)])
-
-
-def _linear(display: np.ndarray) -> np.ndarray:
-    return srgb_to_linear(torch.from_numpy(display)).numpy()
+    return srgb_to_linear_array(display[np.arange(count), apart.argmax(1)])
 
 
 def _display(linear: np.ndarray) -> np.ndarray:

@@ -7,23 +7,17 @@ mirror, hence are all D.
 """
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-from dipir import disk
 from dipir.arrays import Image, split_seed
 from dipir.errors import ConfigError
-from dipir.fit.loop import Event
+from dipir.event import Notify
 from dipir.image.color import linear_to_srgb
 from dipir.priors.captions import COLOURS, GROUNDS, MATERIALS, SHAPES, Thing, caption
 from dipir.render.gbuffer import record_gbuffers
@@ -33,25 +27,24 @@ from dipir.workshop import shards
 from dipir.workshop.layout.colours import coloured, wall_colours
 from dipir.workshop.layout.scenes import MOST, SIZE, random_scene
 from dipir.workshop.layout.things import BASE
+from dipir.workshop.stored import decode, encode, join, part
 
-VERSION = 1
-BRIGHTEST = 8.0
-"""Largest light that is kept; a white surface under full light has about 1."""
+SET = shards.DataSet("layouts", 1, "diffuse", "layouts")
+VERSION, default_dir = SET.version, SET.default_dir
 NONE = 255
 """Shape and material of a thing that is not there."""
-_GAMMA, _FINE = 2.4, 256
-_DECODED = (torch.arange(256) / 255) ** _GAMMA * BRIGHTEST
+_FINE = 256
 _ALIKE = 0.15  # Noise of 64 samples is about 0.05.
 _GREY = 2.0  # Grey floors are this much more frequent than others.
 
 
 @dataclass(frozen=True)
 class LayoutSettings:
-    """spp, depth : of both renders;  shard : scenes a file"""
+    """How layout scenes are rendered."""
 
-    spp: int = 64
+    spp: int = 64  # spp, depth: of both renders
     depth: int = 3
-    shard: int = 50
+    shard: int = 50  # scenes a file
 
     def __post_init__(self) -> None:
         if min(self.spp, self.depth, self.shard) < 1:
@@ -61,19 +54,14 @@ class LayoutSettings:
 
 @dataclass(frozen=True)
 class LayoutSet:
-    """S scenes of 64 x 64 pixels, all uint8.
+    """S scenes of 64 x 64 pixels, all uint8."""
 
-    diffuse : (S, 64, 64) D, light that surfaces colour, :func:`decode` gives it;  gloss : (S, 64, 64) S, the same
-    cover : (S, MOST + 1, 64, 64) visible part of each thing and of the floor, 255 = the whole pixel; the rest is wall
-    boxes : (S, MOST, 4) x0, y0, x1, y1 of what is visible, the first and the last 256th of the picture in it
-    shape, material : (S, MOST) index in ``SHAPES``, ``MATERIALS``, ``NONE`` where there is no thing
-    """
-
-    diffuse: Tensor
-    gloss: Tensor
+    diffuse: Tensor  # (S, 64, 64) D, light that surfaces colour, :func:`decode` gives it
+    gloss: Tensor  # (S, 64, 64) S, the same
     cover: Tensor
-    boxes: Tensor
-    shape: Tensor
+    """(S, MOST + 1, 64, 64) visible part of each thing and of the floor, 255 = the whole pixel; the rest is wall."""
+    boxes: Tensor  # (S, MOST, 4) x0, y0, x1, y1 of what is visible, the first and the last 256th of the picture in it
+    shape: Tensor  # shape, material: (S, MOST) index in ``SHAPES``, ``MATERIALS``, ``NONE`` where there is no thing
     material: Tensor
 
     def __len__(self) -> int:
@@ -81,22 +69,7 @@ class LayoutSet:
 
     def part(self, rows: slice | Tensor) -> LayoutSet:
         """Some of the scenes."""
-        return LayoutSet(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
-
-
-def encode(light: Tensor) -> Tensor:
-    """Light [0, 8] -> uint8, finer for the dark."""
-    return ((light / BRIGHTEST).clamp(0, 1) ** (1 / _GAMMA) * 255).round().byte()
-
-
-def decode(stored: Tensor) -> Tensor:
-    """Inverse of :func:`encode` up to rounding: float32."""
-    return _decoded(stored.device)[stored.long()]
-
-
-@functools.lru_cache(maxsize=8)
-def _decoded(where: torch.device) -> Tensor:
-    return _DECODED.to(where)
+        return part(self, rows)
 
 
 def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
@@ -106,40 +79,46 @@ def record(seed: int, settings: LayoutSettings = LayoutSettings()) -> LayoutSet:
     tracer = PathTracer(made.scene, camera, RenderSettings(settings.spp, settings.depth), gbuffer_samples=1)
     # One ray for each of 4 x 4 places in a pixel.
     owner = record_gbuffers(tracer.built, camera.resized(_FINE, _FINE), 1).object_id[0, 0].cpu()
-    shot = lambda **k: tracer.object_pass(made.light, seed=seed & 0xFFFF, spp=settings.spp, **k)[0][0, 0].cpu()
+    names = [name for name in tracer.material_names() if name.kind == "base_color"]
+    black = {name.key: torch.zeros_like(tracer.material_start(name)) for name in names}
     with torch.no_grad():
-        full = shot()
-        names = [name for name in tracer.material_names() if name.kind == "base_color"]
-        gloss = shot(materials={name.key: torch.zeros_like(tracer.material_start(name)) for name in names})
+        full, gloss = (tracer.object_pass(made.light, seed=seed & 0xFFFF, spp=settings.spp, **more)[0][0, 0].cpu()
+                       for more in ({}, {"materials": black}))
     slots = [*range(1, things + 1), *[-1] * (MOST - things), things + 1]
     cover = torch.stack([_pooled(owner == k) for k in slots])
-    full, gloss = (calmed(light, cover) for light in (full, gloss))
+    # ---- light that surfaces colour, and gloss ----
+    full, gloss = (calm(light, cover) for light in (full, gloss))
     sky = torch.linspace(made.sky[1], made.sky[0], SIZE)[:, None]
     diffuse = ((full - gloss) / BASE).clamp_min(0)
     plain = cover[MOST] + sum((c for c, m in zip(cover, made.materials, strict=False) if m != "metal"))
     unit = diffuse[plain > 0.9].quantile(0.9).clamp_min(1e-3)
     diffuse = diffuse / unit + sky * _pooled(owner == 0)
-    index = lambda words, known: torch.tensor([[*map(known.index, words), *[NONE] * (MOST - things)]]).byte()
+    shape, material = (torch.tensor([[*map(known.index, words), *[NONE] * (MOST - things)]]).byte()
+                       for words, known in ((made.shapes, SHAPES), (made.materials, MATERIALS)))
     boxes = torch.stack([_box(owner == k) for k in slots[:MOST]])
     return LayoutSet(encode(diffuse)[None], encode(gloss / unit)[None], (cover * 255).round().byte()[None],
-                     boxes[None], index(made.shapes, SHAPES), index(made.materials, MATERIALS))
+                     boxes[None], shape, material)
 
 
-def calmed(light: Tensor, cover: Tensor) -> Tensor:
+def calm(light: Tensor, cover: Tensor) -> Tensor:
     """Light (H, W) with less noise, given the visible part of each thing and, last, of the floor (K, H, W). Pixels
     brighter than all around them are cut, on floor and wall those far brighter than most; then each is the mean of
     those among its 5 x 5 that show the same about as bright."""
-    around = lambda x, n: functional.pad(x[None], (n // 2,) * 4, mode="replicate").unfold(2, n, 1).unfold(
-        3, n, 1).flatten(4)[0]
-    light = torch.minimum(light, 1.1 * around(light[None], 3)[0].topk(2, -1).values[..., 1])
+    light = torch.minimum(light, 1.1 * _around(light[None], 3)[0].topk(2, -1).values[..., 1])
     backdrop = cover[:-1].sum(0) < 0.01
-    usual = 1.5 * around(light[None], 5)[0].median(-1).values
+    usual = 1.5 * _around(light[None], 5)[0].median(-1).values
     light = torch.where(backdrop, torch.minimum(light, usual), light)
-    near = around(light[None], 5)[0]
+    near = _around(light[None], 5)[0]
     apart = (near + 0.01).log() - (light[..., None] + 0.01).log()
-    same = (around(cover, 5) - cover[..., None]).abs().amax(0) < 0.1
+    same = (_around(cover, 5) - cover[..., None]).abs().amax(0) < 0.1
     weight = (-0.5 * (apart / _ALIKE) ** 2).exp() * same
     return (near * weight).sum(-1) / weight.sum(-1)
+
+
+def _around(x: Tensor, n: int) -> Tensor:
+    """(K, H, W) -> (K, H, W, n^2) the n x n pixels around each."""
+    wide = functional.pad(x[None], (n // 2,) * 4, mode="replicate")
+    return wide.unfold(2, n, 1).unfold(3, n, 1).flatten(4)[0]
 
 
 def _pooled(fine: Tensor) -> Tensor:
@@ -155,17 +134,7 @@ def _box(fine: Tensor) -> Tensor:
     return torch.stack([columns[0], rows[0], columns[-1], rows[-1]]).byte()
 
 
-def join(parts: Sequence[LayoutSet]) -> LayoutSet:
-    """Several sets as one."""
-    return LayoutSet(*(torch.cat([getattr(p, name) for p in parts]) for name in LayoutSet.__dataclass_fields__))
-
-
 # ---- on disk ---------------------------------------------------------------------------------------------------------
-
-def default_dir() -> Path:
-    """``layouts/vN`` in the cache folder."""
-    return disk.cache_dir() / "layouts" / f"v{VERSION}"
-
 
 def validation_folder() -> Path:
     """``layouts/val_vN`` in the cache folder, for a set of :data:`VALIDATION_SEED`."""
@@ -175,54 +144,34 @@ def validation_folder() -> Path:
 VALIDATION_SEED = 1000
 
 
-def _metadata(seed: int, settings: LayoutSettings) -> dict[str, str]:
-    return {"format": "dipir layouts", "version": str(VERSION), "seed": str(seed),
-            "settings": json.dumps(asdict(settings))}
+def _make(indices: range, seed: int, settings: LayoutSettings) -> dict[str, Tensor]:
+    return vars(join([record(split_seed(seed, "layout", i), settings) for i in indices]))
 
 
-def _make_shard(path: Path, indices: range, seed: int, settings: LayoutSettings) -> None:
-    made = join([record(split_seed(seed, "layout", i), settings) for i in indices])
-    shards.save(path, {name: getattr(made, name).contiguous() for name in LayoutSet.__dataclass_fields__},
-                _metadata(seed, settings))
-
-
-def generate(scenes: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, settings: LayoutSettings = LayoutSettings()) -> Path:
-    """Make scenes 0 ... scenes - 1 of the set ``seed`` in ``out_dir`` (default :func:`default_dir`); those there are
-    kept. Returns the folder. ConfigError for a folder of another set or numbers out of range, RenderError when a worker
-    fails."""
-    folder, metadata = Path(out_dir) if out_dir is not None else default_dir(), _metadata(seed, settings)
-    return shards.generate(scenes, folder, "layouts", settings.shard,
-                           lambda path, indices: shards.stored(path, metadata, "diffuse") >= len(indices), _make_shard,
-                           (seed, settings), workers, on_event)
+def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1, on_event: Notify = None, *,
+             settings: LayoutSettings = LayoutSettings()) -> Path:
+    """Make the scenes 0 ... count - 1 of the set ``seed``; see :meth:`shards.DataSet.generate`."""
+    return SET.generate(count, out_dir, _make, (seed, settings), SET.metadata(seed, settings), shard=settings.shard,
+                        workers=workers, on_event=on_event)
 
 
 def load(out_dir: str | Path | None = None, limit: int | None = None) -> LayoutSet:
     """All scenes of a folder, or those of its first ``limit`` shards. ConfigError when there are none or a shard is
     broken."""
-    folder = Path(out_dir) if out_dir is not None else default_dir()
-    paths = sorted(folder.glob("layouts_*.safetensors"))[:limit]
-    if not paths:
-        raise ConfigError(f"{folder}: holds no layouts; make them with `dipir synth layouts`")
-    parts = []
-    for path in paths:
-        try:
-            parts.append(LayoutSet(**load_file(path)))
-        except (SafetensorError, OSError, TypeError) as problem:
-            raise ConfigError(f"{path}: is not a readable shard ({problem}); delete it and generate again") from problem
-    return join(parts)
+    return join(SET.load(out_dir, lambda tensors: LayoutSet(**tensors), limit))
 
 
 # ---- pictures --------------------------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
 class DrawConfig:
-    """augment : mirror half of the pictures, vary colours within their words, exposure (factor e^+-0.25) and white
-    balance;  said, ground : chance that a colour or a material, that the floor's colour is named in the caption"""
+    """How pictures are drawn from recorded scenes."""
 
     augment: bool = True
+    """Mirror half of the pictures, vary colours within their words, exposure (factor e^+-0.25) and white balance."""
     said: float = 0.7
     ground: float = 0.5
+    """said, ground: chance that a colour or a material, that the floor's colour is named in the caption."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.said <= 1 and 0 <= self.ground <= 1):
@@ -232,20 +181,14 @@ class DrawConfig:
 
 @dataclass(frozen=True)
 class LayoutPictures:
-    """B pictures.
+    """B pictures."""
 
-    image : (B, 3, 64, 64) display [0, 1];  captions : what a prior is told
-    things : the truth about each thing, in the caption's order;  grounds : colour word of each floor
-    boxes : B x (n, 4) x0, y0, x1, y1 in [0, 1] of what is visible, same order
-    masks : (B, MOST, 64, 64) visible part [0, 1] of each thing, same order, zeros for those that are not there
-    """
-
-    image: Tensor
-    captions: list[str]
-    things: list[list[Thing]]
-    grounds: list[str]
-    boxes: list[Tensor]
-    masks: Tensor
+    image: Tensor  # (B, 3, 64, 64) display [0, 1]
+    captions: list[str]  # what a prior is told
+    things: list[list[Thing]]  # the truth about each thing, in the caption's order
+    grounds: list[str]  # colour word of each floor
+    boxes: list[Tensor]  # B x (n, 4) x0, y0, x1, y1 in [0, 1] of what is visible, same order
+    masks: Tensor  # (B, MOST, 64, 64) visible part [0, 1] of each thing, same order, zeros for those that are not there
 
 
 def draw(rng: np.random.Generator, data: LayoutSet, count: int, config: DrawConfig = DrawConfig()) -> LayoutPictures:
@@ -257,6 +200,7 @@ def draw(rng: np.random.Generator, data: LayoutSet, count: int, config: DrawConf
     where = data.cover.device
     chosen = data.part(torch.from_numpy(rng.integers(len(data), size=count)))
     shape, material = chosen.shape.numpy(), chosen.material.numpy()
+    # ---- pictures ----
     grounds, colours = _words(rng, shape)
     boxes = chosen.boxes.float() + torch.tensor([0.0, 0, 1, 1])
     image, masks = _image(rng, chosen, grounds, colours, config.augment), chosen.cover[:, :MOST].float() / 255
@@ -265,6 +209,7 @@ def draw(rng: np.random.Generator, data: LayoutSet, count: int, config: DrawConf
     image, masks = torch.where(flipped, image.flip(-1), image), torch.where(flipped, masks.flip(-1), masks)
     boxes[mirrored] = boxes[mirrored][..., [2, 1, 0, 3]] * torch.tensor([-1.0, 1, -1, 1]) + torch.tensor(
         [_FINE, 0.0, _FINE, 0])
+    # ---- captions ----
     # Those that are there, shuffled, before those that are not.
     order = np.argsort(rng.random(shape.shape) + (shape == NONE), 1)
     told, names = rng.random((count, MOST, 2)) < config.said, rng.random(count) < config.ground

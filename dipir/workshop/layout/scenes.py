@@ -1,6 +1,6 @@
 """Scenes of the layout pictures: up to four things of eight shapes on a floor, before a wall or a horizon.
 
-Everything reflects 0.6 and the light is grey: colours are put in afterwards (``layouts``). Floors and walls have a
+Everything reflects 0.6 and the light is grey: colours are put in afterwards (`layout/data.py`). Floors and walls have a
 texture of one size and things have none, because the renderer compiles a kernel for every other mixture.
 """
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dipir.arrays import EnvMap, split_seed
 from dipir.errors import SceneError
 from dipir.image import latlong
 from dipir.priors.captions import MATERIALS, SHAPES
-from dipir.scene.assets.asset import Asset, Material, Part
+from dipir.scene.assets.asset import Asset, Material
 from dipir.scene.camera import Camera
 from dipir.scene.framing import grounded
 from dipir.scene.plate import Plate
@@ -24,6 +24,7 @@ from dipir.scene.proxy import PlacedAsset
 from dipir.scene.scene import Scene
 from dipir.workshop.layout.things import BASE, random_yaw, thing
 from dipir.workshop.things.materials import random_pattern
+from dipir.workshop.things.objects import rectangle
 
 MOST = 4
 """Things in a picture."""
@@ -38,15 +39,13 @@ _TRIES, _PLACES = 2000, 12
 
 @dataclass(frozen=True)
 class LayoutScene:
-    """scene : the things, then the floor, then the wall if there is one;  shapes, materials : of the things
-    light : (64, 128, 3) grey radiance;  sky : what a white wall would show above the horizon, at the picture's bottom
-    and top"""
+    """A layout scene without colours."""
 
-    scene: Scene
-    shapes: tuple[str, ...]
+    scene: Scene  # the things, then the floor, then the wall if there is one
+    shapes: tuple[str, ...]  # shapes, materials: of the things
     materials: tuple[str, ...]
-    light: EnvMap
-    sky: tuple[float, float]
+    light: EnvMap  # (64, 128, 3) grey radiance
+    sky: tuple[float, float]  # what a white wall would show above the horizon, at the picture's bottom and top
 
 
 def random_scene(seed: int, size: int = SIZE, count: int | None = None) -> LayoutScene:
@@ -178,13 +177,10 @@ def _panel(rng: np.random.Generator, name: str, depth: float) -> PlacedAsset:
     texture = np.broadcast_to((BASE * np.clip(1 + relief, 0.4, 1.5) * np.ones_like(pattern))[..., None],
                               (_TEXTURE, _TEXTURE, 3)).astype(np.float32)
     tiles = np.linalg.norm(corners[[1, 3]] - corners[0], axis=1) / np.exp(rng.uniform(np.log(0.5), np.log(3.0)))
-    uvs = np.array([[0, 0], [tiles[0], 0], [tiles[0], tiles[1]], [0, tiles[1]]], np.float32)
     polished = name == "floor" and rng.random() < 0.2
     material = Material(name, (BASE,) * 3, roughness=float(rng.uniform(0.2, 0.35) if polished else rng.uniform(0.6, 1)),
                         specular=float(rng.uniform(0.1, 0.5)), metallic=1e-3, base_color_texture=texture)
-    part = Part(name, corners.astype(np.float32), np.array([[0, 1, 2], [0, 2, 3]], np.uint32),
-                np.tile(np.array([normal], np.float32), (4, 1)), uvs, material)
-    return PlacedAsset(Asset((part,)), np.eye(4), name)
+    return PlacedAsset(rectangle(name, corners, normal, tiles, material), np.eye(4), name)
 
 
 # ---- light -----------------------------------------------------------------------------------------------------------
@@ -202,8 +198,8 @@ def studio_light(rng: np.random.Generator, walled: bool, height: int = 64) -> En
         front = np.maximum(d @ axis, 1e-3)
         x, y = (np.abs(d @ side) / front for side in (aside, np.cross(aside, axis)))
         wide, tall = rng.uniform(0.1, 0.4, 2)
-        soft = lambda outside: np.clip(0.5 - outside / 0.06, 0, 1)
-        env = env + np.exp(rng.uniform(0.2, 1.6)) * soft(x - wide) * soft(y - tall) * (d @ axis > 0.05)
+        soft_x, soft_y = (np.clip(0.5 - outside / 0.06, 0, 1) for outside in (x - wide, y - tall))
+        env = env + np.exp(rng.uniform(0.2, 1.6)) * soft_x * soft_y * (d @ axis > 0.05)
     key = d @ _towards(rng.choice([-1, 1]) * rng.uniform(10, min(widest, 110)), rng.uniform(25, 70))
     width = rng.uniform(7, 16)
     lamp = np.clip((width - np.degrees(np.arccos(np.clip(key, -1, 1)))) / 3 + 0.5, 0, 1)

@@ -2,12 +2,10 @@
 resumable, chosen on held-out scenes."""
 from __future__ import annotations
 
-import argparse
-import json
+import functools
 import math
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +16,16 @@ from torch.nn import functional
 from dipir import device
 from dipir.arrays import Image, split_seed
 from dipir.errors import ConfigError
-from dipir.fit.loop import Event
+from dipir.event import Notify
 from dipir.priors import captions
 from dipir.priors.captions import COLOURS, SHAPES
 from dipir.priors.layout import DEFAULT_PATH, LAYOUT_NET, LayoutPrior
 from dipir.priors.nets.text_unet import TextUNet, TextUNetConfig
 from dipir.workshop import trainer as training
+from dipir.workshop.denoising import noised, validation_noise, weighted_error
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.layout.data import DrawConfig, LayoutPictures
+from dipir.workshop.runner import Outcome, Recipe, initial, outcome
 
 Draw = Callable[[np.random.Generator, int], LayoutPictures]
 LEVELS = (0.2, 0.7, 2.0, 10.0)
@@ -38,24 +38,22 @@ _NAMED = (1 + len(SHAPES), len(COLOURS))
 
 @dataclass(frozen=True)
 class LayoutPriorConfig:
-    """batch : pictures a step
-    sigma_mean, sigma_std : log-normal noise levels of the training. Higher than EDM's, since what a caption says is
-    decided where a thing of 16 pixels drowns in noise, at sigma 1 to 15
-    untold : share of captions that are left out (classifier-free guidance, Ho and Salimans 2022)
-    emphasis : weight of the things' pixels, and of those up to three from them, above the 1 of all others. Where noise
-    leaves open what is a thing this would make things too large: it counts up to sigma 3 only
-    taught : weight of a second task at the start, falling to 0 over the first three quarters of the steps: to say of
-    each cell which shape and which colour stands there, from the network's own features. Edges of shapes are few
-    pixels, so that the denoising error alone hardly asks for the words of shapes
-    scenes, held_out : of the training set;  pictures of the validation set, scenes of another seed"""
+    """How the layout prior is trained."""
 
-    batch: int = 32
+    batch: int = 32  # pictures a step
     sigma_mean: float = 0.0
     sigma_std: float = 1.5
-    untold: float = 0.12
+    """sigma_mean, sigma_std: log-normal noise levels of the training. Higher than EDM's, since what a caption says is
+    decided where a thing of 16 pixels drowns in noise, at sigma 1 to 15."""
+    untold: float = 0.12  # share of captions that are left out (classifier-free guidance, Ho and Salimans 2022)
     emphasis: float = 4.0
+    """Weight of the things' pixels, and of those up to three from them, above the 1 of all others. Where noise leaves
+    open what is a thing this would make things too large: it counts up to sigma 3 only."""
     taught: float = 0.1
-    scenes: int = 4000
+    """Weight of a second task at the start, falling to 0 over the first three quarters of the steps: to say of each
+    cell which shape and which colour stands there, from the network's own features. Edges of shapes are few pixels, so
+    that the denoising error alone hardly asks for the words of shapes."""
+    scenes: int = 4000  # scenes, held_out: of the training set; pictures of the validation set, scenes of another seed
     held_out: int = 192
     seed: int = 0
     draw: DrawConfig = DrawConfig()
@@ -65,19 +63,17 @@ class LayoutPriorConfig:
 
 # ---- data ------------------------------------------------------------------------------------------------------------
 
-def training_pictures(config: LayoutPriorConfig, workers: int = 1,
-                      on_event: Callable[[Event], None] | None = None) -> Draw:
+def training_pictures(config: LayoutPriorConfig, workers: int = 1, on_event: Notify = None) -> Draw:
     """Draws from the training set; what the cache lacks of it is made."""
     data = layouts.load(layouts.generate(config.scenes, None, config.seed, workers, on_event)).part(
         slice(0, config.scenes))
     # The few numbers that decide about colours and words stay on the CPU.
     large = {key: getattr(data, key) for key in ("cover", "diffuse", "gloss")}
-    data = replace(data, **training.kept_there(large, device.current().torch))
+    data = replace(data, **training.keep_on(large, device.current().torch))
     return lambda rng, count: layouts.draw(rng, data, count, config.draw)
 
 
-def held_out_pictures(config: LayoutPriorConfig, workers: int = 1,
-                      on_event: Callable[[Event], None] | None = None) -> LayoutPictures:
+def held_out_pictures(config: LayoutPriorConfig, workers: int = 1, on_event: Notify = None) -> LayoutPictures:
     """The fixed pictures that choose the weights: scenes of another seed, unchanged."""
     seed = layouts.VALIDATION_SEED
     folder = layouts.generate(config.held_out, layouts.validation_folder(), seed, workers, on_event)
@@ -88,12 +84,10 @@ def held_out_pictures(config: LayoutPriorConfig, workers: int = 1,
 # ---- training --------------------------------------------------------------------------------------------------------
 
 def train_layout_prior(config: LayoutPriorConfig, draw: Draw, held_out: LayoutPictures, *, name: str = "layout",
-                       start: TextUNet | None = None,
-                       on_event: Callable[[Event], None] | None = None) -> training.Trained:
+                       start: TextUNet | None = None, on_event: Notify = None) -> training.Trained:
     """Train on pictures of ``draw``, which must depend on its generator alone; keep the weights that are best on
     ``held_out``. A new run begins with the weights of ``start`` if given."""
-    torch.manual_seed(split_seed(config.seed, "weights"))
-    model = Pupil(TextUNet(config.net))
+    model = initial(lambda: Pupil(TextUNet(config.net)), config.seed)
     if start is not None:
         model.net.load_state_dict(start.state_dict())
     where = device.current().torch
@@ -162,8 +156,11 @@ def naming_error(planes: Tensor, pictures: LayoutPictures) -> Tensor:
     shape, colour = (table[row, owner] for table in tables)
     thing = (owner > 0).float()
     what, hue = planes.split(_NAMED, 1)
-    entropy = lambda plane, right: functional.cross_entropy(plane, right, reduction="none")
-    of_things = lambda value: (value * thing).sum((1, 2)) / (thing.sum((1, 2)) + 1)
+    entropy = functools.partial(functional.cross_entropy, reduction="none")
+
+    def of_things(value: Tensor) -> Tensor:
+        return (value * thing).sum((1, 2)) / (thing.sum((1, 2)) + 1)
+
     every = entropy(what, torch.where(owner > 0, shape + 1, 0)) * (1 + 4 * thing)
     return every.mean((1, 2)) + of_things(entropy(what[:, 1:], shape)) + 0.3 * of_things(entropy(hue, colour))
 
@@ -173,10 +170,8 @@ def denoising_error(net: TextUNet, image: Image, said: Tensor, sigma: Tensor, no
     """((B,) EDM's weighted square error (Karras et al. 2022, eq. 8), the network's features). image : display [0, 1]
     said : (B, LONGEST) numbers;  sigma : (B,);  noise : like image;  weight : (B, 1, H, W) of the pixels."""
     x0 = (image * 2 - 1).contiguous(memory_format=torch.channels_last)
-    s, d = sigma[:, None, None, None], net.config.sigma_data
-    estimate, seen = net.look(x0 + s * noise, sigma, net.read(said))
-    square = (estimate.float() - x0) ** 2 * ((s**2 + d**2) / (s * d) ** 2)
-    return (square * weight).mean((1, 2, 3)) / weight.mean((1, 2, 3)), seen
+    estimate, seen = net.look(noised(x0, sigma, noise), sigma, net.read(said))
+    return weighted_error(estimate, x0, sigma, net.config.sigma_data, weight), seen
 
 
 @torch.no_grad()
@@ -185,7 +180,7 @@ def validation(net: TextUNet, held_out: LayoutPictures) -> dict[str, float]:
     of the error with another picture's caption the right caption takes away: 0 when text is not heard; and the same of
     captions with other shapes."""
     where = held_out.image.device
-    noise = device.randn(held_out.image.shape, torch.Generator().manual_seed(5), where)
+    noise = validation_noise(held_out.image)
     right = numbers(held_out.captions).to(where)
 
     def error(level: float, said: Tensor) -> float:
@@ -194,7 +189,10 @@ def validation(net: TextUNet, held_out: LayoutPictures) -> dict[str, float]:
         return float(torch.cat(parts).mean())
 
     out = {f"sigma_{level:g}": error(level, right) for level in LEVELS}
-    share = lambda level, said: 1 - out[f"sigma_{level:g}"] / max(error(level, said), 1e-12)
+
+    def share(level: float, said: Tensor) -> float:
+        return 1 - out[f"sigma_{level:g}"] / max(error(level, said), 1e-12)
+
     wrong = right[others(held_out.captions)]
     reshaped = numbers([other_shapes(text) for text in held_out.captions]).to(where)
     heard = {f"heard_{level:g}": share(level, wrong) for level in HEARD}
@@ -214,44 +212,32 @@ def other_shapes(text: str) -> str:
     return " ".join(following.get(word.strip(","), word.strip(",")) + "," * word.endswith(",") for word in text.split())
 
 
-# ---- command line ----------------------------------------------------------------------------------------------------
+# ---- the command -----------------------------------------------------------------------------------------------------
 
-def run(minutes: float, config: LayoutPriorConfig = LayoutPriorConfig(), out: Path | None = None, name: str = "layout",
-        on_event: Callable[[Event], None] | None = None, start: Path | None = None, workers: int = 1) -> Path:
-    """Data, training (resumed if begun) for at most ``minutes``, weights written to ``out``. ConfigError for numbers
-    out of range, before any work."""
-    given = {"minutes": minutes, "steps": config.train.steps, "batch": config.batch, "rate": config.train.rate,
-             "scenes": config.scenes, "workers": workers}
-    if wrong := [f"{key} {value:g}" for key, value in given.items() if not value > 0]:
-        raise ConfigError(f"prior train layout: {', '.join(wrong)}; accepted are numbers above 0. Correct them.")
-    first = LayoutPrior.load(start).net if start else None
-    config = replace(config, train=replace(config.train, minutes=minutes), net=first.config if first else config.net)
+def _train(config: LayoutPriorConfig, start: TextUNet | None, name: str, workers: int, on_event) -> Outcome:
     held_out = held_out_pictures(config, workers, on_event)
     draw = training_pictures(config, workers, on_event)
-    trained = train_layout_prior(config, draw, held_out, name=name, start=first, on_event=on_event)
-    net = TextUNet(config.net)
-    net.load_state_dict(trained.best)
-    path = out or DEFAULT_PATH
-    LayoutPrior(net).save(path, {"steps": str(trained.step), "score": f"{trained.best_score:.4f}",
-                                 "training": json.dumps(asdict(config.train))})
-    return path
+    return outcome(train_layout_prior(config, draw, held_out, name=name, start=start, on_event=on_event), config.train)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """``dipir prior train layout``: scenes, training, weights; log lines on stdout. With --evaluate, only judges."""
-    parser = argparse.ArgumentParser(prog="dipir prior train layout", description=main.__doc__)
-    default = LayoutPriorConfig()
-    training.add_options(parser, default.train, default.batch, "layout", DEFAULT_PATH)
-    parser.add_argument("--scenes", type=int, default=default.scenes, help="of the training set, made where missing")
-    a = parser.parse_args(arguments)
-    training.choose_device(a)
-    if a.evaluate:
-        figures = validation(LayoutPrior.load(a.evaluate).net, held_out_pictures(default, a.workers))
-        sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
-        return
-    config = replace(default, batch=a.batch, scenes=a.scenes, train=training.with_options(default.train, a))
-    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.reporter(a.tensorboard), a.start, a.workers)}\n")
+def _judge(weights: Path, workers: int) -> dict[str, float]:
+    return validation(LayoutPrior.load(weights).net, held_out_pictures(RECIPE.config, workers))
 
+
+def _adjust(config: LayoutPriorConfig, start: Path | None) -> LayoutPriorConfig:
+    given = {"minutes": config.train.minutes, "steps": config.train.steps, "batch": config.batch,
+             "rate": config.train.rate, "scenes": config.scenes}
+    if wrong := [f"{key} {value:g}" for key, value in given.items() if not value > 0]:
+        raise ConfigError(f"prior train layout: {', '.join(wrong)}; accepted are numbers above 0. Correct them.")
+    return config
+
+
+RECIPE = Recipe(
+    "layout", "scenes", LayoutPriorConfig(), DEFAULT_PATH, train=_train, judge=_judge, adjust=_adjust,
+    build=lambda config: TextUNet(config.net), read=lambda path: LayoutPrior.load(path).net,
+    write=lambda net, path, notes: LayoutPrior(net).save(path, notes),
+    options={"scenes": ("--scenes", {"help": "of the training set, made where missing"})})
+run, main = RECIPE.run, RECIPE.main
 
 if __name__ == "__main__":
     main()

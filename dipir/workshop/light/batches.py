@@ -19,10 +19,11 @@ from torch.nn import functional
 
 from dipir import device
 from dipir.image import latlong
-from dipir.image.color import linear_to_srgb
+from dipir.image.color import BT709, linear_to_srgb
 from dipir.workshop import crops
 from dipir.workshop.crops import CropConfig
 from dipir.workshop.light.pairs import HEIGHT, SUNNY, WIDTH, Batch, PairSet, concentration
+from dipir.workshop.stored import tall
 
 Columns = Mapping[str, np.ndarray]
 Numbers = Mapping[str, Tensor]
@@ -30,7 +31,7 @@ STRIP = 1 << 23
 """Numbers of the strip of noise; places in it are whole numbers that float32 still holds exactly."""
 
 
-def shipped(columns: Columns, where: torch.device) -> dict[str, Tensor]:
+def ship(columns: Columns, where: torch.device) -> dict[str, Tensor]:
     """All columns as float32 tensors on ``where``, in one transfer."""
     flat = np.concatenate([np.asarray(c, np.float32).ravel() for c in columns.values()])
     there = device.sent(torch.from_numpy(flat), where)
@@ -73,16 +74,17 @@ class Stored(AbstractSource):
 
 @final
 class Framed(AbstractSource):
-    """Panoramas that lie on a device, as ``light_pairs.photographed`` frames them. Small ones are enlarged to the size
-    of the largest."""
+    """Panoramas that lie on a device, as ``light_pairs.frame_panoramas`` does. Small ones are enlarged to the size of
+    the largest."""
 
     RAYS = 2
 
     def __init__(self, panoramas: Sequence[crops.Panorama], where: torch.device) -> None:
         self.where = where
         size = max((p.padded.shape[1:] for p in panoramas), key=lambda s: s[0])
-        fit = lambda x: x if x.shape[1:] == size else functional.interpolate(x[None], size, mode="bilinear")[0]
-        self.padded = torch.stack([fit(p.padded) for p in panoramas]).to(where)
+        padded = [p.padded if p.padded.shape[1:] == size else
+                  functional.interpolate(p.padded[None], size, mode="bilinear")[0] for p in panoramas]
+        self.padded = torch.stack(padded).to(where)
         self.env = torch.stack([p.env for p in panoramas]).to(where)
         self.sunny = (concentration(resized(self.env, 16, 32)) > SUNNY).cpu().numpy()
 
@@ -98,7 +100,7 @@ class Framed(AbstractSource):
 
     def lights(self, rng: np.random.Generator, count: int, chunk: int = 64) -> Tensor:
         """(count, 16, 32, 3) of random plates, on the CPU: how their light is distributed."""
-        parts = [self.plates(shipped(self.columns(rng, min(chunk, count - start)), self.where))[1].cpu()
+        parts = [self.plates(ship(self.columns(rng, min(chunk, count - start)), self.where))[1].cpu()
                  for start in range(0, count, chunk)]
         return torch.cat(parts)
 
@@ -107,13 +109,13 @@ class Framed(AbstractSource):
         plate, env = self.crops(numbers), self._light(self.env[chosen], numbers)
         gain = 1 / quantile(plate.flatten(1).sort(1).values, 0.9).clamp_min(1e-6)
         # Half precision, as the stored ones have.
-        return ((plate * _tall(gain)).clamp(0, 60000).half().float(), env * _tall(gain), camera)
+        return ((plate * tall(gain)).clamp(0, 60000).half().float(), env * tall(gain), camera)
 
     def crops(self, numbers: Numbers) -> Tensor:
         """(B, 3, 96, 128) radiance: ``crops.turned_crop`` of each."""
         rays = self.RAYS
         seen = directions(numbers["camera"], WIDTH * rays, HEIGHT * rays)
-        u, v = latlong.uv(torch.where(_tall(numbers["moved"]) > 0, _moved(seen, numbers), seen))
+        u, v = latlong.uv(torch.where(tall(numbers["moved"]) > 0, _moved(seen, numbers), seen))
         u = (u - (numbers["turn"] / 128)[:, None, None]) % 1.0
         columns = self.padded.shape[3]
         grid = torch.stack([(u * (columns - 2) + 1) / columns * 2 - 1, v * 2 - 1], -1)
@@ -131,13 +133,13 @@ class Framed(AbstractSource):
         wide = torch.cat([env[:, :, -1:], env, env[:, :, :1]], 2).permute(0, 3, 1, 2)
         grid = torch.stack([(u * width + 1) / (width + 2) * 2 - 1, v * 2 - 1], -1)
         elsewhere = functional.grid_sample(wide, grid, padding_mode="border", align_corners=False)
-        return torch.where(_tall(numbers["moved"]) > 0, resized(elsewhere.permute(0, 2, 3, 1), 16, 32),
+        return torch.where(tall(numbers["moved"]) > 0, resized(elsewhere.permute(0, 2, 3, 1), 16, 32),
                            resized(env, 16, 32))
 
 
 def _moved(seen: Tensor, numbers: Numbers) -> Tensor:
     """``light_pairs.Moved`` of each: (B, h, w, 3) unit vectors -> those from the middle of the panorama."""
-    shift, below = _tall(numbers["shift"]).permute(0, 2, 3, 1), numbers["below"][:, None, None]
+    shift, below = tall(numbers["shift"]).permute(0, 2, 3, 1), numbers["below"][:, None, None]
     along = (seen * shift).sum(-1)
     ball = (along.square() + 1 - shift.square().sum(-1)).sqrt() - along
     down = (below + shift[..., 1]) / (-seen[..., 1]).clamp_min(1e-6)
@@ -149,12 +151,11 @@ def directions(camera: Tensor, width: int, height: int) -> Tensor:
     """(B, 3) field of view, pitch and roll in degrees -> (B, height, width, 3): ``crops.directions`` of each."""
     fov, p, r = torch.deg2rad(camera.double()).unbind(1)
     zero, focal = torch.zeros_like(p), 0.5 * width / (fov / 2).tan()
-    row = lambda *x: torch.stack(x, 1)
     # The columns of the pose: rotation by pitch times rotation by roll.
-    right = row(r.cos(), p.cos() * r.sin(), p.sin() * r.sin())
-    up = row(-r.sin(), p.cos() * r.cos(), p.sin() * r.cos())
-    ahead = row(zero, -p.sin(), p.cos())
-    right, up, ahead, focal = right.float(), up.float(), ahead.float(), focal.float()
+    right, up, ahead = (torch.stack(x, 1).float() for x in (
+        (r.cos(), p.cos() * r.sin(), p.sin() * r.sin()), (-r.sin(), p.cos() * r.cos(), p.sin() * r.cos()),
+        (zero, -p.sin(), p.cos())))
+    focal = focal.float()
     x, y = _pixel_places(width, camera.device), _pixel_places(height, camera.device)
     across, down = -x / focal[:, None], -y / focal[:, None]
     d = across[:, None, :, None] * right[:, None, None] + (down[:, :, None, None] * up[:, None, None]
@@ -183,32 +184,28 @@ def quantile(ordered: Tensor, share: float) -> Tensor:
     return torch.lerp(ordered[:, low], ordered[:, min(low + 1, ordered.shape[1] - 1)], place - low)
 
 
-def _tall(x: Tensor) -> Tensor:
-    """(B,) or (B, C) -> (B, 1 or C, 1, 1)."""
-    return x.reshape(len(x), -1, 1, 1)
-
-
 # -------------------------------------------------------------------------------------------------------------- photos
 def columns(rng: np.random.Generator, count: int, config: CropConfig) -> dict[str, np.ndarray]:
     """The random numbers of ``count`` photos, whatever they show; in distribution those of ``light_pairs.draw``."""
-    chance = lambda share: rng.random(count) < share
+    def chance(share: float) -> np.ndarray:
+        return rng.random(count) < share
+
     window, response, covered, noisy = chance(0.5), chance(config.response), chance(config.covered), chance(0.5)
     wide = np.where(window, 2 * np.round(WIDTH / 2 * rng.uniform(0.6, 1.0, count)), WIDTH)
     tall = np.where(window, np.round(HEIGHT * rng.uniform(0.65, 1.0, count)), HEIGHT)
-    where = lambda flag, value, other: np.where(flag, value, other)
     cover = [np.floor(side * rng.uniform(0.15, 0.5, count)) * covered for side in (HEIGHT, WIDTH)]
     return {
         "mirrored": chance(0.5), "wide": wide, "tall": tall, "left": (WIDTH - wide) // 2,
         "top": np.floor(rng.random(count) * (HEIGHT - tall + 1)),
         "amount": 1 + rng.uniform(-1.0, 0.6, count) * config.saturation,
-        "metering": where(chance(0.3), 3, rng.integers(3, size=count)),
-        "balance": where(chance(0.5), 0, rng.uniform(0, 0.7, count)),
+        "metering": np.where(chance(0.3), 3, rng.integers(3, size=count)),
+        "balance": np.where(chance(0.5), 0, rng.uniform(0, 0.7, count)),
         "jitter": np.exp(rng.normal(size=(count, 3)) * config.balance),
         "exposure": 2.0 ** rng.uniform(-config.stops, config.stops, count),
-        "gamma": where(response, np.exp(rng.normal(size=count) * 0.15), 1),
-        "contrast": where(response, rng.uniform(-0.2, 0.35, count), 0),
-        "saturation": where(response, rng.uniform(0.8, 1.25, count), 1),
-        "noise": rng.uniform(0, config.noise, count) * noisy * where(chance(0.5), 1, -1),
+        "gamma": np.where(response, np.exp(rng.normal(size=count) * 0.15), 1),
+        "contrast": np.where(response, rng.uniform(-0.2, 0.35, count), 0),
+        "saturation": np.where(response, rng.uniform(0.8, 1.25, count), 1),
+        "noise": rng.uniform(0, config.noise, count) * noisy * np.where(chance(0.5), 1, -1),
         "grain": rng.integers(STRIP, size=count),
         "cover_tall": cover[0], "cover_wide": cover[1],
         "cover_top": np.floor(rng.random(count) * (HEIGHT - cover[0] + 1)),
@@ -222,13 +219,13 @@ def photos(plate: Tensor, env: Tensor, camera: Tensor, numbers: Numbers, strip: 
     planes = torch.cat([plate, directions(camera, WIDTH, HEIGHT).permute(0, 3, 1, 2)], 1)
     planes = _windows(planes, mirrored, numbers)
     rays = functional.normalize(planes[:, 3:], dim=1).permute(0, 2, 3, 1)
-    rays = torch.where(_tall(mirrored), rays * _constant((-1.0, 1.0, 1.0), plate.device), rays)
-    amount = _tall(numbers["amount"])
+    rays = torch.where(tall(mirrored), rays * _constant((-1.0, 1.0, 1.0), plate.device), rays)
+    amount = tall(numbers["amount"])
     plate = _saturated(planes[:, :3], amount)
-    env = _saturated(torch.where(_tall(mirrored), env.flip(2), env).permute(0, 3, 1, 2), amount)
+    env = _saturated(torch.where(tall(mirrored), env.flip(2), env).permute(0, 3, 1, 2), amount)
     gains = _gains(plate, numbers)
-    photo = _developed(plate * _tall(gains), numbers, strip)
-    return Batch(_covered(photo, numbers), rays, (env * _tall(gains)).permute(0, 2, 3, 1))
+    photo = _developed(plate * tall(gains), numbers, strip)
+    return Batch(_covered(photo, numbers), rays, (env * tall(gains)).permute(0, 2, 3, 1))
 
 
 def _windows(planes: Tensor, mirrored: Tensor, numbers: Numbers) -> Tensor:
@@ -243,12 +240,12 @@ def _windows(planes: Tensor, mirrored: Tensor, numbers: Numbers) -> Tensor:
 
     batch, channels, height, width = planes.shape
     low, high, share = taps(height, numbers["top"], numbers["tall"])
-    rows = lambda i: planes.gather(2, i[:, None, :, None].expand(-1, channels, -1, width))
-    planes = torch.lerp(rows(low), rows(high), share[:, None, :, None])
+    near, far = (planes.gather(2, i[:, None, :, None].expand(-1, channels, -1, width)) for i in (low, high))
+    planes = torch.lerp(near, far, share[:, None, :, None])
     low, high, share = taps(width, numbers["left"], numbers["wide"])
-    turned = lambda i: torch.where(mirrored[:, None], width - 1 - i, i)
-    column = lambda i: planes.gather(3, turned(i)[:, None, None].expand(-1, channels, height, -1))
-    return torch.lerp(column(low), column(high), share[:, None, None])
+    low, high = (torch.where(mirrored[:, None], width - 1 - i, i) for i in (low, high))
+    near, far = (planes.gather(3, i[:, None, None].expand(-1, channels, height, -1)) for i in (low, high))
+    return torch.lerp(near, far, share[:, None, None])
 
 
 @functools.lru_cache(maxsize=32)
@@ -258,7 +255,7 @@ def _constant(values: tuple[float, ...], where: torch.device) -> Tensor:
 
 def _grey(pictures: Tensor) -> Tensor:
     """(B, 1, H, W) luminance."""
-    return (pictures * _constant((0.2126, 0.7152, 0.0722), pictures.device)[:, None, None]).sum(1, keepdim=True)
+    return (pictures * _constant(BT709, pictures.device)[:, None, None]).sum(1, keepdim=True)
 
 
 def _saturated(pictures: Tensor, amount: Tensor) -> Tensor:
@@ -285,13 +282,13 @@ def _gains(plate: Tensor, numbers: Numbers) -> Tensor:
 
 def _developed(plate: Tensor, numbers: Numbers, strip: Tensor | None) -> Tensor:
     """(B, 3, H, W) exposed -> photos: ``crops.develop`` of each."""
-    x = linear_to_srgb(plate.clamp(0, 1)) ** _tall(numbers["gamma"])
-    x = x + _tall(numbers["contrast"]) * (x * x * (3 - 2 * x) - x)
+    x = linear_to_srgb(plate.clamp(0, 1)) ** tall(numbers["gamma"])
+    x = x + tall(numbers["contrast"]) * (x * x * (3 - 2 * x) - x)
     grey = _grey(x)
-    x = grey + (x - grey) * _tall(numbers["saturation"])
+    x = grey + (x - grey) * tall(numbers["saturation"])
     if strip is not None:
         place = numbers["grain"].long()[:, None] + torch.arange(x[0].numel(), device=x.device)
-        x = x + strip[place % len(strip)].reshape(x.shape) * _tall(numbers["noise"])
+        x = x + strip[place % len(strip)].reshape(x.shape) * tall(numbers["noise"])
     return crops.quantise(x)
 
 
@@ -302,7 +299,7 @@ def _covered(photo: Tensor, numbers: Numbers) -> Tensor:
 
     rows = inside(HEIGHT, numbers["cover_top"], numbers["cover_tall"])
     across = inside(WIDTH, numbers["cover_left"], numbers["cover_wide"])
-    return torch.where((rows[:, :, None] & across[:, None])[:, None], _tall(crops.quantise(numbers["colour"])), photo)
+    return torch.where((rows[:, :, None] & across[:, None])[:, None], tall(crops.quantise(numbers["colour"])), photo)
 
 
 @functools.lru_cache(maxsize=2)
@@ -321,8 +318,8 @@ def draw(rng: np.random.Generator, sources: Sequence[tuple[int, AbstractSource]]
     packed |= columns(rng, total, config)
     where = sources[0][1].where
     with device.single_precision(where):
-        numbers = shipped(packed, where)
-        of = lambda k: {key: numbers[f"{k}/{key}"] for key in drawn[k]}
-        made = [source.plates(of(k)) for k, (_, source) in enumerate(sources)]
+        numbers = ship(packed, where)
+        made = [source.plates({key: numbers[f"{k}/{key}"] for key in drawn[k]})
+                for k, (_, source) in enumerate(sources)]
         plate, env, camera = (torch.cat(parts) for parts in zip(*made, strict=True))
         return photos(plate, env, camera, numbers, noise_strip(where) if config.noise else None)

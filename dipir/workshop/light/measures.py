@@ -13,9 +13,10 @@ from torch import Tensor
 from dipir import device
 from dipir.arrays import EnvMap
 from dipir.image import latlong
+from dipir.image.color import BT709
 from dipir.scene.light import dominant_direction
 
-LUMINANCE = torch.tensor([0.2126, 0.7152, 0.0722])
+LUMINANCE = torch.tensor(BT709)
 
 
 @functools.lru_cache(maxsize=8)
@@ -30,15 +31,11 @@ HIGH = 0.9
 
 @dataclass(frozen=True)
 class Functionals:
-    """Rows that turn a map, flattened to (512, 3), into what a surface sees, each scaled so that a map of 1 gives 1.
+    """Rows that turn a map, flattened to (512, 3), into what a surface sees, each scaled so that a map of 1 gives 1."""
 
-    weights : (512,) solid angle share of each texel;  diffuse : (64, 512) irradiance / pi over 64 normals
-    glossy8, glossy64 : (64, 512), (128, 512) Phong lobes cos^n over as many directions
-    """
-
-    weights: Tensor
-    diffuse: Tensor
-    glossy8: Tensor
+    weights: Tensor  # (512,) solid angle share of each texel
+    diffuse: Tensor  # (64, 512) irradiance / pi over 64 normals
+    glossy8: Tensor  # glossy8, glossy64: (64, 512), (128, 512) Phong lobes cos^n over as many directions
     glossy64: Tensor
 
 

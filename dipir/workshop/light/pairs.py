@@ -23,13 +23,12 @@ HEIGHT, WIDTH = 96, 128
 
 @dataclass(frozen=True)
 class PairSet:
-    """plate : (N, 3, 96, 128) float16 linear;  env : (N, 16, 32, 3) in the same unit;  camera : (N, 3) horizontal field
-    of view, pitch, roll in degrees (azimuth at +Z);  weight : (N,) how often a pair is drawn, relative to the others"""
+    """N stored plates with their light."""
 
-    plate: Tensor
-    env: Tensor
-    camera: Tensor
-    weight: Tensor
+    plate: Tensor  # (N, 3, 96, 128) float16 linear
+    env: Tensor  # (N, 16, 32, 3) in the same unit
+    camera: Tensor  # (N, 3) horizontal field of view, pitch, roll in degrees (azimuth at +Z)
+    weight: Tensor  # (N,) how often a pair is drawn, relative to the others
 
 
 def concentration(env: Tensor) -> Tensor:
@@ -50,9 +49,9 @@ def light_class(env: Tensor) -> Tensor:
     luminance = env.float().mean(-1)
     row = luminance.flatten(1).argmax(1) // env.shape[2]
     elevation = 90 - (row + 0.5) * 180 / env.shape[1]
-    borders = lambda values: torch.tensor(values, device=env.device)
-    high = torch.bucketize(elevation, borders(ELEVATION_DEG))
-    return torch.bucketize(concentration(env), borders(CONCENTRATION)) * (len(ELEVATION_DEG) + 1) + high
+    dense, high = (torch.bucketize(value, torch.tensor(borders, device=env.device)) for value, borders in (
+        (concentration(env), CONCENTRATION), (elevation, ELEVATION_DEG)))
+    return dense * (len(ELEVATION_DEG) + 1) + high
 
 
 def like(pairs: PairSet, model: PairSet) -> PairSet:
@@ -71,7 +70,7 @@ SUNNY = 0.3
 """Concentration above which the viewpoint of a panorama is not moved: shadows would no longer fit their sun."""
 
 
-def photographed(panoramas: Sequence[crops.Panorama], each: int = 600, seed: int = 0) -> PairSet:
+def frame_panoramas(panoramas: Sequence[crops.Panorama], each: int = 600, seed: int = 0) -> PairSet:
     """``each`` crops of every panorama, turned and framed at random (see ``crops.CropConfig``), most of those without a
     sun from a viewpoint of their own (:class:`Moved`); kept in the cache."""
     digest = hashlib.sha256(repr((2, each, seed, [round(float(p.env.mean()), 6) for p in panoramas])).encode())
@@ -89,9 +88,9 @@ def photographed(panoramas: Sequence[crops.Panorama], each: int = 600, seed: int
 @dataclass(frozen=True)
 class Moved:
     """Another viewpoint in the place of a panorama, thought of as a ball of radius 1 with a floor ``below`` its middle:
-    what is near comes nearer, and 26 photographed places become many. shift : (3,) of the viewpoint"""
+    what is near comes nearer, and 26 photographed places become many."""
 
-    shift: Tensor
+    shift: Tensor  # (3,) of the viewpoint
     below: float
 
     @staticmethod
@@ -130,11 +129,11 @@ def _sampled(env: Tensor, moved: Moved) -> Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """plate_disp : (B, 3, 96, 128) display [0, 1];  directions : (B, 96, 128, 3);  env : (B, 16, 32, 3)"""
+    """B photos with their light."""
 
-    plate_disp: Tensor
-    directions: Tensor
-    env: Tensor
+    plate_disp: Tensor  # (B, 3, 96, 128) display [0, 1]
+    directions: Tensor  # (B, 96, 128, 3)
+    env: Tensor  # (B, 16, 32, 3)
 
 
 def draw(rng: np.random.Generator, pairs: PairSet, count: int, config: crops.CropConfig = crops.CropConfig()) -> Batch:
@@ -157,8 +156,8 @@ def _one(rng: np.random.Generator, pairs: PairSet, index: int,
         plate, directions = _window(rng, plate, directions)
     if config.saturation:
         amount = 1.0 + rng.uniform(-1.0, 0.6) * config.saturation
-        plate = crops.saturated(plate.permute(1, 2, 0), amount).permute(2, 0, 1)
-        env = crops.saturated(env, amount)
+        plate = crops.saturate(plate.permute(1, 2, 0), amount).permute(2, 0, 1)
+        env = crops.saturate(env, amount)
     gains = crops.random_gains(rng, plate, config)
     photo = crops.develop(rng, plate * gains[:, None, None], config)
     return _covered(rng, photo) if rng.random() < config.covered else photo, directions, env * gains

@@ -24,18 +24,18 @@ from dipir.workshop.trainer import TrainConfig
 
 @dataclass(frozen=True)
 class LightPriorConfig:
-    """batch : plates a step;  real : share of them from photographed panoramas;  weights of the loss terms, see
-    :func:`light_loss`."""
+    """How the light prior is trained."""
 
     train: TrainConfig = TrainConfig()
     net: LightUNetConfig = LightUNetConfig()
     crop: crops.CropConfig = crops.CropConfig()
-    batch: int = 24
-    real: float = 0.4
+    batch: int = 24  # plates a step
+    real: float = 0.4  # share of them from photographed panoramas
     seed: int = 0
     weights: Mapping[str, float] = field(default_factory=lambda: {
         "log": 0.5, "exposure": 0.5, "absolute": 0.7, "diffuse": 1.0, "glossy8": 0.5, "glossy64": 0.3,
         "energy": 0.7, "peak": 0.5, "quarter": 0.5, "toned": 1.0})
+    """Of the terms of ``light_loss``."""
 
 
 @dataclass(frozen=True)

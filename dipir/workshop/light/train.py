@@ -2,10 +2,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,123 +12,37 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dipir import device, disk
+from dipir import device
 from dipir.arrays import EnvMap, split_seed
-from dipir.errors import AssetError
-from dipir.fit.loop import Event
+from dipir.event import Notify
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
-from dipir.priors.light import CONE_DEG, DEFAULT_PATH, FLOOR, LightPrior, compose, features, predict
-from dipir.priors.nets.light_unet import LightEstimate, LightUNet
+from dipir.priors.light import CONE_DEG, DEFAULT_PATH, LightPrior, features, predict
+from dipir.priors.nets.light_unet import LightUNet
 from dipir.scene.camera import Camera
 from dipir.scene.light import dominant_direction
 from dipir.workshop import crops
 from dipir.workshop import trainer as training
+from dipir.workshop.data import real_panoramas
 from dipir.workshop.light import batches as light_batches
 from dipir.workshop.light import pairs as light_pairs
-from dipir.workshop.light.measures import Functionals, functionals, luminance_weights, score, summary, table
+from dipir.workshop.light.loss import light_loss
+from dipir.workshop.light.measures import functionals, score, summary, table
 from dipir.workshop.light.pairs import PairSet
 from dipir.workshop.light.sources import Assembled, Batches, LightPriorConfig, Prefetched
-from dipir.workshop.trainer import BatchLoss, TrainConfig, Trained, reporter, train
+from dipir.workshop.runner import choose_device, reporter
+from dipir.workshop.trainer import BatchLoss, TrainConfig, Trained, train
 from dipir.workshop.worlds import views
-
-DATA = disk.data_dir()
-
-
-def light_loss(estimate: LightEstimate, true: Tensor, rows: Functionals) -> dict[str, Tensor]:
-    """The terms of the loss of an estimate against maps (B, 16, 32, 3), each a mean over the batch.
-
-    The map is composed with the *true* distribution of the dominant light, as far as there is one: its energy and what
-    is around it are learned as if its direction were known, and its direction by itself. Composed with the estimated
-    one, a sun that may be here or there costs least where it is left out, and objects would throw no shadows.
-
-    log : solid-angle weighted L1 of log radiance;  exposure : of the log of the mean radiance
-    diffuse, glossy8, glossy64 : of the functionals after each map is divided by its mean luminance, so that exposure
-    is judged once and a sun cannot outweigh a batch;  absolute : of irradiance without that, over the true mean;
-    it asks for the cautious side where exposure is unsure, and flattens out at six times the truth, because a plate of
-    a dark corner cannot tell how bright the rest is
-    peak : cross-entropy of the distribution of the dominant light's direction, for plates that have one;  quarter : the
-    same over fields of 45 degrees, in which being nearly right counts
-    toned : RMSE of map and functionals after gamma 2.4, which is what large surfaces, not lamps, decide
-    energy : of the log of the dominant light's part of the mean radiance
-    """
-    target, weight, energy = dominant_distribution(true)
-    p, t = compose(estimate, target, weight).flatten(1, 2), true.flatten(1, 2)
-    share = rows.weights[:, None]
-    mean_p, mean_t = (p * share).sum(1), (t * share).sum(1)
-    level_p, level_t = ((m @ luminance_weights(m.device)).clamp_min(1e-4)[:, None, None] for m in (mean_p, mean_t))
-    out = {"log": (((p + FLOOR).log() - (t + FLOOR).log()).abs() * share).sum(1).mean(),
-           "exposure": ((mean_p + FLOOR).log() - (mean_t + FLOOR).log()).abs().mean()}
-    for name, matrix in (("diffuse", rows.diffuse), ("glossy8", rows.glossy8), ("glossy64", rows.glossy64)):
-        a, b = matrix @ (p / level_p), matrix @ (t / level_t)
-        out[name] = ((a - b).abs() / (1 + 0.25 * (a + b))).mean()
-    error = (rows.diffuse @ (p - t)).abs() / (level_t + 0.05)
-    out["absolute"] = (error / (1 + error / 6)).mean()
-    a, b = toned(p, share), toned(t, share)
-    out["toned"] = sum(_rmse(matrix, a, b) for matrix in (rows.diffuse, rows.glossy8, None))
-    least = 0.03 * level_t[:, :, 0]
-    out["energy"] = ((estimate.energy.clamp(-9, 9).exp() + least).log() - (energy + least).log()).abs().mean()
-    chance = torch.log_softmax(estimate.direction.flatten(1), 1).reshape(target.shape)
-    out["peak"] = (weight * -(target * chance).sum((1, 2))).mean()
-    fields = target.unflatten(2, (8, 4)).unflatten(1, (4, 4)).sum((2, 4))
-    likely = chance.unflatten(2, (8, 4)).unflatten(1, (4, 4)).logsumexp((2, 4))
-    out["quarter"] = (weight * -(fields * likely).sum((1, 2))).mean()
-    return out
-
-
-def toned(radiance: Tensor, share: Tensor) -> Tensor:
-    """(B, N, 3) radiance as the three-sphere protocol looks at it: gamma 2.4, then scaled to a mean of 1 (there: by the
-    median) with ``share`` (N, 1) of the sphere to each value."""
-    compressed = (radiance + 1e-4) ** (1 / 2.4)
-    return compressed / (compressed * share).sum((1, 2), keepdim=True) * 3
-
-
-def _rmse(matrix: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
-    """Mean over the batch of the root of the mean squared difference, seen through ``matrix``."""
-    difference = a - b if matrix is None else matrix @ (a - b)
-    return (difference.square().mean((1, 2)) + 1e-8).sqrt().mean()
-
-
-def dominant_distribution(env: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the light that stands out comes from: (B, 16, 32, 3) -> (distribution (B, 16, 32), weight (B,) in [0, 1],
-    its part of the mean radiance (B, 3)).
-
-    What exceeds four times the mean luminance, as energy, a fifth of it spread over the neighbours; the weight is twice
-    its share of all energy, at most 1, so that an even sky has no say in the direction.
-    """
-    height, width = env.shape[1:3]
-    share = (latlong.solid_angles(height, width, device=env.device) / (4 * math.pi)).expand(height, width)
-    luminance = env @ luminance_weights(env.device)
-    mean = (luminance * share).sum((1, 2))
-    above = (1 - 4 * mean[:, None, None] / luminance.clamp_min(1e-12)).clamp_min(0)
-    excess = above * luminance * share
-    total = excess.sum((1, 2))
-    chance = excess / total.clamp_min(1e-12)[:, None, None]
-    wide = torch.nn.functional.pad(torch.cat([chance[..., -1:], chance, chance[..., :1]], -1)[:, None], (0, 0, 1, 1),
-                                   mode="replicate")
-    chance = 0.8 * chance + 0.2 * torch.nn.functional.avg_pool2d(wide, 3, 1)[:, 0]
-    chance = chance / chance.sum((1, 2), keepdim=True).clamp_min(1e-12)
-    return chance, (2 * total / mean.clamp_min(1e-12)).clamp_max(1), (env * (above * share)[..., None]).sum((1, 2))
-
-
-def real_panoramas(split: str, data: Path = DATA) -> list[EnvMap]:
-    """The photographed environments of ``split`` ("train" or "val") of splits.json, full resolution."""
-    listing = data / "splits.json"
-    if not listing.is_file():
-        raise AssetError(f"{listing}: not found; set DIPIR_DATA to the folder that holds splits.json and hdri/")
-    names = json.loads(listing.read_text())["hdri"][split]
-    return [crops.load_panorama(data / "hdri" / name) for name in names]
 
 
 def procedural_pairs(folder: Path | None = None) -> PairSet:
-    """The views that ``synth.views.generate`` has made; ConfigError when there are none."""
+    """The views that ``worlds.views.generate`` has made; ConfigError when there are none."""
     stored = views.load(folder)
     return PairSet(stored["plate"], stored["env"], stored["camera"], torch.ones(len(stored["plate"])))
 
 
 def train_light_prior(config: LightPriorConfig, procedural: PairSet | None = None, *, name: str = "light",
-                      on_event: Callable[[Event], None] | None = None,
-                      start: LightUNet | None = None) -> tuple[LightPrior, Trained]:
+                      on_event: Notify = None, start: LightUNet | None = None) -> tuple[LightPrior, Trained]:
     """Trains on the 26 training environments and ``procedural`` pairs; keeps the weights best on ``val``.
 
     Resumes the run ``name`` if it was begun before; ``start`` gives the first weights otherwise.
@@ -139,7 +52,7 @@ def train_light_prior(config: LightPriorConfig, procedural: PairSet | None = Non
 
 
 def train_on(config: LightPriorConfig, panoramas: Sequence[crops.Panorama], procedural: PairSet | None,
-             cases: Sequence[Case], *, name: str = "light", on_event: Callable[[Event], None] | None = None,
+             cases: Sequence[Case], *, name: str = "light", on_event: Notify = None,
              start: LightUNet | None = None) -> tuple[LightPrior, Trained]:
     """:func:`train_light_prior` on given panoramas, judged on given cases. On a GPU the batches are assembled there."""
     torch.manual_seed(config.seed)
@@ -150,7 +63,7 @@ def train_on(config: LightPriorConfig, panoramas: Sequence[crops.Panorama], proc
     net = (start or LightUNet(config.net)).to(where, memory_format=torch.contiguous_format if plain else
                                               torch.channels_last)
     if where.type == "cpu":
-        real = light_pairs.photographed(panoramas)
+        real = light_pairs.frame_panoramas(panoramas)
         batches = Prefetched(Batches(config, real, None if procedural is None else light_pairs.like(procedural, real)))
     else:
         batches = Assembled.of(config, panoramas, procedural, where)
@@ -194,7 +107,7 @@ def training_speed(steps: int = 100, batch: int = 96, where: torch.device | None
     rng = np.random.default_rng(0)
     panoramas = [crops.prepare(_drawn_panorama(rng)) for _ in range(8)]
     framed = light_batches.Framed(panoramas, where)
-    plate, env, camera = framed.plates(light_batches.shipped(framed.columns(rng, 64), where))
+    plate, env, camera = framed.plates(light_batches.ship(framed.columns(rng, 64), where))
     stored = light_batches.Stored(PairSet(plate.half(), env, camera, torch.ones(len(plate))), where)
     config = replace(config, batch=batch)
     real = round(batch * config.real)
@@ -270,6 +183,7 @@ def guess_calibration(prior: LightPrior, split: str = "val", yaws: int = 8, seed
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trains, exports and evaluates; or, with --evaluate, only evaluates."""
+    # ---- options ----
     parser = argparse.ArgumentParser(prog="python -m dipir.workshop.light.train", description=__doc__)
     parser.add_argument("--minutes", type=float, default=40.0, help="wall time of this call")
     parser.add_argument("--steps", type=int, default=10_000, help="steps of the whole run")
@@ -296,7 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--yaws", type=int, default=8, help="plates of each environment when judging")
     parser.add_argument("--seed", type=int, default=7, help="of the plates when judging; 7 is what training watches")
     args = parser.parse_args(arguments)
-    training.choose_device(args)
+    # ---- work ----
+    choose_device(args)
     if args.evaluate:
         prior = LightPrior.load(args.evaluate)
         results = evaluate_light_prior(prior, args.split, args.yaws, args.seed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
-from dipir.fit.loop import Event
+from dipir.event import Event, Notify
 from dipir.image.color import linear_to_srgb, luminance, srgb_to_linear
 from dipir.image.files import write_png
 from dipir.scene.direction import angles_of, side_of
@@ -25,11 +24,11 @@ _DARK, _LARGEST = 0.02, 4096
 
 
 def export(data: RelitSet, folder: str | Path, pairs: int, size: int = 512, seed: int = 0,
-           on_event: Callable[[Event], None] | None = None) -> Path:
+           on_event: Notify = None) -> Path:
     """Write ``folder/train``: for each of ``pairs`` pairs the target (``image``), the input (``conditioning_image``),
     albedo, normal, shading, and a line of ``metadata.jsonl`` with text, direction index and angles. Pictures are
     enlarged to ``size``. Deterministic. Made aside and moved in at the end. Returns the folder with the metadata.
-    ConfigError as of :func:`check`, or when the folder cannot be made; ImageError when a picture cannot be written."""
+    ConfigError as in `check`, or when the folder cannot be made; ImageError when a picture cannot be written."""
     target = check(folder, pairs, size)
     aside = Path(folder) / f".train.{os.getpid()}"
     try:

@@ -3,7 +3,7 @@ on the device where those lie."""
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,50 +14,45 @@ from dipir import device
 from dipir.errors import ConfigError
 from dipir.image.color import linear_to_srgb
 from dipir.workshop.relight.data import RelitSet, decode
+from dipir.workshop.stored import part, tall
 
 _BURNT = 1.2
 
 
 @dataclass(frozen=True)
 class PairConfig:
-    """size : pixels of a side, the stored size or a part of it;  targets : wanted lights for each input
-    ambient : range of the ambient light's radiance in the input, a white wall that faces the key light has 1
-    fill : the same in the target: what "light from the left" means, a key five times as strong as the fill
-    even, double : share of inputs in ambient light alone and under two lights, the others have one
-    level : range of the brightness (linear) that 98 % of the input's pixels stay below
-    augment : mirror, exchange colours, vary contrast; False for fixed sets"""
+    """How pairs are mixed of single lights."""
 
-    size: int = 64
-    targets: int = 1
+    size: int = 64  # pixels of a side, the stored size or a part of it
+    targets: int = 1  # wanted lights for each input
     ambient: tuple[float, float] = (0.08, 0.4)
+    """Range of the ambient light's radiance in the input, a white wall that faces the key light has 1."""
     fill: float = 0.2
-    even: float = 0.25
+    """The same in the target: what "light from the left" means, a key five times as strong as the fill."""
+    even: float = 0.25  # even, double: share of inputs in ambient light alone and under two lights, the others have one
     double: float = 0.15
     level: tuple[float, float] = (0.5, 1.0)
-    augment: bool = True
+    """Range of the brightness (linear) that 98 % of the input's pixels stay below."""
+    augment: bool = True  # mirror, exchange colours, vary contrast; False for fixed sets
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """B pairs of S x S pixels, display [0, 1]. With K targets for each input, pairs of one input follow each other.
+    """B pairs of S x S pixels, display [0, 1]. With K targets for each input, pairs of one input follow each other."""
 
-    image, target : (B, 3, S, S) before and after;  light : (B, 4) the wanted light, ``LightDirection.numbers``
-    subject : (B, 1, S, S) coverage by objects
-    surface : (B, 4, S, S) of the input: normals, as stored, length up to 1; log2(shading / mean) / 2 in [-2, 1.5],
-    shading = light over albedo, 0 where there is no surface
-    """
-
-    image: Tensor
+    image: Tensor  # image, target: (B, 3, S, S) before and after
     target: Tensor
-    light: Tensor
-    subject: Tensor
+    light: Tensor  # (B, 4) the wanted light, ``LightDirection.numbers``
+    subject: Tensor  # (B, 1, S, S) coverage by objects
     surface: Tensor
+    """(B, 4, S, S) of the input: normals, as stored, length up to 1; log2(shading / mean) / 2 in [-2, 1.5], shading =
+    light over albedo, 0 where there is no surface."""
 
     def __len__(self) -> int:
         return len(self.image)
 
     def __getitem__(self, rows: slice | Tensor) -> Pairs:
-        return Pairs(*(getattr(self, f.name)[rows] for f in fields(self)))
+        return part(self, rows)
 
 
 @torch.no_grad()
@@ -75,49 +70,54 @@ def draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfi
 
 
 def _draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfig) -> Pairs:
-    where = data.lit.device
-    number = lambda x: torch.as_tensor(x, dtype=torch.float32).to(where)
-    each, at = config.targets, lambda x: _small(x, config.size)
+    where, each = data.lit.device, config.targets
+
+    def number(x: np.ndarray) -> Tensor:
+        return torch.as_tensor(x, dtype=torch.float32).to(where)
+
+    def at(x: Tensor) -> Tensor:
+        return _small(x, config.size)
+
+    def shown(k: Tensor) -> Tensor:
+        return at(decode(data.lit[scene, k]))
+
+    # ---- light before and after ----
     scene = torch.from_numpy(rng.integers(len(data), size=count)).to(where)
     order = torch.from_numpy(rng.permuted(np.tile(np.arange(data.lit.shape[1]), (count, 1)), axis=1)).to(where)
     wanted, first, second = order[:, :each], order[:, -1], order[:, -2]
-    shown = lambda k: at(decode(data.lit[scene, k]))
     ambient = number(np.exp(rng.uniform(*np.log(config.ambient), size=count)))
     kind, share = rng.random(count), number(rng.uniform(0.3, 0.7, count))
     even = number(kind < config.even)
     double = number(kind < config.even + config.double) - even
     one = double * share + (1 - even - double)
     sky = at(decode(data.sky[scene]))
-    before = (_tall(one) * shown(first) + _tall(double * (1 - share)) * shown(second)
-              + _tall(even + (1 - even) * ambient) * sky)
+    before = (tall(one) * shown(first) + tall(double * (1 - share)) * shown(second)
+              + tall(even + (1 - even) * ambient) * sky)
     after = torch.stack([shown(wanted[:, k]) for k in range(each)], 1) + config.fill * sky[:, None]
-    before, after = exposed(before, after, number(rng.uniform(*config.level, count)))
+    before, after = expose(before, after, number(rng.uniform(*config.level, count)))
+    # ---- pictures ----
     alpha, subject, albedo = (at(x[scene] / 255) for x in (data.alpha, data.subject, data.albedo))
     surface = torch.cat([at(data.normal[scene] / 127), log_shading(before, albedo)], 1)
-    pictures = developed(rng, torch.cat([before[:, None], after], 1), alpha, config.augment)
+    pictures = develop(rng, torch.cat([before[:, None], after], 1), alpha, config.augment)
     image, target, light = pictures[:, 0], pictures[:, 1:], data.light[scene[:, None], wanted]
+    # ---- other colours, mirror images ----
     if config.augment:
         colours = torch.from_numpy(rng.permuted(np.tile(np.arange(3), (count, 1)), axis=1)).to(where)
-        image = image.gather(1, _tall(colours).expand_as(image))
-        target = target.gather(2, _tall(colours)[:, None].expand_as(target))
+        image = image.gather(1, tall(colours).expand_as(image))
+        target = target.gather(2, tall(colours)[:, None].expand_as(target))
         mirrored = torch.from_numpy(rng.random(count) < 0.5).to(where)
         turned = _turned(where)
-        flipped = lambda x: torch.where(mirrored.view(-1, *[1] * (x.dim() - 1)), x.flip(-1), x)
-        image, target, subject = flipped(image), flipped(target), flipped(subject)
-        surface = torch.where(_tall(mirrored), surface.flip(-1) * turned[:, None, None], surface)
+        image, target, subject = (torch.where(mirrored.view(-1, *[1] * (x.dim() - 1)), x.flip(-1), x)
+                                  for x in (image, target, subject))
+        surface = torch.where(tall(mirrored), surface.flip(-1) * turned[:, None, None], surface)
         light = torch.where(mirrored[:, None, None], light * turned, light)
-    every = lambda x: x.repeat_interleave(each, 0)
-    return Pairs(every(image), target.flatten(0, 1), light.flatten(0, 1), every(subject), every(surface))
+    image, subject, surface = (x.repeat_interleave(each, 0) for x in (image, subject, surface))
+    return Pairs(image, target.flatten(0, 1), light.flatten(0, 1), subject, surface)
 
 
 @functools.lru_cache(maxsize=8)
 def _turned(where: torch.device) -> Tensor:
     return torch.tensor([-1.0, 1.0, 1.0, 1.0], device=where)
-
-
-def _tall(x: Tensor) -> Tensor:
-    """(B,) or (B, C) -> (B, 1 or C, 1, 1)."""
-    return x.view(len(x), -1, 1, 1)
 
 
 def log_shading(linear: Tensor, albedo: Tensor) -> Tensor:
@@ -131,24 +131,27 @@ def log_shading(linear: Tensor, albedo: Tensor) -> Tensor:
     return torch.where(inside, (shading / mean.clamp_min(1e-6)).clamp(2**-4, 2**3).log2() / 2, 0.0)
 
 
-def exposed(before: Tensor, targets: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+def expose(before: Tensor, targets: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
     """Linear inputs (B, 3, S, S) and their targets (B, K, 3, S, S), each exposed by its own camera: the input by its
     bright pixels, 98 % below ``level`` (B,); targets to the input's mean unless that would burn them out. What stands
     behind the objects without being lit has no part in it. Otherwise a network would have to guess how strong the new
     light is, which no direction tells."""
-    bright = lambda x: torch.quantile(x.amax(-3).flatten(-2), 0.98, dim=-1)
-    mean = lambda x: x.mean((-3, -2, -1))
-    before = before * _tall(level / bright(before).clamp_min(1e-3))
-    gain = mean(before)[:, None] / mean(targets).clamp_min(1e-4)
-    gain = torch.minimum(gain, _BURNT / bright(targets).clamp_min(1e-3))
+    before = before * tall(level / _bright(before).clamp_min(1e-3))
+    gain = before.mean((-3, -2, -1))[:, None] / targets.mean((-3, -2, -1)).clamp_min(1e-4)
+    gain = torch.minimum(gain, _BURNT / _bright(targets).clamp_min(1e-3))
     return before, targets * gain[..., None, None, None]
 
 
-def developed(rng: np.random.Generator, pictures: Tensor, alpha: Tensor, vary: bool) -> Tensor:
+def _bright(x: Tensor) -> Tensor:
+    """(..., 3, H, W) -> (...) what 98 % of the pixels stay below."""
+    return torch.quantile(x.amax(-3).flatten(-2), 0.98, dim=-1)
+
+
+def develop(rng: np.random.Generator, pictures: Tensor, alpha: Tensor, vary: bool) -> Tensor:
     """Exposed linear pictures (B, K, 3, S, S), those of one scene in a row -> display, each row on one background that
     no light reaches, and with one contrast if it shall ``vary``. alpha : (B, 1, S, S)."""
     count, where = len(pictures), pictures.device
-    low, high = (_tall(torch.as_tensor(rng.uniform(0, 1, (count, 1)) ** 2 * np.exp(rng.normal(size=(count, 3)) * 0.2),
+    low, high = (tall(torch.as_tensor(rng.uniform(0, 1, (count, 1)) ** 2 * np.exp(rng.normal(size=(count, 3)) * 0.2),
                                        dtype=torch.float32).to(where)) for _ in range(2))
     ramp = torch.linspace(0, 1, alpha.shape[-2], device=where)[:, None]
     background = (low * ramp + high * (1 - ramp)) * (1 - alpha)

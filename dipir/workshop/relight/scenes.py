@@ -11,7 +11,7 @@ import torch
 
 from dipir.arrays import EnvMap, split_seed
 from dipir.image import latlong
-from dipir.scene.assets.asset import Asset, Material, Part
+from dipir.scene.assets.asset import Asset, Material
 from dipir.scene.camera import Camera
 from dipir.scene.direction import LightDirection
 from dipir.scene.framing import grounded
@@ -19,7 +19,7 @@ from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
 from dipir.scene.scene import Scene
 from dipir.workshop.things.materials import random_color, random_material
-from dipir.workshop.things.objects import random_asset
+from dipir.workshop.things.objects import random_asset, rectangle
 
 KINDS = ("stage", "floor", "wall", "free")
 """Floor and wall; floor alone; wall alone, the object floats before it; nothing behind the object."""
@@ -30,13 +30,12 @@ _TEXTURE = 128
 
 @dataclass(frozen=True)
 class RelitScene:
-    """scene : what is pictured;  kind : one of ``KINDS``;  objects : how many of the scene's objects are subjects (the
-    others are backdrop);  sky : (H, W, 3) radiance of the ambient light, mean 1"""
+    """A scene to be relit."""
 
-    scene: Scene
-    kind: str
-    objects: int
-    sky: EnvMap
+    scene: Scene  # what is pictured
+    kind: str  # one of ``KINDS``
+    objects: int  # how many of the scene's objects are subjects (the others are backdrop)
+    sky: EnvMap  # (H, W, 3) radiance of the ambient light, mean 1
 
 
 def random_scene(seed: int, size: int, meshes: Sequence[Asset] = (), mesh_share: float = 0.3) -> RelitScene:
@@ -62,6 +61,7 @@ def random_scene(seed: int, size: int, meshes: Sequence[Asset] = (), mesh_share:
 def _subjects(rng: np.random.Generator, seed: int, camera: Camera, meshes: Sequence[Asset],
               mesh_share: float) -> list[PlacedAsset]:
     """Objects side by side on one level, moved along the view so that together they fit the picture."""
+    # ---- side by side ----
     count = int(rng.choice([1, 2, 3], p=[0.7, 0.2, 0.1]))
     pieces, x = [], 0.0
     for k in range(count):
@@ -72,8 +72,13 @@ def _subjects(rng: np.random.Generator, seed: int, camera: Camera, meshes: Seque
         reach = 0.5 * scale * float(np.hypot(extent[0], extent[2]))
         pieces.append((asset, scale, np.array([x + reach, 0.0, rng.uniform(-0.2, 0.2)]), rng.uniform(0, 2 * np.pi)))
         x += 2 * reach
-    put = lambda move: [PlacedAsset(a, grounded(float(np.ptp(a.bounds[:, 1])), s * float(np.ptp(a.bounds[:, 1])),
-                                                at + move, yaw)) for a, s, at, yaw in pieces]
+
+    def put(move: np.ndarray) -> list[PlacedAsset]:
+        heights = [float(np.ptp(a.bounds[:, 1])) for a, *_ in pieces]
+        return [PlacedAsset(a, grounded(height, s * height, at + move, yaw))
+                for height, (a, s, at, yaw) in zip(heights, pieces, strict=True)]
+
+    # ---- as far away as they fit the picture ----
     points = np.concatenate([p.vertices for o in put(np.zeros(3)) for p in o.parts]).astype(np.float64)
     middle, radius = (points.min(0) + points.max(0)) / 2, float(np.linalg.norm(np.ptp(points, axis=0)) / 2)
     distance, fill = 3 * radius / math.tan(math.radians(camera.fov_x_deg) / 2), rng.uniform(0.55, 0.95)
@@ -96,9 +101,7 @@ def _panel(rng: np.random.Generator, name: str, height: float, depth: float) -> 
         top = height + rng.uniform(1.5, 5.0)
         corners = np.array([[half, height, depth], [-half, height, depth], [-half, top, depth], [half, top, depth]])
         normal = [0, 0, -1]
-    spans = corners[[1, 3]] - corners[0]
-    tiles = np.linalg.norm(spans, axis=1) / rng.uniform(0.4, 2.0)
-    uvs = np.array([[0, 0], [tiles[0], 0], [tiles[0], tiles[1]], [0, tiles[1]]], np.float32)
+    tiles = np.linalg.norm(corners[[1, 3]] - corners[0], axis=1) / rng.uniform(0.4, 2.0)
     base = random_material(rng, name)
     plain = rng.random() < 0.5
     color = np.clip(random_color(rng) * 0.8 + 0.08, 0.05, 0.85) if plain else np.clip(base.base_color, 0.05, 0.85)
@@ -106,9 +109,7 @@ def _panel(rng: np.random.Generator, name: str, height: float, depth: float) -> 
                         specular=float(rng.uniform(0.1, 0.5)),
                         base_color_texture=None if plain else base.base_color_texture,
                         normal_texture=base.normal_texture if rng.random() < 0.3 else None)
-    part = Part(name, corners.astype(np.float32), np.array([[0, 1, 2], [0, 2, 3]], np.uint32),
-                np.tile(np.array([normal], np.float32), (4, 1)), uvs, material)
-    return PlacedAsset(Asset((part,)), np.eye(4), name)
+    return PlacedAsset(rectangle(name, corners, normal, tiles, material), np.eye(4), name)
 
 
 def _alike(placed: PlacedAsset) -> PlacedAsset:

@@ -1,11 +1,7 @@
 """Training of the embedded relighting prior on pairs mixed while it trains; resumable, chosen on held-out scenes."""
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,51 +10,53 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import split_seed
-from dipir.fit.loop import Event
+from dipir.event import Notify
 from dipir.image.metrics import rmse
 from dipir.priors.geometry import SIZE, Geometry
 from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.workshop import trainer as training
-from dipir.workshop.insertion.train import training_meshes
+from dipir.workshop.data import training_meshes
+from dipir.workshop.denoising import draw_noise, errors_at, noised, validation_noise, weighted_error
 from dipir.workshop.relight import data as relit
 from dipir.workshop.relight import pairs as relit_pairs
 from dipir.workshop.relight.data import RelitSet, RelitSettings
 from dipir.workshop.relight.pairs import PairConfig, Pairs
+from dipir.workshop.runner import Outcome, Recipe, initial, outcome
 
 VAL_SCENES, VAL_SEED = 48, 1000
 
 
 @dataclass(frozen=True)
 class RelightPriorConfig:
-    """batch : pairs a step;  sigma_mean, sigma_std : log-normal noise levels of the training;  scenes : of the training
-    set;  val_pairs : of the validation set, scenes with other seeds and ``val`` meshes"""
+    """How the relighting prior is trained."""
 
-    batch: int = 24
-    sigma_mean: float = 0.0
+    batch: int = 24  # pairs a step
+    sigma_mean: float = 0.0  # sigma_mean, sigma_std: log-normal noise levels of the training
     sigma_std: float = 1.7
-    scenes: int = 1200
-    val_pairs: int = 144
+    scenes: int = 1200  # of the training set
+    val_pairs: int = 144  # of the validation set, scenes with other seeds and ``val`` meshes
     seed: int = 0
     pairs: PairConfig = PairConfig(targets=4)
     net: ConditionalUNetConfig = RELIGHT.net
     train: training.TrainConfig = training.TrainConfig(steps=8000, rate=6e-4, ema=0.9985, validate_every=400)
 
 
-def training_scenes(scenes: int, workers: int = 1, on_event: Callable[[Event], None] | None = None) -> RelitSet:
+def training_scenes(scenes: int, workers: int = 1, on_event: Notify = None) -> RelitSet:
     """The training set with ``train`` meshes, at the size that the networks work at; what the cache lacks is made."""
     settings = RelitSettings(size=SIZE, spp=16, sky_spp=32)
     folder = relit.default_dir().with_name(f"train_v{relit.VERSION}_{SIZE}")
-    made = relit.load(relit.generate(scenes, folder, 0, workers, on_event, settings, training_meshes("train")))
+    made = relit.load(relit.generate(scenes, folder, 0, workers, on_event, settings=settings,
+                                     meshes=training_meshes("train")))
     return made.part(slice(0, scenes))
 
 
-def validation_scenes(workers: int = 1, on_event: Callable[[Event], None] | None = None) -> RelitSet:
+def validation_scenes(workers: int = 1, on_event: Notify = None) -> RelitSet:
     """Scenes with other seeds and ``val`` meshes, less noisy than the training set."""
     settings = RelitSettings(spp=64, sky_spp=128, meshes=0.5)
     folder = relit.default_dir().with_name(f"val_v{relit.VERSION}")
-    return relit.load(relit.generate(VAL_SCENES, folder, VAL_SEED, workers, on_event, settings,
-                                     training_meshes("val"))).at(SIZE)
+    return relit.load(relit.generate(VAL_SCENES, folder, VAL_SEED, workers, on_event, settings=settings,
+                                     meshes=training_meshes("val"))).at(SIZE)
 
 
 def validation_pairs(data: RelitSet, config: PairConfig, count: int) -> Pairs:
@@ -68,26 +66,20 @@ def validation_pairs(data: RelitSet, config: PairConfig, count: int) -> Pairs:
 
 def train_relight_prior(config: RelightPriorConfig, data: RelitSet, held_out: Pairs, geometry: Geometry, *,
                         name: str = "relight", start: ConditionalUNet | None = None,
-                        on_event: Callable[[Event], None] | None = None) -> training.Trained:
+                        on_event: Notify = None) -> training.Trained:
     """Train on pairs of ``data``; keep the weights that are best on ``held_out``. A new run begins with the weights of
     ``start`` if given."""
-    torch.manual_seed(split_seed(config.seed, "weights"))
-    model = ConditionalUNet(config.net)
-    if start is not None:
-        model.load_state_dict(start.state_dict())
+    model = initial(lambda: ConditionalUNet(config.net), config.seed, start)
     where = device.current().torch
     geometry.nets.to(where)
-    model, data, held_out = model.to(where), training.kept_there(data, where), device.moved(held_out, where)
+    model, data, held_out = model.to(where), training.keep_on(data, where), device.moved(held_out, where)
     told = seen(held_out, geometry)
 
     def batch_loss(net, step):
         rng = np.random.default_rng(split_seed(config.seed, "batch", step))
         batch = device.sent(relit_pairs.draw(rng, data, config.batch, config.pairs), where)
         planes = seen(batch, geometry, config.pairs.targets)
-        sigma = np.exp(config.sigma_mean + config.sigma_std * rng.normal(size=len(batch))).astype(np.float32)
-        sigma = torch.from_numpy(sigma).clamp(PicturePrior.sigma_min, PicturePrior.sigma_max)
-        noise = torch.from_numpy(rng.standard_normal(batch.target.shape, dtype=np.float32))
-        sigma, noise = device.sent((sigma, noise), where)
+        sigma, noise = device.sent(draw_noise(rng, batch.target.shape, config, PicturePrior), where)
         return denoising_error(net, batch, planes, sigma, noise).mean(), {}
 
     return training.train(model, batch_loss, config.train, validate=lambda net: validation(net, held_out, told),
@@ -101,21 +93,19 @@ def seen(batch: Pairs, geometry: Geometry, each: int = 1) -> Tensor:
 
 
 def denoising_error(net: ConditionalUNet, batch: Pairs, planes: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
-    """(B,) EDM's weighted square error (Karras et al. 2022, eq. 8)."""
+    """(B,) `weighted_error`."""
     x0 = batch.target * 2 - 1
-    s, d = sigma[:, None, None, None], net.config.sigma_data
-    estimate = net(x0 + s * noise, sigma, planes, batch.light).float()
-    return ((estimate - x0) ** 2 * ((s**2 + d**2) / (s * d) ** 2)).mean((1, 2, 3))
+    return weighted_error(net(noised(x0, sigma, noise), sigma, planes, batch.light), x0, sigma, net.config.sigma_data)
+
 
 
 @torch.no_grad()
 def validation(net: ConditionalUNet, held_out: Pairs, planes: Tensor) -> dict[str, float]:
     """Weighted error at four noise levels; RMSE of the estimate from noise alone, of the first guess, of the input."""
-    noise = device.randn(held_out.target.shape, torch.Generator().manual_seed(5), held_out.target.device)
+    noise = validation_noise(held_out.target)
     rows = torch.arange(len(held_out)).split(48)
-    out = {f"sigma_{level:g}": float(torch.cat([
-        denoising_error(net, held_out[r], planes[r], noise.new_full((len(r),), level), noise[r]) for r in rows]).mean())
-        for level in (0.1, 0.5, 2.0, 10.0)}
+    out = errors_at((0.1, 0.5, 2.0, 10.0), lambda level: torch.cat([
+        denoising_error(net, held_out[r], planes[r], noise.new_full((len(r),), level), noise[r]) for r in rows]))
     blind = torch.cat([net(40 * noise[r], noise.new_full((len(r),), 40.0), planes[r], held_out.light[r]).float()
                        for r in rows])
     figures = {"rmse": float(rmse((blind + 1) / 2, held_out.target).mean()),
@@ -124,43 +114,25 @@ def validation(net: ConditionalUNet, held_out: Pairs, planes: Tensor) -> dict[st
     return {**out, **figures, "score": sum(out.values()) / len(out)}
 
 
-def run(minutes: float, config: RelightPriorConfig = RelightPriorConfig(), out: Path | None = None,
-        name: str = "relight", on_event: Callable[[Event], None] | None = None, start: Path | None = None,
-        workers: int = 1) -> Path:
-    """Data, training (resumed if begun) for at most ``minutes``, weights written to ``out``."""
-    config = replace(config, train=replace(config.train, minutes=minutes))
-    first = PicturePrior.load(RELIGHT, start).net if start else None
-    if first is not None:
-        config = replace(config, net=first.config)
+def _train(config: RelightPriorConfig, start: ConditionalUNet | None, name: str, workers: int, on_event) -> Outcome:
     held_out = validation_pairs(validation_scenes(workers, on_event), config.pairs, config.val_pairs)
     geometry = Geometry.load()
     data = training_scenes(config.scenes, workers, on_event)
-    trained = train_relight_prior(config, data, held_out, geometry, name=name, start=first, on_event=on_event)
-    net = ConditionalUNet(config.net)
-    net.load_state_dict(trained.best)
-    path = out or RELIGHT.path
-    PicturePrior(RELIGHT, net).save(path, {"steps": str(trained.step), "score": f"{trained.best_score:.4f}",
-                                  "training": json.dumps(asdict(config.train))})
-    return path
+    return outcome(train_relight_prior(config, data, held_out, geometry, name=name, start=start, on_event=on_event),
+                   config.train)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """``dipir prior train relight``: scenes, training, weights; log lines on stdout. With --evaluate, only judges."""
-    parser = argparse.ArgumentParser(prog="dipir prior train relight", description=main.__doc__)
-    default = RelightPriorConfig()
-    training.add_options(parser, default.train, default.batch, "relight", RELIGHT.path)
-    parser.add_argument("--scenes", type=int, default=default.scenes, help="of the training set, made where missing")
-    a = parser.parse_args(arguments)
-    training.choose_device(a)
-    if a.evaluate:
-        held_out = validation_pairs(validation_scenes(a.workers), default.pairs, default.val_pairs)
-        told = seen(held_out, Geometry.load())
-        figures = validation(PicturePrior.load(RELIGHT, a.evaluate).net, held_out, told)
-        sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
-        return
-    config = replace(default, batch=a.batch, scenes=a.scenes, train=training.with_options(default.train, a))
-    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.reporter(a.tensorboard), a.start, a.workers)}\n")
+def _judge(weights: Path, workers: int) -> dict[str, float]:
+    held_out = validation_pairs(validation_scenes(workers), RECIPE.config.pairs, RECIPE.config.val_pairs)
+    return validation(PicturePrior.load(RELIGHT, weights).net, held_out, seen(held_out, Geometry.load()))
 
+
+RECIPE = Recipe(
+    "relight", "scenes", RelightPriorConfig(), RELIGHT.path, train=_train, judge=_judge,
+    build=lambda config: ConditionalUNet(config.net), read=lambda path: PicturePrior.load(RELIGHT, path).net,
+    write=lambda net, path, notes: PicturePrior(RELIGHT, net).save(path, notes),
+    options={"scenes": ("--scenes", {"help": "of the training set, made where missing"})})
+run, main = RECIPE.run, RECIPE.main
 
 if __name__ == "__main__":
     main()

@@ -1,11 +1,7 @@
 """Training of the general relighting network (engine ``net``) on the pairs of the relighting prior; resumable."""
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +10,7 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import split_seed
-from dipir.fit.loop import Event
+from dipir.event import Notify
 from dipir.image.metrics import LossWeights, psnr, rmse
 from dipir.priors.geometry import Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
@@ -24,15 +20,16 @@ from dipir.workshop.relight import pairs as relit_pairs
 from dipir.workshop.relight.data import RelitSet
 from dipir.workshop.relight.pairs import PairConfig, Pairs
 from dipir.workshop.relight.train import seen, training_scenes, validation_pairs, validation_scenes
+from dipir.workshop.runner import Outcome, Recipe, initial, outcome
 
 
 @dataclass(frozen=True)
 class GeneralNetConfig:
-    """batch : pairs a step;  scenes : of the training set;  val_pairs : of the validation set"""
+    """How the general relighting network is trained."""
 
-    batch: int = 32
-    scenes: int = 1200
-    val_pairs: int = 96
+    batch: int = 32  # pairs a step
+    scenes: int = 1200  # of the training set
+    val_pairs: int = 96  # of the validation set
     seed: int = 0
     loss: LossWeights = LossWeights()
     pairs: PairConfig = PairConfig(targets=4)
@@ -41,17 +38,13 @@ class GeneralNetConfig:
 
 
 def train_general(config: GeneralNetConfig, data: RelitSet, held_out: Pairs, geometry: Geometry, *,
-                  name: str = "illuminet", start: IllumiNet | None = None,
-                  on_event: Callable[[Event], None] | None = None) -> training.Trained:
+                  name: str = "illuminet", start: IllumiNet | None = None, on_event: Notify = None) -> training.Trained:
     """Train on pairs of ``data``; keep the weights that are best on ``held_out``. A new run begins with the weights of
     ``start`` if given."""
-    torch.manual_seed(split_seed(config.seed, "weights"))
-    model = IllumiNet(config.net)
-    if start is not None:
-        model.load_state_dict(start.state_dict())
+    model = initial(lambda: IllumiNet(config.net), config.seed, start)
     where = device.current().torch
     geometry.nets.to(where)
-    model, data, held_out = model.to(where), training.kept_there(data, where), device.moved(held_out, where)
+    model, data, held_out = model.to(where), training.keep_on(data, where), device.moved(held_out, where)
     told = net_planes(seen(held_out, geometry))
 
     def batch_loss(net, step):
@@ -75,43 +68,24 @@ def validation(net: IllumiNet, held_out: Pairs, planes: Tensor, config: GeneralN
             "psnr": float(psnr(made, held_out.target).mean())}
 
 
-def run(minutes: float, config: GeneralNetConfig = GeneralNetConfig(), out: Path | None = None,
-        name: str = "illuminet", on_event: Callable[[Event], None] | None = None, start: Path | None = None,
-        workers: int = 1) -> Path:
-    """Data, training (resumed if begun) for at most ``minutes``, weights written to ``out``."""
-    config = replace(config, train=replace(config.train, minutes=minutes))
-    first = load_net(start)[0] if start else None
-    if first is not None:
-        config = replace(config, net=first.config)
+def _train(config: GeneralNetConfig, start: IllumiNet | None, name: str, workers: int, on_event) -> Outcome:
     held_out = validation_pairs(validation_scenes(workers, on_event), config.pairs, config.val_pairs)
     geometry = Geometry.load()
     data = training_scenes(config.scenes, workers, on_event)
-    trained = train_general(config, data, held_out, geometry, name=name, start=first, on_event=on_event)
-    net = IllumiNet(config.net)
-    net.load_state_dict(trained.best)
-    path = out or DEFAULT_PATH
-    save_net(net, path, {"steps": str(trained.step), "score": f"{trained.best_score:.4f}",
-                         "training": json.dumps(asdict(config.train))})
-    return path
+    return outcome(train_general(config, data, held_out, geometry, name=name, start=start, on_event=on_event),
+                   config.train)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """``dipir prior train illuminet``: scenes, training, weights; log lines on stdout. With --evaluate, only judges."""
-    parser = argparse.ArgumentParser(prog="dipir prior train illuminet", description=main.__doc__)
-    default = GeneralNetConfig()
-    training.add_options(parser, default.train, default.batch, "illuminet", DEFAULT_PATH)
-    parser.add_argument("--scenes", type=int, default=default.scenes, help="of the training set, made where missing")
-    a = parser.parse_args(arguments)
-    training.choose_device(a)
-    if a.evaluate:
-        held_out = validation_pairs(validation_scenes(a.workers), default.pairs, default.val_pairs)
-        told = net_planes(seen(held_out, Geometry.load()))
-        figures = validation(load_net(a.evaluate)[0], held_out, told, default)
-        sys.stdout.write("".join(f"{k:12s} {v:.4f}\n" for k, v in figures.items()))
-        return
-    config = replace(default, batch=a.batch, scenes=a.scenes, train=training.with_options(default.train, a))
-    sys.stdout.write(f"{run(a.minutes, config, a.out, a.name, training.reporter(a.tensorboard), a.start, a.workers)}\n")
+def _judge(weights: Path, workers: int) -> dict[str, float]:
+    config = RECIPE.config
+    held_out = validation_pairs(validation_scenes(workers), config.pairs, config.val_pairs)
+    return validation(load_net(weights)[0], held_out, net_planes(seen(held_out, Geometry.load())), config)
 
+
+RECIPE = Recipe("illuminet", "scenes", GeneralNetConfig(), DEFAULT_PATH, train=_train, judge=_judge, write=save_net,
+                build=lambda config: IllumiNet(config.net), read=lambda path: load_net(path)[0],
+                options={"scenes": ("--scenes", {"help": "of the training set, made where missing"})})
+run, main = RECIPE.run, RECIPE.main
 
 if __name__ == "__main__":
     main()

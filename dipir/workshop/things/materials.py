@@ -5,6 +5,7 @@ import colorsys
 
 import numpy as np
 
+from dipir.image.color import srgb_to_linear_array
 from dipir.scene.assets.asset import Material
 
 
@@ -16,7 +17,7 @@ def random_color(rng: np.random.Generator) -> np.ndarray:
         display = rng.uniform(low, high) + rng.uniform(-0.03, 0.03, 3)
     else:
         display = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 1.0), rng.uniform(0.15, 1.0)))
-    return np.clip(_linear(np.clip(display, 0, 1)), 0.003, 0.95)
+    return np.clip(srgb_to_linear_array(np.clip(display, 0, 1)), 0.003, 0.95)
 
 
 def random_material(rng: np.random.Generator, name: str = "random") -> Material:
@@ -85,7 +86,3 @@ def _spots(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray
         distance = np.hypot(np.minimum(dx, 1 - dx), np.minimum(dy, 1 - dy))
         mix = np.maximum(mix, np.clip((radius - distance) * 40 + 0.5, 0, 1))
     return mix
-
-
-def _linear(display: np.ndarray) -> np.ndarray:
-    return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)

@@ -4,7 +4,7 @@ Everything follows from the seed: the same seed gives the same bytes.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -47,16 +47,23 @@ def simple_asset(kind: str, material: Material | None = None) -> Asset:
     material = material or Material()
     if kind == "plane_card":
         corners = np.array([[0.5, 0, 0], [-0.5, 0, 0], [-0.5, 1, 0], [0.5, 1, 0]], np.float32)
-        uvs = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
-        faces = np.array([[0, 1, 2], [0, 2, 3]], np.uint32)
-        normals = np.tile(np.array([[0, 0, -1]], np.float32), (4, 1))
-        return Asset((Part(kind, corners, faces, normals, uvs, material),))
+        return rectangle(kind, corners, (0, 0, -1), (1, 1), material)
     plain = {"sphere": lambda: shapes.sphere(64), "box": shapes.box, "torus": lambda: _rotated(shapes.torus(64), 0)}
     if kind not in plain:
         valid = [*plain, "plane_card"]
         raise AssetError(f"simple object '{kind}' is unknown; choose one of {', '.join(valid)}.{nearest(kind, valid)}")
     vertices, faces, uvs = plain[kind]()
     return Asset(rest_together([_part(kind, (vertices / np.ptp(vertices[:, 1]), faces, uvs), material)]))
+
+
+def rectangle(name: str, corners: np.ndarray, normal: Sequence[float], tiles: Sequence[float],
+              material: Material) -> Asset:
+    """Four corners (4, 3); its texture is laid ``tiles`` times along the first and along the last edge."""
+    u, v = tiles
+    part = Part(name, corners.astype(np.float32), np.array([[0, 1, 2], [0, 2, 3]], np.uint32),
+                np.tile(np.array([normal], np.float32), (4, 1)), np.array([[0, 0], [u, 0], [u, v], [0, v]], np.float32),
+                material)
+    return Asset((part,))
 
 
 # --- geometry --------------------------------------------------------------------------------------------------

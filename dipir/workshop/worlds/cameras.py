@@ -16,13 +16,12 @@ Rng = np.random.Generator
 
 @dataclass(frozen=True)
 class View:
-    """camera : plate's camera, azimuth at +Z;  eye, place : (3,) camera and insertion point in the scene
-    yaw_rad : turn of the scene about +Y that brings the camera's azimuth to +Z"""
+    """One camera in a procedural scene."""
 
-    camera: Camera
-    eye: Tensor
+    camera: Camera  # plate's camera, azimuth at +Z
+    eye: Tensor  # eye, place: (3,) camera and insertion point in the scene
     place: Tensor
-    yaw_rad: float
+    yaw_rad: float  # turn of the scene about +Y that brings the camera's azimuth to +Z
 
 
 def _compass(count: int, height: float = 0.0) -> Tensor:
@@ -52,10 +51,12 @@ def random_view(rng: Rng, world: Any, anchor: tuple[float, float, float], spread
             break
     else:
         eye = anchor_t
+    # ---- where it looks ----
     pitch = rng.uniform(0, 8) if rng.random() < 0.4 else rng.triangular(-4, 12, 32)
     width, height = size
     camera = Camera.looking(width, height, rng.triangular(42, 60, 78), pitch_deg=pitch, roll_deg=rng.normal())
     yaw = _outlook(rng, world, eye)
+    # ---- what the light is wanted for ----
     place = eye
     if rng.random() < at_object:
         pixels = np.stack([rng.uniform(0.25, 0.75, 12) * width, rng.uniform(0.55, 0.95, 12) * height], -1)

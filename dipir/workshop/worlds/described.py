@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,22 +12,11 @@ from dipir import device
 from dipir.errors import RenderError
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import columns, flags, to_drjit, to_torch
+from dipir.workshop.worlds.denoise import Hits
 from dipir.workshop.worlds.tracer import build_scene
 
 BLACK = 1e-6
 """Radiance or irradiance of what is switched off; an emitter of exactly 0 cannot be sampled."""
-
-
-@dataclass(frozen=True)
-class Hits:
-    """First hits of N rays. distance : (N,) metres, inf without a hit;  point, normal, albedo : (N, 3), 0 without
-    light : (N,) bool, the sky or an emitter was met"""
-
-    distance: Tensor
-    point: Tensor
-    normal: Tensor
-    albedo: Tensor
-    light: Tensor
 
 
 class DescribedWorld:
@@ -73,8 +61,7 @@ class DescribedWorld:
         self.params.update()
 
     def _ray(self, origins: Tensor, directions: Tensor) -> Any:
-        vector = lambda x: to_drjit(x.T)
-        return self.mi.Ray3f(self.mi.Point3f(vector(origins)), self.mi.Vector3f(vector(directions)))
+        return self.mi.Ray3f(self.mi.Point3f(to_drjit(origins.T)), self.mi.Vector3f(to_drjit(directions.T)))
 
     def radiance(self, origins: Tensor, directions: Tensor, depth: int = 4, seed: int = 0) -> Tensor:
         """One path along each ray: (N, 3), (N, 3) -> (N, 3) radiance, not averaged. RenderError when not finite."""

@@ -19,16 +19,15 @@ _PATCH_CELL_M = 0.06
 
 @dataclass
 class Room:
-    """A box room in the making. half : (x, z) half extents;  height : of the ceiling;  eye : camera position;
-    panes : window quads;  solids : boxes (low, high) that furniture fills;  albedo : mean (3,) per inner face"""
+    """A box room in the making."""
 
-    half: tuple[float, float]
-    height: float
-    eye: np.ndarray
+    half: tuple[float, float]  # (x, z) half extents
+    height: float  # of the ceiling
+    eye: np.ndarray  # camera position
     world: Builder = field(default_factory=Builder)
-    panes: list[meshes.Piece] = field(default_factory=list)
-    solids: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
-    albedo: dict[str, np.ndarray] = field(default_factory=dict)
+    panes: list[meshes.Piece] = field(default_factory=list)  # window quads
+    solids: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)  # boxes (low, high) that furniture fills
+    albedo: dict[str, np.ndarray] = field(default_factory=dict)  # mean (3,) per inner face
 
 
 def _walls(half: tuple[float, float]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, float]]:
@@ -143,6 +142,7 @@ def _cells(corner: np.ndarray, along: np.ndarray, up: np.ndarray, normal: np.nda
 def _sun_patches(rng: Rng, room: Room) -> tuple[np.ndarray, np.ndarray]:
     """Where the sun falls through the windows: a sunlit diffuse surface is a lamp of radiance albedo E cos / pi, so it
     is made one (no noise). Returns direction and irradiance of the sun."""
+    # ---- the sun outside the first window ----
     inward = -np.cross(room.panes[0][0][1] - room.panes[0][0][0], [0, 1.0, 0])
     azimuth = math.atan2(-inward[0], inward[2])
     sun = direction(azimuth + rng.uniform(-1.0, 1.0), rng.uniform(8, 55))
@@ -150,6 +150,7 @@ def _sun_patches(rng: Rng, room: Room) -> tuple[np.ndarray, np.ndarray]:
     if float(sun[[0, 2]] @ center[[0, 2]]) < 0:
         sun = sun * [-1, 1, -1]
     irradiance = np.array([1.08, 1.0, 0.85]) * rng.uniform(4, 15)
+    # ---- faces that it may reach ----
     x, z = room.half
     faces = [("floor", np.array([-x, 0, -z]), np.array([0, 0, 2 * z]), np.array([2 * x, 0, 0]), np.array([0, 1.0, 0]))]
     for index, (corner, along, normal, length) in enumerate(_walls(room.half)):
@@ -159,6 +160,7 @@ def _sun_patches(rng: Rng, room: Room) -> tuple[np.ndarray, np.ndarray]:
         top = np.array([low[0], high[1], low[2]])
         faces.append(("top", top, size * [0, 0, 1], size * [1, 0, 0], np.array([0, 1.0, 0])))
     room.albedo["top"] = np.array([0.35, 0.3, 0.25])
+    # ---- cells that it does reach ----
     for index, (name, corner, along, up, normal) in enumerate(faces):
         cosine = float(sun @ normal)
         if cosine < 0.02:
@@ -197,6 +199,7 @@ def _add_lamps(rng: Rng, room: Room, flux: float) -> None:
                 room.world.add("trim", meshes.place(meshes.cylinder(0.015, stem, 5), at * [1, style != "standing", 1]))
     if not pieces:
         return
+    # ---- radiance by their area ----
     vertices, faces, _ = meshes.merge(pieces)
     corner = vertices[faces]
     area = 0.5 * np.linalg.norm(np.cross(corner[:, 1] - corner[:, 0], corner[:, 2] - corner[:, 0]), axis=1).sum()
@@ -239,6 +242,7 @@ def _furnish(rng: Rng, room: Room) -> None:
         else:
             color = textures.random_color(rng, 0.7, 0.04, 0.7)
         room.world.material(f"stuff{index}", color, 1.0, 0.45 if rng.random() < 0.3 else None)
+    # ---- furniture ----
     for _ in range(int(rng.integers(3, 8 + int(x * z / 4)))):
         at = np.array([rng.uniform(-x, x), 0, rng.uniform(-z, z)])
         wall = rng.random() < 0.6
@@ -256,12 +260,14 @@ def _furnish(rng: Rng, room: Room) -> None:
             room.world.add(name, meshes.place(meshes.box(size, bottom), at + shift))
             low = at + shift + [-size[0] / 2, bottom, -size[2] / 2]
             room.solids.append((low, low + size))
+    # ---- balls and pots ----
     for _ in range(int(rng.integers(0, 14))):
         at, size = np.array([rng.uniform(-x, x), 0, rng.uniform(-z, z)]), rng.uniform(0.05, 0.25)
         if np.hypot(*(at - room.eye)[[0, 2]]) > 0.6:
             round_ = rng.random() < 0.5
             piece = meshes.ball((size, size, size), rings=8) if round_ else meshes.cylinder(size * 0.6, 2.5 * size, 10)
             room.world.add(f"stuff{rng.integers(5)}", meshes.place(piece, at + [0, size * round_, 0]))
+    # ---- pictures and doors ----
     for _ in range(int(rng.integers(0, 10))):
         corner, along, normal, length = _walls(room.half)[rng.integers(4)]
         size = (rng.uniform(0.3, 1.4), rng.uniform(0.3, 1.2), 0.03) if rng.random() < 0.8 else (0.9, 2.05, 0.05)

@@ -3,7 +3,6 @@ the sun is. Camera over the origin."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -200,64 +199,38 @@ def add_street(rng: Rng, world: Builder) -> None:
         world.add("paint", meshes.place(piece, (0, 0, 0), yaw))
 
 
-def _field(rng: Rng, world: Builder) -> None:
-    names, shares = ["grass", "dry grass", "dirt", "sand", "gravel", "snow"], [0.38, 0.2, 0.12, 0.12, 0.1, 0.08]
-    lay_ground(rng, world, str(rng.choice(names, p=shares)))
-    add_bushes(rng, world, int(rng.integers(0, 12)), 3, 40)
-    add_trees(rng, world, int(rng.integers(0, 10)), 8, 80)
-    add_poles(rng, world, int(rng.integers(0, 3)), 5, 30)
+def add_fences(rng: Rng, world: Builder, count: int, near: float, far: float) -> None:
+    """``count`` fences, walls or hedges."""
+    for _ in range(count):
+        add_fence(rng, world, rng.uniform(near, far))
 
 
-def _park(rng: Rng, world: Builder) -> None:
-    lay_ground(rng, world, str(rng.choice(["grass", "leaves", "paving", "gravel"])))
-    add_bushes(rng, world, int(rng.integers(0, 14)), 2.5, 30)
-    add_trees(rng, world, int(rng.integers(5, 18)), 4, 50)
-    add_poles(rng, world, int(rng.integers(1, 6)), 3, 20)
-    add_buildings(rng, world, int(rng.integers(0, 3)), 30, 80)
-
-
-def _forest(rng: Rng, world: Builder) -> None:
-    lay_ground(rng, world, str(rng.choice(["dirt", "leaves", "grass"])))
-    add_bushes(rng, world, int(rng.integers(3, 25)), 2.5, 25)
-    add_trees(rng, world, int(rng.integers(18, 40)), 3, 45)
-
-
-def _street(rng: Rng, world: Builder) -> None:
-    lay_ground(rng, world, str(rng.choice(["grass", "paving", "asphalt", "concrete"])))
-    add_street(rng, world)
-    add_buildings(rng, world, int(rng.integers(5, 16)), 6, 45)
-    add_trees(rng, world, int(rng.integers(0, 7)), 5, 40)
-    add_cars(rng, world, int(rng.integers(0, 6)), 4.5, 25)
-    add_poles(rng, world, int(rng.integers(2, 8)), 3, 30)
-
-
-def _square(rng: Rng, world: Builder) -> None:
-    lay_ground(rng, world, str(rng.choice(["paving", "concrete", "asphalt"], p=[0.6, 0.2, 0.2])))
-    add_buildings(rng, world, int(rng.integers(6, 18)), 10, 50)
-    add_cars(rng, world, int(rng.integers(0, 8)), 5, 30)
-    add_poles(rng, world, int(rng.integers(1, 8)), 2.5, 30)
-    add_trees(rng, world, int(rng.integers(0, 4)), 6, 40)
-
-
-def _yard(rng: Rng, world: Builder) -> None:
-    lay_ground(rng, world, str(rng.choice(["paving", "concrete", "gravel", "grass", "dirt"])))
-    for _ in range(int(rng.integers(1, 4))):
-        add_fence(rng, world, rng.uniform(2.5, 12))
-    add_buildings(rng, world, int(rng.integers(1, 5)), 6, 25)
-    add_cars(rng, world, int(rng.integers(0, 2)), 4.5, 10)
-    add_bushes(rng, world, int(rng.integers(0, 8)), 2, 14)
-    add_trees(rng, world, int(rng.integers(0, 5)), 4, 25)
-
-
-LAYOUTS: tuple[tuple[Callable[[Rng, Builder], None], float], ...] = (
-    (_field, 0.22), (_park, 0.2), (_forest, 0.1), (_street, 0.2), (_square, 0.15), (_yard, 0.13))
+LAYOUTS = (
+    # Share, grounds and their shares (None = even), what is on them: least and most of it, nearest and farthest.
+    (0.22, ("grass", "dry grass", "dirt", "sand", "gravel", "snow"), (0.38, 0.2, 0.12, 0.12, 0.1, 0.08),
+     ((add_bushes, 0, 12, 3, 40), (add_trees, 0, 10, 8, 80), (add_poles, 0, 3, 5, 30))),
+    (0.2, ("grass", "leaves", "paving", "gravel"), None,
+     ((add_bushes, 0, 14, 2.5, 30), (add_trees, 5, 18, 4, 50), (add_poles, 1, 6, 3, 20),
+      (add_buildings, 0, 3, 30, 80))),
+    (0.1, ("dirt", "leaves", "grass"), None, ((add_bushes, 3, 25, 2.5, 25), (add_trees, 18, 40, 3, 45))),
+    (0.2, ("grass", "paving", "asphalt", "concrete"), None,
+     ((add_street,), (add_buildings, 5, 16, 6, 45), (add_trees, 0, 7, 5, 40), (add_cars, 0, 6, 4.5, 25),
+      (add_poles, 2, 8, 3, 30))),
+    (0.15, ("paving", "concrete", "asphalt"), (0.6, 0.2, 0.2),
+     ((add_buildings, 6, 18, 10, 50), (add_cars, 0, 8, 5, 30), (add_poles, 1, 8, 2.5, 30), (add_trees, 0, 4, 6, 40))),
+    (0.13, ("paving", "concrete", "gravel", "grass", "dirt"), None,
+     ((add_fences, 1, 4, 2.5, 12), (add_buildings, 1, 5, 6, 25), (add_cars, 0, 2, 4.5, 10), (add_bushes, 0, 8, 2, 14),
+      (add_trees, 0, 5, 4, 25))))
+"""Field, park, forest, street, square, yard."""
 
 
 def landscape(rng: Rng) -> Builder:
     """Ground, things on it and a horizon, without light."""
     world = Builder()
-    pick = int(rng.choice(len(LAYOUTS), p=[share for _, share in LAYOUTS]))
-    LAYOUTS[pick][0](rng, world)
+    _, grounds, shares, things = LAYOUTS[int(rng.choice(len(LAYOUTS), p=[share for share, *_ in LAYOUTS]))]
+    lay_ground(rng, world, str(rng.choice(grounds, p=shares)))
+    for add, *numbers in things:
+        add(rng, world, *((int(rng.integers(*numbers[:2])), *numbers[2:]) if numbers else ()))
     for index in range(int(rng.integers(1, 3))):
         # Things far away look bluer and paler than near ones.
         far = ((0.06, 0.1, 0.05), (0.13, 0.16, 0.2), (0.25, 0.22, 0.18))[rng.integers(3)]

@@ -22,20 +22,15 @@ def sky_directions(height: int, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SkyStyle:
-    """One sky. Horizontal irradiance of the sky alone is scaled to ``level``; sun added by the renderer.
+    """One sky. Horizontal irradiance of the sky alone is scaled to ``level``; sun added by the renderer."""
 
-    sun : unit vector;  haze : 0 clear ... 1 white;  clouds : cover in [0, 1];  glow : strength of the aureole;
-    dusk : 0 day ... 1 coloured horizon around the sun;  level : irradiance of the sky on the ground
-    hole_rad : radius of the gap that clouds leave around the sun, 0 = none
-    """
-
-    sun: np.ndarray
-    haze: float = 0.2
-    clouds: float = 0.0
-    glow: float = 1.0
-    dusk: float = 0.0
-    level: float = 1.0
-    hole_rad: float = 0.0
+    sun: np.ndarray  # unit vector
+    haze: float = 0.2  # 0 clear ... 1 white
+    clouds: float = 0.0  # cover in [0, 1]
+    glow: float = 1.0  # strength of the aureole
+    dusk: float = 0.0  # 0 day ... 1 coloured horizon around the sun
+    level: float = 1.0  # irradiance of the sky on the ground
+    hole_rad: float = 0.0  # radius of the gap that clouds leave around the sun, 0 = none
 
 
 def cloud_cover(rng: Rng, directions: np.ndarray, cover: float) -> np.ndarray:
@@ -56,6 +51,7 @@ def sky(rng: Rng, style: SkyStyle, height: int = 128, width: int = 256) -> tuple
     up = np.clip(d[..., 1], 0.02, 1)[..., None]
     cos_gamma = np.clip(d @ style.sun, -1, 1)[..., None]
     gamma = np.arccos(cos_gamma)
+    # ---- clear air: gradient, aureole ----
     haze = style.haze
     zenith = (1 - haze) * textures.tinted(rng, (0.13, 0.3, 0.78), 0.06) + haze * np.array([0.75, 0.8, 0.88])
     horizon = (1 - haze) * textures.tinted(rng, (0.6, 0.78, 1.05), 0.05) + haze * np.array([0.85, 0.88, 0.92])
@@ -64,10 +60,12 @@ def sky(rng: Rng, style: SkyStyle, height: int = 128, width: int = 256) -> tuple
     warm = np.array([1.0, 0.95, 0.85]) * (1 - style.dusk) + np.array([1.0, 0.5, 0.2]) * style.dusk
     aureole = 0.8 * np.exp(-2.2 * gamma) + 3 * np.exp(-8 * gamma) + 12 * np.exp(-28 * gamma)
     color = color + style.glow * aureole * warm
+    # ---- dusk ----
     side = 0.5 + 0.5 * cos_gamma
     afterglow = np.exp(-up * rng.uniform(4, 9)) * side ** 3
     color = color * (1 - 0.6 * style.dusk * (1 - side))
     color = color + style.dusk * 3 * afterglow * textures.tinted(rng, (1.0, 0.45, 0.18), 0.12)
+    # ---- clouds ----
     opacity = cloud_cover(rng, d, style.clouds) if style.clouds > 0 else np.zeros((height, width), np.float32)
     if style.hole_rad > 0:
         opacity = opacity * (1 - np.exp(-(gamma[..., 0] / style.hole_rad) ** 2))
@@ -75,6 +73,7 @@ def sky(rng: Rng, style: SkyStyle, height: int = 128, width: int = 256) -> tuple
     cloud = shade * (0.8 + style.glow * (1.2 * np.exp(-2 * gamma) + 2.5 * np.exp(-7 * gamma)) * warm)
     cloud = cloud * (np.array([1, 1, 1]) * (1 - 0.7 * style.dusk) + 0.7 * style.dusk * np.array([1.0, 0.6, 0.5]))
     color = color * (1 - opacity[..., None]) + cloud * opacity[..., None]
+    # ---- the stated irradiance ----
     weight = np.clip(d[..., 1], 0, 1) * np.sin((np.arange(height) + 0.5)[:, None] / height * np.pi)
     mean = float((color.mean(-1) * weight).sum()) * 2 * np.pi ** 2 / (height * width)
     color = color * (style.level / mean)

@@ -55,14 +55,13 @@ def rough_ground(rng: Rng, color: Color, second: Color, contrast: float = 0.3, s
 
 @dataclass(frozen=True)
 class Tiling:
-    """columns, rows : tiles across one texture;  joint : width of the gap as a share of a tile;
-    offset : shift of every other row in tiles;  variation : deviation of log brightness between tiles"""
+    """A pattern of tiles."""
 
-    columns: int = 4
+    columns: int = 4  # columns, rows: tiles across one texture
     rows: int = 4
-    joint: float = 0.04
-    offset: float = 0.0
-    variation: float = 0.15
+    joint: float = 0.04  # width of the gap as a share of a tile
+    offset: float = 0.0  # shift of every other row in tiles
+    variation: float = 0.15  # deviation of log brightness between tiles
 
 
 def tiled(rng: Rng, color: Color, joint_color: Color, tiling: Tiling, size: int = TILE_PX) -> np.ndarray:

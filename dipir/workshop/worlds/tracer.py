@@ -13,10 +13,8 @@ same energy as a disc in the environment map, sharp shadows, and no fireflies fr
 """
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from dipir.errors import RenderError
 from dipir.image import latlong
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import columns, flags, to_drjit
+from dipir.workshop.worlds.denoise import Surface, denoise_panorama, remove_fireflies
 
 SUN_RADIUS_RAD = math.radians(0.27)
 MAX_RADIANCE = 1e6
@@ -148,36 +147,18 @@ def _unoccluded(mi: Any, world: Any, origin: Sequence[float], rays: Tensor) -> T
     return flags(hit) == 0
 
 
-def remove_fireflies(panorama: EnvMap, error: Tensor, light: Tensor, factor: float = 1.5) -> EnvMap:
-    """Give the excess of single bright texels to three neighbours on each side in the same row (same solid angle), so
-    that energy is kept exactly.
-
-    panorama (H, W, 3);  error (H, W): standard error of the mean of a texel's channels;  light (H, W) bool: texels that
-    see a light, never touched;  ``factor``: how many times the median of its 3x3 neighbourhood a texel may have. Only
-    texels whose relative error is above 0.2 are suspects: a texel that is truly bright has samples that agree.
-    """
-    value = panorama.mean(-1)
-    padded = torch.nn.functional.pad(value[None, None], (1, 1, 0, 0), mode="circular")
-    padded = torch.nn.functional.pad(padded, (0, 0, 1, 1), mode="replicate")
-    middle = padded[0, 0].unfold(0, 3, 1).unfold(1, 3, 1).reshape(*value.shape, 9).median(-1).values
-    limit = factor * middle
-    suspect = ~light & (value > limit) & (error > 0.2 * value)
-    excess = torch.where(suspect, 1 - limit / value.clamp_min(1e-12), 0.0)[..., None] * panorama
-    return panorama - excess + sum(excess.roll(shift, 1) for shift in (-3, -2, -1, 1, 2, 3)) / 6
-
-
-def trace_panorama(scene: Mapping[str, Any], position: Sequence[float], height: int, width: int, spp: int = 64,
+def trace_panorama(scene: Mapping[str, Any], position: Sequence[float], size: tuple[int, int], spp: int = 64,
                    depth: int = 5, seed: int = 0) -> EnvMap:
     """Radiance (H, W, 3) float32 seen from ``position`` (metres) in every direction; convention of dipir/arrays.py.
 
-    spp : samples per texel, stratified;  depth : longest path, 1 = only what emits.  The sun is unclipped up to 1e6.
-    On the run's device. Surfaces are denoised within their Monte Carlo error; lights and sky are left as traced.
-    Raises RenderError for an empty scene and for a result that is not finite.
+    size : (H, W);  spp : samples per texel, stratified;  depth : longest path, 1 = only what emits.  The sun is
+    unclipped up to 1e6. On the run's device. Surfaces are denoised within their Monte Carlo error;
+    lights and sky are left as traced. Raises RenderError for an empty scene and for a result that is not finite.
     """
     mi = mitsuba()
     import drjit as dr
 
-    world = build_scene(scene)
+    (height, width), world = size, build_scene(scene)
     integrator = mi.load_dict({"type": "path", "max_depth": int(depth), "rr_depth": 1000})
     sampler = mi.load_dict({"type": "independent"})
     sampler.seed(int(seed), height * width * spp)
@@ -190,23 +171,12 @@ def trace_panorama(scene: Mapping[str, Any], position: Sequence[float], height: 
                           "check textures, radiance and vertices of the scene")
     panorama, error = samples.mean(2), (samples.mean(-1).var(2, correction=0) / max(spp - 1, 1)).sqrt()
     surface = _first_hit(mi, world, position, height, width)
-    panorama = denoise(remove_fireflies(panorama, error, surface.light), error, surface)
+    panorama = denoise_panorama(remove_fireflies(panorama, error, surface.light), error, surface)
     sun = scene.get("sun")
     if sun is not None:
         visible = _unoccluded(mi, world, position, sun_directions(sun["direction"]))
         panorama = splat_sun(panorama, sun["direction"], sun["irradiance"], visible)
     return panorama.clamp(0, MAX_RADIANCE)
-
-
-@dataclass(frozen=True)
-class Surface:
-    """First hits, averaged over four rays a texel. light (H, W) bool: some ray met an emitter or the sky;
-    albedo (H, W, 3);  normal (H, W, 3);  position (H, W, 3) metres"""
-
-    light: Tensor
-    albedo: Tensor
-    normal: Tensor
-    position: Tensor
 
 
 def _first_hit(mi: Any, world: Any, origin: Sequence[float], height: int, width: int) -> Surface:
@@ -229,35 +199,3 @@ def _first_hit(mi: Any, world: Any, origin: Sequence[float], height: int, width:
         return columns(vector, 3).reshape(height, 2, width, 2, 3).mean((1, 3))
     lit = (flags(light) > 0).reshape(height, 2, width, 2).any(3).any(1)
     return Surface(lit, mean(albedo), mean(normal), mean(point))
-
-
-def _shifted(x: Tensor, down: int, right: int) -> Tensor:
-    """The texel ``down`` rows below and ``right`` columns to the right of each one; the poles clamp, the seam wraps."""
-    rows = (torch.arange(len(x), device=x.device) + down).clamp(0, len(x) - 1)
-    return x[rows].roll(-right, 1)
-
-
-def denoise(panorama: EnvMap, error: Tensor, surface: Surface, levels: int = 3) -> EnvMap:
-    """Edge-avoiding wavelet filter (Dammertz et al. 2010; error-driven stops of Schied et al. 2017) of the light that
-    falls on surfaces: albedo is divided out before and multiplied in after, texels that see a light stay as they are,
-    and a difference counts as an edge when it exceeds the Monte Carlo error (H, W) of the texels."""
-    albedo = surface.albedo + 0.02
-    light, spread = panorama / albedo, error / albedo.mean(-1)
-    # One texel's own error estimate is itself noisy: take that of its neighbourhood.
-    spread = torch.nn.functional.avg_pool2d(spread[None, None], 5, 1, 2, count_include_pad=False)[0, 0]
-    keep = (~surface.light).float()
-    kernel = [1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16]
-    for level in range(levels):
-        total, weights = torch.zeros_like(light), torch.zeros_like(keep)
-        for dy in range(-2, 3):
-            for dx in range(-2, 3):
-                shifted = functools.partial(_shifted, down=dy * 2 ** level, right=dx * 2 ** level)
-                same = (surface.normal * shifted(surface.normal)).sum(-1).clamp_min(0) ** 16
-                step = shifted(surface.position) - surface.position
-                off_plane = (step * surface.normal).sum(-1).abs() / (0.02 + 0.1 * step.norm(dim=-1))
-                change = (shifted(light) - light).mean(-1).abs() / (3 * spread / 2 ** level + 1e-6)
-                weight = same * torch.exp(-off_plane ** 2 - change ** 2) * shifted(keep)
-                weight = weight * kernel[dy + 2] * kernel[dx + 2]
-                total, weights = total + weight[..., None] * shifted(light), weights + weight
-        light = torch.where((weights > 1e-6)[..., None], total / weights.clamp_min(1e-6)[..., None], light)
-    return torch.where(surface.light[..., None], panorama, light * albedo)

@@ -6,60 +6,56 @@ on, with the shadows that fall on it, and its light is that of the place in the 
 """
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from dipir import device, disk
+from dipir import device
 from dipir.arrays import EnvMap, split_seed
-from dipir.errors import ConfigError
-from dipir.fit.loop import Event
+from dipir.event import Notify
 from dipir.image import latlong
 from dipir.scene.camera import Camera
 from dipir.workshop import photo_textures, shards
 from dipir.workshop.worlds.cameras import View, from_scene, into_scene, pixel_rays, random_view, texel_rays
-from dipir.workshop.worlds.described import DescribedWorld, Hits
+from dipir.workshop.worlds.denoise import Hits, denoise_plate, pixel_means
+from dipir.workshop.worlds.described import DescribedWorld
 from dipir.workshop.worlds.lights import scene_lights
-from dipir.workshop.worlds.plate_filter import denoise, pixel_means
 from dipir.workshop.worlds.tracer import splat_sun, sun_directions
 
-VERSION = 2
 KINDS = ("outdoor", "indoor", "night")
 _SHARES = (0.48, 0.44, 0.08)
 _SPREAD_M = {"outdoor": 5.0, "night": 5.0, "indoor": 1.5}
 HALF_MAX = 60000.0
 
 
+def _any_row(rows: int, wanted: int) -> bool:
+    """Black views are left out of a shard, so that only an empty one is not whole."""
+    return rows > 0
+
+
+SET = shards.DataSet("views", 2, "kind", "views", _any_row)
+default_dir = SET.default_dir
+
+
 @dataclass(frozen=True)
 class ViewSettings:
-    """height, width : of the plates;  spp : paths a pixel (half of them in the open)
-    env_height, env_spp : rows of the traced environment (stored at 16 rows) and paths a texel;  depth : longest path
-    lights, cameras : of a scene, each light with each camera is a pair;  shard : scenes a file
-    at_object : share of views whose light is that at a point on the ground (else at the camera)"""
+    """How many views are made of a scene, and how they are traced."""
 
-    height: int = 96
+    height: int = 96  # height, width: of the plates
     width: int = 128
-    spp: int = 8
-    env_height: int = 32
+    spp: int = 8  # paths a pixel (half of them in the open)
+    env_height: int = 32  # env_height, env_spp: rows of the traced environment (stored at 16 rows) and paths a texel
     env_spp: int = 12
-    depth: int = 4
-    lights: int = 4
+    depth: int = 4  # longest path
+    lights: int = 4  # lights, cameras: of a scene, each light with each camera is a pair
     cameras: int = 7
-    shard: int = 8
-    at_object: float = 0.5
-
-
-def default_dir() -> Path:
-    """``views/vN`` in the cache folder."""
-    return disk.cache_dir() / "views" / f"v{VERSION}"
+    shard: int = 8  # scenes a file
+    at_object: float = 0.5  # share of views whose light is that at a point on the ground (else at the camera)
 
 
 def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
@@ -75,17 +71,19 @@ def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
     scene, anchor, lights = scene_lights(rng, kind, settings.lights)
     if patches is not None:
         detail = np.random.default_rng(split_seed(seed, "detail", index))
-        scene = {**scene, "parts": photo_textures.photographed(detail, scene["parts"], patches)}
+        scene = {**scene, "parts": photo_textures.add_detail(detail, scene["parts"], patches)}
     world = DescribedWorld(scene)
     size = settings.width, settings.height
     views = [random_view(rng, world, anchor, _SPREAD_M[kind], size, settings.at_object)
              for _ in range(settings.cameras)]
+    # ---- rays of plates and environments ----
     # In the open one light, the sun, makes most of what is seen, and hardly any noise; the sky outshines what bounces
     # often.
     spp = max(2, settings.spp // 2) if kind == "outdoor" else settings.spp
     depth = settings.depth if kind == "indoor" else max(2, settings.depth - 1)
     rays = device.moved(_Rays.through(rng, views, spp, settings))
     panes = window_panes(scene["parts"])
+    # ---- every light seen by every camera ----
     means, errors, envs = [], [], []
     for number, light in enumerate(lights):
         seen = light.pop("seen", None)
@@ -101,17 +99,18 @@ def scene_pairs(index: int, seed: int, settings: ViewSettings = ViewSettings(),
                 share = _sun_share(world, view, sun["direction"], panes if seen is not None else None)
                 envmap = splat_sun(envmap, from_scene(sun["direction"], view.yaw_rad), sun["irradiance"], share)
             envs.append(latlong.resize(envmap, 16, 32))
+    # ---- smooth plates ----
     mean, error = torch.stack(means, 1), torch.stack(errors, 1)
-    plates = [denoise(mean[n], error[n], device.moved(_center_hits(world, view))) for n, view in enumerate(views)]
+    plates = [denoise_plate(mean[n], error[n], device.moved(_center_hits(world, view))) for n, view in enumerate(views)]
     plate = torch.stack(plates, 1).flatten(0, 1)
     return _stored_form(plate.cpu(), torch.stack(envs).cpu(), views, kind, index)
 
 
 @dataclass(frozen=True)
 class _Rays:
-    """origins, directions : (N, 3), the plates' first, from ``split`` on those of the environments."""
+    """Rays of all views of a scene."""
 
-    origins: Tensor
+    origins: Tensor  # origins, directions: (N, 3), the plates' first, from ``split`` on those of the environments
     directions: Tensor
     split: int
 
@@ -156,11 +155,11 @@ def _stored_form(plate: Tensor, env: Tensor, views: Sequence[View], kind: str, i
     keep = level > 1e-5
     gain = 1 / level.clamp_min(1e-5)[:, None, None, None]
     rows = [[v.camera.fov_x_deg, *_pitch_roll(v.camera)] for v in views] * (len(plate) // len(views))
-    same = lambda number: torch.full((int(keep.sum()),), number, dtype=torch.int64)
+    kinds, scenes = (torch.full((int(keep.sum()),), number, dtype=torch.int64) for number in (KINDS.index(kind), index))
     return {"plate": (plate * gain).clamp(0, HALF_MAX)[keep].half().contiguous(),
             "env": (env * gain)[keep].contiguous(),
             "camera": torch.tensor(rows, dtype=torch.float32)[keep].contiguous(),
-            "kind": same(KINDS.index(kind)), "scene": same(index)}
+            "kind": kinds, "scene": scenes}
 
 
 def _pitch_roll(camera: Camera) -> tuple[float, float]:
@@ -170,43 +169,28 @@ def _pitch_roll(camera: Camera) -> tuple[float, float]:
     return -math.degrees(math.asin(float(forward[1]))), math.degrees(math.asin(float(side[1]) / level))
 
 
-def _metadata(seed: int, settings: ViewSettings, patches: Path | None) -> dict[str, str]:
-    return {"format": "dipir views", "version": str(VERSION), "seed": str(seed),
-            "settings": json.dumps(asdict(settings)), "patches": patches.stem if patches is not None else "none"}
-
-
-def _make_shard(path: Path, indices: range, seed: int, settings: ViewSettings, patches: Path | None) -> None:
+def _make(indices: range, seed: int, settings: ViewSettings, patches: Path | None) -> dict[str, Tensor]:
     bank = photo_textures.load(patches) if patches is not None else None
-    made = [scene_pairs(index, seed, settings, bank) for index in indices]
-    shards.save(path, {key: torch.cat([m[key] for m in made]) for key in made[0]}, _metadata(seed, settings, patches))
+    return _joined([scene_pairs(index, seed, settings, bank) for index in indices])
 
 
-def generate(scenes: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1,
-             on_event: Callable[[Event], None] | None = None, settings: ViewSettings = ViewSettings(),
-             panoramas: Sequence[EnvMap] = ()) -> Path:
-    """Make the pairs of scenes 0 ... scenes - 1 of the set ``seed`` in ``out_dir`` (default :func:`default_dir`); those
-    there are kept. ``panoramas``: photographed ones whose patches lie on some of the surfaces. Returns the folder.
-    ConfigError for a folder of another set or numbers out of range, RenderError when a worker fails."""
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
+
+
+def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1, on_event: Notify = None, *,
+             settings: ViewSettings = ViewSettings(), panoramas: Sequence[EnvMap] = ()) -> Path:
+    """Make the pairs of scenes 0 ... count - 1 of the set ``seed``; see :meth:`shards.DataSet.generate`.
+    ``panoramas``: photographed ones whose patches lie on some of the surfaces."""
     folder = Path(out_dir) if out_dir is not None else default_dir()
-    shards.check_numbers("views", scenes, workers)
+    shards.check_numbers(SET.name, count, workers)
     patches = photo_textures.stored(panoramas, folder) if panoramas else None
-    metadata = _metadata(seed, settings, patches)
-    return shards.generate(scenes, folder, "views", settings.shard,
-                           lambda path, _: bool(shards.stored(path, metadata, "kind")), _make_shard,
-                           (seed, settings, patches), workers, on_event)
+    metadata = SET.metadata(seed, settings, patches=patches.stem if patches is not None else "none")
+    return SET.generate(count, folder, _make, (seed, settings, patches), metadata, shard=settings.shard,
+                        workers=workers, on_event=on_event)
 
 
 def load(out_dir: str | Path | None = None, limit: int | None = None) -> dict[str, Tensor]:
     """All pairs of a folder (:func:`scene_pairs`), or those of its first ``limit`` shards. ConfigError when there are
     none or a shard is broken."""
-    folder = Path(out_dir) if out_dir is not None else default_dir()
-    paths = sorted(folder.glob("views_*.safetensors"))[:limit]
-    if not paths:
-        raise ConfigError(f"{folder}: holds no views; make them with `dipir synth views`")
-    parts = []
-    for path in paths:
-        try:
-            parts.append(load_file(path))
-        except (SafetensorError, OSError) as problem:
-            raise ConfigError(f"{path}: is not a readable shard ({problem}); delete it and generate again") from problem
-    return {key: torch.cat([p[key] for p in parts]) for key in parts[0]}
+    return _joined(SET.load(out_dir, dict, limit))

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dipir.priors.nets.illuminet import Attention, IllumiNet, IllumiNetConfig, light_features
+from dipir.priors.nets.illuminet import GatedAttention, IllumiNet, IllumiNetConfig, light_features
 
 SMALL = IllumiNetConfig(planes=5, light=4, channels=(4, 6, 8, 8), embedding=8)
 
@@ -93,7 +93,7 @@ def test_light_features_by_hand():
 def test_attention_scales_down_only():
     torch.manual_seed(3)
     x = torch.randn(2, 8, 12, 12)
-    ratio = (Attention(8)(x) / x).detach()
+    ratio = (GatedAttention(8)(x) / x).detach()
     assert 0 < float(ratio.min()) and float(ratio.max()) < 1
 
 

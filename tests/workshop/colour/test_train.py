@@ -16,7 +16,7 @@ from dipir.priors.picture import PicturePrior
 from dipir.workshop.colour import data as sketches
 from dipir.workshop.colour import styles as sketch_styles
 from dipir.workshop.colour import train as prior_colour
-from dipir.workshop.colour.styles import Pairs
+from dipir.workshop.colour.styles import Drawings
 from dipir.workshop.colour.train import (
     ColourPriorConfig,
     assemble,
@@ -40,14 +40,14 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIPIR_CACHE", str(tmp_path))
 
 
-def _pairs(count: int = 6, exact: bool = True) -> Pairs:
+def _pairs(count: int = 6, exact: bool = True) -> Drawings:
     return sketch_styles.draw(np.random.default_rng(0), recorded_squares(), np.arange(count) % 4, exact)
 
 
 class _Perfect(nn.Module):
     """Knows the answer to one set of pairs; notes what it was told."""
 
-    def __init__(self, pairs: Pairs) -> None:
+    def __init__(self, pairs: Drawings) -> None:
         super().__init__()
         self.x0, self.told, self.config = pairs.picture * 2 - 1, [], NET
 
@@ -130,7 +130,7 @@ def test_training_lowers_the_loss_and_a_stopped_run_goes_on() -> None:
     assert scores[-1] < 0.9 * validation(ConditionalUNet(NET), held_out.shrunk(32), CONFIG)["score"]
 
 
-def _trained(config: ColourPriorConfig, recorded: dict, held_out: Pairs) -> list:
+def _trained(config: ColourPriorConfig, recorded: dict, held_out: Drawings) -> list:
     events = []
     train_colour_prior(config, recorded, held_out, name="longer", on_event=events.append)
     return events
@@ -143,7 +143,7 @@ def test_bf16_training_runs() -> None:
 
 def test_run_writes_weights_and_starts_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(sketches, "generate", lambda *a: asked.append((a[0], a[2], a[5])) or tmp_path)
+    monkeypatch.setattr(sketches, "generate", lambda *a, meshes, **_: asked.append((a[0], a[2], meshes)) or tmp_path)
     monkeypatch.setattr(sketches, "load", lambda folder: recorded_squares(50))
     monkeypatch.setattr(prior_colour, "training_meshes", lambda split: [Path(split)])
     path = prior_colour.run(5, CONFIG, tmp_path / "a.safetensors", "one")

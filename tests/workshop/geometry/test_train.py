@@ -113,12 +113,12 @@ def test_unknown_parts_and_parts_without_a_start(data, held_out):
 def test_the_command_trains_all_parts_and_writes_weights(data, held_out, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(prior_geometry, "training_scenes", lambda *args: data)
     monkeypatch.setattr(prior_geometry, "validation_scenes", lambda *args: data)
-    monkeypatch.setattr(prior_geometry, "GeometryTraining", lambda: CONFIG)
+    monkeypatch.setattr(prior_geometry, "RECIPE", replace(prior_geometry.RECIPE, config=CONFIG))
     path = tmp_path / "g.safetensors"
-    prior_geometry.main(["--steps", "2", "--out", str(path), "--minutes", "5"])
+    prior_geometry.RECIPE.main(["--steps", "2", "--out", str(path), "--minutes", "5"])
     assert capsys.readouterr().out.splitlines()[-1] == str(path)
     Geometry.load(path)
-    prior_geometry.main(["--evaluate", str(path)])
+    prior_geometry.RECIPE.main(["--evaluate", str(path)])
     assert "shading_stops" in capsys.readouterr().out
 
 

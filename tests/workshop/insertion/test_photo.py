@@ -13,7 +13,7 @@ from dipir.workshop.insertion.photo import (
     PhotoConfig,
     Response,
     Shooting,
-    graded,
+    grade,
     jpeg,
     random_gains,
     random_shooting,
@@ -70,13 +70,14 @@ def test_jpeg_keeps_flat_colour_and_channel_order() -> None:
 
 def test_saturation_keeps_luminance_and_grey() -> None:
     x = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
-    luminance = lambda t: torch.einsum("c,chw->hw", torch.tensor([0.2126, 0.7152, 0.0722]), t)
-    torch.testing.assert_close(luminance(graded(x, 1.4)), luminance(x), atol=1e-5, rtol=0)
-    assert torch.allclose(graded(x, 0.0)[0], graded(x, 0.0)[2], atol=1e-6)
+    def luminance(t):
+        return torch.einsum("c,chw->hw", torch.tensor([0.2126, 0.7152, 0.0722]), t)
+    torch.testing.assert_close(luminance(grade(x, 1.4)), luminance(x), atol=1e-5, rtol=0)
+    assert torch.allclose(grade(x, 0.0)[0], grade(x, 0.0)[2], atol=1e-6)
     gains = torch.tensor([2.0, 0.5, 1.0])
-    torch.testing.assert_close(graded(x, 1.0, gains), x * gains[:, None, None], atol=1e-6, rtol=0)
-    torch.testing.assert_close(graded(x, 1.4, gains), graded(x, 1.4) * gains[:, None, None], atol=1e-6, rtol=0)
-    assert graded(torch.tensor([1.0, 0.0, 0.0])[:, None, None], 1.5).min() == 0
+    torch.testing.assert_close(grade(x, 1.0, gains), x * gains[:, None, None], atol=1e-6, rtol=0)
+    torch.testing.assert_close(grade(x, 1.4, gains), grade(x, 1.4) * gains[:, None, None], atol=1e-6, rtol=0)
+    assert grade(torch.tensor([1.0, 0.0, 0.0])[:, None, None], 1.5).min() == 0
 
 
 def test_gains_centre_on_an_automatic_exposure() -> None:

@@ -36,7 +36,8 @@ def _filled(config: PoolConfig, shards: int) -> StagePool:
 def test_a_step_sees_its_window_and_what_lies_behind_is_deleted() -> None:
     config = PoolConfig(first=2, size=3, steps=10, shard=2)
     pool = _filled(config, 12)
-    seen = lambda step: [round(float(s.gbuffers[5].max()) * 100) for s in pool.at(step)]
+    def seen(step):
+        return [round(float(s.gbuffers[5].max()) * 100) for s in pool.at(step)]
     assert seen(0) == [0, 0, 1, 1]
     assert seen(95) == [8, 8, 9, 9, 10, 10]
     assert seen(90) == [8, 8, 9, 9, 10, 10]
@@ -44,7 +45,8 @@ def test_a_step_sees_its_window_and_what_lies_behind_is_deleted() -> None:
 
 
 def test_what_determines_the_stages_names_the_folder() -> None:
-    folder = lambda **more: StagePool("a", **{"settings": QUICK, **more}).folder
+    def folder(**more):
+        return StagePool("a", **{"settings": QUICK, **more}).folder
     assert folder() == folder(workers=2)
     others = {folder(), folder(seed=1), folder(settings=StageSettings()), folder(mesh_paths=[Path("x/a.obj")]),
               folder(config=PoolConfig(shard=4))}
@@ -59,8 +61,8 @@ def test_a_broken_shard_is_recorded_again_and_the_next_one_in_advance() -> None:
         stages.save(pool.path(0), [card_stage()])
         pool.path(1).write_bytes(b"broken")
         made = pool.at(0)
-        assert len(made) == 2 and made[1].alpha.sum() > 60 and list(pool._running) == [2]
-        process = pool._running[2]
+        assert len(made) == 2 and made[1].alpha.sum() > 60 and list(pool._workers.running) == [pool.path(2)]
+        process = pool._workers.running[pool.path(2)]
     assert not process.is_alive() and not pool.path(2).exists()
     assert [(e.stage, e.step) for e in events] == [("stages/a", 1)]
     again = StagePool("a", settings=QUICK, config=config, workers=0).at(0)

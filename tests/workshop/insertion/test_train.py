@@ -11,11 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from dipir.errors import ConfigError
 from dipir.image import latlong
 from dipir.priors.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 from dipir.workshop import crops
-from dipir.workshop.insertion import train as prior_insert
 from dipir.workshop.insertion.composites import Composites, draw
 from dipir.workshop.insertion.surroundings import Panoramas
 from dipir.workshop.insertion.train import InsertPriorConfig, assemble, denoising_loss, train_insert_prior, validation
@@ -61,7 +59,8 @@ def test_planes_are_in_the_order_that_the_weights_know() -> None:
 
 def test_loss_of_a_perfect_and_of_a_constant_answer() -> None:
     batch = assemble(_batch())
-    perfect = lambda x, sigma, planes: batch[0]
+    def perfect(x, sigma, planes):
+        return batch[0]
     assert float(denoising_loss(perfect, batch, np.random.default_rng(0), CONFIG)[0]) == 0
     figures = validation(lambda x, sigma, planes: planes[:, 3:6], _batch(), replace(CONFIG, batch=4))
     x0, planes = batch
@@ -106,11 +105,6 @@ def test_a_new_run_begins_with_the_given_weights() -> None:
     config = replace(CONFIG, train=replace(CONFIG.train, steps=1, rate=0.0))
     trained = train_insert_prior(config, _Pool(), _sources(), _batch(), name="a", start=start)
     assert all(torch.allclose(trained.best[k], v) for k, v in start.state_dict().items())
-
-
-def test_data_folder_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="DIPIR_DATA"):
-        prior_insert.training_meshes("train", tmp_path)
 
 
 def test_another_device() -> None:

@@ -19,6 +19,7 @@ from dipir.errors import ConfigError, PriorError
 from dipir.priors import captions
 from dipir.priors.layout import LAYOUT_NET, LayoutPrior
 from dipir.priors.nets.text_unet import TextUNet
+from dipir.workshop import runner
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.layout import train as prior_layout
 from dipir.workshop.layout.data import LayoutPictures
@@ -200,7 +201,8 @@ def test_share_of_captions_that_are_left_out(monkeypatch: pytest.MonkeyPatch, un
     told = []
     monkeypatch.setattr(prior_layout, "numbers", lambda said: told.extend(said) or numbers(said))
     config = replace(CONFIG, batch=20, untold=untold, train=replace(CONFIG.train, steps=5, validate_every=99))
-    small = lambda rng, count: _small(flat_pictures(rng, count))
+    def small(rng, count):
+        return _small(flat_pictures(rng, count))
     monkeypatch.setattr(prior_layout, "validation", lambda net, held_out: {"score": 0.0})
     train_layout_prior(config, small, _pictures(2), name="untold")
     empty = told.count("") / len(told)
@@ -225,7 +227,8 @@ def test_emphasis_weighs_the_things_and_what_is_beside_them(monkeypatch: pytest.
         config = replace(CONFIG, batch=8, emphasis=emphasis, sigma_mean=1.1, train=replace(
             CONFIG.train, steps=1, validate_every=99))
         made = []
-        draw = lambda rng, count, made=made: made.append(flat_pictures(rng, count)) or made[-1]
+        def draw(rng, count, made=made):
+            return made.append(flat_pictures(rng, count)) or made[-1]
         train_layout_prior(config, draw, _pictures(2), name=f"weight {emphasis}")
         sigma, weight = given[-1]
         assert (sigma < 3).any() and (sigma >= 3).any()
@@ -322,14 +325,14 @@ def test_bad_numbers_and_weights_are_refused_before_any_work(monkeypatch: pytest
 
 def test_command_line_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, capsys, tmp_path: Path) -> None:
     calls = []
-    monkeypatch.setattr(prior_layout, "run", lambda *args: calls.append(args) or Path("written"))
+    monkeypatch.setattr(runner.Recipe, "run", lambda _, *args, **more: calls.append((*args, more)) or Path("out"))
     words = ["--minutes", "3", "--batch", "8", "--scenes", "9", "--steps", "7", "--rate", "0.1", "--bf16", "--name",
              "x", "--out", str(tmp_path), "--workers", "2"]
     prior_layout.main(words)
-    ((minutes, config, out, name, _, start, workers),) = calls
-    assert (minutes, out, name, start, workers) == (3, tmp_path, "x", None, 2)
+    ((minutes, config, out, name, more),) = calls
+    assert (minutes, out, name, more["start"], more["workers"]) == (3, tmp_path, "x", None, 2)
     assert (config.batch, config.scenes, config.train.steps, config.train.rate) == (8, 9, 7, 0.1) and config.train.bf16
-    assert capsys.readouterr().out == "written\n"
+    assert capsys.readouterr().out == "out\n"
 
 
 def test_command_line_judges(sets, capsys, tmp_path: Path) -> None:
@@ -348,7 +351,8 @@ def test_another_device() -> None:
         data = layout_sets.several()
         large = {key: getattr(data, key) for key in ("cover", "diffuse", "gloss")}
         data = replace(data, **device.moved(large))
-        draw = lambda rng, count: layouts.draw(rng, data, count)
+        def draw(rng, count):
+            return layouts.draw(rng, data, count)
         return train_layout_prior(CONFIG, draw, _pictures(), name=name)
 
     same_on_another_device(train)

@@ -34,7 +34,7 @@ def panoramas() -> list[crops.Panorama]:
 def pairs(panoramas) -> PairSet:
     framed = Framed(panoramas, CPU)
     rng = np.random.default_rng(3)
-    plate, env, camera = framed.plates(light_batches.shipped(framed.columns(rng, 6), CPU))
+    plate, env, camera = framed.plates(light_batches.ship(framed.columns(rng, 6), CPU))
     return PairSet(plate.half(), env, camera, torch.tensor([1.0, 2, 0, 1, 3, 1]))
 
 
@@ -51,7 +51,7 @@ def test_crops_are_those_of_one_by_one(panoramas):
     framed = Framed(panoramas, CPU)
     columns = framed.columns(np.random.default_rng(0), 24)
     assert 3 < columns["moved"].sum() < 21 and not columns["moved"][columns["panorama"] == 1].any()
-    numbers = light_batches.shipped(columns, CPU)
+    numbers = light_batches.ship(columns, CPU)
     made, (plates, envs, _) = framed.crops(numbers), framed.plates(numbers)
     for k in range(24):
         fov, pitch, roll = map(float, columns["camera"][k].astype(np.float32))
@@ -82,7 +82,8 @@ class Told:
 
 def told(c: dict[str, np.ndarray], k: int, config: crops.CropConfig) -> Told:
     """What ``_one`` must be told to make the photo number ``k`` of the columns ``c``."""
-    flag = lambda yes: 0.0 if yes else 1.0
+    def flag(yes):
+        return 0.0 if yes else 1.0
     window = c["wide"][k] < WIDTH or c["tall"][k] < HEIGHT
     numbers = [flag(c["mirrored"][k]), flag(window)]
     if window:
@@ -107,7 +108,7 @@ def test_photos_are_those_of_one_by_one(pairs):
     config = crops.CropConfig(noise=0, response=0.6, covered=0.5)
     source, rng = Stored(pairs, CPU), np.random.default_rng(5)
     taken, columns = source.columns(rng, 40), light_batches.columns(rng, 40, config)
-    numbers = light_batches.shipped({**taken, **columns}, CPU)
+    numbers = light_batches.ship({**taken, **columns}, CPU)
     batch = light_batches.photos(*source.plates(numbers), numbers)
     assert 2 not in taken["row"]
     wrong = 0
@@ -140,7 +141,7 @@ def test_grain_is_noise_of_the_told_deviation(pairs):
     source = Stored(pairs, CPU)
     columns = {**source.columns(rng, 16), **light_batches.columns(rng, 16, config)}
     columns |= {"noise": np.full(16, 0.05), "cover_tall": np.zeros(16)}
-    numbers = light_batches.shipped(columns, CPU)
+    numbers = light_batches.ship(columns, CPU)
     strip = light_batches.noise_strip(CPU)
     assert abs(float(strip.mean())) < 1e-3 and abs(float(strip.std()) - 1) < 1e-3
     noisy, clear = (light_batches.photos(*source.plates(numbers), numbers, s) for s in (strip, None))
@@ -149,7 +150,8 @@ def test_grain_is_noise_of_the_told_deviation(pairs):
 
 
 def test_same_batch_on_another_device(panoramas, pairs):
-    rng = lambda: np.random.default_rng(7)
+    def rng():
+        return np.random.default_rng(7)
     here = light_batches.draw(rng(), [(4, Framed(panoramas, CPU)), (4, Stored(pairs, CPU))])
     with far_device() as chosen:
         there = chosen.torch
@@ -169,7 +171,7 @@ def test_a_batch_follows_from_its_generator(panoramas):
 
 def test_panoramas_of_two_sizes(panoramas):
     mixed = Framed([panoramas[0], panorama(0, 64)], CPU)
-    numbers = light_batches.shipped(mixed.columns(np.random.default_rng(0), 4), CPU)
+    numbers = light_batches.ship(mixed.columns(np.random.default_rng(0), 4), CPU)
     large, small = (mixed.crops({**numbers, "panorama": torch.full((4,), float(k))}) for k in (0, 1))
     assert (large - small).abs().mean() < 0.02
 

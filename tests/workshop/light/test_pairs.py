@@ -26,7 +26,7 @@ def panorama():
 @pytest.fixture
 def pairs(panorama, tmp_path, monkeypatch) -> PairSet:
     monkeypatch.setenv("DIPIR_CACHE", str(tmp_path))
-    return light_pairs.photographed([panorama], each=6, seed=1)
+    return light_pairs.frame_panoramas([panorama], each=6, seed=1)
 
 
 def test_photographed_pairs_show_their_light(pairs):
@@ -39,7 +39,7 @@ def test_photographed_pairs_show_their_light(pairs):
 
 def test_photographed_pairs_come_from_the_cache(pairs, panorama, monkeypatch):
     monkeypatch.setattr(crops, "turned_crop", lambda *a, **k: pytest.fail("made again"))
-    again = light_pairs.photographed([panorama], each=6, seed=1)
+    again = light_pairs.frame_panoramas([panorama], each=6, seed=1)
     assert torch.equal(again.plate, pairs.plate) and torch.equal(again.env, pairs.env)
 
 
@@ -48,7 +48,7 @@ def test_a_cache_file_cut_short_is_made_again(pairs, panorama, tmp_path):
     start = path.read_bytes()[:500]
     path.unlink()  # ``pairs`` still reads the old file
     path.write_bytes(start)
-    assert torch.equal(light_pairs.photographed([panorama], each=6, seed=1).plate, pairs.plate)
+    assert torch.equal(light_pairs.frame_panoramas([panorama], each=6, seed=1).plate, pairs.plate)
 
 
 def test_drawn_photos_agree_with_their_directions_and_light(pairs):

@@ -1,26 +1,22 @@
-"""The light prior's trainer with batches assembled on another device; its losses are in test_training.py."""
+"""The light prior's trainer with batches assembled on another device; its losses are in test_loss.py."""
 from __future__ import annotations
 
 import json
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from dipir.image import latlong
 from dipir.priors.nets.light_unet import LightUNet, LightUNetConfig
 from dipir.scene.camera import Camera
-from dipir.workshop import crops
 from dipir.workshop import trainer as training
-from dipir.workshop.light import batches as light_batches
 from dipir.workshop.light import train as prior_light
-from dipir.workshop.light.batches import Framed
-from dipir.workshop.light.pairs import PairSet
-from dipir.workshop.light.sources import Assembled, Batches, LightPriorConfig
+from dipir.workshop.light.sources import Assembled, LightPriorConfig
 from dipir.workshop.light.train import Case, step_loss, train_on, training_speed, validation
 from dipir.workshop.trainer import TrainConfig
 from tests.support.far import KIND, far_device
+from tests.support.light_sets import drawn_panoramas, framed_pairs
 
 CPU = torch.device("cpu")
 NET = LightUNetConfig(widths=(8, 8, 16), plate_widths=(8, 8, 8, 8), plate_blocks=(0, 1, 1, 1), heads=2, embedding=8,
@@ -28,22 +24,19 @@ NET = LightUNetConfig(widths=(8, 8, 16), plate_widths=(8, 8, 8, 8), plate_blocks
 CONFIG = LightPriorConfig(TrainConfig(steps=3, rate=1e-3, warmup=1, validate_every=3, log_every=1), NET, batch=4)
 
 
+@pytest.fixture(scope="module")
+def panoramas():
+    return drawn_panoramas()
+
+
+@pytest.fixture(scope="module")
+def pairs(panoramas):
+    return framed_pairs(panoramas)
+
+
 @pytest.fixture(autouse=True)
 def _cache(tmp_path, monkeypatch):
     monkeypatch.setenv("DIPIR_CACHE", str(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def panoramas() -> list[crops.Panorama]:
-    rng = np.random.default_rng(1)
-    return [crops.prepare(prior_light._drawn_panorama(rng, 64)) for _ in range(2)]
-
-
-@pytest.fixture(scope="module")
-def pairs(panoramas) -> PairSet:
-    framed = Framed(panoramas, CPU)
-    plate, env, camera = framed.plates(light_batches.shipped(framed.columns(np.random.default_rng(3), 6), CPU))
-    return PairSet(plate.half(), env, camera, torch.ones(6))
 
 
 def cases() -> list[Case]:
@@ -51,25 +44,6 @@ def cases() -> list[Case]:
     rays = torch.from_numpy(Camera.looking(192, 144, 60, pitch_deg=5).directions()).float()[None]
     return [Case(plate, rays, 0.6 + 0.4 * latlong.directions(16, 32)),
             Case(plate.flip(-1), rays, torch.ones(16, 32, 3))]
-
-
-def test_batches_hold_the_asked_shares(panoramas, pairs):
-    batches = Assembled.of(CONFIG, panoramas, pairs, CPU)
-    assert [count for count, _ in batches.sources] == [2, 2]
-    inputs, env = batches[5]
-    assert inputs.plate.shape == (4, 7, 96, 128) and inputs.sphere.shape == (4, 12, 32, 64) and len(env) == 4
-    again, other = batches[5], batches[6]
-    assert torch.equal(again[1], env) and not torch.equal(other[1], env)
-    assert [count for count, _ in Assembled.of(CONFIG, panoramas, None, CPU).sources] == [4]
-
-
-def test_read_like_the_batches_of_the_cpu(panoramas, pairs):
-    """The same planes in shape, type and range as those that the other way makes."""
-    ours, theirs = Assembled.of(CONFIG, panoramas, pairs, CPU)[0], Batches(CONFIG, pairs, pairs)[0]
-    for key in ("sphere", "plate", "base"):
-        a, b = getattr(ours[0], key), getattr(theirs[0], key)
-        assert a.shape == b.shape and a.dtype == b.dtype and abs(float(a.mean() - b.mean())) < 0.5, key
-    assert ours[1].shape == theirs[1].shape
 
 
 def test_training_on_another_device(panoramas, pairs):

@@ -35,7 +35,8 @@ def test_target_is_the_truth_of_its_light(seed):
     pairs = _draw(data, config, 1, seed)
     sky, lit = 0.3 * decode(data.sky[0]), decode(data.lit[0])
     scene, wanted = _wanted(data, pairs)
-    bright = lambda x: float(x.amax(0).flatten().quantile(0.98))
+    def bright(x):
+        return float(x.amax(0).flatten().quantile(0.98))
     fits = []
     for other in range(len(lit)):
         before, after = lit[other] + sky, lit[wanted] + sky
@@ -74,8 +75,9 @@ def test_inputs_under_two_lights_lie_between_them():
 def test_shares_of_the_kinds():
     """Single lights leave half of a ball that is lit from one side black when there is no ambient light."""
     data = ball(lights=6)
-    dark = lambda config: float((_draw(data, config, 60).image[:, :, 14:18, 14:18].amin((1, 2, 3)) < 1e-3).float()
-                                .mean())
+    def dark(config):
+        return float((_draw(data, config, 60).image[:, :, 14:18, 14:18].amin((1, 2, 3)) < 1e-3).float()
+                                    .mean())
     config = replace(PLAIN, ambient=(1e-9, 1e-9), fill=1e-9)
     assert dark(replace(config, even=1.0)) == 0 and dark(config) > 0.1
     assert 0 < dark(replace(config, even=0.5)) < dark(config)
@@ -100,7 +102,8 @@ def test_input_is_exposed_for_its_bright_pixels_and_the_target_like_the_input():
     for source in (data, dim):
         pairs = _draw(source, replace(PLAIN, level=(0.4, 0.4), ambient=(0.3, 0.3)), 12)
         image, target = (srgb_to_linear(x) for x in (pairs.image, pairs.target))
-        bright = lambda x: x.amax(1).flatten(1).quantile(0.98, dim=1)
+        def bright(x):
+            return x.amax(1).flatten(1).quantile(0.98, dim=1)
         torch.testing.assert_close(bright(image), torch.full((12,), 0.4), atol=2e-3, rtol=0)
         whole = target.amax((1, 2, 3)) < 0.999  # Nothing is cut off.
         torch.testing.assert_close(target.mean((1, 2, 3))[whole], image.mean((1, 2, 3))[whole], atol=1e-3, rtol=0)
@@ -151,7 +154,8 @@ def test_exchanged_channels_are_exchanged_in_both():
     """Before a wall everything shown is albedo times light: the order of the channels is that of the albedo."""
     data = ball((0.9, 0.5, 0.1), covered=True)
     pairs = _draw(data, PairConfig(size=32, even=0, double=0, level=(0.5, 0.5)), 20)
-    middle = lambda x: srgb_to_linear(x)[:, :, 8:24, 8:24].mean((2, 3)).argsort(1).tolist()
+    def middle(x):
+        return srgb_to_linear(x)[:, :, 8:24, 8:24].mean((2, 3)).argsort(1).tolist()
     orders = middle(pairs.image)
     assert orders == middle(pairs.target) and len({tuple(o) for o in orders}) == 6
 

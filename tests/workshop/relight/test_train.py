@@ -217,7 +217,8 @@ def test_run_writes_a_prior_that_loads_and_can_be_gone_on_from(sets, tmp_path: P
 
 
 def test_weights_to_begin_with_are_looked_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse = lambda *args: pytest.fail("long work began")
+    def refuse(*args):
+        return pytest.fail("long work began")
     monkeypatch.setattr(prior_relight, "training_scenes", refuse)
     monkeypatch.setattr(prior_relight, "validation_scenes", refuse)
     with pytest.raises(PriorError, match="no such file"):

@@ -1,132 +1,30 @@
 """Procedural views: light and plate of a pair belong together, sets are deterministic and resumable."""
 from __future__ import annotations
 
-import math
 import os
 
 import numpy as np
 import pytest
 import torch
 
-from dipir.errors import ConfigError, RenderError
+from dipir.errors import ConfigError
 from dipir.image import latlong
 from dipir.scene.camera import Camera
-from dipir.workshop.worlds import cameras as view_cameras
-from dipir.workshop.worlds import lights as view_lights
 from dipir.workshop.worlds import meshes, views
-from dipir.workshop.worlds.cameras import View, from_scene, into_scene
-from dipir.workshop.worlds.described import BLACK, DescribedWorld
-from dipir.workshop.worlds.plate_filter import denoise, pixel_means
+from dipir.workshop.worlds.cameras import View
+from dipir.workshop.worlds.described import DescribedWorld
+from tests.support.described import floor
 
 TINY = views.ViewSettings(height=24, width=32, spp=2, env_height=16, env_spp=2, lights=2, cameras=2, shard=1)
 
 
-def floor(radiance=None, size: float = 20.0, albedo: float = 0.5) -> dict:
-    vertices, faces, uv = meshes.quad([-size / 2, 0, -size / 2], [size, 0, 0], [0, 0, size])
-    part = {"name": "floor", "vertices": vertices, "faces": faces, "uv": uv, "roughness": None,
-            "texture": np.full((2, 2, 3), albedo, np.float32), "radiance": None}
-    return part | ({"name": "lamp", "radiance": radiance} if radiance is not None else {})
-
-
-def straight_down(count: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.tensor([[0.0, 1.0, 0.0]]).expand(count, 3), torch.tensor([[0.0, -1.0, 0.0]]).expand(count, 3)
-
-
-@pytest.fixture(scope="module")
-def field():
-    """A grey floor under an even sky of radiance 1, loaded with a sun."""
-    sky = np.ones((8, 16, 3), np.float32)
-    return DescribedWorld({"parts": [floor()], "sky": sky,
-                           "sun": {"direction": np.array([0, 1.0, 0]), "irradiance": np.ones(3)}})
-
-
 # -------------------------------------------------------------------------------------------------------------- relight
-def test_floor_under_an_even_sky_reflects_albedo(field):
-    field.relight()
-    assert field.radiance(*straight_down(), depth=2).mean().item() == pytest.approx(0.5, rel=0.02)
-
-
-def test_relight_replaces_sky_and_sun(field):
-    field.relight(sky=np.full((8, 16, 3), 3.0, np.float32))
-    assert field.radiance(*straight_down(), depth=2).mean().item() == pytest.approx(1.5, rel=0.02)
-    # A sun at 30 degrees of elevation adds albedo / pi * E * sin(30 degrees).
-    low = {"direction": np.array([math.cos(math.pi / 6), 0.5, 0.0]), "irradiance": np.full(3, 40.0)}
-    field.relight(sky=np.full((8, 16, 3), 1.0, np.float32), sun=low)
-    assert field.radiance(*straight_down(), depth=2).mean().item() == pytest.approx(0.5 + 0.5 / math.pi * 20, rel=0.02)
-    field.relight(sky=np.full((8, 16, 3), 1.0, np.float32))
-    assert field.radiance(*straight_down(), depth=2).mean().item() == pytest.approx(0.5, rel=0.02)
-
-
-def test_gains_scale_what_emits_in_colour():
-    world = DescribedWorld({"parts": [floor(np.array([1.0, 2.0, 4.0]))], "sky": None, "sun": None})
-    below, up = (-x for x in straight_down(3))  # the side of the quad that emits
-    world.relight({"lamp": np.array([2.0, 1.0, 0.0])})
-    assert torch.allclose(world.radiance(below, up, depth=1)[0], torch.tensor([2.0, 2.0, BLACK]), atol=1e-5)
-    world.relight()
-    assert torch.allclose(world.radiance(below, up, depth=1)[0], torch.tensor([1.0, 2.0, 4.0]), atol=1e-5)
-
-
-def test_relight_of_what_is_not_there(field):
-    world = DescribedWorld({"parts": [floor(np.ones(3))], "sky": None, "sun": None})
-    with pytest.raises(RenderError, match="without one"):
-        world.relight(sky=np.ones((8, 16, 3), np.float32))
-    with pytest.raises(RenderError, match="without one"):
-        world.relight(sun={"direction": np.array([0, 1.0, 0]), "irradiance": np.ones(3)})
-    with pytest.raises(RenderError, match="another size"):
-        field.relight(sky=np.ones((16, 32, 3), np.float32))
-
-
-def test_first_hits_and_blocked(field):
-    origin = torch.tensor([[0.0, 2.0, 0.0]]).expand(2, 3)
-    rays = torch.tensor([[0.0, -1.0, 0.0], [0.0, 1.0, 0.0]])
-    hits = field.first_hits(origin, rays)
-    assert hits.distance[0].item() == pytest.approx(2.0) and math.isinf(hits.distance[1])
-    assert torch.allclose(hits.normal[0].abs(), torch.tensor([0.0, 1.0, 0.0])) and hits.light.tolist() == [False, True]
-    assert torch.allclose(hits.albedo[0], torch.full((3,), 0.5), atol=1e-4)
-    assert field.blocked(origin, rays).tolist() == [True, False]
 
 
 # --------------------------------------------------------------------------------------------------------------- lights
-def test_a_turned_sky_takes_its_sun_along():
-    radiance = np.zeros((8, 16, 3), np.float32)
-    sun = np.array([0.6, 0.5, -0.62])
-    sun /= np.linalg.norm(sun)
-    u, v = latlong.uv(torch.tensor(sun, dtype=torch.float32))
-    radiance[int(v * 8), int(u * 16)] = 1
-    for columns in (0, 1, 5, 13):
-        light = view_lights.turned_sky(radiance, {"direction": sun, "irradiance": np.ones(3)}, columns)
-        u, v = latlong.uv(torch.tensor(light["sun"]["direction"], dtype=torch.float32))
-        assert light["sky"][int(v * 8), int(u * 16)].tolist() == [1, 1, 1]
-    assert view_lights.turned_sky(radiance, None, 3)["sun"] is None
-
-
-@pytest.mark.parametrize("kind", views.KINDS)
-def test_every_light_of_a_scene_lights_it(kind):
-    for seed in range(6):
-        scene, _, lights = view_lights.scene_lights(np.random.default_rng(seed), kind, 4)
-        emitting = {part["name"] for part in scene["parts"] if part.get("radiance") is not None}
-        for light in lights:
-            gains = light.get("gains", {})
-            assert set(gains) <= emitting
-            lit = any(np.any(np.asarray(gains.get(name, 1.0)) > 0) for name in emitting)
-            assert lit or light.get("sky") is not None or scene["sky"] is not None
 
 
 # -------------------------------------------------------------------------------------------------------------- cameras
-def test_frames_are_inverse_to_each_other():
-    direction = torch.nn.functional.normalize(torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
-    assert torch.allclose(from_scene(into_scene(direction, 0.7).numpy(), 0.7), direction, atol=1e-6)
-
-
-def test_rays_pass_through_their_pixels_and_texels():
-    rng, camera = np.random.default_rng(0), Camera.looking(16, 12, 60, pitch_deg=10)
-    rays = view_cameras.pixel_rays(rng, camera, 8).reshape(12, 16, 8, 3)
-    middle = torch.from_numpy(camera.directions()).float()
-    assert torch.allclose(torch.nn.functional.normalize(rays.mean(2), dim=-1), middle, atol=0.02)
-    texels = view_cameras.texel_rays(rng, 8, 4)
-    u, v = latlong.uv(texels)
-    index = torch.arange(8 * 16 * 4) // 4
-    assert torch.equal((v * 8).long() * 16 + (u * 16).long(), index)
 
 
 @pytest.mark.parametrize("pitch, roll", [(0, 0), (12, -2), (30, 3)])
@@ -135,45 +33,6 @@ def test_stored_angles_make_the_same_camera(pitch, roll):
     p, r = views._pitch_roll(camera)
     again = Camera.looking(32, 24, 60, pitch_deg=p, roll_deg=r)
     assert np.allclose(camera.to_world[:3, :3], again.to_world[:3, :3], atol=1e-6)
-
-
-def test_a_camera_needs_room():
-    box = meshes.box((2.0, 2.0, 2.0))
-    solid = {**floor(), "name": "box", "vertices": box[0], "faces": box[1], "uv": box[2]}
-    world = DescribedWorld({"parts": [floor(), solid], "sky": np.ones((8, 16, 3), np.float32), "sun": None})
-    assert view_cameras.is_free(world, torch.tensor([4.0, 1.5, 0.0]))
-    assert not view_cameras.is_free(world, torch.tensor([1.2, 1.5, 0.0]))
-    assert not view_cameras.is_free(world, torch.tensor([4.0, -1.0, 0.0]))
-
-
-# --------------------------------------------------------------------------------------------------------------- filter
-def test_a_firefly_is_bounded_and_even_light_is_kept():
-    paths = torch.ones(1, 4, 4, 8, 3)
-    assert torch.equal(pixel_means(paths)[0], torch.ones(1, 3, 4, 4)) and pixel_means(paths)[1].max() == 0
-    paths[0, 1, 2, 5] = 1000.0
-    mean, _ = pixel_means(paths)
-    assert mean[0, :, 1, 2].tolist() == pytest.approx([(7 + 6) / 8] * 3)
-
-
-def test_the_filter_smooths_noise_but_not_texture_or_edges():
-    from dipir.workshop.worlds.described import Hits
-
-    h, w = 24, 32
-    generator = torch.Generator().manual_seed(1)
-    normal = torch.tensor([0.0, 1.0, 0.0]).expand(h, w, 3).clone()
-    normal[:, w // 2:] = torch.tensor([1.0, 0.0, 0.0])
-    y, x = torch.meshgrid(torch.arange(h) * 1.0, torch.arange(w) * 1.0, indexing="ij")
-    point = torch.stack([x, 0 * x, y], -1)
-    point[:, w // 2:] = torch.stack([0 * x, x, y], -1)[:, w // 2:]
-    albedo = (0.2 + 0.6 * ((x + y) % 2))[..., None].expand(h, w, 3)
-    light = torch.where(x < w // 2, 1.0, 3.0)
-    hits = Hits(torch.ones(h, w), point, normal, albedo, torch.zeros(h, w, dtype=torch.bool))
-    truth = (albedo + 0.02).permute(2, 0, 1) * light
-    noisy = truth * (1 + 0.2 * torch.randn(2, 1, h, w, generator=generator))
-    out = denoise(noisy, (0.2 * truth.mean(0)).expand(2, h, w), hits)
-    inner = (slice(None), slice(None), slice(3, -3), slice(3, -3))
-    before, after = (((z - truth) / truth)[inner].square().mean().sqrt() for z in (noisy, out))
-    assert after < 0.4 * before
 
 
 # ----------------------------------------------------------------------------------------------------------------- sets

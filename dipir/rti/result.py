@@ -1,9 +1,8 @@
-"""A fitted IllumiNet: its settings, its files, and pictures under other lights from it."""
+"""A fitted IllumiNet: its files, and pictures under other lights from it."""
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,121 +13,30 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from dipir import device, disk
+from dipir import device
 from dipir.arrays import Directions, Image
 from dipir.disk import write_bytes
 from dipir.errors import ConfigError, DipirError, PriorError
-from dipir.image.metrics import LossWeights
-from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.priors.nets.illuminet import IllumiNet
 from dipir.rti import features as rti_features
-from dipir.settings.read import from_dict, merge, override
-from dipir.settings.yaml import dump_yaml, load_yaml, to_dict
+from dipir.rti.config import IllumiNetTrainConfig
+from dipir.settings.read import from_dict
+from dipir.settings.yaml import dump_yaml, to_dict
 
 WEIGHTS, FEATURES, CONFIG = "illuminet.safetensors", "features.safetensors", "config.yaml"
 _ARCHITECTURE = "dipir illuminet 1"
 
 
 @dataclass(frozen=True)
-class IllumiNetTrainConfig:
-    """How to fit a network to a capture.
-
-    steps : at most;  minutes : wall time after which training ends, with that before a resume
-    crop, batch : pixels of a side and crops a step
-    rate, last, warm_up, first_cycle, cycle_factor : learning rate, the share of it at a cycle's end, steps of linear
-    increase, and the lengths of the cosine's cycles (warm restarts, Loshchilov and Hutter 2017)
-    decay : of the weights;  clip : largest gradient norm;  validate_every : steps;  patience : validations without a
-    better one before training stops;  checkpoint_minutes : between saves
-    held_out : share of the lights that are only judged;  validation : share of the others that only decide when to stop
-    channels, embedding, stem : of the network (``priors/nets/illuminet.py``);  views : of the eight symmetries of the
-    picture, how many are averaged in a relit picture;  seed : of this run
-    """
-
-    steps: int = 2100
-    minutes: float = 12.0
-    crop: int = 64
-    batch: int = 4
-    rate: float = 3e-3
-    last: float = 0.02
-    warm_up: int = 50
-    first_cycle: int = 300
-    cycle_factor: int = 2
-    decay: float = 0.01
-    clip: float = 1.0
-    validate_every: int = 200
-    patience: int = 10
-    checkpoint_minutes: float = 1.0
-    held_out: float = 0.2
-    validation: float = 0.08
-    channels: tuple[int, int, int, int] = (24, 32, 48, 64)
-    embedding: int = 64
-    stem: int = 2
-    views: int = 1
-    loss: LossWeights = field(default_factory=LossWeights)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        wrong = [f"{name} is {getattr(self, name):g}, at least {least} is needed" for name, least in {
-            "steps": 1, "crop": 16, "batch": 2, "first_cycle": 1, "cycle_factor": 1, "validate_every": 1, "patience": 1,
-            "embedding": 1, "stem": 1, "views": 1, "warm_up": 0, "decay": 0, "seed": 0}.items()
-            if getattr(self, name) < least]
-        wrong += [f"{name} is {getattr(self, name):g}, it must lie above 0" for name in (
-            "minutes", "rate", "clip", "checkpoint_minutes") if not getattr(self, name) > 0]
-        wrong += [f"{name} is {getattr(self, name):g}, it must lie in [0, 0.5]" for name in ("held_out", "validation")
-                  if not 0 <= getattr(self, name) <= 0.5]
-        wrong += [] if 0 <= self.last <= 1 else [f"last is {self.last:g}, it must lie in [0, 1]"]
-        wrong += [] if self.views <= rti_features.SYMMETRIES else [f"views is {self.views}, at most 8 exist"]
-        wrong += [] if min(self.channels) > 0 else [f"channels are {self.channels}, all must lie above 0"]
-        terms = to_dict(self.loss).values()
-        wrong += [] if min(terms) >= 0 and 0 < sum(terms) < math.inf else ["loss needs weights of 0 or more, not all 0"]
-        if wrong:
-            raise ConfigError("; ".join(wrong) + ".")
-
-    def network(self) -> IllumiNetConfig:
-        """The settings of the network."""
-        return IllumiNetConfig(rti_features.PLANES, rti_features.NUMBERS, self.channels, self.embedding, self.stem)
-
-
-def load_config(extra: Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> IllumiNetTrainConfig:
-    """Dataclass defaults, then configs/illuminet/default.yaml (where the source tree has it), then ``extra``, then
-    ``key=value`` overrides. Raises ConfigError with every problem."""
-    config = IllumiNetTrainConfig()
-    preset = disk.shipped("configs/illuminet/default.yaml")
-    for path in (preset if preset.is_file() else None, extra):
-        if path is not None:
-            config = merge(config, load_yaml(path), str(path))
-    return override(config, overrides)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Numbers of the lights: ``fitted`` for gradients, ``validation`` for stopping (both are the training lights, whose
-    photos make the planes), ``held_out`` for the report alone."""
-
-    fitted: tuple[int, ...]
-    validation: tuple[int, ...]
-    held_out: tuple[int, ...]
-
-    @property
-    def training(self) -> tuple[int, ...]:
-        """``fitted`` and ``validation``, in order."""
-        return tuple(sorted(self.fitted + self.validation))
-
-
-@dataclass(frozen=True)
 class Fitted:
-    """A network and the photos that its planes are made of.
+    """A network and the photos that its planes are made of."""
 
-    net : in evaluation mode;  photos : (n, 3, h, w) uint8 display values of the training lights, where the net is
-    directions : (n, 3) of them, on the CPU;  planes : factor on the planes of harmonics, index of the covariance
-    (``rti_features``);  config : of the run;  verdict : figures on the held-out lights (empty without them)
-    """
-
-    net: IllumiNet
-    photos: Tensor
-    directions: Directions
-    planes: tuple[float, int]
-    config: IllumiNetTrainConfig
-    verdict: Mapping[str, Any] = field(default_factory=dict)
+    net: IllumiNet  # in evaluation mode
+    photos: Tensor  # (n, 3, h, w) uint8 display values of the training lights, where the net is
+    directions: Directions  # (n, 3) of them, on the CPU
+    planes: tuple[float, int]  # factor on the planes of harmonics, index of the covariance (`rti/features.py`)
+    config: IllumiNetTrainConfig  # of the run
+    verdict: Mapping[str, Any] = field(default_factory=dict)  # figures on the held-out lights (empty without them)
 
     def relight(self, direction: Tensor) -> Image:
         """(1, 3, h, w) display, on the CPU: the object under a light from ``direction`` (3,), a vector of any length
