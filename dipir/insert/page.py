@@ -12,40 +12,40 @@ from dipir.report import page as report_page
 from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg, dominant_direction
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dipir.insert.result import Result
+
 
 def report_html(result: Result) -> str:
     """The whole page. Every text from outside (prompt, names, settings) is escaped."""
-    compared = report_page.compare(result.plate_disp, result.composite_disp, ("plate", "composite"))
-    sections = [_head(result), compared, _passes(result), _light(result), _tone(result),
-                report_page.history(result.history), report_page.settings(result.config, result.provenance)]
-    return report_page.page(str(result.provenance.get("name", "insert")), sections)
-
-
-def _head(result: Result) -> str:
     p = result.provenance
-    direction = dominant_direction(result.light.envmap(64, 128).detach())
-    azimuth, elevation = azimuth_elevation_deg(direction)
-    camera = result.camera
+    return report_page.render(
+        "insert.html", name=p.get("name", "insert"), title=p.get("name") or "Insertion", prompt=p.get("prompt") or "",
+        facts=_facts(result), notes=p.get("notes", []), plate=result.plate_disp, composite=result.composite_disp,
+        layers=_layers(result), light=_light(result.light), tones=_tones(result), curves=report_page.curves_of(result.history),
+        config=result.config, provenance=p)
+
+
+def _facts(result: Result) -> dict[str, str]:
+    p, camera = result.provenance, result.camera
+    azimuth, elevation = azimuth_elevation_deg(dominant_direction(result.light.envmap(64, 128).detach()))
     facts = {"picture": f"{camera.width} × {camera.height}", "field of view": f"{camera.fov_x_deg:.1f}°",
              "main light": f"azimuth {azimuth:.0f}°, elevation {elevation:.0f}°", "steps": str(len(result.history))}
     if p.get("light_guesses"):
         facts["prior's guesses (within 30°)"] = "; ".join(
             f"azimuth {g['azimuth_deg']:.0f}°, elevation {g['elevation_deg']:.0f}°: {g['chance']:.0%}"
             for g in p["light_guesses"])
-    facts |= {key: _short(p[key]) for key in ("preset", "seed", "seconds", "device", "prior") if p.get(key) is not None}
-    name, prompt = (str(p.get(key) or other) for key, other in (("name", "Insertion"), ("prompt", "")))
-    return report_page.head(name, prompt, facts, p.get("notes", []))
+    for key in ("preset", "seed", "seconds", "device", "prior"):
+        if p.get(key) is not None:
+            facts[key] = f"{p[key]:.1f}" if isinstance(p[key], float) else str(p[key])
+    return facts
 
 
-def _short(value: object) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
-
-
-def _passes(result: Result) -> str:
+def _layers(result: Result) -> dict[tuple[str, str], Tensor]:
     g, alpha = result.passes.gbuffers, result.passes.alpha
     by_name = {layer.name: layer for layer in result.layers.layers}
-    shown = {
+    return {
         ("object", "linear, premultiplied, tone applied"): linear_to_srgb(by_name["object"].image),
         ("shadow", "factor on the plate, also known under the object"): by_name["shadow"].image.expand(-1, 3, -1, -1),
         ("alpha", "coverage"): alpha, ("depth", "near is bright"): figures.show_depth(g.depth, alpha),
@@ -53,42 +53,21 @@ def _passes(result: Result) -> str:
         ("albedo", "base colour"): linear_to_srgb(g.albedo),
         ("roughness, metallic", "red, green"): torch.cat([g.roughness * alpha, g.metallic, 0 * alpha], 1),
         ("object id", "one colour each"): figures.show_ids(g.object_id)}
-    return ('<h2>Layers</h2><p class="dim">All of them, in linear light, are in layers.exr.</p>'
-            + report_page.grid(shown))
 
 
-def _light(result: Result) -> str:
-    maps = _light_map(result.light, "light on the object")
-    return ("<h2>Light</h2>" + maps + '<p class="dim">Middle of the map: beyond the object, where the camera looks; '
-            "left and right edge: behind the camera. Azimuth 0° comes from the camera, +90° from the picture's right, "
-            "180° from behind the object. light.exr is the map in linear radiance, light.json the lobes.</p>")
-
-
-def _light_map(light: SphericalGaussians, name: str) -> str:
+def _light(light: SphericalGaussians) -> dict[str, object]:
+    """Pictures and numbers of a light; ``u``, ``v`` in [0, 1]: where its map is brightest."""
     with torch.no_grad():
         envmap = light.envmap(256, 512)
         direction = dominant_direction(envmap)
     azimuth, elevation = azimuth_elevation_deg(direction)
     u, v = (float(x) for x in latlong.uv(direction))
-    x, y = u * 512, v * 256
-    mark = (f'<svg viewBox="0 0 512 256"><g fill="none" stroke="#000" stroke-width="3.4" opacity=".6">'
-            f'{_cross(x, y)}</g>'
-            f'<g fill="none" stroke="#fff" stroke-width="1.4">{_cross(x, y)}</g></svg>')
-    mirror, diffuse = (figures.data_uri(ball, lossless=True) for ball in figures.light_balls(envmap))
-    return (f'<div class="light"><figure><div class="map"><img src="{figures.data_uri(figures.show_light(envmap))}" '
-            f'alt="{name}">{mark}</div><figcaption>{name}<small>brightest from azimuth {azimuth:.1f}°, elevation '
-            f'{elevation:.1f}° (cross); peak {float(envmap.max()):.3g}, mean {float(envmap.mean()):.3g} '
-            f'(plate white = 1)</small></figcaption></figure><div class="balls"><div>'
-            f'<img src="{mirror}" alt="mirror ball">mirror ball</div><div>'
-            f'<img src="{diffuse}" alt="white ball">white ball</div></div></div>')
+    mirror, diffuse = figures.light_balls(envmap)
+    return {"shown": figures.show_light(envmap), "mirror": mirror, "diffuse": diffuse, "u": u, "v": v,
+            "azimuth": azimuth, "elevation": elevation, "peak": float(envmap.max()), "mean": float(envmap.mean())}
 
 
-def _cross(x: float, y: float) -> str:
-    return (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7"/><path d="M{x - 14:.1f} {y:.1f}h8M{x + 6:.1f} {y:.1f}h8'
-            f'M{x:.1f} {y - 14:.1f}v8M{x:.1f} {y + 6:.1f}v8"/>')
-
-
-def _tone(result: Result) -> str:
+def _tones(result: Result) -> list[figures.Chart]:
     x = torch.linspace(0, 1, 65)
     charts = []
     for curve, label in ((result.tone_fg, "object: display value in, display value out"),
@@ -99,4 +78,4 @@ def _tone(result: Result) -> str:
         names = ("red", "green", "blue") if channels == 3 else ("all channels",)
         series = {n: list(zip(x.tolist(), y[c].tolist(), strict=True)) for c, n in enumerate(names)}
         charts.append(figures.line_chart(series, label, (420, 300), unit_square=True))
-    return f'<h2>Tone</h2><div class="charts">{"".join(charts)}</div>'
+    return charts

@@ -14,23 +14,16 @@ def layout_html(result: Layout) -> str:
              "guidance": _guidance(guidance) if regions else "none (no regions)",
              "steps": f"{sampler['steps']} {sampler['kind']}, {p['layered_steps']} of them layered",
              "seconds": f"{p['seconds']:.1f}", "prior": str(p["prior"])}
-    sections = [report_page.head(str(p["name"]), result.caption, facts)]
-    if result.request.image is not None:
-        sections.append(report_page.compare(*(enlarged(i) for i in (result.request.image, result.image)),
-                                            ("before", "after")))
     shown = {("picture", result.caption): enlarged(result.image)}
     if regions:
         shown["regions", "where things were asked for"] = region_overlay(result.image, regions)
-    sections.append("<h2>Picture</h2>" + report_page.grid(shown))
-    if result.layers:
-        layers = {(name, "the layer's own estimate at t0"): enlarged(image) for name, image in result.layers}
-        sections.append("<h2>Layers</h2>" + report_page.grid(layers))
-    if result.attention:
-        maps = {(words, "attention of its layer to these words at the first step"): attention_strip([(words, values)])
-                for words, values in result.attention}
-        sections.append("<h2>Attention</h2>" + report_page.grid(maps))
-    sections.append(report_page.settings(result.config, p))
-    return report_page.page(str(p["name"]), sections)
+    layers = {(name, "the layer's own estimate at t0"): enlarged(image) for name, image in result.layers}
+    maps = {(words, "attention of its layer to these words at the first step"): attention_strip([(words, values)])
+            for words, values in result.attention}
+    before = None if result.request.image is None else enlarged(result.request.image)
+    return report_page.render(
+        "layout.html", name=p["name"], prompt=result.caption, facts=facts, before=before, after=enlarged(result.image),
+        grids={"Picture": shown, "Layers": layers, "Attention": maps}, config=result.config, provenance=p)
 
 
 def _guidance(settings: dict) -> str:

@@ -1,11 +1,11 @@
-"""Pictures and curves of the report: tensors in, data URIs and inline SVG out."""
+"""Pictures and curves of the report: tensors in, data URIs and lines of charts out."""
 from __future__ import annotations
 
 import base64
-import html
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -81,48 +81,46 @@ def show_ids(ids: IdMap) -> Image:
     return table[index[:, 0]].permute(0, 3, 1, 2)
 
 
+@dataclass(frozen=True)
+class Chart:
+    """Lines over a grid, in the picture's own units: what the template draws."""
+
+    label: str
+    width: int
+    height: int
+    across: list[tuple[float, float, float, str]]
+    """Upright grid lines: x, y of both ends, number."""
+    up: list[tuple[float, float, float, str]]
+    """Level grid lines: y, x of both ends, number."""
+    lines: list[tuple[str, str, list[tuple[float, float]]]]
+    """Name, colour, points."""
+    diagonal: tuple[float, float, float, float] | None = None
+    """x, y of both ends."""
+
+
 def line_chart(series: Mapping[str, Sequence[tuple[float, float]]], label: str, size: tuple[int, int] = (420, 220),
-               unit_square: bool = False) -> str:
-    """Inline SVG of one or more lines, name -> [(x, y), ...]; points that are not finite are left out. With
+               unit_square: bool = False) -> Chart | None:
+    """One or more lines, name -> [(x, y), ...]; points that are not finite are left out, None when none is left. With
     ``unit_square`` the axes are [0, 1] and the diagonal is drawn."""
     series = {name: [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
               for name, points in series.items()}
     xs, ys = ([p[axis] for points in series.values() for p in points] for axis in (0, 1))
     if not xs:
-        return ""
-    box = (0.0, 1.0, 0.0, 1.0) if unit_square else (*_padded(xs, 0.0), *_padded(ys, 0.06))
-    width, height = size
-    left, right, top, bottom = 52, 12, 12, 26
+        return None
+    x_low, x_high, y_low, y_high = (0.0, 1.0, 0.0, 1.0) if unit_square else (*_padded(xs, 0.0), *_padded(ys, 0.06))
+    left, right, top, bottom = 52, size[0] - 12, 12, size[1] - 26
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        return (left + (x - box[0]) / (box[1] - box[0]) * (width - left - right),
-                height - bottom - (y - box[2]) / (box[3] - box[2]) * (height - top - bottom))
-    parts = [_grid(box, place)]
-    if unit_square:
-        (x0, y0), (x1, y1) = place(0, 0), place(1, 1)
-        parts.append(f'<line class="diagonal" x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}"/>')
-    for i, points in enumerate(series.values()):
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*p) for p in points))
-        parts.append(f'<polyline class="line" stroke="{PALETTE[i % len(PALETTE)]}" points="{path}"/>')
-    keys = "" if len(series) == 1 else "".join(
-        f'<span class="key"><i style="background:{PALETTE[i % len(PALETTE)]}"></i>{html.escape(name)}</span>'
-        for i, name in enumerate(series))
-    return (f'<figure class="chart"><svg viewBox="0 0 {width} {height}" role="img" aria-label="{html.escape(label)}">'
-            f'{"".join(parts)}</svg><figcaption>{html.escape(label)}{keys}</figcaption></figure>')
+    def across(x: float) -> float:
+        return left + (x - x_low) / (x_high - x_low) * (right - left)
 
+    def up(y: float) -> float:
+        return bottom - (y - y_low) / (y_high - y_low) * (bottom - top)
 
-def _grid(box: tuple[float, float, float, float], place) -> str:
-    """Grid lines with numbers at round values."""
-    parts = []
-    for x in _ticks(box[0], box[1]):
-        (px, y0), (_, y1) = place(x, box[2]), place(x, box[3])
-        parts.append(f'<line class="grid" x1="{px:.1f}" y1="{y0:.1f}" x2="{px:.1f}" y2="{y1:.1f}"/>'
-                     f'<text class="tick" x="{px:.1f}" y="{y0 + 16:.1f}" text-anchor="middle">{x:.6g}</text>')
-    for y in _ticks(box[2], box[3]):
-        (x0, py), (x1, _) = place(box[0], y), place(box[1], y)
-        parts.append(f'<line class="grid" x1="{x0:.1f}" y1="{py:.1f}" x2="{x1:.1f}" y2="{py:.1f}"/>'
-                     f'<text class="tick" x="{x0 - 6:.1f}" y="{py + 4:.1f}" text-anchor="end">{y:.4g}</text>')
-    return "".join(parts)
+    return Chart(label, *size, [(across(x), bottom, top, f"{x:.6g}") for x in _ticks(x_low, x_high)],
+                 [(up(y), left, right, f"{y:.4g}") for y in _ticks(y_low, y_high)],
+                 [(name, PALETTE[i % len(PALETTE)], [(across(x), up(y)) for x, y in points])
+                  for i, (name, points) in enumerate(series.items())],
+                 (across(0), up(0), across(1), up(1)) if unit_square else None)
 
 
 def _ticks(low: float, high: float, about: int = 5) -> list[float]:

@@ -2,9 +2,7 @@
 import csv
 import json
 import os
-import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from dipir.errors import ConfigError, DipirError
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.composite import flatten_disp, insert_layers
 from dipir.image.files import read_envmap, read_image
-from dipir.image.tone import ToneCurve
 from dipir.insert import page as report
 from dipir.insert.result import (
     Result,
@@ -27,48 +24,14 @@ from dipir.insert.result import (
     save,
 )
 from dipir.render.renderer import GBuffers, Passes
-from dipir.report import figures as report_figures
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
 from dipir.settings.yaml import load_yaml
 from tests.support.exr import read_layers
+from tests.support.small_result import small_result
 
 FILES = {"composite.png", "layers.exr", "light.exr", "light.png", "light.json", "tone.cube", "tone_shadow.cube",
          "config.yaml", "result.json", "history.csv", "report.html"}
-
-
-def small_result(width: int = 64, height: int = 48, **changes) -> Result:
-    """A lit ball with a soft shadow on a plate; every layer has something in it."""
-    camera = Camera.looking(width, height, 50, 1.2, 15)
-    y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / height, indexing="ij")
-    dx, dy = (x - 0.6 * width / height) / 0.25, (y - 0.5) / 0.25
-    inside = (1 - dx**2 - dy**2)[None, None]
-    alpha = (inside * height / 8).clamp(0, 1)
-    covered = (alpha > 0).float()
-    normal = torch.stack([-dx, -dy, -inside[0, 0].clamp_min(0).sqrt()])[None]
-    normal = normal / normal.norm(dim=1, keepdim=True) * covered
-    albedo = torch.tensor([0.7, 0.35, 0.2])[None, :, None, None] * covered
-    sun = torch.tensor([0.48, 0.72, -0.5])[None, :, None, None]
-    object_rgb = albedo * (0.15 + (normal * sun).sum(1, keepdim=True).clamp_min(0)) * alpha
-    beta = 1 - 0.6 * torch.exp(-((dx + 1.0) ** 2 * 0.5 + (dy - 1) ** 2 * 8))[None, None].expand(1, 3, -1, -1)
-    beta = torch.where(beta > 0.995, torch.ones(()), beta)
-    shape = (1, 1, height, width)
-    g = GBuffers(alpha, torch.ones(shape), 3.0 * covered + dy * covered, normal, albedo, 0.4 * covered, 0.1 * covered,
-                 normal * 0.25, covered.int())
-    lit = torch.ones(1, 3, height, width)
-    passes = Passes(object_rgb, lit, lit * beta, g)
-    plate = torch.stack([0.45 + 0.4 * y, 0.5 + 0.2 * x / 2, 0.75 - 0.4 * y])[None].clamp(0, 1)
-    tone = ToneCurve.identity().with_parameters({"slopes": torch.tensor([[0.5, 0.2, 0.0, -0.3, 0.1, 0.0]])})
-    layers = insert_layers(srgb_to_linear(plate), plate, object_rgb, alpha, passes.shadow_ratio, tone_fg=tone)
-    light = SphericalGaussians.of(torch.tensor([[0.48, 0.72, -0.5], [0.0, 1.0, 0.0]]),
-                                  torch.tensor([[20.0, 18, 15], [0.4, 0.6, 1.0]]), torch.tensor([0.15, 1.2]))
-    history = [{"step": i, "loss": 1.0 / (i + 1), "rate": 1 - i / 40} for i in range(40)]
-    values = dict(composite_disp=flatten_disp(layers), plate_disp=plate, passes=passes, layers=layers, light=light,
-                  tone_fg=tone, tone_shadow=ToneCurve.identity(), camera=camera,
-                  config={"fit": {"steps": 40}, "seed": 3}, history=history,
-                  provenance={"name": "ball", "prompt": "a ball", "seed": 3, "versions": {"dipir": "0.1.0"},
-                              "notes": ["the plate's alpha was ignored"]})
-    return Result(**{**values, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -229,76 +192,8 @@ def test_no_such_result(tmp_path):
         load_light(tmp_path / "none")
 
 
-# ---- the report -----------------------------------------------------------------------------------------------------
-
-class _Page(HTMLParser):
-    """Collects addresses and checks that tags are closed in order."""
-
-    VOID = {"meta", "img", "input", "br", "line", "polyline", "path", "circle", "i"}
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stack, self.addresses, self.texts = [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.addresses += [v for k, v in attrs if k in ("src", "href", "srcset", "action")]
-        if tag not in self.VOID:
-            self.stack.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
-def _page(result: Result) -> tuple[str, _Page]:
-    text, page = report.report_html(result), _Page()
-    page.feed(text)
-    assert page.stack == []
-    return text, page
-
-
-def test_report_is_self_contained():
-    text, page = _page(small_result())
-    assert len(page.addresses) >= 12 and all(a.startswith("data:image/") for a in page.addresses)
-    assert "http:" not in text and "https:" not in text and "url(" not in text and "@import" not in text
-    words = " ".join(page.texts)
-    assert "ball" in words and "the plate's alpha was ignored" in words and "steps: 40" in words
-
-
-def test_report_escapes_every_text():
-    bad = "</script><script>alert(1)</script>\"'&"
-    text, _ = _page(small_result(config={"prompt": bad}, provenance={"name": bad, "prompt": bad, "notes": [bad],
-                                                                     "prior": bad}, history=[{bad: 1.0}, {bad: 2.0}]))
-    assert text.count("<script>") == 1 and "alert(1)&lt;/script&gt;" in text
-
-
-def test_report_marks_the_light_where_it_is():
-    text, _ = _page(small_result())
-    x, y = (float(v) for v in re.search(r'<circle cx="([\d.]+)" cy="([\d.]+)"', text).groups())
-    # u = atan2(x, -z) / 2 pi of (0.48, 0.72, -0.5), v = acos(y) / pi.
-    assert x == pytest.approx(512 * 0.1219, abs=3) and y == pytest.approx(256 * 0.2425, abs=3)
-
-
-def test_chart_leaves_out_what_is_not_finite_and_survives_constants():
-    nan = float("nan")
-    svg = report_figures.line_chart({"a": [(0, 1.0), (1, nan), (2, 3.0)]}, "a")
-    assert "nan" not in svg and re.search(r'points="([^"]*)"', svg)[1].count(",") == 2
-    assert "polyline" in report_figures.line_chart({"a": [(0, 0.0), (1, 0.0)]}, "flat")
-    assert report_figures.line_chart({"a": [(0, nan)]}, "none") == ""
-
-
-def test_balls_are_lit_from_the_side_of_the_light():
-    """A light on the picture's right (world -X) makes the right half bright on both balls."""
-    light = SphericalGaussians.of(torch.tensor([[-1.0, 0.3, -0.6]]), torch.ones(1, 3), torch.tensor([0.3]))
-    envmap = light.envmap(64, 128)
-    for ball in report_figures.light_balls(envmap, 60):
-        assert ball[..., 30:].mean() > ball[..., :30].mean() + 0.05
-
-
-def test_show_light_keeps_order_and_range():
-    ramp = torch.linspace(0, 50, 128)[None, :, None].expand(64, 128, 3)
-    shown = report_figures.show_light(ramp)
-    assert shown.min() >= 0 and shown.max() <= 1 and (shown[0, 0, 0].diff() > 0).all()
+def test_camera_from_dict_refuses_nonsense():
+    data = camera_to_dict(Camera.looking(8, 6, 50))
+    for change in ({"focal_px": 0}, {"to_world": [[1, 2], [3, 4]]}, {"cx": float("nan")}):
+        with pytest.raises(ValueError, match="to_world"):
+            camera_from_dict({**data, **change})
