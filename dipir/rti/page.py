@@ -94,10 +94,11 @@ def loss_chart(points: Sequence[tuple[float, float]], size: tuple[int, int] = (6
     x, y = np.array(points, float).T
     box = (64, width - 12, 12, height - 40)
     low, high = _decade(10 ** y.min(), -1), _decade(10 ** y.max(), 1)
+    decades = math.log10(high) - math.log10(low)
 
     def place(xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
         return np.stack([box[0] + xs / max(x.max(), 1) * (box[1] - box[0]),
-                         box[3] - (ys - math.log10(low)) / (math.log10(high) - math.log10(low)) * (box[3] - box[2])], -1)
+                         box[3] - (ys - math.log10(low)) / decades * (box[3] - box[2])], -1)
 
     for value in _marks(low, high):
         row = int(place(np.zeros(1), np.array([math.log10(value)]))[0, 1])
