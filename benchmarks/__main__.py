@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from dipir.errors import DipirError, nearest
+from benchmarks.common import as_command
+from dipir.errors import nearest
 
 NAMES = ("insert", "spheres", "speed", "plates", "composites", "environments", "relight", "rti", "layout",
          "suites", "co3d", "questions")
@@ -24,15 +26,12 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     codes = [0]
     for name in names or NAMES:
-        module = importlib.import_module(f"benchmarks.{name}")
+        folder = (Path(__file__).parent / name / "__main__.py").is_file()
+        module = importlib.import_module(f"benchmarks.{name}{'.__main__' if folder else ''}")
         # Without a name the tables are remade: a benchmark may have more in its table than it does by default.
         codes.append(module.main(options if names else list(getattr(module, "COMMITTED", ()))) or 0)
     return max(codes)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except DipirError as problem:
-        print(f"benchmarks: error: {problem}", file=sys.stderr)
-        sys.exit(2)
+    as_command(main)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's name, results on disk, Markdown tables."""
+"""What the benchmarks share: the machine's name, results on disk, tables, commands and timed processes."""
 from __future__ import annotations
 
 import json
@@ -6,12 +6,23 @@ import math
 import os
 import platform
 import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO, NoReturn
 
 from dipir import disk
+from dipir.errors import DipirError
+from dipir.suite.table import written
 
-RESULTS = Path(__file__).resolve().parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 DATA = disk.data_dir()
+DEMO = ROOT / "scenes" / "demo.yaml"
 ONE_THREAD = {"DIPIR_THREADS": "1", "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
 """Environment of a job's process, so that the number of workers changes no figure."""
 
@@ -55,8 +66,46 @@ def _json(value: object, depth: int) -> str:
     return f"{left}\n" + ",\n".join(pad + line for line in lines) + f"\n{' ' * depth}{right}"
 
 
-def markdown(rows: list[list[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Rows, the first of them the head, as a Markdown table."""
-    lines = ["| " + " | ".join(r) + " |" for r in rows]
-    lines.insert(1, "|" + "---|" * len(rows[0]))
-    return "\n".join(lines) + "\n"
+    return written(rows[0], rows[1:])
+
+
+def typed(*words: str) -> str:
+    """A command as results name it."""
+    return without_paths(shlex.join(words))
+
+
+def without_paths(text: str) -> str:
+    """A text without folders of this machine: the data folder and others by names that hold everywhere."""
+    for folder, name in ((DATA, "$DIPIR_DATA"), (ROOT, "."), (tempfile.gettempdir(), "$TMPDIR"), (Path.home(), "~")):
+        text = text.replace(str(folder), name)
+    return text
+
+
+def timed(command: Sequence[str], log: IO) -> tuple[int, float, float]:
+    """(exit code, seconds, peak GiB) of a process that writes to ``log``."""
+    began = time.monotonic()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, time.monotonic() - began, usage.ru_maxrss / 2**20
+
+
+def timed_process(command: Sequence[str]) -> tuple[float, float]:
+    """(seconds, peak GiB) of a process that must succeed."""
+    with tempfile.TemporaryFile() as log:
+        code, seconds, peak = timed(command, log)
+        if code:
+            log.seek(0)
+            sys.exit(f"benchmarks: {' '.join(command)} ended with {code}:\n{log.read().decode()[-2000:]}")
+    return seconds, peak
+
+
+def as_command(main: Callable[[list[str]], int | None]) -> NoReturn:
+    """``main`` with what was typed; exit code 2 for what cannot be used."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except DipirError as problem:
+        print(f"benchmarks: error: {problem}", file=sys.stderr)
+        sys.exit(2)

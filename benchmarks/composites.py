@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.common import machine, markdown, write
+from benchmarks.common import as_command, machine, markdown, write
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -97,4 +97,4 @@ def sheet(path: Path, shards: int, seed: int, count: int = 48, columns: int = 6)
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common import DATA, compact, machine, markdown, write
+from benchmarks.common import DATA, ROOT, as_command, compact, machine, markdown, typed, write
 from dipir.arrays import EnvMap
 from dipir.disk import write_bytes, write_text
-from dipir.errors import ConfigError, DipirError, MissingExtra
+from dipir.errors import ConfigError, MissingExtra
 from dipir.image import latlong
 from dipir.scene.light import EnvironmentMap
 
@@ -39,7 +39,6 @@ INDOOR = ("adams_place_bridge aerodynamics_workshop blocky_photo_studio brown_ph
           "circus_arena drachenfels_cellar peppermint_powerplant sepulchral_chapel_rotunda st_fagans_interior "
           "studio_small dancing_hall empty_warehouse leadenhall_market").split()
 NIGHT = ("street_lamp", "dikhololo_night")
-ROOT = Path(__file__).resolve().parents[1]
 PICTURE, OUT = ROOT / "docs" / "images" / "environments.png", ROOT / "out" / "environments"
 Maps = Iterable[tuple[EnvMap, str]]
 
@@ -199,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
         sets["panoramas"] = measured(traced(args.count, args.seed))
     if args.views is not None or any(default_dir().glob("views_*.safetensors")):
         sets["views"] = measured(stored_views(args.views or default_dir()))
-    result = {"command": " ".join(["python -m benchmarks.environments", *arguments]), "machine": machine(),
+    result = {"command": typed("python", "-m", "benchmarks.environments", *arguments), "machine": machine(),
               "summary": summary(sets), "maps": sets}
     image = picture(sets)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -215,8 +214,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except DipirError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    as_command(main)

@@ -11,17 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 
-from benchmarks.common import DATA, machine, markdown, write
+from benchmarks.common import DATA, ROOT, as_command, machine, markdown, timed, write
 
-SCENES = Path(__file__).resolve().parent / "plates"
-ROOT = SCENES.parents[1]
+SCENES = ROOT / "benchmarks" / "plates"
 GAP = 6  # Pixels between the pictures of the sheet.
 
 
@@ -100,16 +96,13 @@ def run_apart(name: str, args: argparse.Namespace) -> dict:
     command = [sys.executable, "-m", "benchmarks.plates", "--worker", name, "--preset", args.preset,
                "--size", str(args.size), "--out", args.out, *(["--check"] if args.check else []),
                *(word for s in args.set for word in ("--set", s))]
-    began = time.monotonic()
     log = Path(args.out) / f"{name}.log"
     with open(log, "w") as file:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    record = {"wall_s": round(time.monotonic() - began, 1), "peak_gib": round(usage.ru_maxrss / 2**20, 2)}
-    if process.returncode:
+        code, seconds, peak = timed(command, file)
+    record = {"wall_s": round(seconds, 1), "peak_gib": round(peak, 2)}
+    if code:
         lines = log.read_text().strip().splitlines() or [""]
-        return {"name": name, "error": f"exit code {process.returncode}: {lines[-1]}", **record}
+        return {"name": name, "error": f"exit code {code}: {lines[-1]}", **record}
     return {"name": name, **record, **json.loads((Path(args.out) / name / "plates.json").read_text())}
 
 
@@ -195,4 +188,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

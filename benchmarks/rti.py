@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.common import machine, markdown, write
+from benchmarks.common import as_command, machine, markdown, typed, write
 
 METHODS = {"ptm": "PTM", "hsh9": "HSH 9", "hsh16": "HSH 16", "net": "IllumiNet"}
 
@@ -112,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = illuminet.load_config(None, minutes + args.set)
     verdicts = {kind: judged(kind, capture_file(kind, settings), config, args.out / kind) for kind in kinds}
     held_out = len(next(iter(verdicts.values()))["held_out"])
-    result = {"command": shlex.join(["python", "-m", "benchmarks", "rti", *arguments]), "machine": machine(),
+    result = {"command": typed("python", "-m", "benchmarks", "rti", *arguments), "machine": machine(),
               "what": f"{len(kinds)} path-traced captures of {args.size}x{args.size} pixels, {args.lights - held_out} "
                       f"training lights, {held_out} held-out ones",
               "threads": torch.get_num_threads(), "load": os.getloadavg()[2], "summary": summary(verdicts),
@@ -123,4 +122,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    as_command(main)

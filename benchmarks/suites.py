@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.common import machine, markdown, write
+from benchmarks.common import as_command, machine, markdown, write
 from dipir.cli.progress import Progress
 from dipir.errors import ConfigError
 from dipir.suite.file import JobSpec, Limits, Suite
@@ -197,3 +197,7 @@ def table(result: dict) -> str:
                               *([f"{length} s", *(f"{row[n]:.1%}" for n in nodes)]
                                 for length, row in s["busy_share"].items())]))
     return "\n".join(text)
+
+
+if __name__ == "__main__":
+    as_command(main)

@@ -19,7 +19,7 @@ from dipir.settings.yaml import load_yaml
 METHODS = {"insert": "dipir.suite.methods:insert"}
 """Name -> module:function(spec, folder, on_event) -> figures. Besides, functions of ``benchmarks`` by their path."""
 MOST_JOBS = 100_000
-_OURS = re.compile(r"benchmarks\.[A-Za-z_]\w*:[A-Za-z_]\w*")
+_OURS = re.compile(r"benchmarks(\.[A-Za-z_]\w*)+:[A-Za-z_]\w*")
 PACKAGES = ("dipir", "torch", "mitsuba", "drjit", "diffusers", "numpy")
 """Whose versions a result depends on."""
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -61,12 +62,15 @@ class ProcessAttempt:
     _looked: float = 0.0
 
     @staticmethod
-    def start(folder: Path, limits: Limits, device: str | None = None) -> ProcessAttempt:
-        """device : for it (``--device``), None = what our environment says. OSError when there is no room for it."""
+    def start(folder: Path, limits: Limits, device: str | None = None, *, command: Sequence[str] = COMMAND,
+              environment: Mapping[str, str] = {}) -> ProcessAttempt:
+        """device : for it (``--device``), None = what our environment says;  command : is given the folder and our
+        number;  environment : over ours. OSError when there is no room for it."""
         (folder / ANSWER).unlink(missing_ok=True)
+        own = {**environment, **({} if device is None else {"DIPIR_DEVICE": device})}
         with (folder / LOG).open("ab") as log:
-            process = subprocess.Popen([*COMMAND, str(folder), str(os.getpid())], stdin=subprocess.DEVNULL, stdout=log,
-                                       stderr=log, start_new_session=True, env=_environment(device))
+            process = subprocess.Popen([*command, str(folder), str(os.getpid())], stdin=subprocess.DEVNULL, stdout=log,
+                                       stderr=log, start_new_session=True, env=_environment(own))
         return ProcessAttempt(folder, limits, process)
 
     def poll(self) -> Outcome | None:
@@ -106,11 +110,11 @@ class ProcessAttempt:
         return f"the process {died} without a word; see {LOG}"
 
 
-def _environment(device: str | None) -> dict[str, str]:
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
     """Ours, with the folder of this package first: the process finds ``benchmarks`` beside it, wherever it runs."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
-    return {**os.environ, "PYTHONPATH": path, **({} if device is None else {"DIPIR_DEVICE": device})}
+    return {**os.environ, "PYTHONPATH": path, **own}
 
 
 def resident(pid: int) -> int:

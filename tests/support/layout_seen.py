@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.layout_cases import Case, box_of
-from benchmarks.layout_detector import Found, Seen, parts
+from benchmarks.layout.cases import Case, box_of
+from benchmarks.layout.detector import Found, Seen, parts
 from dipir.priors.captions import COLOURS, MATERIALS, SHAPES, Thing
 
 HUES = list(COLOURS)

@@ -1,0 +1,136 @@
+"""Running the cases of the insertion benchmark: what a row depends on, one process a case, resuming."""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.common import ONE_THREAD, ROOT
+from benchmarks.insert.case import finished
+from benchmarks.insert.cases import Case
+from benchmarks.insert.methods import settings_of, weights_digest
+from dipir.disk import write_text
+from dipir.fit.loop import Event
+from dipir.settings.yaml import to_dict
+from dipir.suite.file import Limits
+from dipir.suite.job import LOG, Outcome, ProcessAttempt
+
+PROTOCOL = 1  # Raise it when a figure's meaning changes without a change of the code hashed below.
+CODE = ("arrays.py", "priors", "image", "fit", "scene", "diffusion", "render", "guidance", "workshop/crops.py",
+        "workshop/insertion/composites.py", "insert/*.py")
+CHILD = (sys.executable, "-m", "benchmarks.insert.case")
+LIMITS = Limits(minutes=60, memory_gib=math.inf)  # A case that takes longer hangs.
+POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """size : plate rows;  spp : samples a pixel (``insert_case`` says what of)
+    overrides : ``key=value`` for our methods;  lpips : folder of weights or None"""
+
+    size: int = 256
+    spp: int = 64
+    seed: int = 0
+    overrides: tuple[str, ...] = ()
+    lpips: Path | None = None
+
+
+def job_of(case: Case, methods: Sequence[str], settings: RunSettings, code: str) -> dict:
+    """What the process of a case reads. A method's key is a hash of all that its row depends on: files, settings,
+    weights, the program's code and the packages that compute."""
+    base = {"name": case.name, "yaw_deg": case.yaw_deg, "size": settings.size, "spp": settings.spp,
+            "seed": settings.seed, "lpips": str(settings.lpips.resolve()) if settings.lpips else None}
+    facts = {**base, "environment": case.environment.digest, "mesh": case.mesh.digest, "protocol": PROTOCOL,
+             "code": code, "packages": {p: importlib.metadata.version(p) for p in ("torch", "mitsuba", "drjit")}}
+    entries = {}
+    for m in methods:
+        config = settings_of(m, settings.seed, settings.overrides)
+        own = {"method": m, "settings": None if config is None else to_dict(config),
+               "weights": None if config is None else weights_digest(config)}
+        key = hashlib.sha256(json.dumps({**facts, **own}, sort_keys=True).encode()).hexdigest()
+        entries[m] = {"key": key, "settings": own["settings"]}
+    return {**base, "environment": str(case.environment.path), "mesh": str(case.mesh.path), "methods": entries}
+
+
+def code_digest() -> str:
+    """Hex hash of the code that makes a row."""
+    digest = hashlib.sha256()
+    files = [f for entry in CODE for p in sorted((ROOT / "dipir").glob(entry))
+             for f in (sorted(p.rglob("*.py")) if p.is_dir() else [p])]
+    for f in [*files, *(ROOT / "benchmarks" / "insert" / f"{n}.py" for n in ("case", "cases", "figures", "methods"))]:
+        digest.update(str(f.relative_to(ROOT)).encode() + f.read_bytes())
+    return digest.hexdigest()
+
+
+def run_all(jobs: Mapping[str, dict], out: Path, workers: int, on_event: Callable[[Event], None]) -> dict[str, dict]:
+    """Case name -> method -> row ("figures" or "error"). Rows that ``out`` holds already are not computed again.
+
+    Raises SystemExit(143) on SIGTERM and KeyboardInterrupt on SIGINT, after ending the processes it started.
+    """
+    folders = {name: out / "cases" / name for name in jobs}
+    waiting = []
+    for name, job in jobs.items():
+        folders[name].mkdir(parents=True, exist_ok=True)
+        if set(finished(folders[name], job)) < set(job["methods"]):
+            write_text(folders[name] / "job.json", json.dumps(job, indent=1) + "\n")
+            waiting.append(name)
+    ends: dict[str, str] = {}
+    done, began, total = len(jobs) - len(waiting), time.monotonic(), len(waiting)
+    on_event(Event("insert", done, len(jobs)))
+    for name, end in _processes(waiting, folders, workers):
+        ends[name] = end
+        left = (time.monotonic() - began) / len(ends) * (total - len(ends))
+        failed = sum(bool(e) for e in ends.values())
+        on_event(Event("insert", done + len(ends), len(jobs), left, {"failed": float(failed)}))
+    return {name: _rows(folders[name], job, ends.get(name, "")) for name, job in jobs.items()}
+
+
+def _rows(folder: Path, job: dict, end: str) -> dict[str, dict]:
+    """The rows of a case; methods that are missing get the reason why."""
+    rows = finished(folder, job)
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        recorded = json.loads((folder / "case.json").read_text())["rows"]
+        rows |= {m: r for m, r in recorded.items() if m not in rows and m in job["methods"] and "error" in r
+                 and r["key"] == job["methods"][m]["key"]}
+    return {m: rows.get(m, {"error": end or "the process ended without a result"}) for m in job["methods"]}
+
+
+def _processes(waiting: Sequence[str], folders: Mapping[str, Path], workers: int) -> Iterator[tuple[str, str]]:
+    """(case, "" or what went wrong) as each process ends; each computes with one thread, so that the figures do not
+    depend on the number of workers."""
+    queue, running = list(waiting), {}
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        while queue or running:
+            while queue and len(running) < workers:
+                name = queue.pop(0)
+                folder = folders[name].resolve()
+                (folder / LOG).unlink(missing_ok=True)
+                running[name] = ProcessAttempt.start(folder, LIMITS, command=CHILD, environment=ONE_THREAD)
+            time.sleep(POLL_S)
+            for name, attempt in list(running.items()):
+                outcome = attempt.poll()
+                if outcome is not None:
+                    del running[name]
+                    yield name, _end(folders[name], attempt.process.returncode, outcome)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        for attempt in running.values():
+            attempt.end()
+
+
+def _end(folder: Path, code: int, outcome: Outcome) -> str:
+    if outcome.ended_for_limit:
+        return outcome.cause
+    if code == 0:
+        return ""
+    lines = (folder / LOG).read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+    return f"the process ended with code {code}: {lines[-1][:300]}"

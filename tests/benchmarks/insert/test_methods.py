@@ -1,0 +1,174 @@
+"""Methods of the insertion benchmark: names and groups, ablation files that say why, LPIPS with the user's weights."""
+from __future__ import annotations
+
+import re
+import sys
+import types
+
+import pytest
+import torch
+
+from benchmarks.insert import methods
+from benchmarks.insert.lpips import BACKBONE, perceptual
+from dipir.errors import ConfigError
+from dipir.insert.config import load_config
+from dipir.scene.light import fit_gaussians
+from dipir.settings.yaml import load_yaml
+from tests.support.scenes import sphere_scene, sunny
+
+FILES = sorted(methods.ABLATION.glob("*.yaml"), key=lambda p: p.stem)
+
+
+def test_names_and_groups():
+    assert methods.chosen("default, ambient") == ["ambient", "default"]
+    assert methods.chosen("baselines,default") == ["ambient", "projected", "oracle-sg", "default", "truth"]
+    every = methods.chosen("all")
+    assert every[-1] == "truth" and set(every) == set(methods.names()) and len(every) == 5 + len(FILES)
+    assert methods.chosen("ablation") == [p.stem for p in FILES]
+
+
+@pytest.mark.parametrize("text, match", [("defualt", "Did you mean 'default'"), ("", "nothing given"),
+                                         ("default,oracle", "oracle-sg")])
+def test_unknown_methods(text, match):
+    with pytest.raises(ConfigError, match=match):
+        methods.chosen(text)
+
+
+def test_the_rows_of_the_published_table_are_there():
+    assert {p.stem for p in FILES} >= {"lds", "sds-lora", "sds", "no-concepts", "no-tone", "single-map", "two-maps",
+                                       "dataset-update", "light-prior", "posterior", "posterior-light"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_ablation_files_load_and_give_reasons(path):
+    """Each is a delta over the default that `dipir insert --config` takes too; every setting line has its reason."""
+    config = load_config("default", [path])
+    assert isinstance(load_yaml(path), dict)
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    settings = [line for line in lines if line.strip() and not re.fullmatch(r"#.*|\w+:", line)]
+    assert all(re.search(r"\s# \S", line) for line in settings), "a setting without its reason"
+    assert methods.settings_of(path.stem, 5, ["final.spp=3"]).seed == 5
+    assert methods.settings_of(path.stem, 5, ["final.spp=3"]).final.spp == 3
+    assert config.seed == 0
+
+
+def test_published_rows_differ_from_the_full_objective_in_one_thing():
+    full = methods.settings_of("lds", 0)
+    assert full.guidance.kind == "lds" and full.guidance.personalise and full.light.two_maps
+    assert "tone" in full.optimize and full.light.start != "prior" and full.light.anchor == 0
+    one = {"sds-lora": ("guidance", "kind", "sds"), "no-concepts": ("guidance", "concepts", 0),
+           "single-map": ("light", "two_maps", False), "dataset-update": ("guidance", "kind", "dataset_update")}
+    from dataclasses import replace
+
+    for name, (section, key, value) in one.items():
+        expected = replace(full, **{section: replace(getattr(full, section), **{key: value})})
+        assert methods.settings_of(name, 0) == expected, name
+    assert methods.settings_of("no-tone", 0) == replace(full, optimize=("light",))
+    bare = replace(full, guidance=replace(full.guidance, kind="sds", personalise=False))
+    assert methods.settings_of("sds", 0) == bare
+
+
+def test_baselines_have_no_settings():
+    assert all(methods.settings_of(b, 0) is None for b in methods.BASELINES)
+
+
+def test_weights_are_part_of_the_digest(tmp_path):
+    config = load_config()
+    first = methods.weights_digest(config)
+    own = tmp_path / "w.safetensors"
+    own.write_bytes(b"1")
+    other = load_config("default", None, [f"prior={own}"])
+    second = methods.weights_digest(other)
+    own.write_bytes(b"2")
+    assert len({first, second, methods.weights_digest(other)}) == 3 and first == methods.weights_digest(config)
+
+
+# ----------------------------------------------------------------------------------------------------------- estimates
+QUICK = ["light.start=mirrored", "light.lobes=4", "transport.samples=1", "fit.steps=2", "guidance.sampler_steps=1",
+         "guidance.samples=1", "guidance.concepts=2", "personalise.steps=2", "personalise.batch=1"]
+
+
+@pytest.fixture
+def estimator(tmp_path, monkeypatch) -> methods.Estimator:
+    """On a small scene, with quick fits of Gaussians and an untrained prior."""
+    from dipir.insert import method as insert
+    from dipir.insert import objective as insert_fit
+    from dipir.priors.insertion import EmbeddedPrior
+
+    quick = lambda target, count: fit_gaussians(target, count, steps=3)
+    monkeypatch.setattr(insert, "fit_gaussians", quick)
+    monkeypatch.setattr(insert_fit, "fit_gaussians", quick)
+    monkeypatch.setattr(insert, "find_prior", lambda *_: EmbeddedPrior.untrained())
+    return methods.Estimator(sphere_scene("diffuse", size=48), sunny((0.3, 0.8, 0.2), 64), tmp_path)
+
+
+def test_baselines_are_what_they_say(estimator):
+    plate = estimator.scene.plate.lin
+    ambient = estimator("ambient", None).light
+    torch.testing.assert_close(ambient, plate.mean((0, 2, 3)).expand_as(ambient))
+    assert torch.equal(estimator("truth", None).light, estimator.true)
+    assert estimator("projected", None).light.shape == (16, 32, 3)
+
+
+@pytest.mark.parametrize("name", ["posterior", "dataset-update"])
+def test_ours_give_a_light_and_tones(estimator, name):
+    got = estimator(name, methods.settings_of(name, 0, QUICK))
+    assert got.light.shape == (256, 512, 3) and torch.isfinite(got.light).all() and not got.light.requires_grad
+    assert len(got.tones) == 2 and got.cpu_seconds > 0
+
+
+def test_shared_work_counts_for_each(estimator):
+    """The second method uses recording and adapter of the first; both are in its time, and in no light."""
+    one, two = (methods.settings_of(n, 0, QUICK) for n in ("lds", "sds-lora"))
+    first, second = estimator("lds", one), estimator("sds-lora", two)
+    assert len(estimator._works) == len(estimator._adapters) == 1
+    assert len(list(estimator.folder.glob("lora*.safetensors"))) == 1
+    (_, recording, _), (training, _) = *estimator._works.values(), *estimator._adapters.values()
+    assert second.seconds > recording + training > 0 and first.seconds > recording + training
+    alone = methods.Estimator(estimator.scene, estimator.true, estimator.folder / "alone")
+    alone.folder.mkdir()
+    assert torch.equal(alone("sds-lora", two).light, second.light)
+
+
+# --------------------------------------------------------------------------------------------------------------- LPIPS
+class Backbone(torch.nn.Module):
+    """The naming of the lpips package: torchvision's layer numbers below slices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slice1 = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1))
+        self.slice2 = torch.nn.Sequential()
+        self.slice2.add_module("3", torch.nn.Conv2d(2, 1, 1))
+
+
+class Distance(torch.nn.Module):
+    def __init__(self, **options) -> None:
+        super().__init__()
+        assert options["pnet_rand"] and options["net"] == "alex"  # Else the package would download.
+        self.net = Backbone()
+
+    def forward(self, a, b):
+        run = lambda x: self.net.slice2(self.net.slice1(x))
+        return (run(a) - run(b)).abs().mean()
+
+
+def test_lpips_takes_the_users_weights(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lpips", types.SimpleNamespace(LPIPS=Distance))
+    with pytest.raises(ConfigError, match=BACKBONE):
+        perceptual(tmp_path)
+    state = {"features.0.weight": torch.ones(2, 3, 1, 1), "features.0.bias": torch.zeros(2),
+             "features.3.weight": torch.ones(1, 2, 1, 1), "features.3.bias": torch.zeros(1)}
+    torch.save(state, tmp_path / BACKBONE)
+    distance = perceptual(tmp_path)
+    # Grey 0.2 and 0.5 are -0.6 and 0 in [-1, 1]; summed over 3 channels and 2 filters: 3.6.
+    assert distance(torch.full((1, 3, 8, 8), 0.2), torch.full((1, 3, 8, 8), 0.5)) == pytest.approx(3.6, rel=1e-5)
+    torch.save({}, tmp_path / BACKBONE)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        perceptual(tmp_path)
+
+
+def test_lpips_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lpips", None)
+    with pytest.raises(ConfigError, match="pip install lpips"):
+        perceptual(tmp_path)
