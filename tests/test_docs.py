@@ -92,7 +92,7 @@ def test_citations_of_the_method_page_lead_to_a_section():
 
 # ------------------------------------------------------------------------------------------------------------ tables
 def tables() -> list[tuple[Path, str, str]]:
-    pattern = re.compile(r"<!-- table: (\w+) -->\n(.*?)<!-- end -->", re.S)
+    pattern = re.compile(r"<!-- table: ([\w-]+) -->\n(.*?)<!-- end -->", re.S)
     return [(page, name, text) for page in PAGES for name, text in pattern.findall(page.read_text())]
 
 

@@ -12,30 +12,35 @@ from typing import Any
 
 import numpy as np
 
-from dipir.errors import ConfigError
+from dipir.errors import ConfigError, MissingExtra
 from dipir.suite.run import SUITE, job_folder, read_status
+from dipir.suite.statistics import Difference, differences, mean_and_error
 
 PARQUET = "results.parquet"
-DRAWS = 2000
-_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class Row:
-    """A job. state : waiting, running, done or failed;  varied : settings in which the jobs differ
-    figures : of a job that is done;  seconds, peak_gib : of its last attempt;  tries : attempts begun"""
+    """A job and what it came to."""
 
     name: str
     method: str
     scene: str
     seed: int
     varied: Mapping[str, Any]
+    """Settings in which the jobs of the suite differ."""
     state: str
+    """waiting, running, done or failed."""
     figures: Mapping[str, float]
+    """Of a job that is done."""
     seconds: float | None = None
+    """Of its last attempt."""
     peak_gib: float | None = None
+    """Of its last attempt."""
     tries: int = 0
+    """Attempts begun."""
     cause: str = ""
+    """Why it failed."""
 
     @property
     def case(self) -> tuple[str, int]:
@@ -73,7 +78,7 @@ def flat(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def write_parquet(out: Path, rows: Sequence[Row]) -> Path:
-    """``results.parquet``: ``pandas.read_parquet`` gives the table of :func:`flat`. ConfigError without the extra."""
+    """``results.parquet``: ``pandas.read_parquet`` gives the table of `flat`. ConfigError without the extra."""
     try:
         import pandas
         import pyarrow  # noqa: F401
@@ -110,15 +115,6 @@ def status_text(out: Path, workers: int | None = None) -> str:
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
-def mean_and_error(values: Sequence[float], seed: int = 0) -> tuple[float, float]:
-    """Mean, and 1.96 standard deviations of the means of ``DRAWS`` bootstrap samples; NaN for one value."""
-    v = np.asarray(values, float)
-    if len(v) < 2:
-        return float(v.mean()) if len(v) else float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    return float(v.mean()), 1.96 * float(v[rng.integers(len(v), size=(DRAWS, len(v)))].mean(1).std())
-
-
 def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rows by their varied settings, in the order of the suite."""
     found: dict[str, list[Row]] = {}
@@ -147,37 +143,24 @@ def number(mean: float, error: float = float("nan")) -> str:
 
 
 def written(head: Sequence[str], lines: Sequence[Sequence[str]], style: str = "markdown") -> str:
-    """A table as markdown, csv or latex."""
+    """A table as markdown, csv or latex. MissingExtra where the library for the two of them is not installed."""
     if style == "csv":
         stream = io.StringIO()
         csv.writer(stream, lineterminator="\n").writerows([head, *lines])
         return stream.getvalue()
+    try:
+        from tabulate import tabulate
+    except ImportError as problem:
+        raise MissingExtra("tables need tabulate: `pip install dipir[bench]`.") from problem
     if style == "latex":
-        escape = lambda t: "".join({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "±": r"$\pm$"}.get(c, c) for c in t)
-        body = [" & ".join(map(escape, line)) + r" \\" for line in lines]
-        return "\n".join([rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule",
-                          " & ".join(map(escape, head)) + r" \\", r"\midrule", *body, r"\bottomrule",
-                          r"\end{tabular}"]) + "\n"
-    rows = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in rows) + "\n"
+        text = tabulate(lines, head, "latex_booktabs", disable_numparse=True,
+                        colalign=("left", *["right"] * (len(head) - 1)))
+        return text.replace("±", r"$\pm$") + "\n"
+    rows = [[cell.replace("|", "\\|") for cell in line] for line in (head, *lines)]
+    return tabulate(rows[1:], rows[0], "github", disable_numparse=True) + "\n"
 
 
 # ---- comparison ------------------------------------------------------------------------------------------------------
-
-@dataclass(frozen=True)
-class Difference:
-    """B - A of one figure over the pairs. low, high : 95 % interval (BCa bootstrap);  p : of a sign flip test, two
-    sided, corrected for the number of figures by Holm's method;  real : p below 0.05"""
-
-    figure: str
-    pairs: int
-    a: float
-    b: float
-    low: float
-    high: float
-    p: float
-    real: bool
-
 
 def compare(a: Sequence[Row], b: Sequence[Row], seed: int = 0) -> list[Difference]:
     """Jobs with the same scene, seed and settings in both are pairs. ConfigError when there are fewer than three.
@@ -186,36 +169,18 @@ def compare(a: Sequence[Row], b: Sequence[Row], seed: int = 0) -> list[Differenc
     all else.
     """
     common = {k for r in a for k in r.varied} & {k for r in b for k in r.varied}
-    key = lambda r: (*r.case, json.dumps({k: v for k, v in r.varied.items() if k in common}, sort_keys=True))
+
+    def key(r: Row) -> tuple[str, int, str]:
+        return *r.case, json.dumps({k: v for k, v in r.varied.items() if k in common}, sort_keys=True)
+
     first, second = ({key(r): r for r in rows if r.state == "done"} for rows in (a, b))
     pairs = [(first[k], second[k]) for k in first if k in second]
     if len(pairs) < 3:
         raise ConfigError(f"the runs have {len(pairs)} jobs in common that are done; accepted are 3 or more with the "
                           "same scene, seed and settings.")
-    found = []
+    figures = {}
     for name in dict.fromkeys(k for x, y in pairs for k in x.figures if k in y.figures):
         both = np.array([(x.figures[name], y.figures[name]) for x, y in pairs
                          if name in x.figures and name in y.figures], float)
-        both = both[np.isfinite(both).all(1)]
-        if len(both) >= 3:
-            found.append((name, both, *_interval(both[:, 1] - both[:, 0], seed)))
-    order = sorted(range(len(found)), key=lambda i: found[i][4])
-    corrected, running = {}, 0.0
-    for rank, i in enumerate(order):
-        running = max(running, min(1.0, found[i][4] * (len(found) - rank)))
-        corrected[i] = running
-    return [Difference(name, len(both), *map(float, both.mean(0)), low, high, corrected[i], corrected[i] < _LEVEL)
-            for i, (name, both, low, high, _) in enumerate(found)]
-
-
-def _interval(d: np.ndarray, seed: int) -> tuple[float, float, float]:
-    """(low, high, p) of the mean of paired differences."""
-    from scipy.stats import bootstrap, permutation_test
-
-    if np.ptp(d) == 0:
-        # The same everywhere: nothing to resample.
-        return float(d[0]), float(d[0]), 1.0 if d[0] == 0 else 0.5 ** (len(d) - 1)
-    rng = np.random.default_rng(seed)
-    interval = bootstrap((d,), np.mean, n_resamples=DRAWS, method="BCa", random_state=rng).confidence_interval
-    test = permutation_test((d,), np.mean, permutation_type="samples", n_resamples=DRAWS, random_state=rng)
-    return float(interval.low), float(interval.high), float(test.pvalue)
+        figures[name] = both[np.isfinite(both).all(1)]
+    return differences(figures, seed)
