@@ -132,8 +132,8 @@ def summary(sets: Mapping[str, Sequence[Mapping]]) -> list[dict]:
     first, out = next(iter(sets.values())), []
     for name, rows in sets.items():
         for kind in ("all", *sorted({r["kind"] for r in rows})):
-            of = lambda rows, kind=kind: [r for r in rows if kind in ("all", r["kind"])]
-            mine, theirs, figures = of(rows), of(first), {}
+            mine, theirs = ([r for r in some if kind in ("all", r["kind"])] for some in (rows, first))
+            figures = {}
             for key in STATISTICS:
                 values = [r[key] for r in mine]
                 far = distance(values, [r[key] for r in theirs]) if rows is not first and len(theirs) > 2 else None

@@ -73,8 +73,10 @@ def consistency(made: SequenceResult, config: InsertConfig, true: EnvMap | None 
     for k, (frame, alone) in enumerate(zip(made.frames, made.alone, strict=True)):
         tracer = PathTracer(frame.scene, frame.camera, RenderSettings(config.final.spp, config.final.depth),
                             gbuffer_samples=1)
-        mean = lambda light, seed, tracer=tracer: _mean(*tracer.object_pass(light, seed=split_seed(1, seed),
-                                                                            spp=4 * config.final.spp))
+
+        def mean(light, seed, tracer=tracer):
+            return _mean(*tracer.object_pass(light, seed=split_seed(1, seed), spp=4 * config.final.spp))
+
         reference = mean(shared, k).clamp_min(1e-6)
         shown["flicker"].append(_mean(frame.passes.object_rgb, frame.passes.alpha) / reference)
         own = EnvironmentMap(alone).envmap(ROWS, 2 * ROWS)

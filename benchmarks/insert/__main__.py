@@ -136,7 +136,10 @@ def gather(cases, rows: dict, methods: Sequence[str], jobs: dict, about: dict) -
     meshes = {c.mesh.name: c.mesh for c in cases}
     single = [n for n, e in environments.items() if e.single_light]
     part = [c for c in listed if c["environment"] in single]
-    over = lambda some: ([c["figures"] for c in some], [c["environment"] for c in some], methods)
+
+    def over(some):
+        return ([c["figures"] for c in some], [c["environment"] for c in some], methods)
+
     angles = {m: {f: v for f, v in s.items() if f in ANGLES} for m, s in summary(*over(part)).items()} if part else {}
     first = next(iter(jobs.values()))["methods"]
     return {"schema": "dipir.bench.insert.1", **about, "figures": FIGURES,

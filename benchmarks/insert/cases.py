@@ -44,13 +44,12 @@ SINGLE_LIGHT, CONE_DEG = 0.2, 10.0
 
 @dataclass(frozen=True)
 class Environment:
-    """name : of the case's folder;  digest : sha256 of the file
-    light_share : part of all light that comes from within 10 degrees of the dominant direction"""
+    """A panorama."""
 
-    name: str
+    name: str  # of the case's folder
     path: Path
-    digest: str
-    light_share: float
+    digest: str  # sha256 of the file
+    light_share: float  # part of all light that comes from within 10 degrees of the dominant direction
 
     @property
     def single_light(self) -> bool:
@@ -61,21 +60,21 @@ class Environment:
 
 @dataclass(frozen=True)
 class Mesh:
-    """digest : ``asset_hash`` of what was read"""
+    """What is put into a plate."""
 
     name: str
     path: Path
-    digest: str
+    digest: str  # ``asset_hash`` of what was read
 
 
 @dataclass(frozen=True)
 class Case:
-    """One plate with one object. yaw_deg : turn of the surroundings about +Y"""
+    """One plate with one object."""
 
     environment: Environment
     mesh: Mesh
     view: int
-    yaw_deg: float
+    yaw_deg: float  # turn of the surroundings about +Y
 
     @property
     def name(self) -> str:

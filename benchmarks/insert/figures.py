@@ -31,14 +31,12 @@ Rows = Sequence[Mapping[str, Mapping[str, float | None]]]  # A case: method -> f
 
 @dataclass(frozen=True)
 class Shown:
-    """A composite taken apart. disp : (1, 3, H, W) display;  object_lin : (1, 3, H, W) linear radiance of the object,
-    coverage taken out, tone applied;  alpha : (1, 1, H, W);  shadow : (1, 3, H, W) factor on the ground, tone applied
-    """
+    """A composite taken apart."""
 
-    disp: Image
-    object_lin: Image
-    alpha: Mask
-    shadow: Tensor
+    disp: Image  # (1, 3, H, W) display
+    object_lin: Image  # (1, 3, H, W) linear radiance of the object, coverage taken out, tone applied
+    alpha: Mask  # (1, 1, H, W)
+    shadow: Tensor  # (1, 3, H, W) factor on the ground, tone applied
 
 
 def shown(plate: Plate, passes: Passes, tones: tuple[ToneCurve, ToneCurve] | None = None) -> Shown:
@@ -58,7 +56,9 @@ def figures(got: Shown, want: Shown, light: EnvMap, true: EnvMap) -> dict[str, f
     out = {"composite_rmse": rmse(got.disp, want.disp), "composite_si_rmse": si_rmse(got.disp, want.disp),
            "ssim": ssim(got.disp, want.disp)}
     if solid.sum() > 0:
-        mean = lambda x: float((x * solid).sum() / (3 * solid.sum()))
+        def mean(x):
+            return float((x * solid).sum() / (3 * solid.sum()))
+
         level = max(mean(want.object_lin), 1e-6)
         error, scaled = rmse(got.object_lin, want.object_lin, solid), si_rmse(got.object_lin, want.object_lin, solid)
         out |= {"fg_rmse": error, "fg_si_rmse": scaled, "fg_rmse_rel": error / level, "fg_si_rmse_rel": scaled / level,
@@ -102,8 +102,13 @@ def ratios(rows: Rows, environments: Sequence[str], methods: Sequence[str]) -> d
             both = np.isfinite(ours) & np.isfinite(theirs)
             if both.any():
                 pair = np.stack([np.where(both, ours, np.nan), np.where(both, theirs, np.nan)], 1)
-                ratio = lambda p: np.nanmean(p[:, 0]) / np.nanmean(p[:, 1])
-                typical = lambda p: np.exp(np.nanmean(np.log(np.maximum(p[:, 0] / p[:, 1], 1e-6))))
+
+                def ratio(p):
+                    return np.nanmean(p[:, 0]) / np.nanmean(p[:, 1])
+
+                def typical(p):
+                    return np.exp(np.nanmean(np.log(np.maximum(p[:, 0] / p[:, 1], 1e-6))))
+
                 out.setdefault(m, {})[f"{f}/{base}"] = {"n": int(both.sum()), **_interval(pair, ratio, draws, "ratio"),
                                                         **_interval(pair, typical, draws, "typical")}
     return out
@@ -119,7 +124,10 @@ def resamples(environments: Sequence[str], count: int = DRAWS, seed: int = 0) ->
     """Indices of cases, drawn in two stages with replacement: environments, then as many cases as each has."""
     rng = np.random.default_rng(seed)
     groups = [np.flatnonzero(np.array(environments) == e) for e in dict.fromkeys(environments)]
-    pick = lambda group: group[rng.integers(len(group), size=len(group))]
+
+    def pick(group):
+        return group[rng.integers(len(group), size=len(group))]
+
     return [np.concatenate([pick(groups[g]) for g in rng.integers(len(groups), size=len(groups))])
             for _ in range(count)]
 
@@ -147,7 +155,9 @@ def tables(result: Mapping) -> str:
     light = [["method", FIGURES["exposure_log2"], "direction error (deg), all: median", "mean",
               "with a sun or one strong lamp: median", "mean", "azimuth error there (deg): median", "seconds"]]
     for m in s:
-        find = lambda group, f, name, m=m: _cell(group.get(m, {}).get(f), name)
+        def find(group, f, name, m=m):
+            return _cell(group.get(m, {}).get(f), name)
+
         light.append([m, find(s, "exposure_log2", "mean"), find(s, "direction_deg", "median"),
                       find(s, "direction_deg", "mean"), find(lit, "direction_deg", "median"),
                       find(lit, "direction_deg", "mean"), find(lit, "azimuth_deg", "median"),
@@ -157,7 +167,10 @@ def tables(result: Mapping) -> str:
 
 def _head(result: Mapping) -> str:
     settings, one = result["settings"], result["single_light"]
-    count = lambda n, what: f"{n} {what}{'' if n == 1 else 'es' if what.endswith('sh') else 's'}"
+
+    def count(n, what):
+        return f"{n} {what}{'' if n == 1 else 'es' if what.endswith('sh') else 's'}"
+
     failed = sum(len(c["errors"]) for c in result["cases"])
     text = (f"Made by `{result['command']}`; {count(len(result['cases']), 'case')} "
             f"({count(len(result['environments']), 'environment')} x {count(len(result['meshes']), 'mesh')} x "

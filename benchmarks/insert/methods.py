@@ -32,12 +32,11 @@ LIGHT_ROWS = 256
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a method believes. light : (H, W, 3) radiance, plate white = 1;  tones : (object's, shadow's) or None
-    seconds, cpu_seconds : of the estimate, without the final render"""
+    """What a method believes."""
 
-    light: EnvMap
-    tones: tuple[ToneCurve, ToneCurve] | None = None
-    seconds: float = 0.0
+    light: EnvMap  # (H, W, 3) radiance, plate white = 1
+    tones: tuple[ToneCurve, ToneCurve] | None = None  # (object's, shadow's) or None
+    seconds: float = 0.0  # seconds, cpu_seconds: of the estimate, without the final render
     cpu_seconds: float = 0.0
 
 

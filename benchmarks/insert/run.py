@@ -33,14 +33,13 @@ POLL_S = 0.1
 
 @dataclass(frozen=True)
 class RunSettings:
-    """size : plate rows;  spp : samples a pixel (``insert_case`` says what of)
-    overrides : ``key=value`` for our methods;  lpips : folder of weights or None"""
+    """What all cases of a run have in common."""
 
-    size: int = 256
-    spp: int = 64
+    size: int = 256  # plate rows
+    spp: int = 64  # samples a pixel (``insert/case.py`` says what of)
     seed: int = 0
-    overrides: tuple[str, ...] = ()
-    lpips: Path | None = None
+    overrides: tuple[str, ...] = ()  # ``key=value`` for our methods
+    lpips: Path | None = None  # folder of weights or None
 
 
 def job_of(case: Case, methods: Sequence[str], settings: RunSettings, code: str) -> dict:

@@ -141,8 +141,13 @@ def edited(all_cases: Sequence[EditCase], a: argparse.Namespace, prior_hash: str
 
 def report(jobs: Sequence[runs.Job], entries: Mapping[str, Mapping], truth: Mapping) -> dict:
     """The parts of the results that say something of methods."""
-    plain = lambda e: {k: e[k] for k in ("settings", "figures", "error", "regions", "seconds") if k in e}
-    of_part = lambda part: {j.method.name: plain(entries[j.method.name]) for j in jobs if j.method.part == part}
+
+    def plain(e):
+        return {k: e[k] for k in ("settings", "figures", "error", "regions", "seconds") if k in e}
+
+    def of_part(part):
+        return {j.method.name: plain(entries[j.method.name]) for j in jobs if j.method.part == part}
+
     first = of_part("methods")
     return {"methods": first | {"truth": plain(truth)} if first else {},
             "differences": {f"{a} to {b}": difference(entries[a], entries[b]) for a, b in COMPARED

@@ -33,15 +33,14 @@ _TRIES, _TURNS = 40, 400
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """number : from 0;  things : what shall be seen, colours all different;  ground : colour of the floor, or not said
-    boxes : a region for each thing;  masks : (n, 64, 64) bool in their place, or None;  seed : of the noise"""
+    """A picture to be made and where what shall be in it."""
 
-    number: int
-    things: tuple[Thing, ...]
-    boxes: tuple[Box, ...]
-    ground: str | None = None
-    masks: np.ndarray | None = None
-    seed: int = 0
+    number: int  # from 0
+    things: tuple[Thing, ...]  # what shall be seen, colours all different
+    boxes: tuple[Box, ...]  # a region for each thing
+    ground: str | None = None  # colour of the floor, or not said
+    masks: np.ndarray | None = None  # (n, 64, 64) bool in their place, or None
+    seed: int = 0  # of the noise
 
     @property
     def caption(self) -> str:
@@ -120,12 +119,12 @@ def cases(count: int, data: LayoutSet, kind: str = "box", seed: int = SEED) -> l
 
 @dataclass(frozen=True)
 class _Pool:
-    """Things of all scenes with ``count`` things. scene, shape : (N,);  box : (N, 4) in [0, 1]"""
+    """Things of all scenes with ``count`` things."""
 
     count: int
-    scene: np.ndarray
+    scene: np.ndarray  # scene, shape: (N,)
     shape: np.ndarray
-    box: np.ndarray
+    box: np.ndarray  # (N, 4) in [0, 1]
 
 
 def pool_of(data: LayoutSet, count: int) -> _Pool:

@@ -38,14 +38,13 @@ _BATCH = 64
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """A thing. shape, colour, material : index in ``SHAPES``, ``COLOURS``, ``MATERIALS``;  mask : (H, W) bool
-    score : mean probability of the shape over the mask"""
+    """A thing."""
 
-    shape: int
+    shape: int  # shape, colour, material: index in ``SHAPES``, ``COLOURS``, ``MATERIALS``
     colour: int
     material: int
-    score: float
-    mask: np.ndarray
+    score: float  # mean probability of the shape over the mask
+    mask: np.ndarray  # (H, W) bool
 
     @property
     def box(self) -> Box:
@@ -55,19 +54,13 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One picture as the detector sees it.
+    """One picture as the detector sees it."""
 
-    shape : (H, W) index in ``SHAPES``, -1 = background, see :func:`voted`
-    colour, material : (H, W), of use where there is a shape
-    things : parts of one shape, likelier ones first;  blobs : (H, W) bool masks of the connected parts of whatever
-    shape, larger ones first
-    """
-
-    shape: np.ndarray
-    colour: np.ndarray
+    shape: np.ndarray  # (H, W) index in ``SHAPES``, -1 = background, see :func:`voted`
+    colour: np.ndarray  # colour, material: (H, W), of use where there is a shape
     material: np.ndarray
-    things: tuple[Found, ...]
-    blobs: tuple[np.ndarray, ...]
+    things: tuple[Found, ...]  # parts of one shape, likelier ones first
+    blobs: tuple[np.ndarray, ...]  # (H, W) bool masks of the connected parts of whatever shape, larger ones first
 
 
 class Detector(nn.Module):
@@ -111,7 +104,10 @@ def loss_of(logits: Tensor, wanted: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     """Cross entropy of background and shapes everywhere; once more of the shapes, and of colours and materials, on
     things, which fill little of a picture."""
     shape, colour, material = logits.split(SPLIT, 1)
-    entropy = lambda part, target: functional.cross_entropy(part, target, ignore_index=_IGNORED)
+
+    def entropy(part, target):
+        return functional.cross_entropy(part, target, ignore_index=_IGNORED)
+
     only = torch.where(wanted[0] > 0, wanted[0] - 1, _IGNORED)
     return (entropy(shape, wanted[0]) + 0.5 * entropy(shape[:, 1:], only) + 0.5 * entropy(colour, wanted[1])
             + 0.25 * entropy(material, wanted[2]))
@@ -172,7 +168,10 @@ def seen_in(shape: np.ndarray, colour: np.ndarray, material: np.ndarray) -> Seen
     """From probabilities (9, H, W), the first plane background, (10, H, W) and (3, H, W)."""
     hues, stuff = (x.argmax(0).astype(np.int8) for x in (colour, material))
     label = voted(shape, hues)
-    most = lambda values, mask: int(np.bincount(values[mask]).argmax())
+
+    def most(values, mask):
+        return int(np.bincount(values[mask]).argmax())
+
     things = [Found(int(k), most(hues, mask), most(stuff, mask), float(shape[k + 1][mask].mean()), mask)
               for k in np.unique(label[label >= 0]) for mask in parts(label == k)]
     return Seen(label, hues, stuff, tuple(sorted(things, key=lambda t: -t.score)), tuple(parts(label >= 0)))

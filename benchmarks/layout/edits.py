@@ -36,13 +36,11 @@ _APART = 0.02  # Part of the new thing's box that may lie in another's.
 
 @dataclass(frozen=True, eq=False)
 class EditCase(Case):
-    """things, boxes : of the new thing alone
-    before : (1, 3, 64, 64) display, what is edited;  shown : the things in it;  replaced : which of them goes, or None
-    """
+    """things, boxes : of the new thing alone"""
 
-    before: Tensor | None = None
-    shown: tuple[Thing, ...] = ()
-    replaced: int | None = None
+    before: Tensor | None = None  # (1, 3, 64, 64) display, what is edited
+    shown: tuple[Thing, ...] = ()  # the things in it
+    replaced: int | None = None  # which of them goes, or None
 
     @property
     def caption(self) -> str:

@@ -30,7 +30,10 @@ DRAWS = 200
 def box_iou(a: Box, b: Box) -> float:
     """Area of the intersection of two boxes over that of their union."""
     sides = [max(0.0, min(a[k + 2], b[k + 2]) - max(a[k], b[k])) for k in (0, 1)]
-    area = lambda box: (box[2] - box[0]) * (box[3] - box[1])
+
+    def area(box):
+        return (box[2] - box[0]) * (box[3] - box[1])
+
     both = sides[0] * sides[1]
     return both / (area(a) + area(b) - both)
 
@@ -78,7 +81,10 @@ def judged_case(case: Case, seen: Seen) -> dict[str, list[float]]:
         rows["text"].append(float(any(t.colour == colour for t in alike)))
         shown = region & (seen.shape >= 0)
         there = bool(shown.sum() >= max(1, FOUND * region.sum()))
-        most = lambda values, shown=shown: int(np.bincount(values[shown]).argmax())
+
+        def most(values, shown=shown):
+            return int(np.bincount(values[shown]).argmax())
+
         right = [there and most(values) == wanted for values, wanted in ((seen.shape, shape), (seen.colour, colour))]
         rows["class_right"].append(float(right[0]))
         rows["colour_right"].append(float(right[1]))
@@ -101,13 +107,12 @@ def _leaked(case: Case, region: int, seen: Seen, alike: Sequence[Found], foreign
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Detections of one picture. shape, score : (D,);  hit : (10, D) bool, whether each is right at each threshold
-    wanted : (8,) regions of each shape"""
+    """Detections of one picture."""
 
-    shape: np.ndarray
+    shape: np.ndarray  # shape, score: (D,)
     score: np.ndarray
-    hit: np.ndarray
-    wanted: np.ndarray
+    hit: np.ndarray  # (10, D) bool, whether each is right at each threshold
+    wanted: np.ndarray  # (8,) regions of each shape
 
 
 def matched(case: Case, seen: Seen) -> Matches:
@@ -133,7 +138,9 @@ class Precision:
     """AP of a set of pictures, for any weights of them."""
 
     def __init__(self, matches: Sequence[Matches]) -> None:
-        join = lambda name: np.concatenate([getattr(m, name) for m in matches], -1)
+        def join(name):
+            return np.concatenate([getattr(m, name) for m in matches], -1)
+
         order = np.argsort(-join("score"), kind="stable")
         self._shape, self._hit = join("shape")[order], join("hit")[:, order].astype(float)
         self._picture = np.repeat(np.arange(len(matches)), [len(m.score) for m in matches])[order]
@@ -162,10 +169,10 @@ def _interpolated(recall: np.ndarray, precision: np.ndarray) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
-    """A normal distribution of feature vectors. mean : (F,);  cov : (F, F)"""
+    """A normal distribution of feature vectors."""
 
-    mean: np.ndarray
-    cov: np.ndarray
+    mean: np.ndarray  # (F,)
+    cov: np.ndarray  # (F, F)
 
     @staticmethod
     def of(features: np.ndarray, weights: np.ndarray | None = None) -> Cloud:

@@ -47,13 +47,12 @@ CODE = ("arrays.py", "priors/captions.py", "priors/nets/text_unet.py", "priors/n
 
 @dataclass(frozen=True)
 class Method:
-    """name : unique;  part : of ``PARTS``;  settings : over those of the run
-    line, x : of a curve: what it belongs to, and where on it"""
+    """One column of the tables."""
 
-    name: str
-    part: str
-    settings: tuple[str, ...]
-    line: str = ""
+    name: str  # unique
+    part: str  # of ``PARTS``
+    settings: tuple[str, ...]  # over those of the run
+    line: str = ""  # line, x: of a curve: what it belongs to, and where on it
     x: float | None = None
 
 
@@ -103,12 +102,12 @@ def code_digest() -> str:
 # ------------------------------------------------------------------------------------------------------------ pictures
 @dataclass(frozen=True)
 class Job:
-    """The pictures of one method. cases : how many of the list;  folder : of its chunks"""
+    """The pictures of one method."""
 
     method: Method
     config: LayoutConfig
-    cases: int
-    folder: Path
+    cases: int  # how many of the list
+    folder: Path  # of its chunks
 
 
 def job_of(method: Method, config: LayoutConfig, count: int, out: Path, prior_hash: str, chunk: int = CHUNK) -> Job:

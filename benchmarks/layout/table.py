@@ -56,8 +56,11 @@ def _figures_table(entries: Mapping[str, Mapping], keys: Sequence[str]) -> str:
 
 def _by_regions(entries: Mapping[str, Mapping]) -> str:
     several = sorted({n for e in entries.values() for n in e["regions"]})
-    cell = lambda f: " / ".join(f"{f[k]:.2f}" if np.isfinite(f[k]) else "-" for k in (
-        "iou", "ap50", "attributes", "leakage"))
+
+    def cell(f):
+        return " / ".join(f"{f[k]:.2f}" if np.isfinite(f[k]) else "-" for k in (
+            "iou", "ap50", "attributes", "leakage"))
+
     return markdown([["method", *several], *([name, *(cell(e["regions"][n]) for n in several)]
                                              for name, e in entries.items())])
 
@@ -65,7 +68,10 @@ def _by_regions(entries: Mapping[str, Mapping]) -> str:
 def _edits(entries: Mapping[str, Mapping]) -> str:
     if not entries:
         return ""
-    share = lambda f, k, digits=2: f"{f[k]:.{digits}f}" if np.isfinite(f[k]) else "-"
+
+    def share(f, k, digits=2):
+        return f"{f[k]:.{digits}f}" if np.isfinite(f[k]) else "-"
+
     rows = [["method", *_EDITS.values(), *(f"{k}: IoU / attributes" for k in ("insert", "replace")), "s a picture"]]
     for name, entry in entries.items():
         cells = [f"{share(entry['figures'], k)} ± {share(entry['error'], k)}" for k in _EDITS]

@@ -88,9 +88,14 @@ def base_of(name: str, members: Mapping[str, Sequence[Row]], label: str) -> str:
     """The group that a group is compared with."""
     key, labels = SUITES[name][1], list(members)
     if not key:
-        method = lambda name: members[name][0].varied.get("method")
+        def method(name):
+            return members[name][0].varied.get("method")
+
         return next(other for other in labels if method(other) == method(label))
-    rest = lambda varied: {k: v for k, v in varied.items() if k != key}
+
+    def rest(varied):
+        return {k: v for k, v in varied.items() if k != key}
+
     return next(other for other in labels if rest(members[other][0].varied) == rest(members[label][0].varied))
 
 

@@ -47,23 +47,17 @@ SHOWN = ("fg_disp_rmse", "fg_si_rmse_rel", "composite_rmse", "ssim", "shadow_rms
 
 @dataclass(frozen=True)
 class Question:
-    """What a job is told besides the settings of its method.
+    """What a job is told besides the settings of its method."""
 
-    method : of ``benchmarks.insert.methods``;  mesh : of the split ``val``, or several with + between them
-    material : of ``MATERIALS``, of the whole mesh;  holder : what holds the light that was found, of ``HOLDERS``
-    light : what is done to the panorama, of ``CHANGES``;  fit : joint (one light for all objects) or alone
-    view : turn of the panorama;  size : rows of the plate;  spp : samples a pixel, as in ``insert_case``
-    """
-
-    method: str = "default"
-    mesh: str = "spot_cow"
-    material: str = "own"
-    holder: str = "gaussians"
-    light: str = "as it is"
-    fit: str = "joint"
-    view: int = 0
-    size: int = 192
-    spp: int = 16
+    method: str = "default"  # of ``benchmarks.insert.methods``
+    mesh: str = "spot_cow"  # of the split ``val``, or several with + between them
+    material: str = "own"  # of ``MATERIALS``, of the whole mesh
+    holder: str = "gaussians"  # what holds the light that was found, of ``HOLDERS``
+    light: str = "as it is"  # what is done to the panorama, of ``CHANGES``
+    fit: str = "joint"  # joint (one light for all objects) or alone
+    view: int = 0  # turn of the panorama
+    size: int = 192  # rows of the plate
+    spp: int = 16  # samples a pixel, as in ``insert_case``
 
     def __post_init__(self) -> None:
         for name, accepted in (("material", MATERIALS), ("holder", HOLDERS), ("light", CHANGES),

@@ -61,7 +61,10 @@ def methods(names: Sequence[str], overrides: Sequence[str]) -> dict[str, Method]
 def figures(case: Case, made: Tensor) -> dict[str, float]:
     """Distances to the target, and the angle between the colours of result and input (display values) where neither is
     clipped nor nearly black."""
-    one = lambda x: float(x[0])
+
+    def one(x):
+        return float(x[0])
+
     inside = clipped(case.image) * clipped(made)
     return {"psnr": one(psnr(made, case.target).clamp(max=99)), "ssim": one(ssim(made, case.target)),
             "rmse": one(rmse(made, case.target)), "si_rmse": one(si_rmse(made, case.target)),

@@ -28,18 +28,16 @@ SETTINGS = RelitSettings(size=SIZE, lights=4, spp=64, sky_spp=128, meshes=0.5)
 
 @dataclass(frozen=True)
 class Case:
-    """name : scene and side;  scene : index;  side : asked;  open : no wall behind the object
-    image, target : (1, 3, H, W) display, before and after, the exposure is the same;  direction : asked
-    normal, albedo : (1, 3, H, W) of the scene; engines do not see them"""
+    """One scene under one light."""
 
-    name: str
-    scene: int
-    side: int
-    open: bool
-    image: Tensor
+    name: str  # scene and side
+    scene: int  # index
+    side: int  # asked
+    open: bool  # no wall behind the object
+    image: Tensor  # image, target: (1, 3, H, W) display, before and after, the exposure is the same
     target: Tensor
-    direction: LightDirection
-    normal: Tensor
+    direction: LightDirection  # asked
+    normal: Tensor  # normal, albedo: (1, 3, H, W) of the scene; engines do not see them
     albedo: Tensor
 
 

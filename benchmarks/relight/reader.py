@@ -61,7 +61,10 @@ def asked(side: int) -> Tensor:
 
 def _batch(rng: np.random.Generator, data: RelitSet, choices: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """What is seen of pictures under one light each, and their sides; ``choices`` (N, 2) scene and light."""
-    number = lambda x: torch.as_tensor(x, dtype=torch.float32).view(count, *[1] * 3)
+
+    def number(x):
+        return torch.as_tensor(x, dtype=torch.float32).view(count, *[1] * 3)
+
     config = PairConfig()
     scene, light = choices[torch.from_numpy(rng.integers(len(choices), size=count))].unbind(1)
     ambient = number(np.exp(rng.uniform(*np.log(config.ambient), size=count)))

@@ -105,7 +105,10 @@ def full_part() -> list[dict]:
 # ------------------------------------------------------------------------------------------------------------ tables
 def table(results: dict) -> str:
     """Markdown of the parts that are there."""
-    met = lambda good: "met" if good else "missed"
+
+    def met(good):
+        return "met" if good else "missed"
+
     text = ""
     if "full" in results:
         rows = [["picture, preset", "time (s)", "bar (s)", "peak memory (GiB)", "start / prepare / prior / fit / "

@@ -32,17 +32,16 @@ COMPILING_S = 90.0  # More is not waited for torch.compile: it is an option, not
 
 @dataclass(frozen=True)
 class Figure:
-    """A row. job : the measurement it comes from;  key : of its value there, ``a/b`` for nested ones;  factor : on it
-    bar : to be met, None = none;  least : the bar is a lower one;  digits : after the point"""
+    """A row."""
 
     text: str
-    job: str
-    key: str
+    job: str  # the measurement it comes from
+    key: str  # of its value there, ``a/b`` for nested ones
     unit: str
-    bar: float | None = None
-    least: bool = False
-    factor: float = 1.0
-    digits: int = 1
+    bar: float | None = None  # to be met, None = none
+    least: bool = False  # the bar is a lower one
+    factor: float = 1.0  # on it
+    digits: int = 1  # after the point
 
 
 FIGURES = (

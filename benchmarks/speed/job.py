@@ -19,9 +19,9 @@ from benchmarks.common import DEMO, timed_process
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of all measurements. tiny : a tiny prior, a small picture, few steps"""
+    """Of all measurements."""
 
-    tiny: bool = False
+    tiny: bool = False  # a tiny prior, a small picture, few steps
 
     def __call__(self, real, tiny):
         return tiny if self.tiny else real

@@ -130,13 +130,13 @@ def watched(stages: Stages, denoiser) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Loop:
-    """Size and length of the measurement. settings : overrides of the preset ``paper``"""
+    """Size and length of the measurement."""
 
     size: int = 512
     warm: int = 10
     steps: int = 50
     split_steps: int = 20
-    settings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()  # overrides of the preset ``paper``
 
 
 def lds_iteration(scene, folder: Path, loop: Loop, split: bool = True) -> dict:

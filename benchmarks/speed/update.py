@@ -29,7 +29,10 @@ class Update:
         self.config = load_config("default", None, ["light.start=mirrored"])
         self.work = prepare(self.scene, self.config, SIZE, None)
         self.camera = self.work.window.camera(self.scene.camera, SIZE)
-        image = lambda light: composite(self.work, self.work.transport.passes(light), None, None)
+
+        def image(light):
+            return composite(self.work, self.work.transport.passes(light), None, None)
+
         # From the starting light's composite towards that of the true light: a direction that a fit would be given.
         self.gradient = (image(self.work.start) - image(read_envmap(self.file.light))).detach()
 
@@ -86,7 +89,10 @@ def path_curve(update: Update, spps: list[int], seeds: int, reference) -> list[d
         runs = [update.step(partial(tracer.passes, seed=seed, spp=spp)) for seed in range(seeds + 1)]
         runs = runs[1:]  # Kernels were compiled in the first.
         stack = torch.stack([g for _, g in runs])
-        distance = lambda x: float(x / reference.mean(0).norm())
+
+        def distance(x):
+            return float(x / reference.mean(0).norm())
+
         apart = distance((stack.mean(0) - reference.mean(0)).norm())
         chance = distance((stack.var(0) / len(stack) + reference.var(0) / len(reference)).sum().sqrt())
         points.append({"method": "path replay", "setting": f"{spp} spp", "spp": spp,

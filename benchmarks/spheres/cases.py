@@ -22,20 +22,17 @@ PLATE_ROWS = 96  # Of the small plates in the contact sheet.
 
 @dataclass(frozen=True)
 class Case:
-    """One view of one environment.
-
-    maps : method -> toned map (128, 256, 3), "truth" among them
-    plate : (96, 144, 3) bytes for the contact sheet, black where folders are compared
-    rows : method -> material -> metric -> value;  balls : (method, material) -> (96, 96, 3) bytes; filled by ``judge``
-    """
+    """One view of one environment."""
 
     environment: str
     view: int
     yaw_deg: float
-    maps: dict[str, EnvMap]
+    maps: dict[str, EnvMap]  # method -> toned map (128, 256, 3), "truth" among them
     plate: Tensor = field(default_factory=lambda: torch.zeros(PLATE_ROWS, PLATE_ROWS * 3 // 2, 3, dtype=torch.uint8))
-    rows: dict[str, dict] = field(default_factory=dict)
+    """(96, 144, 3) bytes for the contact sheet, black where folders are compared."""
+    rows: dict[str, dict] = field(default_factory=dict)  # method -> material -> metric -> value
     balls: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    """(method, material) -> (96, 96, 3) bytes; filled by ``judge``."""
 
 
 # ---------------------------------------------------------------------------------------------------------- the cases

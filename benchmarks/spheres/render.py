@@ -46,16 +46,14 @@ def camera(height: int = FRAME[0], width: int = FRAME[1]) -> Camera:
 
 @dataclass(frozen=True)
 class Sphere:
-    """The pixels that see the sphere. alpha : (1, 1, H, W) coverage;  pixels : (N,) their flat numbers
-    normal, view : (N, 3) unit, mean over the part that is covered, ``view`` towards the camera
-    rays : (N, R) which of a pixel's R rays hit;  reflected, cosine : (N, R, 3), (N, R) of each ray"""
+    """The pixels that see the sphere."""
 
-    alpha: Mask
-    pixels: Tensor
-    normal: Tensor
+    alpha: Mask  # (1, 1, H, W) coverage
+    pixels: Tensor  # (N,) their flat numbers
+    normal: Tensor  # normal, view: (N, 3) unit, mean over the part that is covered, ``view`` towards the camera
     view: Tensor
-    rays: Tensor
-    reflected: Tensor
+    rays: Tensor  # (N, R) which of a pixel's R rays hit
+    reflected: Tensor  # reflected, cosine: (N, R, 3), (N, R) of each ray
     cosine: Tensor
 
     @staticmethod
@@ -76,8 +74,13 @@ class Sphere:
         cosine = -(d * normal).sum(-1)
         alpha = np.zeros(view.height * view.width)
         alpha[pixels] = hit.mean(1)
-        mean = lambda v: torch.nn.functional.normalize(torch.from_numpy((v * hit[..., None]).sum(1)).float(), dim=-1)
-        tensor = lambda v: torch.from_numpy(v).float()
+
+        def mean(v):
+            return torch.nn.functional.normalize(torch.from_numpy((v * hit[..., None]).sum(1)).float(), dim=-1)
+
+        def tensor(v):
+            return torch.from_numpy(v).float()
+
         return Sphere(tensor(alpha).reshape(1, 1, view.height, view.width), torch.from_numpy(pixels), mean(normal),
                       mean(-d), tensor(hit.astype(float)), tensor(d + 2 * cosine[..., None] * normal), tensor(cosine))
 
@@ -125,8 +128,11 @@ def response(normal: Tensor, view: Tensor, towards: Tensor, material: dict[str, 
     bsdf = mi.load_dict({"type": "principled", "base_color": {"type": "rgb", "value": BASE}, **material})
     pair = dr.arange(mi.UInt32, len(normal) * len(towards))
     pixel, texel = pair // len(towards), pair % len(towards)
-    pick = lambda values, index: mi.Vector3f(
-        *(dr.gather(mi.Float, mi.Float(np.ascontiguousarray(column)), index) for column in values.numpy().T))
+
+    def pick(values, index):
+        return mi.Vector3f(
+            *(dr.gather(mi.Float, mi.Float(np.ascontiguousarray(column)), index) for column in values.numpy().T))
+
     frame = mi.Frame3f(pick(normal, pixel))
     si = dr.zeros(mi.SurfaceInteraction3f, len(normal) * len(towards))
     si.wi = frame.to_local(pick(view, pixel))

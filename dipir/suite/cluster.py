@@ -30,7 +30,7 @@ _NOBODY = ("--ray {}: no Ray cluster answers there ({}). Start one with `ray sta
 
 @dataclass(frozen=True, eq=False)
 class Cluster:
-    """A ``Starter`` for Ray. One that is connected: :func:`connect`."""
+    """A ``Starter`` for Ray; `connect` gives one that is connected."""
 
     ray: Any
     limits: Limits
@@ -62,7 +62,7 @@ class RayAttempt:
     begun: float
 
     def poll(self) -> Outcome | None:
-        """As of ``Attempt``. The folder has come back when there is an outcome; not when the worker was lost."""
+        """As in ``Attempt``. The folder has come back when there is an outcome; not when the worker was lost."""
         ready, _ = self.ray.wait([self.ref], timeout=0)
         if not ready:
             return None

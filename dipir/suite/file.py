@@ -26,14 +26,18 @@ PACKAGES = ("dipir", "torch", "mitsuba", "drjit", "diffusers", "numpy")
 
 @dataclass(frozen=True)
 class Limits:
-    """minutes, memory_gib : of one job, beyond which it is ended;  tries : of a job whose process dies
-    cpus, gpus : that a job is given on a cluster"""
+    """Of one job."""
 
     minutes: float = 60.0
+    """Beyond which it is ended."""
     memory_gib: float = 8.0
+    """Beyond which it is ended."""
     tries: int = 2
+    """When its process dies."""
     cpus: float = 1.0
+    """That it is given on a cluster."""
     gpus: float = 0.0
+    """That it is given on a cluster."""
 
     def __post_init__(self) -> None:
         if not (self.minutes > 0 and self.memory_gib > 0 and self.tries >= 1 and self.cpus > 0 and self.gpus >= 0):
@@ -43,32 +47,38 @@ class Limits:
 
 @dataclass(frozen=True)
 class SuiteFile:
-    """As written. method : of ``METHODS``, or module:function below ``benchmarks``
-    scenes : files relative to the suite's, with * for several;  seeds : each scene once with each
-    set : settings of all jobs;  grid : setting -> values, all combinations;  list : sets of settings, one after the
-    other, each with all of the grid"""
+    """As written."""
 
     method: str
+    """Of ``METHODS``, or module:function below ``benchmarks``."""
     name: str = ""
     scenes: tuple[str, ...] = ()
+    """Files relative to the suite's, with * for several."""
     seeds: tuple[int, ...] = (0,)
+    """Each scene once with each."""
     set: dict[str, Any] = field(default_factory=dict)
+    """Settings of all jobs."""
     grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Setting -> values, all combinations."""
     list: tuple[dict[str, Any], ...] = ()
+    """Sets of settings, one after the other, each with all of the grid."""
     limits: Limits = Limits()
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """One job. name : unique in its suite, a folder's name;  method, scene : as in the suite, the scene absolute or ""
-    varied : the settings in which jobs of the suite differ"""
+    """One job."""
 
     name: str
+    """Unique in its suite, a folder's name."""
     method: str
+    """As in the suite."""
     scene: str
+    """An absolute path, or ""."""
     seed: int
     settings: Mapping[str, Any]
     varied: Mapping[str, Any]
+    """The settings in which jobs of the suite differ."""
 
     @property
     def key(self) -> str:

@@ -25,13 +25,16 @@ _BETWEEN_S = 0.5  # Memory is looked at this often: a look at all processes take
 
 @dataclass(frozen=True)
 class Outcome:
-    """answer : what the process said, {} when it died;  cause : the limit it was ended for, or how it died, or ""
-    seconds : from start to end;  peak : bytes of memory of it and all that it started, at most"""
+    """How an attempt ended."""
 
     answer: dict[str, Any]
+    """What the process said, {} when it died."""
     cause: str
+    """The limit it was ended for, or how it died, or ""."""
     seconds: float
+    """From start to end."""
     peak: int = 0
+    """Bytes of memory of it and all that it started, at most."""
 
     @property
     def again(self) -> bool:
@@ -52,9 +55,10 @@ class Attempt(Protocol):
 
 @dataclass
 class ProcessAttempt:
-    """An attempt in a process of this machine. folder : of the job, with its job.json."""
+    """An attempt in a process of this machine."""
 
     folder: Path
+    """Of the job, with its job.json."""
     limits: Limits
     process: subprocess.Popen
     begun: float = field(default_factory=time.monotonic)

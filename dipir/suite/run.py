@@ -51,15 +51,17 @@ class Local:
 
 @dataclass
 class Entry:
-    """A job that is not done. tries : attempts begun;  causes : why earlier ones ended;  after : not before this time
-    (monotonic)"""
+    """A job that is not done."""
 
     spec: JobSpec
     folder: Path
     key: str
     tries: int = 0
+    """Attempts begun."""
     causes: list[str] = field(default_factory=list)
+    """Why earlier ones ended."""
     after: float = 0.0
+    """Not before this time (monotonic)."""
     attempt: Attempt | None = None
 
 

@@ -161,7 +161,10 @@ def test_a_runner_that_was_killed_is_gone_on_from(tmp_path):
     runner.send_signal(signal.SIGKILL)
     runner.wait()
     folder = str(second).encode()
-    alive = lambda: [p for p in Path("/proc").glob("[0-9]*/cmdline") if folder in _bytes(p)]
+
+    def alive():
+        return [p for p in Path("/proc").glob("[0-9]*/cmdline") if folder in _bytes(p)]
+
     while time.monotonic() < deadline and alive():
         time.sleep(0.1)
     assert not alive()

@@ -171,12 +171,18 @@ def test_criterion_is_where_the_lamp_equals_the_rest():
     """At the limit a surface that faces the lamp gets s from it and (1 - s) / 4 from a uniform rest."""
     s = cases.SINGLE_LIGHT
     assert s == pytest.approx((1 - s) / 4)
-    environment = lambda share: cases.Environment("e", Path("e.hdr"), "", share)
+
+    def environment(share):
+        return cases.Environment("e", Path("e.hdr"), "", share)
+
     assert environment(s).single_light and not environment(s - 0.01).single_light
 
 
 def test_panoramas_of_any_height_keep_their_light():
     for height in (48, 100, 256, 512):
         panorama = smooth_panorama(height)
-        mean = lambda e: float((e * latlong.solid_angles(*e.shape[:2])[..., None]).sum())
+
+        def mean(e):
+            return float((e * latlong.solid_angles(*e.shape[:2])[..., None]).sum())
+
         assert mean(EnvironmentMap(panorama).envmap(256, 512)) == pytest.approx(mean(panorama), rel=0.02)

@@ -96,7 +96,9 @@ def estimator(tmp_path, monkeypatch) -> methods.Estimator:
     from dipir.insert import objective as insert_fit
     from dipir.priors.insertion import EmbeddedPrior
 
-    quick = lambda target, count: fit_gaussians(target, count, steps=3)
+    def quick(target, count):
+        return fit_gaussians(target, count, steps=3)
+
     monkeypatch.setattr(insert, "fit_gaussians", quick)
     monkeypatch.setattr(insert_fit, "fit_gaussians", quick)
     monkeypatch.setattr(insert, "find_prior", lambda *_: EmbeddedPrior.untrained())
@@ -149,7 +151,9 @@ class Distance(torch.nn.Module):
         self.net = Backbone()
 
     def forward(self, a, b):
-        run = lambda x: self.net.slice2(self.net.slice1(x))
+        def run(x):
+            return self.net.slice2(self.net.slice1(x))
+
         return (run(a) - run(b)).abs().mean()
 
 

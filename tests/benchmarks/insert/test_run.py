@@ -211,8 +211,11 @@ def test_results_of_a_run(tiny, child, monkeypatch, capsys):
 
 def test_suites(monkeypatch, capsys):
     calls = []
-    fake = lambda name, committed: type("Suite", (), {
-        "COMMITTED": committed, "main": staticmethod(lambda given: calls.append((name, given)))})
+
+    def fake(name, committed):
+        return type("Suite", (), {
+            "COMMITTED": committed, "main": staticmethod(lambda given: calls.append((name, given)))})
+
     monkeypatch.setattr(suites.importlib, "import_module", lambda n: fake(n, ("--all",) if "insert" in n else ()))
     assert suites.main(["insert", "--views", "1"]) == 0 and calls == [("benchmarks.insert.__main__", ["--views", "1"])]
     assert suites.main(["speed", "plates", "--x"]) == 2 and suites.main(["inset"]) == 2

@@ -148,7 +148,9 @@ def test_one_region_takes_one_thing():
 
 
 def test_frechet_by_hand():
-    one = lambda mean, variance: Cloud(np.array([mean]), np.array([[variance]]))
+    def one(mean, variance):
+        return Cloud(np.array([mean]), np.array([[variance]]))
+
     assert layout_measures.frechet(one(1, 4), one(3, 9)) == pytest.approx(4 + (2 - 3) ** 2)
     a = Cloud(np.zeros(2), np.array([[2.0, 1.0], [1.0, 2.0]]))
     assert layout_measures.frechet(a, a) == pytest.approx(0, abs=1e-12)
@@ -206,8 +208,11 @@ def test_differences_are_of_pairs():
     """Against itself exactly nothing, whatever the samples; against blind all that there is."""
     cases, seen, features = some_judged()
     truth = Cloud(np.zeros(3), np.eye(3))
-    entry = lambda s: {"figures": Judged(cases, s, features).figures(truth),
-                       "samples": layout_measures.resampled(Judged(cases, s, features), truth, 20)}
+
+    def entry(s):
+        return {"figures": Judged(cases, s, features).figures(truth),
+                           "samples": layout_measures.resampled(Judged(cases, s, features), truth, 20)}
+
     same = bench.difference(entry(seen), entry(seen))
     assert set(same.values()) == {0.0}
     blind = bench.difference(entry(seen), entry([seen_of()] * 4))

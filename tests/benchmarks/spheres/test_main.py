@@ -166,7 +166,10 @@ def test_mirror_shows_lights_where_they_are_reflected():
     """A light behind the camera is seen in the middle; one at a right angle to the view where the normal stands at 45
     degrees: 0.707 of the radius away from the middle."""
     sphere, view = Sphere.seen_by(camera(216, 384), rays=2), camera(216, 384)
-    place = lambda d: divmod(int(luminance(next(render([lamp(d, 2000.0, 128)], "mirror", sphere))).argmax()), 384)
+
+    def place(d):
+        return divmod(int(luminance(next(render([lamp(d, 2000.0, 128)], "mirror", sphere))).argmax()), 384)
+
     row, column = place(view.position)
     assert abs(row - 108) <= 1 and abs(column - 192) <= 1
     row, column = place((0.0, 0.0, 1.0))
@@ -232,7 +235,10 @@ def test_no_kernel_is_compiled_for_a_second_block():
     import drjit as dr
 
     towards = latlong.directions(16, 32).reshape(-1, 3)
-    block = lambda i: spheres_render.response(SMALL.normal[i:i + 9], SMALL.view[i:i + 9], towards, MATERIALS["matte"])
+
+    def block(i):
+        return spheres_render.response(SMALL.normal[i:i + 9], SMALL.view[i:i + 9], towards, MATERIALS["matte"])
+
     block(0)
     with dr.scoped_set_flag(dr.JitFlag.KernelHistory, True):
         dr.kernel_history_clear()
@@ -253,7 +259,9 @@ def folder(tmp_path) -> Path:
 
 
 def test_splits(folder):
-    names = lambda split: [p.name for p in spheres_cases.panorama_files(folder, split)]
+    def names(split):
+        return [p.name for p in spheres_cases.panorama_files(folder, split)]
+
     assert names("all") == ["one.hdr", "two.hdr"] and names("val") == ["two.hdr"] and names("train") == ["one.hdr"]
     (folder.parent / "splits.json").unlink()
     with pytest.raises(ConfigError, match="splits.json"):
@@ -284,7 +292,10 @@ def test_plate_is_a_level_photo_of_the_turned_surroundings():
 def test_views_are_seeded(folder, monkeypatch):
     monkeypatch.setattr(spheres_cases, "PLATE", (72, 48))
     files = spheres_cases.panorama_files(folder, "all")
-    run = lambda seed, which=files: list(spheres_cases.view_cases(which, 2, ["ambient"], seed))
+
+    def run(seed, which=files):
+        return list(spheres_cases.view_cases(which, 2, ["ambient"], seed))
+
     cases, again, other = run(5), run(5), run(6)
     assert [(c.environment, c.view) for c in cases] == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]
     assert [c.yaw_deg for c in cases] == [c.yaw_deg for c in again] != [c.yaw_deg for c in other]
