@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dipir.disk import write_text
@@ -39,50 +39,53 @@ def die_with(parent: int) -> None:
 
 def work(folder: Path) -> int:
     """Do the job. 0 = the answer has figures, 1 = it has an error."""
-    job = json.loads((folder / JOB).read_text())
-    out, notes = folder / WORK, []
-    out.mkdir(exist_ok=True)
-
-    board = None
-    if job.get("board"):
-        from dipir.fit.board import Board
-
-        board = Board(out / "board")
-
-    def log(event: Event) -> None:
-        if board is not None:
-            board(event)
-        line = {"stage": event.stage, "step": event.step, "steps": event.steps, "left": event.seconds_left,
-                **event.scalars}
-        with (folder / EVENTS).open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def attempt() -> dict:
-        return method_of(job["spec"]["method"])(JobSpec(**job["spec"]), out, log)
-
+    job, notes = json.loads((folder / JOB).read_text()), []
+    (folder / WORK).mkdir(exist_ok=True)
     try:
-        try:
-            figures = attempt()
-        except FitError as problem:
-            checkpoints = list(out.rglob("checkpoint*"))
-            if not checkpoints:
-                raise
-            # A checkpoint that was cut short must not cost the job.
-            for path in checkpoints:
-                path.unlink()
-            notes.append(f"begun again without its checkpoint: {str(problem)[:300]}")
-            figures = attempt()
-        answer = {"key": job["key"], "figures": figures, "notes": notes}
-    except DipirError as problem:
-        answer = {"key": job["key"], "error": str(problem), "kind": type(problem).__name__,
-                  "again": full_disk(problem), "notes": notes}
+        with logged(folder, job.get("board", False)) as log:
+            answer = {"figures": figures_of(JobSpec(**job["spec"]), folder / WORK, log, notes)}
     except Exception as problem:
-        answer = {"key": job["key"], "error": traceback.format_exc(), "kind": type(problem).__name__,
-                  "again": full_disk(problem), "notes": notes}
-    if board is not None:
-        board.close()
-    write_text(folder / ANSWER, json.dumps(answer))
+        ours = not isinstance(problem, DipirError)
+        answer = {"error": traceback.format_exc() if ours else str(problem), "kind": type(problem).__name__,
+                  "again": full_disk(problem)}
+    write_text(folder / ANSWER, json.dumps({"key": job["key"], **answer, "notes": notes}))
     return 0 if "figures" in answer else 1
+
+
+def figures_of(spec: JobSpec, out: Path, log: Callable[[Event], None], notes: list[str]) -> dict[str, float]:
+    """What the method gives; begun again, with a note, when a checkpoint that was cut short is in its way."""
+    method = method_of(spec.method)
+    try:
+        return method(spec, out, log)
+    except FitError as problem:
+        checkpoints = list(out.rglob("checkpoint*"))
+        if not checkpoints:
+            raise
+        for path in checkpoints:
+            path.unlink()
+        notes.append(f"begun again without its checkpoint: {str(problem)[:300]}")
+    return method(spec, out, log)
+
+
+@contextlib.contextmanager
+def logged(folder: Path, for_board: bool) -> Iterator[Callable[[Event], None]]:
+    """A receiver of events: a line of ``events.jsonl`` each, and TensorBoard's files when wanted."""
+    with contextlib.ExitStack() as stack:
+        board = None
+        if for_board:
+            from dipir.fit.board import Board
+
+            board = stack.enter_context(contextlib.closing(Board(folder / WORK / "board")))
+
+        def log(event: Event) -> None:
+            if board is not None:
+                board(event)
+            line = {"stage": event.stage, "step": event.step, "steps": event.steps, "left": event.seconds_left,
+                    **event.scalars}
+            with (folder / EVENTS).open("a") as file:
+                file.write(json.dumps(line) + "\n")
+
+        yield log
 
 
 def full_disk(problem: BaseException | None) -> bool:
