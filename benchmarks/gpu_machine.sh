@@ -103,7 +103,8 @@ import sys
 NEEDED = {"torch": "everything", "numpy": "everything", "drjit": "everything that renders",
           "mitsuba": "everything that renders", "trimesh": "assets, so every insert", "scipy": "insert, tests of renders",
           "cv2": "insert", "PIL": "insert", "OpenEXR": "insert", "yaml": "insert", "jaxtyping": "everything",
-          "psutil": "suites", "safetensors": "the priors", "diffusers": "Stable Diffusion", "peft": "personalisation",
+          "psutil": "suites", "jinja2": "reports, so every insert", "tabulate": "tables",
+          "safetensors": "the priors", "diffusers": "Stable Diffusion", "peft": "personalisation",
           "transformers": "Stable Diffusion", "pytest": "all tests"}
 OPTIONAL = {"pyoidn": "Open Image Denoise; OptiX denoises"}
 missing = 0

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common import ROOT, as_command, compact, machine, write
+from benchmarks.common import ROOT, as_command, compact, machine, typed, write
 from benchmarks.layout import cases as sets
 from benchmarks.layout import detector, measures
 from benchmarks.layout import run as runs

@@ -321,7 +321,7 @@ def test_from_options_to_files(scenes, weights, tmp_path, monkeypatch):
     # Two steps of two calls; one is layered, with a background and regions, and dynamic delta looks once.
     assert data["speed"]["regions"]["0"]["rows"] == 4 and data["speed"]["regions"]["3"]["rows"] == 2 * 4 + 2 + 3
     text = (tmp_path / "table.md").read_text()
-    assert "| dynamic |" in text and "**Speed.**" in text and "**Editing.**" in text and "**Detector**" in text
+    assert "| dynamic " in text and "**Speed.**" in text and "**Editing.**" in text and "**Detector**" in text
     for name in ("sheet", "seen", "truth", "edits", "layout_curves", "layout_speed"):
         assert cv2.imread(str(tmp_path / f"{name}.png")) is not None, name
 
