@@ -81,7 +81,7 @@ def test_summary_and_table():
     assert ratio["quantiles"] == pytest.approx([15, 35, 55]) and ratio["distance"] is None
     assert entries["ours", "all"]["figures"]["ratio"]["distance"] == 1
     assert entries["ours", "outdoor"]["figures"]["elevation_deg"]["distance"] == 0
-    text = table({"command": "c", "machine": "m", "summary": summary(sets)})
+    text = " ".join(table({"command": "c", "machine": "m", "summary": summary(sets)}).split())
     assert "| ours | all | 6 | 3.5e+03 [1.5e+03, 5.5e+03], D 1.00 |" in text
 
 

@@ -8,6 +8,7 @@ from benchmarks.layout.detector import Found, Seen, parts
 from dipir.priors.captions import COLOURS, MATERIALS, SHAPES, Thing
 
 HUES = list(COLOURS)
+FAST = ("sampler.steps=2", "layers.share=0.5", "guidance.delta=dynamic", "guidance.strength=0.3")
 
 
 def square(x: int, y: int, side: int = 16) -> np.ndarray:

@@ -147,8 +147,9 @@ def test_tables_name_what_is_missing():
               "ratios": f.ratios(ROWS, WHERE, ["m", "ambient"]), "single_light": lit}
     text = f.tables(result)
     assert "2 environments x 1 mesh x 2 views" in text and "1 row failed" in text and "code was changed" in text
-    row = next(line for line in text.splitlines() if line.startswith("| m |"))
-    assert row.split(" | ")[1].startswith("4 [") and row.split(" | ")[2].startswith("0.5 [") and "none" in row
+    row = next(line for line in text.splitlines() if line.startswith("| m "))
+    cells = [cell.strip() for cell in row.split(" | ")]
+    assert cells[1].startswith("4 [") and cells[2].startswith("0.5 [") and "none" in row
 
 
 def test_compact_json_is_json():

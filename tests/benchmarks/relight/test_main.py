@@ -1,9 +1,8 @@
-"""The relighting benchmark: figures by hand, cases, the reader of directions, tables."""
+"""Figures, tables and options of the relighting benchmark."""
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,41 +10,6 @@ from benchmarks.relight import __main__ as bench
 from benchmarks.relight import cases as relight_cases
 from benchmarks.relight import reader as relight_reader
 from dipir.errors import ConfigError
-from dipir.image.color import srgb_to_linear
-from dipir.scene.direction import LightDirection
-from dipir.workshop.relight.data import RelitSet, decode, encode
-
-
-@pytest.fixture(scope="module")
-def scenes() -> RelitSet:
-    """Two scenes without renderer: noise whose right half is bright under the third and darker under other lights."""
-    generator = torch.Generator().manual_seed(0)
-    base = torch.rand(2, 12, 3, 64, 64, generator=generator) * 0.5 + 0.1
-    base[:, -8 + 2, :, :, 32:] += 0.4
-    light = torch.stack([relight_reader.asked(k % 8) for k in range(12)]).expand(2, -1, -1)
-    full = torch.full((2, 1, 64, 64), 255, dtype=torch.uint8)
-    grey = torch.full((2, 3, 64, 64), 128, dtype=torch.uint8)
-    return RelitSet(encode(base), encode(base[:, 0] * 0.5), light.contiguous(), full, full, grey,
-                    torch.zeros(2, 3, 64, 64, dtype=torch.int8), torch.tensor(relight_reader.OPEN_KINDS))
-
-
-@pytest.fixture(scope="module")
-def all_cases(scenes):
-    return relight_cases.cases(scenes)
-
-
-def test_cases_have_the_true_light_at_the_inputs_brightness(scenes, all_cases):
-    assert len(all_cases) == 16 and all(c.open for c in all_cases)
-    first = [c for c in all_cases if c.scene == 0]
-    assert all(torch.equal(c.image, first[0].image) for c in first)
-    mixed = decode(scenes.lit[0]) + relight_cases.AMBIENT * decode(scenes.sky[0])
-    for picture, light in ((first[0].image, 0), (first[2].target, -8 + 2)):
-        inside = picture[0] < 0.99
-        gain = (srgb_to_linear(picture)[0] / mixed[light])[inside]
-        assert float(gain.std() / gain.mean()) < 2e-3
-    assert float(srgb_to_linear(first[2].target).mean() / srgb_to_linear(first[0].image).mean()) == pytest.approx(
-        1, abs=0.05)
-    assert first[2].direction == LightDirection(90.0, 25.0)
 
 
 def test_figures_by_hand(all_cases):
@@ -82,37 +46,6 @@ def test_shares_of_sides_by_hand():
     figures = bench.summary(rows)
     assert figures["identity"]["side_right"] == 0.5 and figures["identity"]["side_within_45"] == 1.0
     assert figures["bound"]["side_within_45"] == 0.0
-
-
-def test_the_ramp_is_brighter_on_the_asked_side():
-    grey = torch.full((1, 3, 32, 32), 0.4)
-    right = relight_cases.ramp(grey, LightDirection(90, 0), 0.3)
-    assert float(right[..., -1].mean()) > 0.45 > 0.35 > float(right[..., 0].mean())
-    above = relight_cases.ramp(grey, LightDirection(0, 80), 0.3)
-    assert float(above[..., 0, :].mean()) > 0.45 > float(above[..., -1, :].mean())
-
-
-@pytest.mark.parametrize("side", range(8))
-def test_sides(side):
-    assert int(relight_reader.side_of(relight_reader.asked(side)[None])) == side
-    turned = relight_reader.asked(side)
-    assert math.degrees(math.asin(float(turned[1]))) == pytest.approx(relight_reader.ELEVATION_DEG)
-
-
-def test_the_reader_learns(scenes, monkeypatch, tmp_path):
-    """Two sides that differ to the eye are told apart after a few steps; a second call takes the kept weights."""
-    monkeypatch.setenv("DIPIR_CACHE", str(tmp_path))
-    net = relight_reader.trained(scenes, steps=100, batch=24)
-    rng = np.random.default_rng(9)
-    choices = relight_reader.candidates(scenes)
-    planes, sides = relight_reader._batch(rng, scenes, choices, 64)
-    bright = (sides == 2) | (sides == 6)
-    read = torch.tensor([relight_reader.read(net, *one[None].split([3, 3, 1], 1)[:2], torch.full((1, 3, 64, 64), 0.5))
-                         for one in planes])
-    # Mirrored pictures of the bright right half are lit from the left.
-    assert float((read == sides)[bright].float().mean()) > 0.5
-    again = relight_reader.trained(scenes, steps=100, batch=24)
-    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))
 
 
 def test_the_table(all_cases):

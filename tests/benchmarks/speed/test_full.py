@@ -1,4 +1,4 @@
-"""The benchmark of full-size pictures: its scene, its split of the time, its tables."""
+"""Full-size pictures of the speed benchmark."""
 from __future__ import annotations
 
 import pytest
@@ -6,7 +6,6 @@ import yaml
 from PIL import Image
 
 from benchmarks.common import DEMO
-from benchmarks.speed import final
 from benchmarks.speed import full as speed_full
 from dipir.scene.scene_file import build_scene, load_scene_file
 
@@ -37,11 +36,6 @@ def test_stages_add_up(tmp_path):
     assert set(stages) == {"start", "prepare", "prior", "fit", "render", "write"} and min(stages.values()) > 0
     assert sum(stages.values()) == pytest.approx(whole, rel=0.05)
     assert (tmp_path / "out" / "composite.png").is_file()
-
-
-def test_preview_is_measured():
-    found = final.preview_part(48)
-    assert found["a_second"] > 1 and found["mib"] < found["mib_dense"]
 
 
 def test_tables_say_what_is_met():
