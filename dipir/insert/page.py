@@ -23,8 +23,8 @@ def report_html(result: Result) -> str:
     return report_page.render(
         "insert.html", name=p.get("name", "insert"), title=p.get("name") or "Insertion", prompt=p.get("prompt") or "",
         facts=_facts(result), notes=p.get("notes", []), plate=result.plate_disp, composite=result.composite_disp,
-        layers=_layers(result), light=_light(result.light), tones=_tones(result), curves=report_page.curves_of(result.history),
-        config=result.config, provenance=p)
+        layers=_layers(result), light=_light(result.light), tones=_tones(result),
+        curves=report_page.curves_of(result.history), config=result.config, provenance=p)
 
 
 def _facts(result: Result) -> dict[str, str]:
