@@ -75,9 +75,8 @@ def _plate(scene_file):
 
 def ambient(scene, config):
     """(plate, composite) at final size under the plate's mean linear colour from everywhere."""
-    from dipir.image.tone import ToneCurve
-    from dipir.insert.method import finish
-    from dipir.insert.problem import ambient_light
+    from dipir.image.composite import flatten_disp, insert_layers
+    from dipir.priors.plate_light import ambient_light
     from dipir.render.path_traced import PathTracer
     from dipir.render.renderer import RenderSettings
 
@@ -86,8 +85,9 @@ def ambient(scene, config):
     settings = RenderSettings(config.final.spp, config.final.depth, config.seed)
     tracer = PathTracer(scene, camera, settings, gbuffer_samples=16)
     passes = tracer.passes(ambient_light(scene), seed=config.seed)
-    _, image, plate = finish(scene, passes, camera, ToneCurve.identity(), ToneCurve.identity())
-    return plate, image
+    plate = scene.plate.resized(camera.width, camera.height)
+    layers = insert_layers(plate.lin, plate.disp, passes.object_rgb, passes.alpha, passes.shadow_ratio)
+    return plate.disp, flatten_disp(layers)
 
 
 # ------------------------------------------------------------------------------------------------------ all scenes

@@ -16,9 +16,9 @@ from dipir.image.tone import ToneCurve
 from dipir.insert import method
 from dipir.insert.config import InsertConfig, load_config
 from dipir.insert.objective import final_light, tone_of
-from dipir.insert.problem import Work, ambient_light, mirrored_light, prepare, starting_light
-from dipir.priors.insertion import SIZE, EmbeddedPrior
+from dipir.insert.problem import Work, prepare
 from dipir.priors.light import LightPrior
+from dipir.priors.plate_light import ambient_light, light_of_plate
 from dipir.priors.weights import PRIORS
 from dipir.render.transport import TransportSettings
 from dipir.scene.light import fit_gaussians
@@ -95,7 +95,8 @@ class Estimator:
     def __call__(self, name: str, config: InsertConfig | None) -> Estimate:
         """The light that method ``name`` finds (with ``config``, if it is one of ours)."""
         baselines: dict[str, Callable[[], EnvMap]] = {
-            "ambient": lambda: ambient_light(self.scene), "projected": lambda: mirrored_light(self.scene),
+            "ambient": lambda: ambient_light(self.scene),
+            "projected": lambda: light_of_plate(self.scene, "mirrored").start,
             "oracle-sg": lambda: _gaussians(self.true), "truth": lambda: self.true}
         clock = _Clock()
         if config is None:
@@ -109,7 +110,7 @@ class Estimator:
         denoiser = method.find_prior(config.prior, config)
         if config.light.start == "prior" and self._light_prior is None:
             self._light_prior = LightPrior.load()
-        work, recording = self._work(config, SIZE if isinstance(denoiser, EmbeddedPrior) else config.guidance.size)
+        work, recording = self._work(config, denoiser.working_size or config.guidance.size)
         clocks: list[_Clock] = []
         trained: list[tuple[float, float]] = []
 
@@ -119,7 +120,7 @@ class Estimator:
                 if event.step == event.steps:
                     trained.append(clocks[0].read())
 
-        parameters, _, _ = method.fit(self.scene, work, config, denoiser, watch, self.folder, False)
+        parameters, _ = method.fit(self.scene, work, config, denoiser, watch, self.folder, False)
         adapter = (0.0, 0.0)
         if config.guidance.personalise and config.guidance.kind != "none":
             key = (config.personalise, config.guidance.concepts, config.guidance.sampled_concepts, config.light.start)
@@ -133,14 +134,17 @@ class Estimator:
         return light, tones, (recording[0] + adapter[0], recording[1] + adapter[1])
 
     def _work(self, config: InsertConfig, size: int) -> tuple[Work, tuple[float, float]]:
-        key = size, config.transport
+        key, light_prior = (size, config.transport), self._light_prior if config.light.start == "prior" else None
+        if {"material", "emission"} & set(config.optimize):
+            # The tracer of fitted materials belongs to one fit.
+            return prepare(self.scene, config, size, light_prior), (0.0, 0.0)
         if key not in self._works:
             clock = _Clock()
-            self._works[key] = prepare(self.scene, config, size, self._light_prior), *clock.read()
+            self._works[key] = prepare(self.scene, config, size, light_prior), *clock.read()
             return self._works[key][0], (0.0, 0.0)
         work, *recording = self._works[key]
-        start = starting_light(self.scene, config.light, self._light_prior, work.mirrored)
-        return replace(work, start=start), tuple(recording)
+        light = light_of_plate(self.scene, config.light.start, config.light.guess, light_prior)
+        return replace(work, light=light), tuple(recording)
 
 
 def _gaussians(true: EnvMap) -> EnvMap:

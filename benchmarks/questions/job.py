@@ -24,8 +24,7 @@ from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, luminance, srgb_to_linear
 from dipir.image.files import write_png
 from dipir.image.metrics import direction_error_deg, rmse
-from dipir.insert.problem import small_plate, with_plate
-from dipir.priors.light import LightPrior
+from dipir.priors.plate_light import light_of_plate, with_plate
 from dipir.scene.assets.asset import Asset, Material
 from dipir.scene.assets.load import load_asset
 from dipir.scene.light import EnvironmentMap, dominant_direction
@@ -142,8 +141,8 @@ def held(estimate: Estimate, q: Question, scene: Scene, true: EnvMap) -> Estimat
         return replace(estimate, light=true)
     if q.method != "light-prior":
         raise ConfigError("holder 'map': accepted with the methods oracle-sg and light-prior, which have one.")
-    guess = LightPrior.load().estimate(*small_plate(scene))
-    return replace(estimate, light=EnvironmentMap(guess).envmap(LIGHT_ROWS, 2 * LIGHT_ROWS))
+    start = light_of_plate(scene, "prior").start
+    return replace(estimate, light=EnvironmentMap(start).envmap(LIGHT_ROWS, 2 * LIGHT_ROWS))
 
 
 # ---- jobs ------------------------------------------------------------------------------------------------------------

@@ -36,9 +36,11 @@ class Demo:
 
     def composite(self, passes):
         """(1, 3, H, W) display."""
-        from dipir.insert.final import finish
+        from dipir.image.composite import flatten_disp, insert_layers
 
-        return finish(self.scene, passes, self.scene.camera, self.tone, self.tone_shadow)[1]
+        plate = self.scene.plate
+        return flatten_disp(insert_layers(plate.lin, plate.disp, passes.object_rgb, passes.alpha, passes.shadow_ratio,
+                                          self.tone, self.tone_shadow))
 
 
 def median_seconds(work: Callable[[int], object], repeats: int = 5) -> float:
@@ -99,9 +101,10 @@ def plain_seconds(demo: Demo) -> float:
 def default_passes(demo: Demo):
     """Final passes as the default makes them, scene loading and denoiser included."""
     from dipir.insert.config import load_config
-    from dipir.insert.final import final_passes
+    from dipir.insert.final import final_picture
 
-    return final_passes(demo.scene, demo.light, load_config("default"), lambda event: None)[0]
+    tones = demo.tone, demo.tone_shadow
+    return final_picture(demo.scene, demo.light, tones, load_config("default"), lambda event: None).passes
 
 
 def noise_part(result: Path) -> dict:

@@ -155,8 +155,8 @@ def lds_iteration(scene, folder: Path, loop: Loop, split: bool = True) -> dict:
     denoiser = method.find_prior(str(folder), config)
     work = prepare(scene, config, loop.size, None)
     parameters = make_parameters(config, fit_gaussians(work.start, config.light.lobes), None)
-    guide = method.make_guidance(scene, work, config, denoiser, lambda event: None, None)
-    objective = Objective(work, config, parameters, guide, None)
+    guidance = method.make_guidance(scene, work, config, denoiser, lambda event: None, None)
+    objective = Objective(work, config, parameters, guidance)
 
     def run(steps: int) -> float:
         began = time.perf_counter()

@@ -74,12 +74,10 @@ def make_scene(panorama: EnvMap, yaw_deg: float):
 
 def estimates(scene, methods: Sequence[str]) -> dict[str, EnvMap]:
     """Method -> what it believes to be the light, radiance, any size; those of ``methods`` that see the plate alone."""
-    from dipir.insert.config import LightSettings
-    from dipir.insert.problem import ambient_light, mirrored_light, starting_light
+    from dipir.priors.plate_light import light_of_plate
 
-    of = {"ambient": lambda: ambient_light(scene), "projected": lambda: mirrored_light(scene),
-          "light-prior": lambda: starting_light(scene, LightSettings(), None, mirrored_light(scene))}
-    return {m: of[m]() for m in methods if m in of}
+    start = {"ambient": "ambient", "projected": "mirrored", "light-prior": "prior"}
+    return {m: light_of_plate(scene, start[m]).start for m in methods if m in start}
 
 
 def fitted_lobes(panorama: EnvMap) -> EnvMap:
