@@ -110,7 +110,7 @@ def between(truth: dict, read: PosedSequence, sequence: PosedSequence) -> np.nda
 def against_truth(turn: np.ndarray, light: EnvMap, read: PosedSequence, made: SequenceResult) -> dict[str, float]:
     """Errors of camera round trip (pixels), ground (degrees), dominant light (degrees): of all frames together, and the
     mean of each by itself. light : the true one in the sequence's world
-    ``sun_...`` repeats them where it counts as a sun or one strong lamp, as in ``insert_cases``, else ``soft_...``."""
+    ``sun_...`` repeats them where it counts as a sun or one strong lamp, as in ``insert/cases``, else ``soft_...``."""
     true, got = dominant_direction(light), dominant_direction(made.light.envmap(64, 128).detach())
     alone = [float(direction_error_deg(true, dominant_direction(one))) for one in made.alone]
     up = torch.tensor([0, 1.0, 0], dtype=torch.float64)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.common import DATA
 from dipir.arrays import EnvMap, split_seed
@@ -188,9 +189,14 @@ def scene_of(environment: Path, mesh: Path, yaw_deg: float, size: int, name: str
     camera = plate_camera(size)
     crop = perspective_crop(panorama, camera)
     gain = auto_exposure(crop)
-    disp = quantise(linear_to_srgb((crop * gain).clamp(0, 1)))[None]
-    plate = Plate(disp, srgb_to_linear(disp))
-    return Scene(plate, camera, (placed(load_asset(mesh), camera, name),), name=name), reduced(panorama) * gain
+    one = placed(load_asset(mesh), camera, name)
+    return Scene(photographed(crop * gain), camera, (one,), name=name), reduced(panorama) * gain
+
+
+def photographed(radiance: Tensor) -> Plate:
+    """What a camera makes of light (3, H, W), white = 1: clipped, with the sRGB curve, in eight bits."""
+    disp = quantise(linear_to_srgb(radiance.clamp(0, 1)))[None]
+    return Plate(disp, srgb_to_linear(disp))
 
 
 def plate_camera(size: int) -> Camera:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.insert.case import Stage
-from benchmarks.insert.cases import mesh_files, panorama_of, placed, plate_camera, reduced
+from benchmarks.insert.cases import mesh_files, panorama_of, photographed, placed, plate_camera, reduced
 from benchmarks.insert.figures import SOLID, figures
 from benchmarks.insert.methods import BASELINES, LIGHT_ROWS, Estimate, Estimator, settings_of
 from benchmarks.insert.sheet import tile
@@ -21,17 +21,16 @@ from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError, nearest
 from dipir.fit.loop import Event
 from dipir.image import latlong
-from dipir.image.color import linear_to_srgb, luminance, srgb_to_linear
+from dipir.image.color import luminance
 from dipir.image.files import write_png
 from dipir.image.metrics import direction_error_deg, rmse
 from dipir.priors.plate_light import light_of_plate, with_plate
 from dipir.scene.assets.asset import Asset, Material
 from dipir.scene.assets.load import load_asset
 from dipir.scene.light import EnvironmentMap, dominant_direction
-from dipir.scene.plate import Plate
 from dipir.scene.scene import Scene
 from dipir.suite.file import JobSpec
-from dipir.workshop.crops import auto_exposure, perspective_crop, quantise
+from dipir.workshop.crops import auto_exposure, perspective_crop
 
 MATERIALS: dict[str, Material | None] = {
     "own": None, "diffuse": Material(base_color=(0.6, 0.6, 0.6), roughness=0.9, specular=0.1),
@@ -56,7 +55,7 @@ class Question:
     fit: str = "joint"  # joint (one light for all objects) or alone
     view: int = 0  # turn of the panorama
     size: int = 192  # rows of the plate
-    spp: int = 16  # samples a pixel, as in ``insert_case``
+    spp: int = 16  # samples a pixel, as in ``insert/case``
 
     def __post_init__(self) -> None:
         for name, accepted in (("material", MATERIALS), ("holder", HOLDERS), ("light", CHANGES),
@@ -112,8 +111,7 @@ def scenes_of(panorama: Path, q: Question, seed: int) -> tuple[list[Scene], Scen
     camera, files = plate_camera(q.size), mesh_files(None, "val")
     crop = perspective_crop(radiance, camera)
     gain = auto_exposure(crop) * _UNDER.get(q.light, 1.0)
-    disp = quantise(linear_to_srgb((crop * gain).clamp(0, 1)))[None]
-    plate, names = Plate(disp, srgb_to_linear(disp)), q.mesh.split("+")
+    plate, names = photographed(crop * gain), q.mesh.split("+")
     unknown = [n for n in names if n not in files]
     if unknown or len(names) > len(FEET):
         raise ConfigError(f"mesh '{q.mesh}': accepted are up to {len(FEET)} of {', '.join(files)}, with + between.")

@@ -1,6 +1,6 @@
 """The part ``gpu`` of the speed benchmark: ``python -m benchmarks.speed --parts gpu [--minutes 8] [--smoke]``.
 
-Every measurement is a process of its own (``speed_gpu_job``), so that one that crashes, hangs or runs out of memory is
+Every measurement is a process of its own (``speed/job.py``), so that one that crashes, hangs or runs out of memory is
 a row of the table and not the end; what does not fit in ``--minutes`` is said to be missing. Most important first.
 
 * LDS iteration at 512 x 512 with Stable Diffusion 1.5's architecture (random weights, the real loader), preset

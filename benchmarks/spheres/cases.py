@@ -56,20 +56,19 @@ def panorama_files(folder: Path, split: str) -> list[Path]:
 def make_scene(panorama: EnvMap, yaw_deg: float):
     """(scene without objects, true map (H, W, 3), plate white = 1) of a level camera after the surroundings have been
     turned by ``yaw_deg``; the camera looks to +Z."""
+    from benchmarks.insert.cases import photographed
     from dipir.image import latlong
-    from dipir.image.color import linear_to_srgb, luminance, srgb_to_linear
+    from dipir.image.color import luminance, srgb_to_linear
     from dipir.scene.camera import Camera
-    from dipir.scene.plate import Plate
     from dipir.scene.scene import Scene
-    from dipir.workshop.crops import perspective_crop, quantise
+    from dipir.workshop.crops import perspective_crop
 
     turned = latlong.rotate_yaw(panorama, yaw_deg)
     view = Camera.looking(*PLATE, FOV_DEG)
-    crop = perspective_crop(turned, view)[None]
-    middle = luminance(crop).median().clamp_min(1e-8)
+    crop = perspective_crop(turned, view)
+    middle = luminance(crop[None]).median().clamp_min(1e-8)
     gain = float(srgb_to_linear(torch.tensor(MEDIAN)) / middle)
-    disp = quantise(linear_to_srgb((crop * gain).clamp(0, 1)))
-    return Scene(Plate(disp, srgb_to_linear(disp)), view, ()), turned * gain
+    return Scene(photographed(crop * gain), view, ()), turned * gain
 
 
 def estimates(scene, methods: Sequence[str]) -> dict[str, EnvMap]:
