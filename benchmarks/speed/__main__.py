@@ -6,7 +6,7 @@
    the map's gradient over seeds, summed over texels, divided by the squared length of the mean gradient. Transport is
    noisy in its recording only; path replay is noisy in every step.
 3. `import dipir` and `dipir --help`, fresh processes, interpreter included.
-4. The parts `full`, `plain`, `noise` and `preview`, only when named: full-size pictures (benchmarks/full.py).
+4. The parts `full`, `plain`, `noise` and `preview`, only when named: full-size pictures (speed/full.py).
 5. The part `gpu`, only when named: what a GPU does in a second (speed/gpu.py); exit code 2 without one.
 
 usage: python -m benchmarks.speed [--parts run,update,start] [--seeds 12] [--spp 4,16,64,256] [--set key=value]
