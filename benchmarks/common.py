@@ -17,7 +17,6 @@ from typing import IO, NoReturn
 
 from dipir import disk
 from dipir.errors import DipirError
-from dipir.suite.table import written
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -68,6 +67,8 @@ def _json(value: object, depth: int) -> str:
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Rows, the first of them the head, as a Markdown table."""
+    from dipir.suite.table import written
+
     return written(rows[0], rows[1:])
 
 

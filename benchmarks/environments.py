@@ -187,7 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
     from dipir.workshop.worlds.views import default_dir
 
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser("python -m benchmarks.environments", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=60, help="panoramas to trace, 0 = none")
     parser.add_argument("--views", type=Path, metavar="DIR", help="stored pairs; default: those in the cache, if any")
     parser.add_argument("--seed", type=int, default=0)

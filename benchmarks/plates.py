@@ -145,7 +145,8 @@ def table(result: dict) -> str:
 
 
 def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = argparse.ArgumentParser("python -m benchmarks.plates", description=__doc__,
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--preset", default="default")
     p.add_argument("--size", type=int, default=640, help="longer side of the final pictures")
     p.add_argument("--only", nargs="+", default=[], metavar="NAME")

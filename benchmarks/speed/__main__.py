@@ -82,7 +82,8 @@ def _with(overrides: list[str]) -> str:
 
 def main(arguments: list[str] | None = None) -> int | None:
     """See the module's text; an exit code other than 0."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser("python -m benchmarks.speed", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--spp", default="4,16,64,256")
