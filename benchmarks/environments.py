@@ -29,6 +29,7 @@ from dipir.arrays import EnvMap
 from dipir.disk import write_bytes, write_text
 from dipir.errors import ConfigError, MissingExtra
 from dipir.image import latlong
+from dipir.image.color import BT709
 from dipir.scene.light import EnvironmentMap
 
 HEIGHT, FINE, CAP_DEG = 16, 4, 10.0
@@ -53,7 +54,7 @@ def statistics(envmap: EnvMap) -> dict[str, float]:
     saturation : median (by solid angle) of (max - min) / max over the channels, black = 0, [0, 1]
     """
     small = EnvironmentMap(envmap).envmap(HEIGHT, 2 * HEIGHT).double()
-    light = small @ small.new_tensor([0.2126, 0.7152, 0.0722])
+    light = small @ small.new_tensor(BT709)
     weight = latlong.solid_angles(HEIGHT, 2 * HEIGHT, torch.float64).expand_as(light)
     top = small.amax(-1)
     saturation = (top - small.amin(-1)) / top.clamp_min(1e-12)

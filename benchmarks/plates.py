@@ -38,6 +38,7 @@ def located(name: str):
 
 def run_scene(name: str, args: argparse.Namespace) -> dict:
     """Insert, save into ``OUT/NAME`` and render the ambient baseline there; the record of this scene."""
+    from dipir.image.color import BT709
     from dipir.image.files import write_png
     from dipir.insert.method import insert, load_config
     from dipir.insert.result import prepare_out, save
@@ -62,7 +63,7 @@ def run_scene(name: str, args: argparse.Namespace) -> dict:
     write_scene_file(scene_file, out / "scene.yaml")
     light = result.light.envmap(64, 128)
     azimuth, elevation = azimuth_elevation_deg(dominant_direction(light))
-    luminance = light @ light.new_tensor([0.2126, 0.7152, 0.0722])
+    luminance = light @ light.new_tensor(BT709)
     return {**record, "azimuth_deg": azimuth, "elevation_deg": elevation, "mean_light": light.mean((0, 1)).tolist(),
             "peak_to_mean": float(luminance.max() / luminance.mean()), **result.provenance["times"]}
 

@@ -21,7 +21,7 @@ from benchmarks.common import DATA
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError, DipirError, SceneError, nearest, raise_all
 from dipir.image import latlong
-from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.image.color import BT709, linear_to_srgb, srgb_to_linear
 from dipir.image.files import read_envmap
 from dipir.scene.assets.asset import Asset, asset_hash
 from dipir.scene.assets.load import load_asset
@@ -242,6 +242,6 @@ def reduced(panorama: EnvMap) -> EnvMap:
 def light_share(radiance: EnvMap) -> float:
     """Part of the map's light (luminance times solid angle) within 10 degrees of its dominant direction, [0, 1]."""
     height, width = radiance.shape[:2]
-    light = (radiance @ radiance.new_tensor([0.2126, 0.7152, 0.0722])) * latlong.solid_angles(height, width)
+    light = (radiance @ radiance.new_tensor(BT709)) * latlong.solid_angles(height, width)
     near = latlong.directions(height, width) @ dominant_direction(radiance) >= math.cos(math.radians(CONE_DEG))
     return float((light * near).sum() / light.sum())

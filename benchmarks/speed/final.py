@@ -40,7 +40,7 @@ class Demo:
 
         plate = self.scene.plate
         return flatten_disp(insert_layers(plate.lin, plate.disp, passes.object_rgb, passes.alpha, passes.shadow_ratio,
-                                          self.tone, self.tone_shadow))
+                                          tone_fg=self.tone, tone_shadow=self.tone_shadow))
 
 
 def median_seconds(work: Callable[[int], object], repeats: int = 5) -> float:

@@ -10,7 +10,7 @@ import trimesh
 
 from benchmarks.insert import run as insert_run
 from dipir.image import latlong
-from dipir.image.files import write_hdr
+from tests.support.hdr import write_hdr
 from tests.support.insert_cases import CHILD
 
 

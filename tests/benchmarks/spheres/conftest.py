@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dipir.image.files import write_hdr
+from tests.support.hdr import write_hdr
 from tests.support.spheres import smooth_map
 
 
