@@ -120,7 +120,9 @@ class Estimator:
                 if event.step == event.steps:
                     trained.append(clocks[0].read())
 
-        parameters, _ = method.fit(self.scene, work, config, denoiser, watch, self.folder, False)
+        start = fit_gaussians(work.start, config.light.lobes)
+        parameters, _ = method.fit(self.scene, work, start, config, denoiser, on_event=watch, out=self.folder,
+                                   resume=False)
         adapter = (0.0, 0.0)
         if config.guidance.personalise and config.guidance.kind != "none":
             key = (config.personalise, config.guidance.concepts, config.guidance.sampled_concepts, config.light.start)
