@@ -15,7 +15,7 @@ from dipir.image import latlong
 from dipir.image.tone import ToneCurve
 from dipir.insert import method
 from dipir.insert.config import InsertConfig, load_config
-from dipir.insert.objective import final_light, tone_of
+from dipir.insert.objective import final_light, final_tones
 from dipir.insert.problem import Work, prepare
 from dipir.priors.light import LightPrior
 from dipir.priors.plate_light import ambient_light, light_of_plate
@@ -131,9 +131,7 @@ class Estimator:
             else:
                 adapter = self._adapters.get(key, adapter)
         light = final_light(parameters, config).detach().envmap(LIGHT_ROWS, 2 * LIGHT_ROWS)
-        curves = tuple(tone_of(parameters, n) for n in ("tone_fg", "tone_shadow"))
-        tones = tuple(c.with_parameters({k: v.detach() for k, v in c.parameters().items()}) for c in curves)
-        return light, tones, (recording[0] + adapter[0], recording[1] + adapter[1])
+        return light, final_tones(parameters), (recording[0] + adapter[0], recording[1] + adapter[1])
 
     def _work(self, config: InsertConfig, size: int) -> tuple[Work, tuple[float, float]]:
         key, light_prior = (size, config.transport), self._light_prior if config.light.start == "prior" else None
