@@ -20,7 +20,7 @@ def test_commands_name_no_folder_of_this_machine():
 def test_a_process_is_timed_and_its_memory_measured():
     code = "b = bytearray(200 * 2**20); b[::4096] = b'x' * len(b[::4096]); import time; time.sleep(0.3)"
     seconds, peak = common.timed_process([sys.executable, "-S", "-c", code])
-    assert 0.3 <= seconds < 30 and 200 / 1024 < peak < 0.5
+    assert 0.3 <= seconds < 30 and peak > 200 / 1024  # Never less than this process had when it began the other.
 
 
 def test_a_process_that_fails_ends_the_benchmark_with_its_words():
