@@ -3,8 +3,11 @@ from types import SimpleNamespace
 
 import torch
 
+from dipir.image.metrics import psnr
 from dipir.rti import bases
-from dipir.rti.page import BASES, candidates, loss_chart
+from dipir.rti.method import split_lights
+from dipir.rti.page import BASES, candidates, judge, loss_chart
+from tests.support.rti_captures import TINY, lights, photos
 
 
 def test_loss_chart_draws_the_curve():
@@ -30,3 +33,13 @@ def test_the_bases_pictures_are_those_of_their_fits():
             directions, basis).dtype) / 255).solution
         want = (bases.design(light[None], basis) @ coefficients).view(1, 3, 4, 5).clamp(0, 1).float()
         torch.testing.assert_close(got[basis], want, atol=1e-3, rtol=0)
+
+
+def test_means_are_those_of_the_held_out_lights(trained):
+    fitted, _, _ = trained
+    split, images = split_lights(lights(), TINY), photos(lights())
+    verdict = judge(fitted, lights(), images, split)
+    assert [row["light"] for row in verdict["held_out"]] == list(split.held_out)
+    expected = [float(psnr(fitted.relight(lights()[i]), images[i][None])) for i in split.held_out]
+    assert abs(verdict["methods"]["net"]["psnr"] - sum(expected) / len(expected)) < 1e-4
+    assert judge(fitted, lights(), images, split_lights(lights(), type(TINY)(held_out=0)))["methods"] == {}
