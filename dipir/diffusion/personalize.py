@@ -181,7 +181,7 @@ def _uniform_sigma(denoiser: AbstractDenoiser, n: int, generator: Generator) -> 
     return t_to_sigma(ends[0] + part * (ends[1] - ends[0]), table).float()
 
 
-def concept_images(denoiser: AbstractDenoiser, condition: Condition, n: int, start: Tensor, sigmas: Tensor,
+def concept_images(denoiser: AbstractDenoiser, condition: Condition, n: int, start: Tensor, sigmas: Tensor, *,
                    sampler: Sampler = heun, seed: int = 0) -> Tensor:
     """(n, 3, H, W) display images of the concept, sampled from the prior itself (~30-40 indoors, ~200 outdoors).
 

@@ -28,7 +28,7 @@ KEPT = "dataset.image"
 
 @torch.no_grad()
 def edited(denoiser: AbstractDenoiser, latent: Tensor, condition: Condition, sigma: float, noise: Tensor, steps: int,
-           sampler: Sampler = heun) -> Tensor:
+           *, sampler: Sampler = heun) -> Tensor:
     """The clean image that the prior makes of ``latent`` + ``sigma`` ``noise``: (B, C, h, w), clamped to [-1, 1] in a
     pixel space of three channels, without gradient.
 

@@ -21,7 +21,7 @@ from dipir.diffusion.denoiser import AbstractDenoiser, Condition, per_image
 from dipir.diffusion.schedule import annealed, scaled_linear_alphas, sigmas_from_alphas, uniform_t
 from dipir.errors import FitError
 from dipir.fit.checks import require
-from dipir.guidance.guidance import Asked, Guidance, GuidanceSettings
+from dipir.guidance.guidance import Asked, Guidance, KindSettings
 
 LATENT_STD_MAX = 10.0  # Latents of every prior here have a standard deviation near 1; 10 means a missing scale factor.
 
@@ -75,15 +75,15 @@ def sds(denoiser: AbstractDenoiser, latent: Tensor, condition: Condition, sigma:
 
 
 @torch.no_grad()
-def lds(personalised: AbstractDenoiser, base: AbstractDenoiser, latent: Tensor, condition: Condition, empty: Condition,
+def lds(denoisers: tuple[AbstractDenoiser, AbstractDenoiser], latent: Tensor, conditions: tuple[Condition, Condition],
         sigma: Tensor, noise: Tensor, weight: Weight = one_minus_alphabar) -> Score:
     """w (eps_personalised(x, c) - eps_base(x, empty)) (DiPIR; docs/method.md 1.8); the injected noise drops out.
 
-    Equal in x0: w (D_base(x, empty) - D_personalised(x, c)) / sigma. The eight parameters are the eight symbols of the
-    equation. ``base`` is the frozen model (``personalize.FrozenBase`` of the same weights).
+    Equal in x0: w (D_base(x, empty) - D_personalised(x, c)) / sigma. Parameters as in :func:`sds`, in pairs: the
+    personalised and the frozen model (``personalize.FrozenBase`` of the same weights), c and the empty condition.
     """
     x = _noised(latent, sigma, noise)
-    wanted, usual = personalised_and_base(personalised, base, x, sigma, (condition, empty))
+    wanted, usual = personalised_and_base(*denoisers, x, sigma, conditions)
     wanted, usual = _checked(wanted, "the personalised prior"), _checked(usual, "the base prior")
     norms = {"personalised": _rms(wanted - latent), "base": _rms(usual - latent)}
     return _score((usual - wanted) / per_image(sigma, x), sigma, wanted, weight, norms)
@@ -110,7 +110,7 @@ def _table() -> Tensor:
     return sigmas_from_alphas(scaled_linear_alphas())
 
 
-def annealed_level(settings: GuidanceSettings, progress: float, generator: Generator | None) -> Tensor:
+def annealed_level(settings: KindSettings, progress: float, generator: Generator | None) -> Tensor:
     """(1,) noise level of a step: uniform in time up to the annealed largest one; without ``generator`` that one."""
     largest = annealed(progress, settings.noise_start, settings.noise_end)
     return uniform_t(1, _table(), largest if generator is None else settings.noise_min, largest, generator)
@@ -153,7 +153,7 @@ class LoraDistillation(Guidance):
         asked, prior = self.asked, self.asked.guided
 
         def score(latent: Tensor, sigma: Tensor, noise: Tensor, weight: Weight) -> Score:
-            return lds(prior, asked.base or asked.prior, latent, asked.condition, asked.empty, sigma, noise, weight)
+            return lds((prior, asked.base or asked.prior), latent, (asked.condition, asked.empty), sigma, noise, weight)
 
         return _distil(asked, prior, score, image, progress, step)
 

@@ -16,7 +16,7 @@ from dipir.event import Event
 from dipir.fit.parameters import Parameters
 
 
-class GuidanceSettings(Protocol):
+class KindSettings(Protocol):
     """The settings that kinds of guidance read: the section ``guidance`` of an insertion or a relighting."""
 
     kind: str
@@ -41,7 +41,7 @@ class Asked:
     prior: AbstractDenoiser
     """Personalised, if it has been."""
     condition: Condition
-    settings: GuidanceSettings
+    settings: KindSettings
     seed: int
     start: Image
     """(1, 3, H, W) display, the image before anything is fitted, at the size that the prior sees."""

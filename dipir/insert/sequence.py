@@ -21,7 +21,7 @@ from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.insert.final import final_picture
 from dipir.insert.method import find_prior, make_guidance
-from dipir.insert.objective import Objective, final_light, make_parameters, tone_of
+from dipir.insert.objective import Objective, final_light, final_tones, make_parameters
 from dipir.insert.problem import prepare
 from dipir.priors.light import LightPrior
 from dipir.priors.plate_light import small_plate
@@ -173,6 +173,8 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
     if {"material", "emission"} & set(config.optimize) or config.guidance.personalise:
         raise ConfigError("a sequence: light and tone are fitted to several frames; materials and personalised priors "
                           "belong to one picture. Leave them out, or use `dipir insert` on a frame.")
+
+    # ---- one start for all frames ----
     denoiser = find_prior(prior or config.prior, config)
     light_prior = light_prior or LightPrior.load()
     given, scenes = scenes, [device.moved(scene) for scene in scenes]
@@ -196,8 +198,9 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
         objective = _Together(objectives)
         history = minimise(objective, parameters, replace(config.fit, seed=split_seed(config.seed, "fit")),
                            on_event=on_event)
-    light = final_light(parameters, config)
-    tones = tuple(tone_of(parameters, n).detach() for n in ("tone_fg", "tone_shadow"))
+
+    # ---- every frame's picture ----
+    light, tones = final_light(parameters, config), final_tones(parameters)
     frames, near = [], torch.device("cpu")
     for scene, original in zip(scenes, given, strict=True):
         made = final_picture(scene, light, tones, config, on_event)

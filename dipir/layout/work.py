@@ -62,7 +62,7 @@ class PictureTask:
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
+class LayerRow:
     """One layer, a row of the batch."""
 
     picture: int  # whose layer it is
@@ -80,7 +80,7 @@ class Generation:
     """What the prior made."""
 
     x: Tensor  # (P, C, h, w) pictures in the prior's space
-    rows: tuple[Row, ...] = ()  # the layers
+    rows: tuple[LayerRow, ...] = ()  # the layers
     estimates: Tensor | None = None  # (R, C, h, w), what each layer was heading for at t0
     maps: dict[int, Tensor] = field(default_factory=dict)  # row -> (h, w) attention of its words
     deltas: dict[int, Tensor] = field(default_factory=dict)  # row -> (C,)
@@ -129,7 +129,7 @@ def find_weights(task: PictureTask, config: LayoutConfig) -> Tensor:
     return weights
 
 
-def rows_of(tasks: Sequence[PictureTask], weights: Sequence[Tensor], kept: bool) -> tuple[Row, ...]:
+def rows_of(tasks: Sequence[PictureTask], weights: Sequence[Tensor], kept: bool) -> tuple[LayerRow, ...]:
     """The layers of all pictures. A background that is not seen, or that is ``kept``, has no layer; the background of a
     picture without regions has the caption of the whole, so that layers or not are the same for it."""
     rows = []
@@ -137,8 +137,8 @@ def rows_of(tasks: Sequence[PictureTask], weights: Sequence[Tensor], kept: bool)
         words = task.wording
         if not kept and bool((seen[0] > 0).any()):
             pair = (words.background, words.background_negative) if task.regions else (words.caption, words.negative)
-            rows.append(Row(p, task.seed, 0, None, *pair, torch.ones_like(seen[0]), seen[0]))
-        rows += [Row(p, task.seed, k + 1, region, region.caption, words.negatives[k], task.masks[k], seen[k + 1])
+            rows.append(LayerRow(p, task.seed, 0, None, *pair, torch.ones_like(seen[0]), seen[0]))
+        rows += [LayerRow(p, task.seed, k + 1, region, region.caption, words.negatives[k], task.masks[k], seen[k + 1])
                  for k, region in enumerate(task.regions)]
     return tuple(rows)
 
@@ -177,7 +177,7 @@ def each_step(config: LayoutConfig) -> bool:
     return {"multidiffusion": True, "paste": False}.get(config.guidance.kind, config.layers.composition == "per_step")
 
 
-def _own_starts(canvas: Canvas, rows: Sequence[Row], config: LayoutConfig) -> Tensor | None:
+def _own_starts(canvas: Canvas, rows: Sequence[LayerRow], config: LayoutConfig) -> Tensor | None:
     if config.guidance.kind != "paste":
         return None
     noises = [start_noise(canvas, r.seed, r.number) for r in rows]
@@ -185,7 +185,7 @@ def _own_starts(canvas: Canvas, rows: Sequence[Row], config: LayoutConfig) -> Te
 
 
 # ------------------------------------------------------------------------------------------------------------- guidance
-def find_deltas(prior: TextPrior, rows: Sequence[Row], condition: Condition, starts: Tensor, sigma: Tensor,
+def find_deltas(prior: TextPrior, rows: Sequence[LayerRow], condition: Condition, starts: Tensor, sigma: Tensor,
                 config: LayoutConfig) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
     """({row: (C,) delta before its strength}, {row: (h, w) attention}) of the rows that are regions."""
     which = [k for k, row in enumerate(rows) if row.region is not None]
@@ -214,7 +214,7 @@ def find_deltas(prior: TextPrior, rows: Sequence[Row], condition: Condition, sta
     return deltas, maps
 
 
-def colour_of(row: Row, colour: str) -> tuple[float, float, float]:
+def colour_of(row: LayerRow, colour: str) -> tuple[float, float, float]:
     """Display values of the constant delta: the region's own colour, that of the settings, or ("words") the one that
     its caption names; one of ``COLOURS`` by the seed when it names none."""
     if row.region.colour or colour != "words":
@@ -225,7 +225,7 @@ def colour_of(row: Row, colour: str) -> tuple[float, float, float]:
         return tuple(COLOURS.values())[split_seed(row.seed, "layout colour", row.number) % len(COLOURS)]
 
 
-def find_shift(rows: Sequence[Row], deltas: dict[int, Tensor], config: LayoutConfig) -> Tensor | None:
+def find_shift(rows: Sequence[LayerRow], deltas: dict[int, Tensor], config: LayoutConfig) -> Tensor | None:
     """(R, C, h, w) xi of every layer, 0 for backgrounds; None without deltas."""
     if not deltas:
         return None
@@ -235,7 +235,7 @@ def find_shift(rows: Sequence[Row], deltas: dict[int, Tensor], config: LayoutCon
     return guidance.shift(masks, every, config.guidance.strength, config.guidance.outside)
 
 
-def _bootstrap(prior: TextPrior, rows: Sequence[Row], config: LayoutConfig) -> Bootstrap | None:
+def _bootstrap(prior: TextPrior, rows: Sequence[LayerRow], config: LayoutConfig) -> Bootstrap | None:
     """The colours are drawn at random for every layer, as Bar-Tal et al. do."""
     steps = round(config.guidance.bootstrap * config.sampler.steps)
     if config.guidance.kind != "multidiffusion" or steps == 0:

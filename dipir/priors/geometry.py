@@ -45,7 +45,7 @@ class GeometryNets(nn.Module):
     def __init__(self, config: GeometryConfig = GeometryConfig()) -> None:
         super().__init__()
         self.config = config
-        self.surfaces = PictureUNet(3, 4, config.surfaces, 1, 0, 8, config.fine[0])
+        self.surfaces = PictureUNet(3, 4, config.surfaces, 1, fine=config.fine[0])
         self.light = TurnedUNet(5, config.light, 96, config.fine[1])
 
     def surface(self, image: Image) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dipir.errors import ConfigError, MissingExtra
+from dipir.errors import ConfigError
 from dipir.suite.run import SUITE, job_folder, read_status
 from dipir.suite.statistics import Difference, differences, mean_and_error
 
@@ -143,15 +143,13 @@ def number(mean: float, error: float = float("nan")) -> str:
 
 
 def written(head: Sequence[str], lines: Sequence[Sequence[str]], style: str = "markdown") -> str:
-    """A table as markdown, csv or latex. MissingExtra where the library for the two of them is not installed."""
+    """A table as markdown, csv or latex."""
+    from tabulate import tabulate
+
     if style == "csv":
         stream = io.StringIO()
         csv.writer(stream, lineterminator="\n").writerows([head, *lines])
         return stream.getvalue()
-    try:
-        from tabulate import tabulate
-    except ImportError as problem:
-        raise MissingExtra("tables need tabulate: `pip install dipir[bench]`.") from problem
     if style == "latex":
         text = tabulate(lines, head, "latex_booktabs", disable_numparse=True,
                         colalign=("left", *["right"] * (len(head) - 1)))

@@ -109,7 +109,7 @@ def lds_run(prior, folder, place):
 
     def objective(step):
         latent = prior.encode(parameters["picture"])
-        score = lds(prior, base, latent, condition, empty, torch.full((1,), 1.0 + step, device=place), noise)
+        score = lds((prior, base), latent, (condition, empty), torch.full((1,), 1.0 + step, device=place), noise)
         return apply_score(latent, score), score.norms, lambda: {"picture": parameters["picture"].detach()}
     history = minimise(objective, parameters, FitConfig(steps=2), on_event=events.append)
     weights = {name: w.detach().cpu() for name, w in lora_state(prior.network).items()}

@@ -94,7 +94,7 @@ def test_personalised_minus_base_is_a_score_that_points_to_the_plate():
     train_lora(prior, prior.network, [Examples(images(1), Condition())], config)
     gen = torch.Generator().manual_seed(0)
     target, z = prior.encode(images(1)).expand(16, -1, -1, -1), torch.zeros(16, 3, 16, 16)
-    score = lds(prior, FrozenBase(prior, prior.network), z, Condition(), Condition(), torch.full((16,), 1.0),
+    score = lds((prior, FrozenBase(prior, prior.network)), z, (Condition(), Condition()), torch.full((16,), 1.0),
                 torch.randn(z.shape, generator=gen), constant)
     assert float((-score.gradient * (target - z)).sum()) > 0  # Descending it comes closer.
 
@@ -123,10 +123,10 @@ def test_bad_settings_and_images():
 
 def test_concept_images_come_from_the_prior():
     toy = GaussianDenoiser(torch.full((3, 4, 4), 0.5), 0.02)
-    got = concept_images(toy, Condition(), 6, torch.zeros(1, 3, 4, 4), karras(16, 0.01, 20.0), euler, seed=1)
+    got = concept_images(toy, Condition(), 6, torch.zeros(1, 3, 4, 4), karras(16, 0.01, 20.0), sampler=euler, seed=1)
     assert got.shape == (6, 3, 4, 4) and float(got.mean()) == pytest.approx(0.75, abs=0.02)
     assert not torch.equal(got[0], got[1])
-    fewer = concept_images(toy, Condition(), 2, torch.zeros(1, 3, 4, 4), karras(16, 0.01, 20.0), euler, seed=1)
+    fewer = concept_images(toy, Condition(), 2, torch.zeros(1, 3, 4, 4), karras(16, 0.01, 20.0), sampler=euler, seed=1)
     assert torch.allclose(fewer, got[:2], atol=1e-6)
 
 

@@ -160,7 +160,7 @@ def test_score_reaches_the_image(priors, kind):
     z = prior.encode(image)
     condition, empty = prior.encode_pair("a car")
     draw = (torch.tensor([0.8]), torch.randn(1, 4, 8, 8))
-    for score in (sds(prior, z, condition, *draw), lds(prior, prior, z, condition, empty, *draw)):
+    for score in (sds(prior, z, condition, *draw), lds((prior, prior), z, (condition, empty), *draw)):
         image.grad = None
         apply_score(z, score).backward(retain_graph=True)
         assert bool(torch.isfinite(image.grad).all()) and float(image.grad.abs().max()) > 0

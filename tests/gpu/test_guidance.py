@@ -105,7 +105,7 @@ def lds_run(prior, place, folder):
     def objective(step):
         latent = prior.encode(parameters["picture"])
         sigma = torch.full((1,), 1.0 + step, device=place)
-        score = lds(prior, base, latent, condition, empty, sigma, noise)
+        score = lds((prior, base), latent, (condition, empty), sigma, noise)
         return apply_score(latent, score), score.norms, {}
     history = minimise(objective, parameters, FitConfig(steps=2, preview_every=0))
     weights = {name: w.detach() for name, w in lora_state(prior.network).items()}
@@ -146,7 +146,7 @@ def test_a_score_asks_the_device_for_nothing(folder):
 
     def step():
         latent = prior.encode(image)
-        score = lds(prior, base, latent, condition, empty, sigma, noise)
+        score = lds((prior, base), latent, (condition, empty), sigma, noise)
         apply_score(latent, score).backward()
     step()  # Libraries may ask when they are first used.
     try:

@@ -51,7 +51,7 @@ def test_images_are_clamped_and_latents_are_not():
 def test_no_gradient_and_any_sampler():
     latent = torch.zeros(1, 1, 2, 2, requires_grad=True)
     toy = GaussianDenoiser(torch.zeros(1, 2, 2), 0.5)
-    image = edited(toy, latent, Condition(), 1.0, torch.ones(1, 1, 2, 2), 20, euler)
+    image = edited(toy, latent, Condition(), 1.0, torch.ones(1, 1, 2, 2), 20, sampler=euler)
     assert not image.requires_grad and float(image.mean()) == pytest.approx(0.5 / math.sqrt(1.25), abs=0.06)
 
 

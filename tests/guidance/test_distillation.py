@@ -68,7 +68,7 @@ def test_lds_of_two_gaussians_has_a_closed_form_free_of_the_noise_when_spreads_a
     base = GaussianDenoiser(torch.full((1, 2, 2), -0.1, dtype=D), 0.5)
     sigma = torch.tensor([0.2, 1.5, 4.0], dtype=D)
     z, noise = torch.randn(3, 1, 2, 2, dtype=D), torch.randn(3, 1, 2, 2, dtype=D)
-    got = guidance.lds(personal, base, z, Condition(), Condition(), sigma, noise, guidance.one_minus_alphabar)
+    got = guidance.lds((personal, base), z, (Condition(), Condition()), sigma, noise, guidance.one_minus_alphabar)
     s = sigma.reshape(-1, 1, 1, 1)
     expected = s**2 / (1 + s**2) * s * (-0.1 - 0.8) / (0.25 + s**2)
     assert torch.allclose(got.gradient, expected.expand_as(z), atol=1e-12)
@@ -78,8 +78,8 @@ def test_mean_lds_gradient_of_gaussians_of_different_spread():
     n, z = 20000, torch.full((1, 1, 1, 1), 0.6, dtype=D)
     personal, base = (GaussianDenoiser(torch.full((1, 1, 1), m, dtype=D), s) for m, s in ((0.3, 0.4), (-0.2, 0.9)))
     noise = torch.randn(n, 1, 1, 1, dtype=D, generator=torch.Generator().manual_seed(3))
-    got = guidance.lds(personal, base, z.expand(n, 1, 1, 1), Condition(), Condition(), torch.full((n,), 0.7, dtype=D),
-                       noise, guidance.constant).gradient
+    got = guidance.lds((personal, base), z.expand(n, 1, 1, 1), (Condition(), Condition()),
+                       torch.full((n,), 0.7, dtype=D), noise, guidance.constant).gradient
     expected = 0.7 * ((0.6 - 0.3) / (0.16 + 0.49) - (0.6 + 0.2) / (0.81 + 0.49))
     assert abs(float(got.mean()) - expected) < sidak_z(1) * float(got.std()) / math.sqrt(n)
 
@@ -88,7 +88,7 @@ def test_lds_uses_the_prompt_above_and_the_empty_prompt_below():
     toy = GaussianDenoiser(torch.zeros(1, 1, 1, dtype=D), 0.5)
     plane = lambda v: Condition(planes=torch.full((1, 1, 1, 1), v, dtype=D))
     z, one = torch.zeros(1, 1, 1, 1, dtype=D), torch.ones(1, dtype=D)
-    got = guidance.lds(toy, toy, z, plane(0.5), plane(-0.3), one, z, guidance.constant).gradient
+    got = guidance.lds((toy, toy), z, (plane(0.5), plane(-0.3)), one, z, guidance.constant).gradient
     assert float(got) == pytest.approx((-0.3 - 0.5) / 1.25)  # Negative: descending moves towards the prompt.
 
 
@@ -161,7 +161,8 @@ def test_refusals(change, text):
     del given["denoiser"]
     with pytest.raises(FitError, match=text):
         broken = change.get("denoiser", GaussianDenoiser(torch.zeros(1, 2, 2)))
-        guidance.lds(GaussianDenoiser(torch.zeros(1, 2, 2)), broken, empty=Condition(), **given)
+        conditions = given.pop("condition"), Condition()
+        guidance.lds((GaussianDenoiser(torch.zeros(1, 2, 2)), broken), conditions=conditions, **given)
 
 
 def test_score_of_another_latent_is_refused():

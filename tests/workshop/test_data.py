@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from dipir.errors import AssetError, ConfigError
-from dipir.image.files import write_hdr
 from dipir.workshop.data import real_panoramas, training_meshes
+from tests.support.hdr import write_hdr
 
 
 def test_data_folder_is_asked_for(tmp_path: Path) -> None:

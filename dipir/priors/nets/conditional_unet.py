@@ -41,7 +41,8 @@ class ConditionalUNet(PictureUNet):
 
     def __init__(self, config: ConditionalUNetConfig) -> None:
         e = config.embedding
-        super().__init__(config.planes + 3, 3, config.channels, config.blocks, e, config.detail)
+        super().__init__(config.planes + 3, 3, config.channels, config.blocks, embedding=e,
+                         detail=config.detail)
         self.config = config
         self.embed = nn.Sequential(nn.Linear(64, e), nn.SiLU(), nn.Linear(e, e))
         self.describe = (nn.Sequential(nn.Linear(config.vector, e), nn.SiLU(), nn.Linear(e, e)) if config.vector

@@ -16,7 +16,7 @@ class PictureUNet(nn.Module):
     without which the planes would have to pass through the narrow half-size ones;  fine : width of those layers
     """
 
-    def __init__(self, planes: int, out: int, channels: tuple[int, ...], blocks: int, embedding: int = 0,
+    def __init__(self, planes: int, out: int, channels: tuple[int, ...], blocks: int, *, embedding: int = 0,
                  detail: int = 8, fine: int = 40) -> None:
         super().__init__()
         c, e = channels, embedding

@@ -51,7 +51,7 @@ class TurnedUNet(nn.Module):
     def __init__(self, planes: int, channels: tuple[int, ...], embedding: int = 96, fine: int = 24) -> None:
         super().__init__()
         self.describe = nn.Sequential(nn.Linear(16, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU())
-        self.body = PictureUNet(planes + 3, 1, channels, 1, embedding, 8, fine)
+        self.body = PictureUNet(planes + 3, 1, channels, 1, embedding=embedding, fine=fine)
 
     def forward(self, planes: Tensor, normals: Tensor, light: Tensor) -> Tensor:
         """planes : (B, planes, S, S);  normals : (B, 3, S, S);  light : (B, 4), ``LightDirection.numbers``."""
