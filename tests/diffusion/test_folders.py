@@ -17,12 +17,12 @@ def broken(folders, tmp_path):
     return shutil.copytree(folders["sd1"], tmp_path / "prior")
 
 
-def test_fp16_named_files_are_found(broken, priors):
+def test_fp16_named_files_are_found(broken, folders):
     long = "diffusion_pytorch_model"
     for part, stem in (("unet", long), ("vae", long), ("text_encoder", "model")):
         (broken / part / f"{stem}.safetensors").rename(broken / part / f"{stem}.fp16.safetensors")
-    again = load_pretrained(broken)
-    assert torch.equal(again.encode_text("car").text, priors["sd1"].encode_text("car").text)
+    again, plain = load_pretrained(broken), load_pretrained(folders["sd1"])
+    assert torch.equal(again.encode_text("car").text, plain.encode_text("car").text)
 
 
 def test_hub_name_tells_what_to_download(tmp_path, monkeypatch):
