@@ -216,7 +216,8 @@ def test_moved_goes_through_everything():
 
 
 def test_noise_is_the_same_everywhere():
-    seeded = lambda: torch.Generator().manual_seed(3)
+    def seeded():
+        return torch.Generator().manual_seed(3)
     for draw, plain in ((device.randn, torch.randn), (device.rand, torch.rand)):
         here = draw((2, 5), seeded(), torch.device("cpu"))
         assert torch.equal(here, plain(2, 5, generator=seeded()))

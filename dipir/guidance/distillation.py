@@ -175,8 +175,9 @@ def check_latent(latent: Tensor) -> None:
 
 def _noised(latent: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
     check_latent(latent)
-    problem = lambda: FitError(f"sigma of shape {tuple(sigma.shape)} and values {sigma.flatten()[:4].tolist()}: needs "
-                               f"{len(latent)} finite numbers above 0, one an image.")
+    def problem():
+        return FitError(f"sigma of shape {tuple(sigma.shape)} and values {sigma.flatten()[:4].tolist()}: needs "
+                                   f"{len(latent)} finite numbers above 0, one an image.")
     if sigma.shape != (len(latent),):
         raise problem()
     require(((sigma > 0) & torch.isfinite(sigma)).all(), problem)

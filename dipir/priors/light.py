@@ -168,7 +168,8 @@ def decided(chance: Tensor, guess: Directions, doubt: float, focus: Tensor) -> T
     cosine, mass = guess @ rays.T, chance.flatten(1)
     kept = torch.where(cosine > math.cos(math.radians(DECIDED_DEG)), 1.0, doubt) * mass
     lobe = (60 * (cosine - 1)).exp() * share.expand(chance.shape[1:]).flatten()
-    unit = lambda x: x / x.sum(1, keepdim=True).clamp_min(1e-12)
+    def unit(x):
+        return x / x.sum(1, keepdim=True).clamp_min(1e-12)
     return ((1 - focus)[:, None] * unit(kept) + focus[:, None] * unit(lobe)).reshape_as(chance)
 
 

@@ -53,7 +53,8 @@ def test_the_sun_is_found(sunny):
 
 def test_it_does_not_depend_on_scale_or_place(sunny):
     """The whole world five times as large and elsewhere: the same votes."""
-    move = lambda p: 5 * p + np.array([3.0, 0, -7.0])
+    def move(p):
+        return 5 * p + np.array([3.0, 0, -7.0])
     poses = [f.camera.to_world.copy() for f in sunny.frames]
     for pose in poses:
         pose[:3, 3] = move(pose[:3, 3])
@@ -66,7 +67,8 @@ def test_it_does_not_depend_on_scale_or_place(sunny):
 
 def test_even_light_says_little(tmp_path, sunny):
     soft = sequence_of(tmp_path, torch.ones(16, 32, 3))
-    spread = lambda s: float(shadow_votes(s, *thing_of(s)).std())
+    def spread(s):
+        return float(shadow_votes(s, *thing_of(s)).std())
     assert spread(soft) < 0.5 * spread(sunny)
 
 

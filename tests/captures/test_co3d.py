@@ -85,7 +85,8 @@ def root(tmp_path):
         for name in ("images", "masks", "depths", "depth_masks"):
             (folder / name).mkdir(parents=True)
         for k in range(count):
-            path = lambda name, end, k=k, s=sequence: f"toy/{s}/{name}/frame{k + 1:06d}.{end}"
+            def path(name, end, k=k, s=sequence):
+                return f"toy/{s}/{name}/frame{k + 1:06d}.{end}"
             (tmp_path / path("images", "jpg")).write_bytes(cv2.imencode(".jpg", np.zeros((30, 20, 3), np.uint8))[1])
             co3d_pixels.write_mask(tmp_path / path("masks", "png"), np.full((30, 20), k / 4))
             co3d_pixels.write_depth(tmp_path / path("depths", "png"), np.full((30, 20), 1.5 + k))

@@ -51,7 +51,8 @@ def cloud(seed: int = 0, ground: int = 600, thing: int = 1500, noise: float = 0.
 
 
 def moved(points: np.ndarray, poses: list[np.ndarray], world: np.ndarray, scale: float = 1.0):
-    put = lambda p: scale * p @ world[:3, :3].T + world[:3, 3]
+    def put(p):
+        return scale * p @ world[:3, :3].T + world[:3, 3]
     out = []
     for pose in poses:
         new = np.eye(4)

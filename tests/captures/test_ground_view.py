@@ -84,7 +84,8 @@ def test_exposure_is_that_of_the_photo(made, tmp_path):
     view = ground_view(sequence, *thing_of(sequence), cells=128, longest=128)
     half = posed.shots[2].image * 0.735  # sRGB: half the light.
     write_png(tmp_path / "half.png", half)
-    mean = lambda frame: float(remove_object(frame, view)[0].lin[0, :, posed.shots[2].mask > 0.9].mean())
+    def mean(frame):
+        return float(remove_object(frame, view)[0].lin[0, :, posed.shots[2].mask > 0.9].mean())
     dark = replace(sequence.frames[2], image=tmp_path / "half.png")
     assert mean(dark) / mean(sequence.frames[2]) == pytest.approx(0.5, abs=0.06)
 

@@ -167,12 +167,15 @@ def test_which_blocks_are_recorded() -> None:
     from diffusers import UNet2DConditionModel
 
     cross = "CrossAttnDownBlock2D"
-    unet = lambda down: UNet2DConditionModel(
-        sample_size=16, block_out_channels=(8,) * len(down), layers_per_block=2, norm_num_groups=4,
-        down_block_types=down, up_block_types=("UpBlock2D",) * len(down), attention_head_dim=4, cross_attention_dim=8)
+    def unet(down):
+        return UNet2DConditionModel(
+            sample_size=16, block_out_channels=(8,) * len(down), layers_per_block=2, norm_num_groups=4,
+            down_block_types=down, up_block_types=("UpBlock2D",) * len(down), attention_head_dim=4,
+            cross_attention_dim=8)
     layer = "{}.attentions.0.transformer_blocks.0.attn2".format
     block = "{}.attentions.0".format
-    names = lambda *parts: {block(part): [layer(part)] for part in parts}
+    def names(*parts):
+        return {block(part): [layer(part)] for part in parts}
     assert layers_after_downsampling(unet((cross, cross, cross, "DownBlock2D"))) == names(
         "down_blocks.1", "down_blocks.2", "mid_block")
     assert layers_after_downsampling(unet(("DownBlock2D", cross, cross))) == names("down_blocks.1", "down_blocks.2")

@@ -70,7 +70,8 @@ def test_both_branches_of_lds_in_one_call(adapted, asked, scale):
 def test_a_compiled_network_is_called_one_by_one_and_not_recorded(adapted, asked, monkeypatch):
     """It does not notice hooks, which both would need."""
     calls = []
-    compiled = lambda net: lambda *given, **named: calls.append(1) or net.forward(*given, **named)
+    def compiled(net):
+        return lambda *given, **named: calls.append(1) or net.forward(*given, **named)
     monkeypatch.setattr(type(adapted.network), "compile",
                         lambda net: setattr(net, "_compiled_call_impl", compiled(net)))
     monkeypatch.setattr(type(adapted.parts.vae.encoder), "compile", lambda net: None)

@@ -72,7 +72,8 @@ def test_guidance_in_x0_equals_guidance_in_epsilon():
     toy = GaussianDenoiser(torch.zeros(1, 1, 1), 0.7)
     x, sigma = torch.full((1, 1, 1, 1), 0.9), torch.tensor([1.3])
     c, n = Condition(planes=torch.full((1, 1, 1, 1), 0.6)), Condition()
-    eps = lambda cond: (x - toy(x, sigma, cond)) / 1.3
+    def eps(cond):
+        return (x - toy(x, sigma, cond)) / 1.3
     eps_guided = eps(n) + 4 * (eps(c) - eps(n))
     assert torch.allclose(GuidedDenoiser(toy, 4, n)(x, sigma, c), x - 1.3 * eps_guided, atol=1e-6)
 

@@ -36,7 +36,8 @@ def test_half_floats_are_refused_on_the_cpu_by_the_name_of_the_setting(options):
 
 
 def test_tf32_is_given_back_also_after_an_error():
-    flags = lambda: (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
+    def flags():
+        return (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32)
     before = flags()
     with pytest.raises(ValueError):
         with memory.tf32(True):
@@ -67,7 +68,8 @@ def test_within_covers_the_backward_pass_and_changes_no_number():
         inside.append(1)
         yield
         inside.pop()
-    run = lambda x: Probe.apply(x.sin() * 3).square()
+    def run(x):
+        return Probe.apply(x.sin() * 3).square()
     x, y = (torch.linspace(-1, 1, 5).requires_grad_() for _ in range(2))
     memory.within(context, run, x).sum().backward()
     run(y).sum().backward()

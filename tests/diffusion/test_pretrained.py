@@ -125,7 +125,8 @@ def test_encode_is_the_scaled_posterior_mean_or_a_sample(priors):
     with torch.no_grad():
         posterior = prior.parts.vae.encode(2 * image - 1).latent_dist
         assert torch.allclose(prior.encode(image), posterior.mean * 0.18215, atol=1e-6)
-        draw = lambda seed: prior.encode(image, torch.Generator().manual_seed(seed))
+        def draw(seed):
+            return prior.encode(image, torch.Generator().manual_seed(seed))
         assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
 
 

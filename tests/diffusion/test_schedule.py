@@ -83,7 +83,8 @@ def test_log_normal_has_its_moments():
 
 
 def test_seeds_decide():
-    draw = lambda s: schedule.uniform_t(5, TABLE, generator=torch.Generator().manual_seed(s))
+    def draw(s):
+        return schedule.uniform_t(5, TABLE, generator=torch.Generator().manual_seed(s))
     assert torch.equal(draw(3), draw(3)) and not torch.equal(draw(3), draw(4))
 
 

@@ -208,7 +208,8 @@ def test_too_little_memory_names_what_lowers_it(monkeypatch, module, call, setti
 def test_a_sequence_s_mean_is_as_precise_as_python_s():
     numbers = [0.1, 1 / 3, 7e-9]
     as_tensors = [torch.tensor(v) for v in numbers]
-    frame = lambda v: lambda step: (torch.tensor(1.0), {"a": v}, dict)
+    def frame(v):
+        return lambda step: (torch.tensor(1.0), {"a": v}, dict)
     exact = sum(float(v) for v in as_tensors) / 3
     _, logged, _ = sequence._Together([frame(v) for v in as_tensors])(0)
     assert float(logged["a"]) == exact

@@ -36,7 +36,8 @@ def gpu(tmp_path_factory):
 
 
 def test_computed_where_it_was_asked(cpu, gpu):
-    name = lambda found: "".join(chr(int(c)) for c in found["device"])
+    def name(found):
+        return "".join(chr(int(c)) for c in found["device"])
     assert name(cpu) == "cpu llvm_ad_rgb"
     # Torch on the GPU in any case; the renderer as well unless the driver lacks OptiX.
     renderer = device.CUDA if device.why_not_optix() is None else device.LLVM

@@ -123,7 +123,8 @@ def test_a_run_goes_on_on_the_other_device(optimiser, first, second):
     training.train(_model().to(first), _stopping(20), config, name="parts")
     trained = training.train(_model().to(second), _loss, config, name="parts")
     assert trained.finished
-    flat = lambda state: torch.cat([state[key].flatten() for key in whole.best])
+    def flat(state):
+        return torch.cat([state[key].flatten() for key in whole.best])
     assert (flat(trained.best) - flat(whole.best)).norm() < 0.05 * flat(whole.best).norm()
 
 

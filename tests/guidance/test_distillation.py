@@ -86,7 +86,8 @@ def test_mean_lds_gradient_of_gaussians_of_different_spread():
 
 def test_lds_uses_the_prompt_above_and_the_empty_prompt_below():
     toy = GaussianDenoiser(torch.zeros(1, 1, 1, dtype=D), 0.5)
-    plane = lambda v: Condition(planes=torch.full((1, 1, 1, 1), v, dtype=D))
+    def plane(v):
+        return Condition(planes=torch.full((1, 1, 1, 1), v, dtype=D))
     z, one = torch.zeros(1, 1, 1, 1, dtype=D), torch.ones(1, dtype=D)
     got = guidance.lds((toy, toy), z, (plane(0.5), plane(-0.3)), one, z, guidance.constant).gradient
     assert float(got) == pytest.approx((-0.3 - 0.5) / 1.25)  # Negative: descending moves towards the prompt.
@@ -104,7 +105,8 @@ def test_descending_sds_finds_the_mode():
 
 def test_negative_prompt_pushes_away():
     toy, z = GaussianDenoiser(torch.zeros(1, 1, 1, dtype=D), 1.0), torch.zeros(1, 1, 1, 1, dtype=D)
-    plane = lambda v: Condition(planes=torch.full((1, 1, 1, 1), v, dtype=D))
+    def plane(v):
+        return Condition(planes=torch.full((1, 1, 1, 1), v, dtype=D))
     draw = (torch.ones(1, dtype=D), torch.zeros_like(z), guidance.constant)
     plain = guidance.sds(toy, z, plane(0.5), *draw).gradient
     guided = guidance.sds(GuidedDenoiser(toy, 3.0, plane(-0.5)), z, plane(0.5), *draw).gradient

@@ -65,7 +65,8 @@ def test_identity_curves_change_nothing():
 
 def test_hand_worked_pixel():
     """Plate 0.5, beta 0.4, object straight 0.2 at coverage 0.25: 0.25 * 0.2 + 0.75 * 0.4 * 0.5 = 0.2."""
-    full = lambda v, c=3: torch.full((1, c, 1, 1), v)
+    def full(v, c=3):
+        return torch.full((1, c, 1, 1), v)
     layers = insert_layers(full(0.5), None, full(0.05), full(0.25, 1), full(0.4))
     torch.testing.assert_close(flatten_lin(layers), full(0.2))
     torch.testing.assert_close(flatten_disp(layers), linear_to_srgb(full(0.2)))
@@ -132,7 +133,8 @@ def test_alpha_zero_is_exact_for_every_blend():
 
 
 def test_blends_by_hand():
-    full = lambda v, c=3: torch.full((1, c, 1, 1), v)
+    def full(v, c=3):
+        return torch.full((1, c, 1, 1), v)
     def result(*layers):
         return flatten_lin(Layers(full(0.8), None, layers)).unique().tolist()
     assert result(Layer("a", full(0.5), None, Blend.MULTIPLY)) == pytest.approx([0.4])

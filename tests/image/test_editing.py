@@ -25,7 +25,8 @@ def _picture(low: float = 0.05, dtype: torch.dtype = torch.float32) -> torch.Ten
 
 def _layers(channels: int = 1, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(1)
-    draw = lambda c: 0.1 + 0.9 * torch.rand(2, c, 4, 5, generator=g, dtype=dtype)
+    def draw(c):
+        return 0.1 + 0.9 * torch.rand(2, c, 4, 5, generator=g, dtype=dtype)
     return draw(channels), draw(1)
 
 

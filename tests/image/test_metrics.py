@@ -70,7 +70,8 @@ def test_numpy_oracle(masked):
 def test_ssim_oracle(masked):
     """scipy's Gaussian filter, cut at radius 5 as an 11x11 window is, away from the border."""
     a, b, mask = _pair(5)
-    blur = lambda x: gaussian_filter(x, 1.5, radius=5, axes=(1, 2))[:, 5:-5, 5:-5]
+    def blur(x):
+        return gaussian_filter(x, 1.5, radius=5, axes=(1, 2))[:, 5:-5, 5:-5]
     got = metrics.ssim(a, b, mask if masked else None)
     for i in range(2):
         p, g = a[i].double().numpy(), b[i].double().numpy()
@@ -130,7 +131,8 @@ def test_gradcheck(metric):
 
 
 def test_directions():
-    d = lambda *v: torch.tensor(v)
+    def d(*v):
+        return torch.tensor(v)
     assert metrics.direction_error_deg(d(1.0, 0, 0), d(0.0, 5, 0)).item() == pytest.approx(90)
     assert metrics.direction_error_deg(d(1.0, 0, 0), d(-2.0, 0, 0)).item() == pytest.approx(180)
     tiny = metrics.direction_error_deg(d(1.0, 0, 0), d(1.0, 1e-5, 0)).item()

@@ -84,8 +84,9 @@ def test_a_result_names_the_guesses_and_a_chosen_one_lights_the_scene(tmp_path):
     even = method.insert(sphere_scene(), replace(config, light=replace(config.light, guess=0)))
     a, e = (math.radians(guesses[1][k]) for k in ("azimuth_deg", "elevation_deg"))
     second = torch.tensor([-math.sin(a) * math.cos(e), math.sin(e), -math.cos(a) * math.cos(e)])
-    towards = lambda r: float((r.light.envmap(32, 64).mean(-1) * (latlong.directions(32, 64) @ second > 0.9)).sum()
-                              / r.light.envmap(32, 64).mean(-1).sum())
+    def towards(r):
+        return float((r.light.envmap(32, 64).mean(-1) * (latlong.directions(32, 64) @ second > 0.9)).sum()
+                                  / r.light.envmap(32, 64).mean(-1).sum())
     # The plate is an even grey: its dominant light is faint.
     assert towards(result) > 1.02 * towards(even)
 

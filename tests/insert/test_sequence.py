@@ -58,7 +58,8 @@ def test_the_asset_stands_instead_or_beside(sequence):
     asset = simple_asset("box")
     inside = scenes_of(sequence, asset, SequenceSettings(frames=3, place="instead"))
     beside = scenes_of(sequence, asset, SequenceSettings(frames=6, place="beside", height=0.5))
-    foot = lambda scene: scene.objects[0].to_world[:3, 3]
+    def foot(scene):
+        return scene.objects[0].to_world[:3, 3]
     assert len(inside) == 3 and np.allclose(foot(inside[0]), [0.5, 0, 0], atol=0.03)
     assert all(np.allclose(foot(s), foot(beside[0])) and foot(s)[1] == 0 for s in beside)
     assert np.linalg.norm(foot(beside[0]) - [0.5, 0, 0]) > 0.3

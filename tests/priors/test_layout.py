@@ -129,7 +129,8 @@ def test_file_keeps_the_prior(tmp_path: Path) -> None:
     again = LayoutPrior.load(path)
     state = prior.net.state_dict()
     assert all(torch.equal(v, state[k].half().float()) for k, v in again.net.state_dict().items())
-    estimate = lambda p: p(_noise(), torch.ones(2), p.encode_text("a shiny torus"))
+    def estimate(p):
+        return p(_noise(), torch.ones(2), p.encode_text("a shiny torus"))
     torch.testing.assert_close(estimate(again), estimate(prior), atol=2e-2, rtol=0)
     assert again.hash == digest and again.net.config == SMALL and not again.net.training
     assert again.save(path) == digest and [p.name for p in tmp_path.iterdir()] == ["layout.safetensors"]

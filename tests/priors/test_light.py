@@ -145,9 +145,11 @@ def test_decided_stands_by_the_first_guess() -> None:
     rays = latlong.directions(16, 32)
     share = latlong.solid_angles(16, 32)
     first, second = (torch.nn.functional.normalize(torch.tensor(v), dim=0) for v in ((1.0, 1.0, 0.0), (-1.0, 1.0, 0.0)))
-    lobe = lambda axis: (20 * (rays @ axis - 1)).exp() * share / ((20 * (rays @ axis - 1)).exp() * share).sum()
+    def lobe(axis):
+        return (20 * (rays @ axis - 1)).exp() * share / ((20 * (rays @ axis - 1)).exp() * share).sum()
     chance = (0.6 * lobe(first) + 0.4 * lobe(second))[None]
-    near = lambda x, axis, degrees: float(x[0][rays @ axis > math.cos(math.radians(degrees))].sum())
+    def near(x, axis, degrees):
+        return float(x[0][rays @ axis > math.cos(math.radians(degrees))].sum())
     torch.testing.assert_close(decided(chance, first[None], 1.0, torch.zeros(1)), chance)
     half = decided(chance, first[None], 0.5, torch.zeros(1))
     assert half.sum() == pytest.approx(1, abs=1e-5)

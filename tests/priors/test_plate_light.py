@@ -21,7 +21,8 @@ def test_the_plate_is_put_where_it_shows():
     scene = Scene(Plate(disp, srgb_to_linear(disp)), Camera.looking(64, 48, 60.0, 1.5, 0.0), ())
     light = torch.full((64, 128, 3), 7.0)
     got = with_plate(light, scene)
-    at = lambda *d: latlong.sample(got, torch.nn.functional.normalize(torch.tensor(d, dtype=torch.float32), dim=0))
+    def at(*d):
+        return latlong.sample(got, torch.nn.functional.normalize(torch.tensor(d, dtype=torch.float32), dim=0))
     assert torch.allclose(at(0, -0.2, 1), torch.full((3,), float(srgb_to_linear(torch.tensor(0.5)))), atol=0.02)
     assert torch.allclose(at(0, 0.2, 1), torch.full((3,), 7.0)), "clipped pixels take no light away"
     assert torch.equal(at(0, 0, -1), torch.full((3,), 7.0)) and torch.equal(at(0, -1, 0.01), torch.full((3,), 7.0))

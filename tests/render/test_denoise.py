@@ -55,7 +55,8 @@ def test_texture_edges_stay(rendered):
     """Squares of a chequered texture keep their contrast."""
     truth, _, clean, _ = rendered
     inside = torch.nn.functional.max_pool2d(1 - (truth.alpha > 0.999).float(), 5, 1, 2) == 0
-    steep = lambda p: (p.object_rgb[..., 1:] - p.object_rgb[..., :-1]).abs().mean(1, keepdim=True)[inside[..., 1:]]
+    def steep(p):
+        return (p.object_rgb[..., 1:] - p.object_rgb[..., :-1]).abs().mean(1, keepdim=True)[inside[..., 1:]]
     top = steep(truth) > steep(truth).quantile(0.9)
     assert float(steep(clean)[top].mean() / steep(truth)[top].mean()) > 0.93
 

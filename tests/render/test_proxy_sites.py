@@ -37,7 +37,8 @@ def test_coarse_to_fine_is_what_every_pixel_gives(env, monkeypatch):
     built, camera = tracer.built, scene.camera
     pixels = torch.arange(192 * 192)
     full = torch.stack([trace(built, camera, Sites(pixels), env, seed=10 + s, spp=64).ratio for s in range(9)])
-    picture = lambda rows: rows.T.reshape(1, 3, 192, 192)
+    def picture(rows):
+        return rows.T.reshape(1, 3, 192, 192)
     truth, every = picture(full[:8].mean(0)), picture(full[8])
     ground = tracer.gbuffers.ground == 1
     gaps = [(r - truth).abs().amax(1, keepdim=True)[ground] for r in (found, every)]

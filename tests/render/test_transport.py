@@ -135,8 +135,9 @@ def test_gradient_is_exact():
     transport = Transport.record(sphere_scene("metal"), settings=TransportSettings(samples=2))
     env = torch.rand(16, 32, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     weight = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(1))
-    loss = lambda e: ((transport.passes(e).object_rgb * weight).sum()
-                      + (transport.passes(e).ground_shadowed * weight).sum())
+    def loss(e):
+        return ((transport.passes(e).object_rgb * weight).sum()
+                          + (transport.passes(e).ground_shadowed * weight).sum())
     (gradient,) = torch.autograd.grad(loss(env), env)
     direction = torch.rand(16, 32, 3, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():

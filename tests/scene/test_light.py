@@ -61,7 +61,8 @@ def test_gradient_against_finite_differences():
     light = random_light(0.3, count=3)
     values = [t.double().requires_grad_() for t in (light.axis, light.log_amplitude, light.raw_width)]
     weight = torch.rand(8, 16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    loss = lambda *v: (SphericalGaussians(*v).envmap(8, 16) * weight).sum()
+    def loss(*v):
+        return (SphericalGaussians(*v).envmap(8, 16) * weight).sum()
     assert torch.autograd.gradcheck(loss, values, eps=1e-6, atol=1e-5, rtol=1e-4)
 
 
@@ -106,7 +107,8 @@ def test_dominant_direction_across_seam_and_pole(axis):
 def test_fusion_schedules():
     """By hand; the adaptive one does not look at the time but at the maps."""
     a, b = torch.ones(4, 8, 3), 3 * torch.ones(4, 8, 3)
-    at = lambda kind, x, other=b: fusion_weight(kind, x, a, other)
+    def at(kind, x, other=b):
+        return fusion_weight(kind, x, a, other)
     assert [at("linear", x) for x in (0, 0.3, 1)] == [0, 0.3, 1] and at("none", 1) == 0
     assert [at("step", x) for x in (0, 0.49, 0.5, 1)] == [0, 0, 1, 1]
     assert at("exponential", 0) == 0 and at("exponential", 1) == 1 and 0.07 < at("exponential", 0.5) < 0.08

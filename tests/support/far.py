@@ -100,7 +100,8 @@ def _run(func, args, kwargs):
         raise RuntimeError(f"Expected all tensors to be on the same device, but found far and near ones in {func}")
     if func in _CROSSING[2:] and not isinstance(args[0], Far) and far:
         raise RuntimeError(f"far indices or values for a near tensor in {func}")
-    near = lambda a: a.near if isinstance(a, Far) else a
+    def near(a):
+        return a.near if isinstance(a, Far) else a
     given = {**kwargs, **({"device": "cpu"} if target else {})}
     out = func(*tree_map(near, args), **tree_map(near, given))
     if torch.Tag.inplace_view in func.tags and isinstance(args[0], Far):

@@ -94,7 +94,8 @@ def main(arguments: list[str]) -> None:
         sys.exit("usage: python -m tests.support.insert_figures --reference")
     with tempfile.TemporaryDirectory() as folder:
         found = run(Path(folder), "cpu")
-    whole = lambda image: (image * 255).round().astype(np.uint8)
+    def whole(image):
+        return (image * 255).round().astype(np.uint8)
     np.savez_compressed(REFERENCE, composite=whole(found.composite), plate=whole(found.plate), light=found.light)
 
 

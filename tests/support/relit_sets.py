@@ -22,7 +22,8 @@ def ball(albedo: tuple[float, float, float] = (0.8, 0.5, 0.2), size: int = 32, l
     color = torch.where(inside, torch.tensor(albedo)[:, None, None], grey[:, None, None])
     numbers = torch.stack([LightDirection(*angles).numbers for angles in DIRECTIONS[:lights]])
     lit = torch.stack([color * torch.einsum("c,chw->hw", n[:3], normal).clamp_min(0) for n in numbers])
-    byte = lambda mask: (mask[None, None].float() * 255).byte()
+    def byte(mask):
+        return (mask[None, None].float() * 255).byte()
     return RelitSet(encode(lit)[None], encode(color * (0.8 + 0.4 * normal[1]))[None], numbers[None],
                     byte(inside | torch.tensor(covered)), byte(inside), (color * 255).round().byte()[None],
                     (normal * 127).round().to(torch.int8)[None], torch.tensor([2 if covered else 3]))

@@ -199,7 +199,8 @@ def _denoised(where: torch.device, first: int) -> dict:
         noisy = tracer.passes(_sun(where), seed=901 + first, spp=8)
         smooth = denoise.denoise_passes(noisy, scene.camera)
     kept = ~noisy.sampled.expand(-1, 3, -1, -1)  # Where the shadow has no samples it has no noise either.
-    off = lambda p, field: float((getattr(p, field) - getattr(truth, field)).square().mean().sqrt())
+    def off(p, field):
+        return float((getattr(p, field) - getattr(truth, field)).square().mean().sqrt())
     return {"denoise_object": [off(noisy, "object_rgb"), off(smooth, "object_rgb")],
             "denoise_ratio": [off(noisy, "shadow_ratio"), off(smooth, "shadow_ratio")],
             "denoise_keeps": [float(torch.equal(noisy.alpha, smooth.alpha)),

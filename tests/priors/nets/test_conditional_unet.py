@@ -19,7 +19,8 @@ def _scrambled(config: ConditionalUNetConfig = SMALL) -> ConditionalUNet:
 
 def _given(batch: int = 2, size: tuple[int, int] = (16, 24), planes: int = 5) -> tuple[torch.Tensor, ...]:
     g = torch.Generator().manual_seed(0)
-    draw = lambda *shape: torch.randn(shape, generator=g)
+    def draw(*shape):
+        return torch.randn(shape, generator=g)
     return draw(batch, 3, *size), torch.tensor([0.3, 2.0])[:batch], draw(batch, planes, *size).tanh(), draw(batch, 4)
 
 
@@ -75,7 +76,8 @@ def test_numbers_matter_after_two_steps_of_training() -> None:
     """The last layers start at zero: the first step moves them, the second what comes before."""
     net, (x, sigma, planes, vector) = ConditionalUNet(SMALL), _given()
     optimiser = torch.optim.Adam(net.parameters(), 1e-2)
-    told = lambda: (net(x, sigma, planes, vector) - net(x, sigma, planes, vector.flip(0))).abs().max()
+    def told():
+        return (net(x, sigma, planes, vector) - net(x, sigma, planes, vector.flip(0))).abs().max()
     assert told() == 0
     losses = []
     for _ in range(4):

@@ -82,7 +82,8 @@ def test_everything_matters_and_stays_in_its_row(which: str) -> None:
 @pytest.mark.parametrize("other", [[1, 6, 2, 4, 7, 0, 0], [1, 6, 4, 2, 8, 0, 0], [1, 6, 2, 4, 8, 8, 0]])
 def test_every_word_their_order_and_number_matter(other: list[int]) -> None:
     net, (x, sigma) = _scrambled(), _given()
-    estimate = lambda numbers: net(x, sigma, net.read(numbers))
+    def estimate(numbers):
+        return net(x, sigma, net.read(numbers))
     before, after = estimate(SAID), estimate(torch.stack([SAID[0], torch.tensor(other)]))
     torch.testing.assert_close(after[0], before[0])
     assert (after[1] - before[1]).abs().max() > 1e-4
@@ -103,7 +104,8 @@ def test_words_matter_after_few_steps_of_training() -> None:
     """Last layers start at zero: the first step moves them, the next ones what comes before."""
     net, (x, sigma) = TextUNet(SMALL), _given()
     optimiser = torch.optim.Adam(net.parameters(), 1e-2)
-    told = lambda: (net(x, sigma, net.read(SAID)) - net(x, sigma, net.read(SAID.flip(0)))).abs().max()
+    def told():
+        return (net(x, sigma, net.read(SAID)) - net(x, sigma, net.read(SAID.flip(0)))).abs().max()
     assert told() == 0
     wanted, losses = torch.tensor([0.5, -0.5])[:, None, None, None], []
     for _ in range(6):
