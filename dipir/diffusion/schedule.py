@@ -96,8 +96,3 @@ def uniform_t(n: int, table: Tensor, t_min: float = 0.02, tau: float = 0.98,
     # Drawn on the CPU so that one seed means the same noise levels on every device.
     part = torch.rand(n, generator=generator, dtype=torch.float64, device="cpu")
     return t_to_sigma((t_min + (tau - t_min) * part) * (len(table) - 1), table.cpu()).float()
-
-
-def log_normal(n: int, mean: float = -1.2, std: float = 1.2, generator: Generator | None = None) -> Tensor:
-    """(n,) float32 sigmas with log sigma ~ N(mean, std^2), for training (Karras et al. 2022, Table 1)."""
-    return (torch.randn(n, generator=generator, dtype=torch.float64, device="cpu") * std + mean).exp().float()

@@ -7,6 +7,7 @@ seeded from the step as well.
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +22,6 @@ from dipir.event import Event
 from dipir.fit import checkpoint as files
 from dipir.fit.checks import require, together
 from dipir.fit.parameters import Parameters, describe
-from dipir.fit.schedule import Cosine, WarmUp
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,18 @@ def minimise(objective: Objective, parameters: Parameters, config: FitConfig, *,
     return history
 
 
+def rate_factor(config: FitConfig, step: int) -> float:
+    """Factor on every rate at ``step``: a ramp that starts at 1 / (warm_up + 1), times half a cosine from 1 at step 0 to
+    ``final_rate`` at the last."""
+    progress = min(max(step / max(config.steps - 1, 1), 0.0), 1.0)
+    cosine = config.final_rate + (1.0 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
+    return min(1.0, (step + 1) / (config.warm_up + 1)) * cosine
+
+
 def _step(objective: Objective, parameters: Parameters, optimiser: torch.optim.Adam, config: FitConfig, stage: str,
           step: int) -> tuple[dict[str, float], Images]:
     """One step; the row for the history and the preview images (mostly none)."""
-    factor = WarmUp(config.warm_up, Cosine(1.0, config.final_rate)).at(step, config.steps)
+    factor = rate_factor(config, step)
     optimiser.zero_grad(set_to_none=True)
     with together() as checks:
         with torch.random.fork_rng(devices=[]):

@@ -34,20 +34,6 @@ class Free:
 
 
 @dataclass(frozen=True)
-class Softplus(Free):
-    """value > 0, ``log(1 + exp(raw))``: steps are absolute for large values, relative for small ones."""
-
-    def forward(self, raw: Tensor) -> Tensor:
-        """Value > 0."""
-        return torch.nn.functional.softplus(raw)
-
-    def inverse(self, value: Tensor) -> Tensor:
-        """Raw of a value > 0."""
-        _require(bool((value > 0).all()), "values > 0", value)
-        return value + torch.log(-torch.expm1(-value))
-
-
-@dataclass(frozen=True)
 class Exponential(Free):
     """value > 0, ``exp(raw)``: every step is relative, right for quantities that span decades (sharpness)."""
 
@@ -107,7 +93,7 @@ class Parameters:
     Example::
 
         p = Parameters()
-        p.add("amplitude", torch.ones(32, 3), rate=0.05, transform=Softplus())
+        p.add("amplitude", torch.ones(32, 3), rate=0.05, transform=Exponential())
         loss = p["amplitude"].sum()
     """
 

@@ -13,7 +13,7 @@ from dipir.errors import FitError
 from dipir.fit import checkpoint
 from dipir.fit.checkpoint import Checkpoint, State, run_hash
 from dipir.fit.loop import FitConfig, minimise
-from dipir.fit.parameters import Parameters, Softplus, UnitSphere
+from dipir.fit.parameters import Exponential, Parameters, UnitSphere
 
 SCRIPT = textwrap.dedent("""
     import os, signal, sys
@@ -22,12 +22,12 @@ SCRIPT = textwrap.dedent("""
     from dipir.arrays import split_seed
     from dipir.fit.checkpoint import Checkpoint
     from dipir.fit.loop import FitConfig, minimise
-    from dipir.fit.parameters import Parameters, Softplus, UnitSphere
+    from dipir.fit.parameters import Parameters, Exponential, UnitSphere
     torch.set_num_threads(1)
     folder, die_at, how = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     p = Parameters()
     p.add("axis", torch.tensor([[1.0, 2, 3], [0, 1, 0]]), rate=0.05, transform=UnitSphere())
-    p.add("power", torch.tensor([0.3, 2.0]), rate=0.02, transform=Softplus())
+    p.add("power", torch.tensor([0.3, 2.0]), rate=0.02, transform=Exponential())
     def objective(step):
         if step == die_at:
             os.kill(os.getpid(), getattr(signal, how))
@@ -73,7 +73,7 @@ def test_a_killed_run_resumes_bit_identically(tmp_path, unbroken, how, code, sav
 def _params() -> Parameters:
     p = Parameters()
     p.add("axis", torch.tensor([[1.0, 2, 3]]), rate=0.05, transform=UnitSphere())
-    p.add("power", torch.tensor([0.3]), rate=0.02, transform=Softplus())
+    p.add("power", torch.tensor([0.3]), rate=0.02, transform=Exponential())
     return p
 
 

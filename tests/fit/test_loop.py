@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dipir.errors import FitError
-from dipir.fit.loop import Event, FitConfig, minimise
+from dipir.fit.loop import Event, FitConfig, minimise, rate_factor
 from dipir.fit.parameters import Parameters, UnitSphere
 
 FLAT = FitConfig(steps=30, warm_up=0, final_rate=1.0, preview_every=0)
@@ -129,3 +129,13 @@ def test_global_generator_is_seeded_per_step_and_given_back():
         minimise(objective, p, FitConfig(steps=3, seed=4, preview_every=0))
     assert first == second and len(set(first)) == 3
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_rates_rise_and_fall_along_half_a_cosine():
+    plain, warm = FitConfig(steps=11, warm_up=0, final_rate=0.25), FitConfig(steps=11, warm_up=3, final_rate=0.25)
+    values = [rate_factor(plain, step) for step in range(11)]
+    assert values[0] == 1.0 and values[-1] == pytest.approx(0.25) and values[5] == pytest.approx(0.625)
+    assert values == sorted(values, reverse=True) and rate_factor(plain, 99) == pytest.approx(0.25)
+    assert values[0] - values[1] < 0.2 * (values[5] - values[6])
+    assert [rate_factor(warm, k) / values[k] for k in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
+    assert rate_factor(FitConfig(steps=1, warm_up=0), 0) == 1.0

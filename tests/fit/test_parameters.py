@@ -5,10 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dipir.errors import FitError
-from dipir.fit.parameters import Bounded, Exponential, Free, Parameters, Softplus, UnitSphere, describe
+from dipir.fit.parameters import Bounded, Exponential, Free, Parameters, UnitSphere, describe
 
-CASES = [(Free(), torch.linspace(-3, 3, 7)), (Softplus(), torch.tensor([1e-5, 0.1, 1.0, 30.0, 1e4])),
-         (Exponential(), torch.tensor([1e-6, 1.0, 1e6])), (Bounded(-1.0, 3.0), torch.tensor([-0.99, 0.0, 2.99])),
+CASES = [(Free(), torch.linspace(-3, 3, 7)), (Exponential(), torch.tensor([1e-6, 1.0, 1e6])), (Bounded(-1.0, 3.0), torch.tensor([-0.99, 0.0, 2.99])),
          (UnitSphere(), torch.nn.functional.normalize(torch.tensor([[1.0, 2, 3], [0, -1, 0]]), dim=-1))]
 
 
@@ -26,7 +25,7 @@ def test_gradient(transform, value):
 @given(st.lists(st.floats(-80, 80, width=32), min_size=3, max_size=3))
 def test_range_holds_for_any_raw(numbers):
     raw = torch.tensor(numbers)
-    assert (Softplus().forward(raw) > 0).all() and (Exponential().forward(raw) > 0).all()
+    assert (Exponential().forward(raw) > 0).all()
     bounded = Bounded(0.5, 2.0).forward(raw)
     assert ((bounded >= 0.5) & (bounded <= 2.0)).all()
     if raw.norm() > 1e-20:
@@ -34,7 +33,7 @@ def test_range_holds_for_any_raw(numbers):
 
 
 @pytest.mark.parametrize("transform, value, text", [
-    (Softplus(), torch.tensor([1.0, 0.0]), "values > 0"), (Exponential(), torch.tensor(-1.0), "values > 0"),
+    (Exponential(), torch.tensor([1.0, 0.0]), "values > 0"),
     (Bounded(0.0, 1.0), torch.tensor(1.0), r"\(0.0, 1.0\)"), (UnitSphere(), torch.zeros(3), "length > 0"),
     (Free(), torch.tensor([1.0, float("nan")]), "1 NaN")])
 def test_values_outside_the_constraint_are_named(transform, value, text):
@@ -65,7 +64,7 @@ def test_owns_a_copy():
 def test_state_round_trip_is_bit_exact_and_order_is_kept():
     p, q = Parameters(), Parameters()
     for params, scale in ((p, 1.0), (q, 2.0)):
-        params.add("b", torch.rand(4) * scale + 0.1, rate=0.1, transform=Softplus())
+        params.add("b", torch.rand(4) * scale + 0.1, rate=0.1, transform=Exponential())
         params.add("a", torch.rand(2, 3) + scale, rate=0.0)
     q.load_state_dict(p.state_dict())
     assert list(q) == ["b", "a"]
