@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from dipir.errors import FitError
 from dipir.fit.parameters import Bounded, Exponential, Free, Parameters, UnitSphere, describe
 
-CASES = [(Free(), torch.linspace(-3, 3, 7)), (Exponential(), torch.tensor([1e-6, 1.0, 1e6])), (Bounded(-1.0, 3.0), torch.tensor([-0.99, 0.0, 2.99])),
+CASES = [(Free(), torch.linspace(-3, 3, 7)),
+         (Exponential(), torch.tensor([1e-6, 1.0, 1e6])),
+         (Bounded(-1.0, 3.0), torch.tensor([-0.99, 0.0, 2.99])),
          (UnitSphere(), torch.nn.functional.normalize(torch.tensor([[1.0, 2, 3], [0, -1, 0]]), dim=-1))]
 
 
