@@ -1,37 +1,47 @@
 """report.html: one self-contained page about a result; no file or address outside itself is read."""
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
+from dipir.image.tone import ToneCurve
+from dipir.insert.final import FinalPicture
 from dipir.report import figures
 from dipir.report import page as report_page
 from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg, dominant_direction
 
-if TYPE_CHECKING:
-    from torch import Tensor
 
-    from dipir.insert.result import Result
+@dataclass(frozen=True)
+class InsertPage:
+    """What the page shows; see ``insert/result.py`` for what each is."""
+
+    picture: FinalPicture
+    light: SphericalGaussians
+    tones: tuple[ToneCurve, ToneCurve]
+    config: dict
+    history: list[dict]
+    provenance: dict
 
 
-def report_html(result: Result) -> str:
+def report_html(shown: InsertPage) -> str:
     """The whole page. Every text from outside (prompt, names, settings) is escaped."""
-    p = result.provenance
+    p, picture = shown.provenance, shown.picture
     return report_page.render(
         "insert.html", name=p.get("name", "insert"), title=p.get("name") or "Insertion", prompt=p.get("prompt") or "",
-        facts=_facts(result), notes=p.get("notes", []), plate=result.plate_disp, composite=result.composite_disp,
-        layers=_layers(result), light=_light(result.light), tones=_tones(result),
-        curves=report_page.curves_of(result.history), config=result.config, provenance=p)
+        facts=_facts(shown), notes=p.get("notes", []), plate=picture.plate_disp, composite=picture.composite_disp,
+        layers=_layers(picture), light=_light(shown.light), tones=_tones(shown.tones),
+        curves=report_page.curves_of(shown.history), config=shown.config, provenance=p)
 
 
-def _facts(result: Result) -> dict[str, str]:
-    p, camera = result.provenance, result.camera
-    azimuth, elevation = azimuth_elevation_deg(dominant_direction(result.light.envmap(64, 128).detach()))
+def _facts(shown: InsertPage) -> dict[str, str]:
+    p, camera = shown.provenance, shown.picture.camera
+    azimuth, elevation = azimuth_elevation_deg(dominant_direction(shown.light.envmap(64, 128).detach()))
     facts = {"picture": f"{camera.width} × {camera.height}", "field of view": f"{camera.fov_x_deg:.1f}°",
-             "main light": f"azimuth {azimuth:.0f}°, elevation {elevation:.0f}°", "steps": str(len(result.history))}
+             "main light": f"azimuth {azimuth:.0f}°, elevation {elevation:.0f}°", "steps": str(len(shown.history))}
     if p.get("light_guesses"):
         facts["prior's guesses (within 30°)"] = "; ".join(
             f"azimuth {g['azimuth_deg']:.0f}°, elevation {g['elevation_deg']:.0f}°: {g['chance']:.0%}"
@@ -42,9 +52,9 @@ def _facts(result: Result) -> dict[str, str]:
     return facts
 
 
-def _layers(result: Result) -> dict[tuple[str, str], Tensor]:
-    g, alpha = result.passes.gbuffers, result.passes.alpha
-    by_name = {layer.name: layer for layer in result.layers.layers}
+def _layers(picture: FinalPicture) -> dict[tuple[str, str], Tensor]:
+    g, alpha = picture.passes.gbuffers, picture.passes.alpha
+    by_name = {layer.name: layer for layer in picture.layers.layers}
     return {
         ("object", "linear, premultiplied, tone applied"): linear_to_srgb(by_name["object"].image),
         ("shadow", "factor on the plate, also known under the object"): by_name["shadow"].image.expand(-1, 3, -1, -1),
@@ -67,11 +77,11 @@ def _light(light: SphericalGaussians) -> dict[str, object]:
             "azimuth": azimuth, "elevation": elevation, "peak": float(envmap.max()), "mean": float(envmap.mean())}
 
 
-def _tones(result: Result) -> list[figures.Chart]:
+def _tones(tones: tuple[ToneCurve, ToneCurve]) -> list[figures.Chart]:
     x = torch.linspace(0, 1, 65)
     charts = []
-    for curve, label in ((result.tone_fg, "object: display value in, display value out"),
-                         (result.tone_shadow, "shadow: ratio in, ratio out")):
+    labels = "object: display value in, display value out", "shadow: ratio in, ratio out"
+    for curve, label in zip(tones, labels, strict=True):
         channels = curve.widths.shape[0]
         with torch.no_grad():
             y = curve(x.view(1, 1, 1, -1).expand(1, channels, 1, -1))[0, :, 0]

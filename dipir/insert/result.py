@@ -28,6 +28,7 @@ from dipir.image.composite import Layers
 from dipir.image.files import HALF_MAX, write_exr, write_png
 from dipir.image.tone import ToneCurve
 from dipir.insert import page as report
+from dipir.insert.final import FinalPicture
 from dipir.render.renderer import Passes
 from dipir.report import figures as report_figures
 from dipir.scene.camera import Camera
@@ -128,6 +129,13 @@ def written_aside(out: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def page_of(result: Result) -> report.InsertPage:
+    """What ``report.html`` shows of it."""
+    picture = FinalPicture(result.camera, result.passes, result.layers, result.composite_disp, result.plate_disp)
+    return report.InsertPage(picture, result.light, (result.tone_fg, result.tone_shadow), result.config, result.history,
+                             result.provenance)
+
+
 def _write_all(result: Result, out: Path) -> None:
     write_png(out / "composite.png", result.composite_disp)
     write_layers(out / "layers.exr", exr_layers(result), result.camera)
@@ -141,7 +149,7 @@ def _write_all(result: Result, out: Path) -> None:
         "format": _FORMAT, "camera": result.camera.to_dict(), "tone_fg": result.tone_fg.to_dict(),
         "tone_shadow": result.tone_shadow.to_dict(), "provenance": result.provenance})
     (out / "history.csv").write_text(history_csv(result.history), encoding="utf-8")
-    (out / "report.html").write_text(report.report_html(result), encoding="utf-8")
+    (out / "report.html").write_text(report.report_html(page_of(result)), encoding="utf-8")
 
 
 def exr_layers(result: Result) -> dict[str, Tensor]:

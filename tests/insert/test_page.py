@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from dipir.insert import page as report
-from dipir.insert.result import Result
+from dipir.insert.result import Result, page_of
 from tests.support.small_result import small_result
 
 
@@ -32,7 +32,7 @@ class _Page(HTMLParser):
 
 
 def _page(result: Result) -> tuple[str, _Page]:
-    text, page = report.report_html(result), _Page()
+    text, page = report.report_html(page_of(result)), _Page()
     page.feed(text)
     assert page.stack == []
     return text, page
