@@ -38,10 +38,11 @@ def located(name: str):
 
 def run_scene(name: str, args: argparse.Namespace) -> dict:
     """Insert, save into ``OUT/NAME`` and render the ambient baseline there; the record of this scene."""
+    from dipir.disk import prepare_out
     from dipir.image.color import BT709
     from dipir.image.files import write_png
     from dipir.insert.method import insert, load_config
-    from dipir.insert.result import prepare_out, save
+    from dipir.insert.result import save
     from dipir.scene.light import azimuth_elevation_deg, dominant_direction
     from dipir.scene.photo_camera.estimate import resolve_camera
     from dipir.scene.photo_camera.grid import draw_grid

@@ -4,10 +4,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from dipir.errors import DipirError, ImageError, SceneError
+from dipir.errors import ConfigError, DipirError, ImageError, SceneError
+
+_FREE_BYTES = 64 * 2**20
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -43,6 +46,48 @@ def write_bytes(path: str | Path, data: bytes, error: type[DipirError] = ImageEr
 def write_text(path: str | Path, text: str, error: type[DipirError] = ImageError) -> None:
     """Write a whole UTF-8 text file or leave it as it was. Raises ``error``."""
     write_bytes(path, text.encode("utf-8"), error)
+
+
+def prepare_out(out_dir: str | Path) -> Path:
+    """Make the out folder and prove, before any work, that results can be written there.
+
+    Raises ConfigError when it is a file, cannot be made or written, or the disk has less than 64 MiB left.
+    """
+    out = Path(out_dir)
+    remedy = "Choose another folder with --out."
+    probe = out / f".dipir-probe-{os.getpid()}"
+    try:
+        if out.exists() and not out.is_dir():
+            raise ConfigError(f"{out}: is a file; results need a folder. {remedy}")
+        out.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"dipir" * 1000)
+        free = shutil.disk_usage(out).free
+    except OSError as problem:
+        raise ConfigError(f"{out}: results cannot be written there ({problem.strerror}). {remedy}") from problem
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+    if free < _FREE_BYTES:
+        raise ConfigError(f"{out}: {free // 2**20} MiB left on the disk; results need {_FREE_BYTES // 2**20} MiB. "
+                          f"Free some space. {remedy}")
+    return out
+
+
+@contextlib.contextmanager
+def written_aside(out: Path) -> Iterator[Path]:
+    """A folder inside ``out`` whose files are moved into ``out`` when the block ends well; taken away otherwise. Raises
+    ImageError when something cannot be written."""
+    aside = out / f".dipir-save-{os.getpid()}"
+    try:
+        aside.mkdir(exist_ok=True)
+        yield aside
+        for file in sorted(aside.iterdir()):
+            os.replace(file, out / file.name)
+    except OSError as problem:
+        raise ImageError(f"{out}: results cannot be written ({problem.strerror or problem}). Free some space or choose "
+                         "another folder with --out.") from problem
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 # ------------------------------------------------------------------------------------------------------------- finding

@@ -4,14 +4,15 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from dipir import disk
-from dipir.disk import atomic_path, cache_dir, checkout, data_dir, inside, shipped, write_bytes, write_text
-from dipir.errors import ImageError, SceneError
+from dipir.disk import atomic_path, cache_dir, checkout, data_dir, inside, prepare_out, shipped, write_bytes, write_text
+from dipir.errors import ConfigError, ImageError, SceneError
 from dipir.image.files import write_exr, write_png
 
 
@@ -93,3 +94,31 @@ def test_what_ships_is_found_in_an_installed_package(monkeypatch, tmp_path):
     (tmp_path / "site" / "dipir" / "data").mkdir(parents=True)
     monkeypatch.setattr(disk, "__file__", str(tmp_path / "site" / "dipir" / "disk.py"))
     assert shipped("scenes/demo.yaml") == tmp_path / "site/dipir/data/scenes/demo.yaml" and checkout() is None
+
+
+def test_out_is_a_file(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(ConfigError, match="out: is a file.*--out"):
+        prepare_out(tmp_path / "out")
+    with pytest.raises(ConfigError, match="cannot be written there"):
+        prepare_out(tmp_path / "out" / "deeper")
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_out_is_read_only(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigError, match="cannot be written there"):
+        prepare_out(tmp_path / "a")
+
+
+def test_out_on_a_file_system_that_refuses():
+    with pytest.raises(ConfigError, match="/proc/dipir: results cannot be written there"):
+        prepare_out("/proc/dipir")
+
+
+def test_disk_almost_full_is_found_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda p: shutil._ntuple_diskusage(10, 9, 2**20))
+    with pytest.raises(ConfigError, match="1 MiB left.*64 MiB"):
+        prepare_out(tmp_path)
+    assert list(tmp_path.iterdir()) == []

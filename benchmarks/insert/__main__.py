@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from benchmarks.insert.methods import chosen
     from benchmarks.insert.run import RunSettings, code_digest, job_of, run_all
     from dipir.cli.progress import Progress
-    from dipir.insert.result import prepare_out
+    from dipir.disk import prepare_out
 
     methods = chosen(args.methods)
     files = made.panorama_files(args.environments, args.split), made.mesh_files(args.meshes, args.split)

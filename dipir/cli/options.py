@@ -94,7 +94,7 @@ def found(path: Path, quiet: bool) -> Path:
 @contextlib.contextmanager
 def out_folder(path: Path) -> Iterator[Path]:
     """The folder, made and proved writable; taken away again when the run fails before anything was put into it."""
-    from dipir.insert.result import prepare_out
+    from dipir.disk import prepare_out
 
     new = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:

@@ -6,13 +6,9 @@ parameters, seeds, versions, hashes), ``history.csv``, ``report.html``.
 """
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dipir import disk
 from dipir.arrays import EnvMap, Image
-from dipir.errors import ConfigError, DipirError, ImageError
+from dipir.errors import ConfigError, DipirError
 from dipir.export.cube import CurveRole, write_cube
 from dipir.export.layered_exr import write_layers
 from dipir.image.composite import Layers
@@ -36,7 +33,6 @@ from dipir.scene.light import SphericalGaussians
 from dipir.settings.yaml import dump_yaml, load_yaml
 
 LIGHT_SIZE = (256, 512)
-_FREE_BYTES = 64 * 2**20
 _FORMAT = 1
 
 
@@ -79,54 +75,13 @@ class SavedResult:
     provenance: dict
 
 
-def prepare_out(out_dir: str | Path) -> Path:
-    """Make the out folder and prove, before any work, that results can be written there.
-
-    Raises ConfigError when it is a file, cannot be made or written, or the disk has less than 64 MiB left.
-    """
-    out = Path(out_dir)
-    remedy = "Choose another folder with --out."
-    probe = out / f".dipir-probe-{os.getpid()}"
-    try:
-        if out.exists() and not out.is_dir():
-            raise ConfigError(f"{out}: is a file; results need a folder. {remedy}")
-        out.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"dipir" * 1000)
-        free = shutil.disk_usage(out).free
-    except OSError as problem:
-        raise ConfigError(f"{out}: results cannot be written there ({problem.strerror}). {remedy}") from problem
-    finally:
-        _remove_quietly(probe)
-    if free < _FREE_BYTES:
-        raise ConfigError(f"{out}: {free // 2**20} MiB left on the disk; results need {_FREE_BYTES // 2**20} MiB. "
-                          f"Free some space. {remedy}")
-    return out
-
-
 def save(result: Result, out_dir: str | Path) -> Path:
     """Write all files of ``result`` into ``out_dir`` and return it. They are written aside and moved in together at the
     end: a full disk leaves the folder as it was. Raises DipirError when something cannot be written."""
-    out = prepare_out(out_dir)
-    with written_aside(out) as aside:
+    out = disk.prepare_out(out_dir)
+    with disk.written_aside(out) as aside:
         _write_all(result, aside)
     return out
-
-
-@contextlib.contextmanager
-def written_aside(out: Path) -> Iterator[Path]:
-    """A folder inside ``out`` whose files are moved into ``out`` when the block ends well; taken away otherwise. Raises
-    ImageError when something cannot be written."""
-    aside = out / f".dipir-save-{os.getpid()}"
-    try:
-        aside.mkdir(exist_ok=True)
-        yield aside
-        for file in sorted(aside.iterdir()):
-            os.replace(file, out / file.name)
-    except OSError as problem:
-        raise ImageError(f"{out}: results cannot be written ({problem.strerror or problem}). Free some space or choose "
-                         "another folder with --out.") from problem
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def page_of(result: Result) -> report.InsertPage:
@@ -224,11 +179,3 @@ def _plain(value: object) -> object:
     if isinstance(value, (np.generic, torch.Tensor)):
         return value.tolist()
     return str(value)
-
-
-def _remove_quietly(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        # The folder itself could not be used; that problem is already on its way to the user.
-        pass

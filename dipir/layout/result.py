@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from dipir.disk import prepare_out, written_aside
 from dipir.image.files import write_png
-from dipir.insert.result import prepare_out, written_aside
 from dipir.layout.method import Layout
 from dipir.layout.page import layout_html
 from dipir.layout.pictures import attention_strip, region_overlay

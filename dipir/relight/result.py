@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dipir.disk import prepare_out, written_aside
 from dipir.export.layered_exr import write_layers
 from dipir.export.psd import PsdLayer, write_psd
 from dipir.image.color import srgb_to_linear
 from dipir.image.cutout import write_cutout
 from dipir.image.editing import EPS
 from dipir.image.files import write_png
-from dipir.insert.result import history_csv, prepare_out, written_aside
+from dipir.insert.result import history_csv
 from dipir.relight.method import RelightResult
 from dipir.relight.page import RelightPage, relight_html
 from dipir.settings.yaml import dump_yaml

@@ -1,7 +1,6 @@
 """Saving, loading and the report, on a small analytic picture (a ball on a plane) that needs no renderer."""
 import csv
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from dipir.insert.result import (
     exr_layers,
     load_light,
     load_result,
-    prepare_out,
     save,
 )
 from dipir.render.renderer import GBuffers, Passes
@@ -112,34 +110,6 @@ def test_without_object_and_history_it_still_saves(tmp_path):
 
 
 # ---- bad folders and files ----------------------------------------------------------------------------------------
-
-def test_out_is_a_file(tmp_path):
-    (tmp_path / "out").write_text("mine")
-    with pytest.raises(ConfigError, match="out: is a file.*--out"):
-        prepare_out(tmp_path / "out")
-    with pytest.raises(ConfigError, match="cannot be written there"):
-        prepare_out(tmp_path / "out" / "deeper")
-    assert (tmp_path / "out").read_text() == "mine"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_out_is_read_only(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(ConfigError, match="cannot be written there"):
-        prepare_out(tmp_path / "a")
-
-
-def test_out_on_a_file_system_that_refuses():
-    with pytest.raises(ConfigError, match="/proc/dipir: results cannot be written there"):
-        prepare_out("/proc/dipir")
-
-
-def test_disk_almost_full_is_found_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda p: shutil._ntuple_diskusage(10, 9, 2**20))
-    with pytest.raises(ConfigError, match="1 MiB left.*64 MiB"):
-        prepare_out(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
 
 def test_disk_full_while_saving_changes_nothing(tmp_path, monkeypatch):
     save(small_result(), tmp_path)
