@@ -195,7 +195,7 @@ def test_start_noise_means_the_same_everywhere():
      "guidance.size"),
     ("dipir.layout.method.generate", lambda: layouts([TWO], read.override(LayoutConfig(), PLAIN), prior=ColourToy()),
      "width and height"),
-    ("dipir.insert.sequence._inserted", lambda: sequence.insert_sequence([]), "fewer frames")])
+    ("dipir.insert.sequence.find_prior", lambda: sequence.insert_sequence([]), "fewer frames")])
 def test_too_little_memory_names_what_lowers_it(monkeypatch, module, call, setting):
     def full(*args, **kwargs):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
