@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -114,6 +115,26 @@ def data_dir() -> Path:
 def cache_dir() -> Path:
     """Where generated sets and training runs are kept: ``$DIPIR_CACHE``, else ``~/.cache/dipir``."""
     return Path(os.environ.get("DIPIR_CACHE") or Path.home() / ".cache" / "dipir")
+
+
+def beside(owner: Path, name: str, what: str, remedy: str, *, error: type[DipirError],
+           missing: type[DipirError]) -> Path:
+    """The file that ``owner`` names by a path relative to its folder. Raises ``error`` for an absolute path, a web
+    address or a place outside of that folder, ``missing`` where there is no such file; ``what`` names it in the texts.
+    """
+    label, folder = f"{owner}: {what} '{name[:200]}'", owner.resolve().parent
+    if not name or name.startswith("/") or re.match(r"^[A-Za-z][A-Za-z0-9+.\-]*:", name) or "\0" in name:
+        raise error(f"{label} is an absolute path or a web address, which is not read. {remedy}")
+    try:
+        target = (folder / name).resolve()
+        within, there = target.is_relative_to(folder), target.is_file()
+    except (OSError, RuntimeError) as problem:
+        raise error(f"{label} is no usable file name ({problem}). {remedy}") from None
+    if not within:
+        raise error(f"{label} leads outside its folder, which is not read. {remedy}")
+    if not there:
+        raise missing(f"{label} is missing (looked for {target}). {remedy}")
+    return target
 
 
 def inside(folder: Path, relative: str) -> Path:

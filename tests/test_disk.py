@@ -11,7 +11,18 @@ import pytest
 import torch
 
 from dipir import disk
-from dipir.disk import atomic_path, cache_dir, checkout, data_dir, inside, prepare_out, shipped, write_bytes, write_text
+from dipir.disk import (
+    atomic_path,
+    beside,
+    cache_dir,
+    checkout,
+    data_dir,
+    inside,
+    prepare_out,
+    shipped,
+    write_bytes,
+    write_text,
+)
 from dipir.errors import ConfigError, ImageError, SceneError
 from dipir.image.files import write_exr, write_png
 
@@ -122,3 +133,21 @@ def test_disk_almost_full_is_found_before_the_work(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="1 MiB left.*64 MiB"):
         prepare_out(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name, kind, text", [
+    ("/etc/passwd", ConfigError, "absolute path"), ("https://a.b/c.png", ConfigError, "web address"),
+    ("", ConfigError, "''"),
+    ("../b.png", ConfigError, "leads outside"), ("link.png", ConfigError, "leads outside"),
+    ("a\0b", ConfigError, "absolute path"), ("none.png", ImageError, "is missing"), ("sub", ImageError, "is missing")])
+def test_files_beside_another(tmp_path, name, kind, text):
+    folder = tmp_path / "set"
+    (folder / "sub").mkdir(parents=True)
+    for file in (tmp_path / "b.png", folder / "a.png", folder / "sub" / "c.png"):
+        file.write_text("x")
+    (folder / "link.png").symlink_to(tmp_path / "b.png")
+    owner = folder / "set.lp"
+    for good in ("a.png", "sub/c.png", "sub/../a.png"):
+        assert beside(owner, good, "the image", "Move it.", error=ConfigError, missing=ImageError).read_text() == "x"
+    with pytest.raises(kind, match=f"set.lp: the image .*{text}.*Move it"):
+        beside(owner, name, "the image", "Move it.", error=ConfigError, missing=ImageError)

@@ -18,6 +18,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 from torch.nn import functional
 
+from dipir import disk
 from dipir.arrays import Directions, Image
 from dipir.disk import write_text
 from dipir.errors import ConfigError, ImageError
@@ -29,6 +30,7 @@ LEAST_SIDE = 16
 MAX_ALL_PIXELS = 80_000_000
 """Pixels of all images together, after shrinking: 0.9 GiB as float32."""
 _MAX_LIGHTS = 4096
+_BESIDE = "Put the images beside the .lp file and list them by file name alone."
 _MAX_LP_BYTES = 4 * 2**20
 _ACCEPTED = "accepted are RTI .lp files (a count, then 'file x y z' lines) and .npz files with light_directions and " \
             "target_images"
@@ -102,7 +104,7 @@ def unit_directions(values: Iterable, where: str) -> tuple[Directions, tuple[str
 def _read_lp(path: Path, longest: int | None) -> Capture:
     names, vectors = _parse_lp(path)
     directions, notes = unit_directions(vectors, str(path))
-    files = [_inside(path, name) for name in names]
+    files = [disk.beside(path, name, "the image", _BESIDE, error=ConfigError, missing=ImageError) for name in names]
     sizes = [_size(file) for file in files]
     odd = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
     if odd is not None:
@@ -155,24 +157,6 @@ def _parse_lp(path: Path) -> tuple[list[str], list[list[float]]]:
     if twice is not None:
         raise ConfigError(f"{path}: '{twice}' is listed twice; each image has one light. Remove one of the lines.")
     return names, vectors
-
-
-def _inside(path: Path, name: str) -> Path:
-    """The file that a line names; ConfigError for one outside the .lp file's folder, ImageError for a missing one."""
-    remedy = "Put the images beside the .lp file and list them by file name alone."
-    if not name or name.startswith("/") or re.match(r"^[A-Za-z][A-Za-z0-9+.\-]*:", name) or "\0" in name:
-        raise ConfigError(f"{path}: '{name[:200]}' is an absolute path or a web address, which is not read. {remedy}")
-    folder = path.resolve().parent
-    try:
-        target = (folder / name).resolve()
-        inside, there = target.is_relative_to(folder), target.is_file()
-    except (OSError, RuntimeError) as error:
-        raise ConfigError(f"{path}: '{name[:200]}' is no usable file name ({error}). {remedy}") from None
-    if not inside:
-        raise ConfigError(f"{path}: '{name[:200]}' leads outside its folder, which is not read. {remedy}")
-    if not there:
-        raise ImageError(f"{path}: the image '{name[:200]}' is missing (looked for {target}). {remedy}")
-    return target
 
 
 def _size(path: Path) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from dipir.event import Event
 from dipir.fit import checkpoint as files
 from dipir.fit.checks import require, together
 from dipir.fit.parameters import Parameters, describe
+from dipir.fit.training import annealed_rate
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,7 @@ def rate_factor(config: FitConfig, step: int) -> float:
     """Factor on every rate at ``step``: a ramp that starts at 1 / (warm_up + 1), times half a cosine from 1 at step 0
     to ``final_rate`` at the last."""
     progress = min(max(step / max(config.steps - 1, 1), 0.0), 1.0)
-    cosine = config.final_rate + (1.0 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
-    return min(1.0, (step + 1) / (config.warm_up + 1)) * cosine
+    return annealed_rate(1.0, config.final_rate, math.pi * progress, step, config.warm_up + 1)
 
 
 def _step(objective: Objective, parameters: Parameters, optimiser: torch.optim.Adam, config: FitConfig, stage: str,

@@ -7,7 +7,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import re
 import warnings
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes
@@ -15,6 +14,7 @@ from urllib.parse import unquote, unquote_to_bytes
 import numpy as np
 import PIL.Image
 
+from dipir import disk
 from dipir.errors import AssetError
 from dipir.image.color import srgb_to_linear_array
 
@@ -57,21 +57,9 @@ def resolve_reference(asset: Path, uri: str, what: str) -> Path | None:
         raise AssetError(f"{asset}: a {what} has an empty file name; export the asset again.")
     if uri.startswith("data:"):
         return None
-    name, shown = unquote(uri).replace("\\", "/").strip(), uri[:200]
+    name = unquote(uri).replace("\\", "/").strip()
     remedy = f"Put the {what} beside the asset and refer to it by a relative path."
-    if re.match(r"^[A-Za-z][A-Za-z0-9+.\-]*:", name) or name.startswith("/") or "\0" in name:
-        raise AssetError(f"{asset}: {what} '{shown}' is an absolute path or a web address, which is not read. {remedy}")
-    folder = asset.resolve().parent
-    try:
-        target = (folder / name).resolve()
-        inside, there = target.is_relative_to(folder), target.is_file()
-    except (OSError, RuntimeError) as error:
-        raise AssetError(f"{asset}: {what} '{shown}' is not a usable file name ({error}).") from None
-    if not inside:
-        raise AssetError(f"{asset}: {what} '{shown}' leads outside the asset's folder, which is not read. {remedy}")
-    if not there:
-        raise AssetError(f"{asset}: {what} '{shown}' is missing (looked for {target}). {remedy}")
-    return target
+    return disk.beside(asset, name, what, remedy, error=AssetError, missing=AssetError)
 
 
 def _data_uri(asset: Path, uri: str, what: str) -> bytes:
