@@ -4,6 +4,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 
@@ -16,11 +18,10 @@ TINY = ("fit.steps=2", "guidance.samples=1", "guidance.sampler_steps=2", "transp
 pytestmark = pytest.mark.slow
 
 
-def run(*words: str | Path, cwd: Path, path: Path | None = None) -> subprocess.CompletedProcess:
-    """A child of this interpreter, whose packages it has; ``path`` is looked through before them."""
+def run(*words: str | Path, cwd: Path, program: str | Path = sys.executable) -> subprocess.CompletedProcess:
+    """A child that knows of no checkout and no data."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONPATH", "DIPIR_DATA"))}
-    environment |= {} if path is None else {"PYTHONPATH": str(path)}
-    made = subprocess.run([sys.executable, *map(str, words)], cwd=cwd, env=environment, capture_output=True, text=True)
+    made = subprocess.run([program, *map(str, words)], cwd=cwd, env=environment, capture_output=True, text=True)
     assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-3000:]
     return made
 
@@ -51,16 +52,29 @@ def test_the_wheel_holds_modules_and_data(wheel):
     assert "dipir/py.typed" in names and not {n.split("/")[0] for n in names} & {"tests", "benchmarks", "assets"}
 
 
-def test_the_shipped_scene_runs_without_a_checkout(wheel, tmp_path):
-    site, here = tmp_path / "site", tmp_path / "here"
-    here.mkdir()
-    run("-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check", "--target", site, wheel, cwd=tmp_path)
-    where = run("-c", "import dipir; print(dipir.__file__, dipir.__version__)", cwd=here, path=site).stdout.split()
-    assert Path(where[0]).is_relative_to(site) and where[1] in wheel.name
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """The ``bin`` folder of a fresh venv with the wheel in it. The large packages are those of this interpreter: their
+    folder is looked through last, by a plain line of a .pth file, so that no editable install of it takes part."""
+    folder = tmp_path_factory.mktemp("fresh") / "venv"
+    venv.create(folder, with_pip=True)
+    words = ("-m", "pip", "install", "-q", "--no-deps", "--disable-pip-version-check")
+    run(*words, wheel, cwd=folder, program=folder / "bin" / "python")
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "large.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return folder / "bin"
+
+
+def test_the_shipped_scene_runs_in_a_fresh_venv(wheel, installed, tmp_path):
+    code = "import dipir; print(dipir.__file__, dipir.__version__)"
+    where = run("-c", code, cwd=tmp_path, program=installed / "python").stdout.split()
+    assert Path(where[0]).is_relative_to(installed.parent) and where[1] in wheel.name
     settings = [word for pair in TINY for word in ("--set", pair)]
-    made = run("-m", "dipir", "insert", "scenes/demo.yaml", "--device", "cpu", *settings, cwd=here, path=site)
+    made = run("insert", "scenes/demo.yaml", "--device", "cpu", *settings, cwd=tmp_path, program=installed / "dipir")
     assert made.stderr.count("the one that comes with dipir is used") == 1
-    assert made.stdout.strip() == "out/demo/composite.png" and (here / "out/demo/composite.png").is_file()
-    words = [sys.executable, "-m", "dipir", "bench", "insert"]
-    bench = subprocess.run(words, cwd=here, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(site)})
+    assert made.stdout.strip() == "out/demo/composite.png" and (tmp_path / "out/demo/composite.png").is_file()
+
+
+def test_benchmarks_need_a_checkout(installed, tmp_path):
+    bench = subprocess.run([installed / "dipir", "bench", "insert"], cwd=tmp_path, capture_output=True, text=True)
     assert bench.returncode == 2 and "source checkout only" in bench.stderr
