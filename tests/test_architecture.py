@@ -274,7 +274,7 @@ def test_nothing_asks_for_the_kind_of_a_prior():
     found = {m: lines for m, (_, text, _) in sources().items()
              if not m.startswith(places) and (lines := asked_of_priors(text))}
     assert found == {}
-    bad = "isinstance(denoiser, EmbeddedPrior)\ngetattr(prior, 'net', None)\ngetattr(x, 'y')"
+    bad = "isinstance(denoiser, InsertionPrior)\ngetattr(prior, 'net', None)\ngetattr(x, 'y')"
     assert asked_of_priors(bad) == [1, 2]
 
 

@@ -31,7 +31,7 @@ from dipir.insert.final import final_picture, final_quality
 from dipir.insert.objective import Objective, final_light, final_tones, frozen_materials, make_parameters
 from dipir.insert.problem import Work, concept_renders, prepare
 from dipir.insert.result import Result, load_result
-from dipir.priors.insertion import EmbeddedPrior, planes_of
+from dipir.priors.insertion import InsertionPrior, planes_of
 from dipir.priors.light import LightPrior
 from dipir.render.backend import mitsuba
 from dipir.scene.assets.asset import asset_hash
@@ -105,9 +105,9 @@ def find_prior(prior: AbstractDenoiser | str | Path, config: InsertConfig) -> Ab
         found = prior
     elif str(prior) == "embedded":
         # Nothing is asked of it, so that its weights may be missing.
-        found = EmbeddedPrior.untrained() if kind == "none" else EmbeddedPrior.load()
+        found = InsertionPrior.untrained() if kind == "none" else InsertionPrior.load()
     elif str(prior).endswith(".safetensors"):
-        found = EmbeddedPrior.load(prior)
+        found = InsertionPrior.load(prior)
     else:
         found = load_pretrained(prior, where, options=config.memory)
     if kind != "none":

@@ -25,7 +25,7 @@ SIZE = 64
 
 
 @final
-class EmbeddedPrior(AbstractDenoiser):
+class InsertionPrior(AbstractDenoiser):
     """Denoiser of 64 x 64 composites; ``hash`` names the weights in a result. Make one by :meth:`load`."""
 
     sigma_min, sigma_max = 0.02, 40.0
@@ -37,24 +37,24 @@ class EmbeddedPrior(AbstractDenoiser):
         self.hash = hash
 
     @staticmethod
-    def load(path: str | Path | None = None) -> EmbeddedPrior:
+    def load(path: str | Path | None = None) -> InsertionPrior:
         """Weights from a .safetensors file, by default the ones that ship. PriorError when they cannot be used."""
         net, meta = read_network(Path(path or DEFAULT_PATH), ARCHITECTURE, "dipir prior train insert",
                                  lambda settings: CompositeUNet(CompositeUNetConfig(**settings)))
-        return EmbeddedPrior(net, meta["hash"])
+        return InsertionPrior(net, meta["hash"])
 
     @staticmethod
-    def untrained() -> EmbeddedPrior:
+    def untrained() -> InsertionPrior:
         """A prior of the default architecture whose estimate is the hint itself (its last layer is zero)."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return EmbeddedPrior(CompositeUNet())
+            return InsertionPrior(CompositeUNet())
 
     @property
     def device(self) -> torch.device:
         return next(self.net.parameters()).device
 
-    def to(self, where: torch.device) -> EmbeddedPrior:
+    def to(self, where: torch.device) -> InsertionPrior:
         """Itself, with its network there."""
         self.net.to(where)
         return self
@@ -65,7 +65,7 @@ class EmbeddedPrior(AbstractDenoiser):
 
     def __call__(self, x: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         if condition.planes is None:
-            raise ValueError("the embedded prior needs Condition.planes; make them with insertion_planes().")
+            raise ValueError("the insertion prior needs Condition.planes; make them with planes_of().")
         planes = condition.planes
         return self.net(x, sigma, planes.expand(len(x), -1, -1, -1) if len(planes) == 1 else planes)
 

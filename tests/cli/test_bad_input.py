@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from dipir.cli import main as cli
-from dipir.priors.insertion import EmbeddedPrior
+from dipir.priors.insertion import InsertionPrior
 from tests.support.command_line import CUBE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -257,7 +257,7 @@ def test_full_disk_while_saving(here, capsys, finished, monkeypatch, limit, agai
 
 # ------------------------------------------------------------------------------------------------------------ weights
 def tiny_prior(folder: Path) -> Path:
-    EmbeddedPrior.untrained().save(folder / "w.safetensors")
+    InsertionPrior.untrained().save(folder / "w.safetensors")
     return folder / "w.safetensors"
 
 

@@ -18,7 +18,7 @@ from dipir.layout.method import LayoutRequest, layouts
 from dipir.layout.regions import Region
 from dipir.priors.colour import COLOUR
 from dipir.priors.geometry import Geometry
-from dipir.priors.insertion import EmbeddedPrior
+from dipir.priors.insertion import InsertionPrior
 from dipir.priors.layout import LayoutPrior
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior
@@ -233,11 +233,11 @@ TINY = ["light.start=ambient", "guidance.samples=2", "guidance.sampler_steps=2",
 def test_insert(settings):
     """A whole run; the fitted numbers go through networks and Adam, the pictures through the renderer."""
     config = insert_config.load_config("default", None, [*TINY, *settings])
-    prior = EmbeddedPrior.untrained() if "guidance.kind=none" not in settings else None
+    prior = InsertionPrior.untrained() if "guidance.kind=none" not in settings else None
     with torch.backends.mkldnn.flags(enabled=False):
         theirs = insert(sphere_scene("glossy", size=48), config, prior=prior)
         with far_device():
-            prior = EmbeddedPrior.untrained() if prior else None
+            prior = InsertionPrior.untrained() if prior else None
             ours = insert(sphere_scene("glossy", size=48), config, prior=prior)
     assert ours.composite_disp.device == CPU and ours.provenance["device"]["torch"] == KIND
     # Fits drift apart by rounding, pictures hardly.

@@ -12,7 +12,7 @@ from dipir.insert import method
 from dipir.insert.config import load_config
 from dipir.insert.objective import light_of
 from dipir.insert.problem import prepare
-from dipir.priors.insertion import EmbeddedPrior
+from dipir.priors.insertion import InsertionPrior
 from dipir.scene.light import fit_gaussians
 from tests.support.scenes import sphere_scene
 
@@ -94,7 +94,8 @@ def test_personalisation_without_concept_images(tmp_path):
     work, stages = prepare(scene, load_config("default", None, settings), 64, None), []
     for concepts in (0, 2):
         config = load_config("default", None, [*settings, f"guidance.concepts={concepts}"])
-        method.make_guidance(scene, work, config, EmbeddedPrior.untrained(), lambda e: stages.append(e.stage), tmp_path)
+        prior = InsertionPrior.untrained()
+        method.make_guidance(scene, work, config, prior, lambda e: stages.append(e.stage), tmp_path)
     assert len(list(tmp_path.glob("lora*.safetensors"))) == 2 and stages.count("personalise") == 2
 
 

@@ -13,7 +13,7 @@ from dipir.image import latlong
 from dipir.insert import method
 from dipir.insert.config import load_config
 from dipir.insert.result import save
-from dipir.priors.insertion import EmbeddedPrior
+from dipir.priors.insertion import InsertionPrior
 from tests.support.insertions import QUICK, quick, run
 from tests.support.scenes import sphere_scene
 
@@ -104,7 +104,7 @@ def test_rendering_a_result_again_gives_the_same_picture(tmp_path):
                                      "objects: [{asset: box.obj, at: [32, 40], height_m: 0.6}]\n")
     scene_file = load_scene_file(tmp_path / "s.yaml")
     out = tmp_path / "out"
-    first = method.insert(build_scene(scene_file), quick(), prior=EmbeddedPrior.untrained(), out=None)
+    first = method.insert(build_scene(scene_file), quick(), prior=InsertionPrior.untrained(), out=None)
     save(first, out)
     write_scene_file(scene_file, out / "scene.yaml")
     again = method.render_result(out)

@@ -9,7 +9,7 @@ from dipir.guidance.guidance import Asked
 from dipir.guidance.posterior import PosteriorMatching
 from dipir.insert import method
 from dipir.insert.config import InsertConfig, load_config
-from dipir.priors.insertion import EmbeddedPrior
+from dipir.priors.insertion import InsertionPrior
 from tests.support.scenes import sphere_scene
 
 QUICK = ["light.start=ambient", "guidance.samples=2", "guidance.sampler_steps=3", "fit.steps=6", "final.spp=4",
@@ -27,5 +27,5 @@ def quick(*settings: str) -> InsertConfig:
 
 
 def run(tmp_path, config, **kwargs):
-    return method.insert(sphere_scene("glossy", size=48), config, prior=EmbeddedPrior.untrained(), out=tmp_path,
+    return method.insert(sphere_scene("glossy", size=48), config, prior=InsertionPrior.untrained(), out=tmp_path,
                          **kwargs)

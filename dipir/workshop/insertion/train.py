@@ -15,7 +15,7 @@ from dipir import device
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError
 from dipir.event import Notify
-from dipir.priors.insertion import DEFAULT_PATH, EmbeddedPrior, insertion_planes
+from dipir.priors.insertion import DEFAULT_PATH, InsertionPrior, insertion_planes
 from dipir.priors.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 from dipir.workshop import crops
 from dipir.workshop import trainer as training
@@ -127,7 +127,7 @@ def assemble(batch: Composites) -> tuple[Tensor, Tensor]:
 def denoising_loss(net, batch: tuple[Tensor, Tensor], rng: np.random.Generator, config: InsertPriorConfig):
     """EDM's weighted denoising loss (Karras et al. 2022, eq. 8), heavier on the object."""
     x0, planes = batch
-    sigma, noise = device.sent(draw_noise(rng, x0.shape, config, EmbeddedPrior), x0.device)
+    sigma, noise = device.sent(draw_noise(rng, x0.shape, config, InsertionPrior), x0.device)
     error = _weighted_error(net, x0, planes, sigma, noise, config)
     return error.mean(), {}
 
@@ -164,7 +164,7 @@ def _train(config: InsertPriorConfig, start: CompositeUNet | None, name: str, wo
 
 
 def _judge(weights: Path, workers: int) -> dict[str, float]:
-    return validation(EmbeddedPrior.load(weights).net, validation_composites(RECIPE.config, workers), RECIPE.config)
+    return validation(InsertionPrior.load(weights).net, validation_composites(RECIPE.config, workers), RECIPE.config)
 
 
 def _adjust(config: InsertPriorConfig, start: Path | None) -> InsertPriorConfig:
@@ -174,8 +174,8 @@ def _adjust(config: InsertPriorConfig, start: Path | None) -> InsertPriorConfig:
 
 RECIPE = Recipe(
     "insert", "stages", InsertPriorConfig(), DEFAULT_PATH, train=_train, judge=_judge, adjust=_adjust,
-    build=lambda config: CompositeUNet(config.net), read=lambda path: EmbeddedPrior.load(path).net,
-    write=lambda net, path, notes: EmbeddedPrior(net).save(path, notes),
+    build=lambda config: CompositeUNet(config.net), read=lambda path: InsertionPrior.load(path).net,
+    write=lambda net, path, notes: InsertionPrior(net).save(path, notes),
     options={"pool.size": ("--pool", {"help": "shards of 16 stages to draw from"}),
              "pool.steps": ("--renew", {"help": "steps after which a new shard joins"})})
 run, main = RECIPE.run, RECIPE.main

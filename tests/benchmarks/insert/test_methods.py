@@ -90,14 +90,14 @@ def estimator(tmp_path, monkeypatch) -> methods.Estimator:
     """On a small scene, with quick fits of Gaussians and an untrained prior."""
     from dipir.insert import method as insert
     from dipir.insert import objective as insert_fit
-    from dipir.priors.insertion import EmbeddedPrior
+    from dipir.priors.insertion import InsertionPrior
 
     def quick(target, count):
         return fit_gaussians(target, count, steps=3)
 
     monkeypatch.setattr(insert, "fit_gaussians", quick)
     monkeypatch.setattr(insert_fit, "fit_gaussians", quick)
-    monkeypatch.setattr(insert, "find_prior", lambda *_: EmbeddedPrior.untrained())
+    monkeypatch.setattr(insert, "find_prior", lambda *_: InsertionPrior.untrained())
     return methods.Estimator(sphere_scene("diffuse", size=48), sunny((0.3, 0.8, 0.2), 64), tmp_path)
 
 
