@@ -6,9 +6,7 @@ seeded from the step as well.
 """
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from dipir.event import Event
 from dipir.fit import checkpoint as files
 from dipir.fit.checks import require, together
 from dipir.fit.parameters import Parameters, describe
-from dipir.fit.training import annealed_rate
+from dipir.fit.training import Turns, annealed_rate
 
 
 @dataclass(frozen=True)
@@ -70,18 +68,17 @@ def minimise(objective: Objective, parameters: Parameters, config: FitConfig, *,
         _restore(optimiser, parameters, state.moments)
         step, history = state.step, list(state.history)
     clock = _Clock()
-    with files.graceful_stop() if checkpoint else contextlib.nullcontext([]) as caught:
-        while step < config.steps:
+    with Turns(step, config.steps, stoppable=checkpoint is not None) as turns:
+        for step in turns:
             row, images = _step(objective, parameters, optimiser, config, stage, step)
             history.append(row)
-            step += 1
-            if checkpoint and (caught or step % checkpoint.every == 0 or step == config.steps):
-                state = files.State(step, parameters.raw, _moments(optimiser, parameters), history)
+            turns.finish()
+            if checkpoint and (turns.stopped or turns.done % checkpoint.every == 0 or turns.done == config.steps):
+                state = files.State(turns.done, parameters.raw, _moments(optimiser, parameters), history)
                 files.save(checkpoint.path, state, checkpoint.run_hash)
             if on_event:
-                on_event(Event(stage, step, config.steps, clock.left(config.steps - step), row, images))
-            if caught:
-                raise KeyboardInterrupt if caught[0] == signal.SIGINT else SystemExit(128 + caught[0])
+                on_event(Event(stage, turns.done, config.steps, clock.left(config.steps - turns.done), row, images))
+    turns.leave()
     return history
 
 

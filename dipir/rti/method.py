@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from dipir.errors import ConfigError, FitError, ImageError
 from dipir.event import Event, Notify
 from dipir.fit import checkpoint as files
 from dipir.fit.muon import adamw
-from dipir.fit.training import annealed_rate, descend
+from dipir.fit.training import Turns, annealed_rate, descend
 from dipir.image.metrics import psnr
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.rti import features as rti_features
@@ -140,30 +139,29 @@ class _Run:
         if stored and stored.resume and stored.path.exists():
             self._restore(files.load(stored.path, stored.run_hash))
         spent = self.history[-1] if self.history else {"seconds": 0.0, "processor_seconds": 0.0}
-        began, busy = time.monotonic() - spent["seconds"], time.process_time() - spent["processor_seconds"]
-        saved = time.monotonic()
-        with files.graceful_stop() if stored else contextlib.nullcontext([]) as caught:
-            while self.step < self.config.steps and self._patient():
+        busy, saved = time.process_time() - spent["processor_seconds"], spent["seconds"]
+        with Turns(self.step, self.config.steps, minutes=self.config.minutes, spent_s=spent["seconds"],
+                   stoppable=stored is not None) as turns:
+            for _ in turns:
+                if not self._patient():
+                    break
                 self.history.append(self._one_step())
-                now = time.monotonic()
-                self.history[-1] |= {"seconds": now - began, "processor_seconds": time.process_time() - busy}
-                late = now - began > self.config.minutes * 60
-                if self.where.type == "cpu" or self.step % 10 == 0 or late or caught or self.step == self.config.steps:
+                turns.finish()
+                self.history[-1] |= {"seconds": turns.elapsed_s, "processor_seconds": time.process_time() - busy}
+                last = turns.late or self.step == self.config.steps
+                if self.where.type == "cpu" or self.step % 10 == 0 or turns.stopped or last:
                     self._read()
-                if self.step % self.config.validate_every == 0 or self.step == self.config.steps or late:
+                if self.step % self.config.validate_every == 0 or last:
                     self._validate()
-                if stored and (caught or now - saved > self.config.checkpoint_minutes * 60):
+                if stored and (turns.stopped or turns.elapsed_s - saved > self.config.checkpoint_minutes * 60):
                     self._read()
                     files.save(stored.path, self._state(), stored.run_hash)
-                    saved = now
-                if on_event and (self.step % 10 == 0 or late or self.step == self.config.steps):
-                    left = (now - began) / self.step * (self.config.steps - self.step)
-                    on_event(Event(STAGE, self.step, self.config.steps,
-                                   min(left, max(0.0, self.config.minutes * 60 + began - now)), self.history[-1]))
-                if caught:
-                    raise KeyboardInterrupt if caught[0] == signal.SIGINT else SystemExit(128 + caught[0])
-                if late:
-                    break
+                    saved = turns.elapsed_s
+                if on_event and (self.step % 10 == 0 or last):
+                    left = turns.elapsed_s / self.step * (self.config.steps - self.step)
+                    budget = max(0.0, self.config.minutes * 60 - turns.elapsed_s)
+                    on_event(Event(STAGE, self.step, self.config.steps, min(left, budget), self.history[-1]))
+        turns.leave()
 
     def fitted(self) -> Fitted:
         """The best weights with what they need to relight."""

@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from dipir import device, disk
 from dipir.errors import FitError
 from dipir.event import Event, Notify
-from dipir.fit.checkpoint import graceful_stop
 from dipir.fit.muon import Muon, adamw, restore
-from dipir.fit.training import annealed_rate, descend
+from dipir.fit.training import Turns, annealed_rate, descend
 
 T = TypeVar("T")
 BatchLoss = Callable[[nn.Module, int], tuple[Tensor, Mapping[str, "float | Tensor"]]]
@@ -88,23 +87,20 @@ def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, valid
     run = _Run(model, config, folder(name))
     run.resume()
     notify = _Log(run.folder / "log.jsonl", on_event)
-    began, saved = time.monotonic(), time.monotonic()
-    with graceful_stop() as stop:
-        while run.step < config.steps:
-            first = run.step
+    saved = 0.0
+    with Turns(run.step, config.steps, minutes=config.minutes) as turns:
+        for step in turns:
             scalars = run.one_step(batch_loss)
-            now = time.monotonic()
+            turns.finish()
             if run.step % config.log_every == 0:
-                left = (now - began) / (run.step - run.start) * (config.steps - run.step)
-                numbers = run.read(scalars) | {"rate": learning_rate(config, first)}
+                left = turns.elapsed_s / (run.step - run.start) * (config.steps - run.step)
+                numbers = run.read(scalars) | {"rate": learning_rate(config, step)}
                 notify(Event(name, run.step, config.steps, left, numbers))
             if validate and (run.step % config.validate_every == 0 or run.step == config.steps):
                 notify(Event(f"{name}/val", run.step, config.steps, None, run.validate(validate)))
-            if stop or now - began > config.minutes * 60:
-                break
-            if now - saved > config.checkpoint_minutes * 60:
+            if turns.elapsed_s - saved > config.checkpoint_minutes * 60:
                 run.save()
-                saved = now
+                saved = turns.elapsed_s
     run.save()
     best = run.best if run.best is not None else run.ema.state_dict()
     return Trained(run.step, run.step >= config.steps, device.moved(dict(best), torch.device("cpu")), run.best_score)
