@@ -129,3 +129,12 @@ def test_published_recipe_through_a_stable_diffusion_folder(tmp_path):
     # The drawn images are part of what the adapter depends on.
     method.insert(sphere_scene("glossy", size=48), without, out=tmp_path)
     assert len(list(tmp_path.glob("lora*.safetensors"))) == 2
+
+
+def test_every_pixel_of_the_plate_counts_for_a_checkpoint():
+    """The last pixel too: a plate that differs there is another run."""
+    scene = sphere_scene("diffuse", size=48)
+    disp = scene.plate.disp.clone()
+    disp[..., -1, -1] += 0.01
+    other = replace(scene, plate=replace(scene.plate, disp=disp))
+    assert method.plate_hash(scene) == method.plate_hash(replace(scene)) != method.plate_hash(other)
