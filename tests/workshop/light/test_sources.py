@@ -1,33 +1,12 @@
 """Batches of the light prior: the asked shares, the same numbers as on the CPU."""
 from __future__ import annotations
 
-import pytest
 import torch
 
-from dipir.priors.nets.light_unet import LightUNetConfig
-from dipir.workshop.light.sources import Assembled, Batches, LightPriorConfig
-from dipir.workshop.trainer import TrainConfig
-from tests.support.light_sets import drawn_panoramas, framed_pairs
+from dipir.workshop.light.sources import Assembled, Batches
+from tests.support.light_sets import CONFIG
 
 CPU = torch.device("cpu")
-NET = LightUNetConfig(widths=(8, 8, 16), plate_widths=(8, 8, 8, 8), plate_blocks=(0, 1, 1, 1), heads=2, embedding=8,
-                      dropout=0.0)
-CONFIG = LightPriorConfig(TrainConfig(steps=3, rate=1e-3, warmup=1, validate_every=3, log_every=1), NET, batch=4)
-
-
-@pytest.fixture(scope="module")
-def panoramas():
-    return drawn_panoramas()
-
-
-@pytest.fixture(scope="module")
-def pairs(panoramas):
-    return framed_pairs(panoramas)
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DIPIR_CACHE", str(tmp_path))
 
 
 def test_batches_hold_the_asked_shares(panoramas, pairs):

@@ -8,35 +8,16 @@ import pytest
 import torch
 
 from dipir.image import latlong
-from dipir.priors.nets.light_unet import LightUNet, LightUNetConfig
+from dipir.priors.nets.light_unet import LightUNet
 from dipir.scene.camera import Camera
 from dipir.workshop import trainer as training
 from dipir.workshop.light import train as prior_light
-from dipir.workshop.light.sources import Assembled, LightPriorConfig
+from dipir.workshop.light.sources import Assembled
 from dipir.workshop.light.train import Case, step_loss, train_on, training_speed, validation
-from dipir.workshop.trainer import TrainConfig
 from tests.support.far import KIND, far_device
-from tests.support.light_sets import drawn_panoramas, framed_pairs
+from tests.support.light_sets import CONFIG, NET
 
 CPU = torch.device("cpu")
-NET = LightUNetConfig(widths=(8, 8, 16), plate_widths=(8, 8, 8, 8), plate_blocks=(0, 1, 1, 1), heads=2, embedding=8,
-                      dropout=0.0)
-CONFIG = LightPriorConfig(TrainConfig(steps=3, rate=1e-3, warmup=1, validate_every=3, log_every=1), NET, batch=4)
-
-
-@pytest.fixture(scope="module")
-def panoramas():
-    return drawn_panoramas()
-
-
-@pytest.fixture(scope="module")
-def pairs(panoramas):
-    return framed_pairs(panoramas)
-
-
-@pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DIPIR_CACHE", str(tmp_path))
 
 
 def cases() -> list[Case]:
