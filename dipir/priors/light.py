@@ -22,6 +22,7 @@ from dipir.image.color import srgb_to_linear
 from dipir.priors.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 from dipir.priors.weights import PRIORS, read_weights, write_weights
 from dipir.scene.light import azimuth_elevation_deg
+from dipir.scene.source import Source
 
 DEFAULT_PATH = PRIORS / "light.safetensors"
 ARCHITECTURE = "dipir.light_unet.2"
@@ -126,6 +127,22 @@ class Hypothesis:
                 "chance": round(self.chance, 3)}
 
 
+@dataclass(frozen=True)
+class Look:
+    """What one look at a plate says about the light that falls into it, in the frame of the directions given."""
+
+    soft: EnvMap
+    """(16, 32, 3) everything, the dominant light where it is likely: what to take when there is no hard light."""
+    rest: EnvMap
+    """(16, 32, 3) without the dominant light."""
+    hard: float
+    """Chance that direct light of one source reaches the place."""
+    guesses: tuple[Hypothesis, ...]
+    """Where the dominant light may be, likeliest first."""
+    sources: tuple[Source, ...]
+    """The dominant light of each guess, with its own strength."""
+
+
 _LOG_RANGE = -9.0, 9.0
 CONE_DEG, DECIDED_DEG, CHOSEN_FOCUS = 30.0, 45.0, 0.5
 """How near counts as the same direction, for the chance of a hypothesis; others are at least twice as far away. How far
@@ -222,14 +239,18 @@ class LightPrior:
         Returns (16, 32, 3) radiance, linear BT.709, plate white = 1, in the frame of ``directions``. The mean of the
         plate's estimate and that of its mirror image. PriorError when the shapes do not agree.
         """
-        return self.look(plate_disp, directions, guess)[0]
+        return self.look(plate_disp, directions, guess).soft
 
-    def look(self, plate_disp: Image, directions: Directions, guess: int = 0) -> tuple[EnvMap, list[Hypothesis]]:
-        """(:meth:`estimate`, :meth:`hypotheses`) by one look at the plate."""
+    def look(self, plate_disp: Image, directions: Directions, guess: int = 0) -> Look:
+        """All that one look at the plate says (arguments as of :meth:`estimate`)."""
         yaw_deg, ahead = self._ahead(plate_disp, directions)
         both = self._both(plate_disp, ahead[None])
-        env, guesses = self._map(both, guess)[0], self._guesses(both, yaw_deg, 3)
-        return latlong.rotate_yaw(env, yaw_deg), guesses
+        soft, guesses = self._map(both, guess)[0], self._guesses(both, yaw_deg, 3)
+        smooth = _unmirrored(both.smooth.clamp(*_LOG_RANGE).exp().permute(0, 2, 3, 1))
+        energy = torch.stack(both.energy.clamp(*_LOG_RANGE).exp().chunk(2)).mean(0)
+        sources = [Source(g.direction, 4 * math.pi * energy[0].cpu()) for g in guesses]
+        return Look(latlong.rotate_yaw(soft, yaw_deg), latlong.rotate_yaw(smooth[0], yaw_deg),
+                    float(sunlike(smooth, energy)[0]), tuple(guesses), tuple(sources))
 
     def hypotheses(self, plate_disp: Image, directions: Directions, count: int = 3) -> list[Hypothesis]:
         """Where the dominant light of a plate may be (arguments as of :meth:`estimate`), likeliest first. The chance of

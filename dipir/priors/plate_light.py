@@ -37,10 +37,11 @@ def light_of_plate(scene: Scene, start: Start, guess: int = 0, light_prior: Ligh
     mirrored = features(plate, directions[None]).base[0].permute(1, 2, 0)
     if start == "prior":
         light_prior = light_prior or LightPrior.load()
-    estimate, guesses = light_prior.look(plate, directions, guess) if light_prior else (None, ())
+    look = light_prior.look(plate, directions, guess) if light_prior else None
     if start == "prior":
-        return PlateLight(estimate, mirrored, tuple(guesses))
-    return PlateLight(mirrored if start == "mirrored" else ambient_light(scene), mirrored, tuple(guesses))
+        return PlateLight(look.soft, mirrored, look.guesses)
+    return PlateLight(mirrored if start == "mirrored" else ambient_light(scene), mirrored,
+                      look.guesses if look else ())
 
 
 def small_plate(scene: Scene, longest: int = 256) -> tuple[Image, Tensor]:
