@@ -37,13 +37,15 @@ class PathTracer(AbstractRenderer):
     """A scene seen by one camera. Load once, light often (Mitsuba leaks memory when scenes are loaded in a loop)."""
 
     def __init__(self, scene: Scene, camera: Camera | None = None, settings: RenderSettings | None = None,
-                 gbuffer_samples: int = 16):
+                 gbuffer_samples: int = 16, region: PixelBox | None = None):
+        """region : the rectangle in which objects are looked for, if not the one that they can reach (each size of it
+        compiles a kernel of its own, which counts where many scenes are rendered)."""
         self.camera = camera or scene.camera
         self.settings = settings or RenderSettings()
         self.built = build(scene)
         mi = mitsuba()
         self._integrator = object_integrator(self.settings.depth, self.built.masked)
-        self.region = PixelBox.of_objects(self.built, self.camera)
+        self.region = region or PixelBox.of_objects(self.built, self.camera)
         self._sensor = mi.load_dict(sensor_dict(self.region.camera(self.camera), self.settings.spp, self.settings.even))
         self._params = self.built.params
         self._starts: dict[str, Tensor] = {}

@@ -11,21 +11,43 @@ from dipir.errors import AssetError, ConfigError
 from dipir.image.files import read_envmap
 
 DATA = disk.data_dir()
+TRAIN, VAL = ("train", "train_more"), ("val", "val_more")
+"""The parts of ``splits.json`` to train on and to choose on."""
 
 
-def real_panoramas(split: str, data: Path = DATA) -> list[EnvMap]:
-    """The photographed environments of ``split`` ("train" or "val") of splits.json, full resolution."""
+def panorama_files(*splits: str, data: Path = DATA) -> list[Path]:
+    """The files of the photographed environments of some parts of splits.json ("train", "train_more", "val",
+    "val_more"), in its order. AssetError without the data folder."""
     listing = data / "splits.json"
     if not listing.is_file():
         raise AssetError(f"{listing}: not found; set DIPIR_DATA to the folder that holds splits.json and hdri/")
-    return [read_envmap(data / "hdri" / name) for name in json.loads(listing.read_text())["hdri"][split]]
+    parts = json.loads(listing.read_text())["hdri"]
+    return [data / "hdri" / name for split in splits for name in _names(parts, split, listing, AssetError)]
 
 
-def training_meshes(split: str, data: Path = DATA) -> list[Path]:
-    """Mesh files of one part of ``splits.json``, by name. ConfigError without the data folder."""
-    splits = data / "splits.json"
-    if not splits.is_file():
-        raise ConfigError(f"{splits}: not found; set DIPIR_DATA to the folder with the shared data.")
-    names = json.loads(splits.read_text())["meshes"][split]
-    return [f for n in names for pattern in ("*.gltf", "*.glb", "*.obj")
-            for f in sorted((data / "meshes" / n).glob(pattern))]
+def real_panoramas(*splits: str, data: Path = DATA) -> list[EnvMap]:
+    """Those of :func:`panorama_files`, full resolution."""
+    return [read_envmap(file) for file in panorama_files(*splits, data=data)]
+
+
+def training_meshes(*splits: str, data: Path = DATA) -> list[Path]:
+    """Mesh files of some parts of splits.json: those in the folder ``meshes/NAME`` by name, or the one file
+    ``meshes_more/NAME.glb``. ConfigError without the data folder."""
+    listing = data / "splits.json"
+    if not listing.is_file():
+        raise ConfigError(f"{listing}: not found; set DIPIR_DATA to the folder with the shared data.")
+    parts = json.loads(listing.read_text())["meshes"]
+    return [file for split in splits for name in _names(parts, split, listing, ConfigError)
+            for file in _mesh_files(data, name)]
+
+
+def _mesh_files(data: Path, name: str) -> list[Path]:
+    if Path(name).suffix:
+        return [data / "meshes_more" / name]
+    return [f for pattern in ("*.gltf", "*.glb", "*.obj") for f in sorted((data / "meshes" / name).glob(pattern))]
+
+
+def _names(parts: dict[str, list[str]], split: str, listing: Path, error: type[Exception]) -> list[str]:
+    if split not in parts:
+        raise error(f"{listing}: has no part '{split}'; it has {', '.join(parts)}. Ask for one of these.")
+    return parts[split]

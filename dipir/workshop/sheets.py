@@ -16,6 +16,7 @@ from dipir.image.files import read_image, write_png
 from dipir.priors.captions import Thing
 from dipir.workshop.colour import data as sketches
 from dipir.workshop.colour import styles
+from dipir.workshop.dressed import data as dressed
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.relight import data as relit
 from dipir.workshop.worlds import panoramas, views
@@ -24,9 +25,10 @@ from dipir.workshop.worlds import panoramas, views
 def draw_sheet(kind: str, folder: Path, path: Path) -> None:
     """48 items spread over the set: views beside their light (the frame of the light turns with the camera, which
     looks to its middle), panoramas alone, relit scenes under four lights, drawings beside their pictures, layouts with
-    the boxes of their things over their captions, photos of a CO3D set."""
+    the boxes of their things over their captions, photos of a CO3D set, dressed crops beside the shadows in them."""
     tiles = {"views": _view_tiles, "panoramas": _panorama_tiles, "relit": _relit_tiles,
-             "sketches": _sketch_tiles, "layouts": _layout_tiles, "co3d": _photo_tiles}[kind](folder)
+             "sketches": _sketch_tiles, "layouts": _layout_tiles, "co3d": _photo_tiles,
+             "dressed": _dressed_tiles}[kind](folder)
     rows = [torch.cat(list(tiles[i:i + 4]), -1) for i in range(0, len(tiles), 4)]
     write_png(path, torch.cat(rows, -2)[None])
 
@@ -42,6 +44,13 @@ def _view_tiles(folder: Path) -> Tensor:
     env = functional.interpolate(stored["env"][rows].permute(0, 3, 1, 2), (96, 192), mode="nearest")
     plate = functional.interpolate(stored["plate"][rows].float(), (96, 128), mode="bilinear")
     return linear_to_srgb(torch.cat([0.75 * plate, 0.4 * env], -1).clamp(0, 1))
+
+
+def _dressed_tiles(folder: Path) -> Tensor:
+    stored = dressed.load(folder, 16)
+    rows = _spread(len(stored["plate"]))
+    shadow = stored["shadow"][rows][:, None].expand(-1, 3, -1, -1).float() / 255
+    return torch.cat([linear_to_srgb((0.75 * stored["plate"][rows].float()).clamp(0, 1)), shadow], -1)
 
 
 def _panorama_tiles(folder: Path) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dipir.errors import RenderError
+from dipir.render.gbuffer import PixelBox
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.scene.assets.asset import Material, Part
@@ -101,6 +102,17 @@ def test_many_samples_go_in_passes(monkeypatch):
         a, b = getattr(whole, field), getattr(split, field)
         assert float((a - b).abs().mean() / a.mean()) < 0.12 and abs(float(a.sum() / b.sum()) - 1) < 0.01
     assert torch.equal(whole.ground_lit == 0, split.ground_lit == 0)
+
+
+def test_a_given_region_is_rendered_instead_of_the_one_that_objects_reach():
+    scene = sphere_scene(size=64)
+    own, whole = (PathTracer(scene, gbuffer_samples=1, region=r) for r in (None, PixelBox(0, 0, 64, 64, (64, 64))))
+    assert own.region.width < 64 == whole.region.width
+    (rgb, alpha), (rgb_whole, alpha_whole) = (t.object_pass(SOFT, spp=256) for t in (own, whole))
+    assert rgb_whole.shape == (1, 3, 64, 64)
+    assert (alpha - alpha_whole).abs().max() < 0.15 and (rgb - rgb_whole).abs().mean() < 0.02
+    half = PathTracer(scene, gbuffer_samples=1, region=PixelBox(0, 0, 32, 64, (64, 64)))
+    assert half.object_pass(SOFT, spp=16)[1][..., 32:].max() == 0 < half.object_pass(SOFT, spp=16)[1].max()
 
 
 def test_ratio_is_one_without_occluder():

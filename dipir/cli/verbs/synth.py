@@ -11,7 +11,7 @@ from dipir.cli.progress import Progress
 from dipir.errors import ConfigError
 
 # Scenes of each kind of set, where --count does not say how many.
-COUNTS = {"views": 800, "panoramas": 1200, "relit": 2400, "sketches": 900, "layouts": 4000}
+COUNTS = {"views": 800, "panoramas": 1200, "relit": 2400, "sketches": 900, "layouts": 4000, "dressed": 20000}
 KINDS = (*COUNTS, "co3d")
 
 
@@ -22,21 +22,24 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         description="views: plates of procedural scenes, each with the light at its insertion point (28 a scene). "
                     "panoramas: whole HDR environments, for training composites. relit: objects before a backdrop, "
                     "each under twelve lights around it. sketches: drawings and their coloured pictures. layouts: "
-                    "captioned pictures of up to four things on a floor. co3d: a set in the format of CO3Dv2, photos "
-                    "all around objects under known light, with the truth beside them. Deterministic for a seed; what "
-                    "is there is kept, so a stopped run goes on.")
+                    "captioned pictures of up to four things on a floor. dressed: crops of photographed panoramas with "
+                    "meshes put on their ground in their light (needs the data folder). co3d: a set in the format of "
+                    "CO3Dv2, photos all around objects under known light, with the truth beside them. Deterministic "
+                    "for a seed; what is there is kept, so a stopped run goes on.")
     p.add_argument("kind", choices=KINDS)
     p.add_argument("--count", type=int, metavar="N",
-                   help=f"scenes in all (default: {', '.join(f'{n} {k}' for k, n in COUNTS.items())}); co3d: sequences "
-                        "of each category")
+                   help=f"scenes in all (default: {', '.join(f'{n} {k}' for k, n in COUNTS.items())}); dressed: "
+                        "plates; co3d: sequences of each category")
     p.add_argument("--out", type=Path, metavar="DIR", help="default: a folder in ~/.cache/dipir (or $DIPIR_CACHE)")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--workers", type=int, help="processes (default: all cores; with a GPU one, since several on a GPU "
                                                "slow each other)")
     device.add_option(p)
+    p.add_argument("--held-out", action="store_true",
+                   help="dressed: of the environments and meshes of `val` and `val_more`, in a folder of their own")
     p.add_argument("--drawn", action="store_true",
-                   help="procedural things alone; otherwise patches of the `train` panoramas lie on some surfaces of "
-                        "views, and some objects are `train` meshes, where there is a data folder (DIPIR_DATA)")
+                   help="procedural things alone; otherwise patches of the training panoramas lie on some surfaces of "
+                        "views, and some objects are training meshes, where there is a data folder (DIPIR_DATA)")
     p.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw 48 of them beside their light")
     p.add_argument("--export", type=Path, metavar="DIR", help="relit: also write pairs in the folder format of "
                                                               "diffusers' ControlNet and LoRA training scripts")
@@ -88,8 +91,10 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
     """The folder with the whole set."""
     if args.kind == "co3d":
         return _co3d(args, on_event)
+    if args.kind == "dressed":
+        return _dressed(args, on_event)
     from dipir.workshop.colour import data as sketches
-    from dipir.workshop.data import DATA, real_panoramas, training_meshes
+    from dipir.workshop.data import DATA, TRAIN, real_panoramas, training_meshes
     from dipir.workshop.layout import data as layouts
     from dipir.workshop.relight import data as relit
     from dipir.workshop.worlds import panoramas, views
@@ -98,13 +103,24 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
     count = args.count if args.count is not None else COUNTS[args.kind]
     common = count, args.out, args.seed, args.workers, on_event
     if args.kind == "views":
-        return views.generate(*common, panoramas=real_panoramas("train") if real else ())
+        return views.generate(*common, panoramas=real_panoramas(*TRAIN) if real else ())
     if args.kind == "panoramas":
         return panoramas.generate(*common)
     if args.kind == "layouts":
         return layouts.generate(*common)
     maker = relit if args.kind == "relit" else sketches
-    return maker.generate(*common, meshes=training_meshes("train") if real else ())
+    return maker.generate(*common, meshes=training_meshes(*TRAIN) if real else ())
+
+
+def _dressed(args: argparse.Namespace, on_event) -> Path:
+    from dipir.workshop.data import TRAIN, VAL, training_meshes
+    from dipir.workshop.dressed import data as dressed
+
+    splits = VAL if args.held_out else TRAIN
+    out = dressed.held_out_dir() if args.held_out and args.out is None else args.out
+    count = args.count if args.count is not None else COUNTS["dressed"]
+    return dressed.generate(count, out, args.seed, args.workers, on_event,
+                            found=dressed.sources(splits, training_meshes(*splits)))
 
 
 def _co3d(args: argparse.Namespace, on_event) -> Path:

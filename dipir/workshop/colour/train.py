@@ -27,7 +27,7 @@ from dipir.workshop.colour import data as sketches
 from dipir.workshop.colour import styles as sketch_styles
 from dipir.workshop.colour.data import SketchSettings
 from dipir.workshop.colour.styles import Drawings
-from dipir.workshop.data import training_meshes
+from dipir.workshop.data import TRAIN, training_meshes
 from dipir.workshop.denoising import draw_noise, errors_at, noised, validation_noise, weighted_error
 from dipir.workshop.runner import Outcome, Recipe, initial, outcome
 
@@ -55,15 +55,16 @@ class ColourPriorConfig:
 # ---- data ------------------------------------------------------------------------------------------------------------
 
 def training_recordings(config: ColourPriorConfig, workers: int = 1, on_event: Notify = None) -> dict[str, Tensor]:
-    """Procedural objects and, with the data folder, ``train`` meshes; kept in the cache, made if missing."""
+    """Procedural objects and, with the data folder, meshes of ``TRAIN``; kept in the cache, made if missing."""
     folder = sketches.generate(config.recordings, None, config.seed, workers, on_event,
-                               meshes=_meshes("train"))
+                               meshes=_meshes(*TRAIN))
     return sketches.load(folder)
 
 
 def held_out_pairs(config: ColourPriorConfig = ColourPriorConfig(), workers: int = 1,
                    on_event: Notify = None) -> Drawings:
-    """Two fixed drawings of each held-out recording (other seeds, ``val`` meshes) in colours that have names."""
+    """Two fixed drawings of each held-out recording (other seeds, ``val`` meshes alone, on which earlier weights
+    were judged) in colours that have names."""
     default = sketches.default_dir()
     folder = sketches.generate(config.held_out, default.with_name(f"{default.name}_val"), config.seed + 9, workers,
                                on_event, meshes=_meshes("val"),
@@ -72,9 +73,9 @@ def held_out_pairs(config: ColourPriorConfig = ColourPriorConfig(), workers: int
     return sketch_styles.draw(rng, sketches.load(folder), np.repeat(np.arange(config.held_out), 2), exact=True)
 
 
-def _meshes(split: str) -> list[Path]:
+def _meshes(*splits: str) -> list[Path]:
     with suppress(ConfigError):
-        return training_meshes(split)
+        return training_meshes(*splits)
     return []
 
 

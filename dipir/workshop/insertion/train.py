@@ -1,4 +1,5 @@
-"""Training of the embedded insertion prior on composites made while it trains; resumable, chosen on ``val``."""
+"""Training of the embedded insertion prior on composites made while it trains; resumable, chosen on ``val`` and
+``val_more``."""
 from __future__ import annotations
 
 import time
@@ -19,7 +20,7 @@ from dipir.priors.insertion import DEFAULT_PATH, InsertionPrior, insertion_plane
 from dipir.priors.nets.composite_unet import CompositeUNet, CompositeUNetConfig
 from dipir.workshop import crops
 from dipir.workshop import trainer as training
-from dipir.workshop.data import real_panoramas, training_meshes
+from dipir.workshop.data import TRAIN, VAL, real_panoramas, training_meshes
 from dipir.workshop.denoising import draw_noise, errors_at, noised, validation_noise, weighted_error
 from dipir.workshop.insertion import composites
 from dipir.workshop.insertion.composites import CompositeConfig, Composites, Sources
@@ -42,8 +43,8 @@ class InsertPriorConfig:
     background: float = 0.15  # weight of pixels without object against 1 on the object
     real: float = 0.5  # share of composites under photographed panoramas, where there are procedural surroundings too
     val_stages: int = 24
-    """Of the validation set, half of them with ``val`` meshes, each under ``composites.lights`` ``val``
-    environments."""
+    """Of the validation set, half of them with meshes of ``VAL``, each under ``composites.lights``
+    environments of it."""
     seed: int = 0
     pool: PoolConfig = PoolConfig()  # pool, stages, composites: of the training composites
     stages: StageSettings = StageSettings()
@@ -53,12 +54,12 @@ class InsertPriorConfig:
 
 
 def training_sources(config: InsertPriorConfig) -> Sources:
-    """``train`` environments, and what the cache has of procedural views and panoramas, in equal shares."""
+    """Environments of :data:`TRAIN`, and what the cache has of procedural views and panoramas, in equal shares."""
     made: list[AbstractSurroundings] = []
     for source in (_views, lambda: _prepared(panoramas.load()[0])):
         with suppress(ConfigError):
             made.append(source())
-    real = _prepared(real_panoramas("train"))
+    real = _prepared(real_panoramas(*TRAIN))
     return [(config.real if made else 1.0, real), *(((1 - config.real) / len(made), source) for source in made)]
 
 
@@ -72,20 +73,20 @@ def _views() -> Views:
 
 
 def training_pool(config: InsertPriorConfig, workers: int = 1, on_event: Notify = None) -> StagePool:
-    """Stages with procedural objects and ``train`` meshes."""
-    return StagePool("train", training_meshes("train"), config.stages, config.pool, config.seed + 1, workers,
+    """Stages with procedural objects and meshes of :data:`TRAIN`."""
+    return StagePool("train", training_meshes(*TRAIN), config.stages, config.pool, config.seed + 1, workers,
                      on_event=on_event)
 
 
 def validation_composites(config: InsertPriorConfig = InsertPriorConfig(), workers: int = 1,
                           on_event: Notify = None) -> Composites:
-    """The fixed composites that choose the weights: ``val`` environments, procedural objects and ``val`` meshes. Half
+    """The fixed composites that choose the weights: environments and meshes of :data:`VAL`, procedural objects. Half
     of them are plain photos (sRGB, neither noise nor JPEG), as in the benchmarks."""
     pool = PoolConfig(first=4, size=4, steps=0, shard=config.val_stages // 4)
-    sources = [(1.0, _prepared(real_panoramas("val")))]
+    sources = [(1.0, _prepared(real_panoramas(*VAL)))]
     plain = replace(config.composites, photo=PhotoConfig(response=0, noise=0, jpeg=0, saturation=0))
     parts = []
-    with StagePool("val", training_meshes("val"), replace(config.stages, meshes=0.5), pool, config.seed + 2, workers,
+    with StagePool("val", training_meshes(*VAL), replace(config.stages, meshes=0.5), pool, config.seed + 2, workers,
                    on_event=on_event) as held_out:
         for k, stage in enumerate(held_out.at(0)):
             rng = np.random.default_rng(split_seed(config.seed, "val", k))

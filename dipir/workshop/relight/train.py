@@ -16,7 +16,7 @@ from dipir.priors.geometry import SIZE, Geometry
 from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.workshop import trainer as training
-from dipir.workshop.data import training_meshes
+from dipir.workshop.data import TRAIN, training_meshes
 from dipir.workshop.denoising import draw_noise, errors_at, noised, validation_noise, weighted_error
 from dipir.workshop.relight import data as relit
 from dipir.workshop.relight import pairs as relit_pairs
@@ -43,16 +43,17 @@ class RelightPriorConfig:
 
 
 def training_scenes(scenes: int, workers: int = 1, on_event: Notify = None) -> RelitSet:
-    """The training set with ``train`` meshes, at the size that the networks work at; what the cache lacks is made."""
+    """The training set with meshes of ``TRAIN``, at the size that networks work at; what the cache lacks is made."""
     settings = RelitSettings(size=SIZE, spp=16, sky_spp=32)
     folder = relit.default_dir().with_name(f"train_v{relit.VERSION}_{SIZE}")
     made = relit.load(relit.generate(scenes, folder, 0, workers, on_event, settings=settings,
-                                     meshes=training_meshes("train")))
+                                     meshes=training_meshes(*TRAIN)))
     return made.part(slice(0, scenes))
 
 
 def validation_scenes(workers: int = 1, on_event: Notify = None) -> RelitSet:
-    """Scenes with other seeds and ``val`` meshes, less noisy than the training set."""
+    """Scenes with other seeds and ``val`` meshes alone (earlier weights were judged on them), less noisy than the
+    training set."""
     settings = RelitSettings(spp=64, sky_spp=128, meshes=0.5)
     folder = relit.default_dir().with_name(f"val_v{relit.VERSION}")
     return relit.load(relit.generate(VAL_SCENES, folder, VAL_SEED, workers, on_event, settings=settings,

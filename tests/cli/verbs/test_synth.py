@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dipir.cli import main as cli
-from dipir.workshop import shards
+from dipir.workshop import data, shards
+from dipir.workshop.dressed import data as dressed
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.worlds import views
 from tests.support.layout_sets import several
@@ -51,3 +53,23 @@ def test_layouts_are_drawn_over_their_captions(tmp_path, capsys, monkeypatch):
     assert sheet.shape == (12 * (256 + 96), 4 * 256, 3)
     strips = sheet.reshape(12, 352, 4, 256, 3)[:, 256:]
     assert (strips == 255).mean() > 0.7 and all(strips[i, :, j].min() < 60 for i in range(12) for j in range(4))
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_dressed_crops_are_made_of_one_half_of_the_split_and_drawn(held_out, tmp_path, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(data, "training_meshes", lambda *splits: list(splits))
+    monkeypatch.setattr(dressed, "sources", lambda splits, meshes: (splits, meshes))
+    monkeypatch.setattr(dressed, "generate", lambda *a, **k: asked.append((a[:4], k)) or tmp_path)
+    gradient = torch.linspace(0, 1, 32).expand(24, 32)
+    shards.save(tmp_path / "dressed_000000.safetensors", {
+        "plate": gradient.expand(2, 3, 24, 32).half(), "shadow": (gradient.flip(1).expand(2, 24, 32) * 255).byte()}, {})
+    words = ["synth", "dressed", "--seed", "3", "--workers", "1", "--sheet", str(tmp_path / "sheet.png")]
+    assert cli.main([*words, *(["--held-out"] if held_out else [])]) == 0
+    splits = ("val", "val_more") if held_out else ("train", "train_more")
+    folder = dressed.held_out_dir() if held_out else None
+    assert asked == [((20000, folder, 3, 1), {"found": (splits, list(splits))})]
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape == (12 * 24, 4 * 64, 3)
+    # The plate grows brighter to the right, the shadow beside it darker.
+    assert (np.diff(sheet[0, :32, 0].astype(int)) >= 0).all() and (np.diff(sheet[0, 32:64, 0].astype(int)) <= 0).all()

@@ -145,9 +145,9 @@ def test_run_writes_weights_and_starts_from_others(tmp_path: Path, monkeypatch: 
     asked = []
     monkeypatch.setattr(sketches, "generate", lambda *a, meshes, **_: asked.append((a[0], a[2], meshes)) or tmp_path)
     monkeypatch.setattr(sketches, "load", lambda folder: recorded_squares(50))
-    monkeypatch.setattr(prior_colour, "training_meshes", lambda split: [Path(split)])
+    monkeypatch.setattr(prior_colour, "training_meshes", lambda *splits: list(map(Path, splits)))
     path = prior_colour.run(5, CONFIG, tmp_path / "a.safetensors", "one")
-    assert asked == [(50, 9, [Path("val")]), (4, 0, [Path("train")])]
+    assert asked == [(50, 9, [Path("val")]), (4, 0, [Path("train"), Path("train_more")])]
     assert PicturePrior.load(COLOUR, path).net.config == NET
     again = prior_colour.run(0.001, CONFIG, tmp_path / "b.safetensors", "two", start=path)
     first, second = (PicturePrior.load(COLOUR, p).net.state_dict() for p in (path, again))
