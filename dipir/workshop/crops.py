@@ -40,24 +40,12 @@ class Panorama:
 
 
 def prepare(envmap: EnvMap, height: int = 512) -> Panorama:
-    """``envmap`` (H, W, 3), reduced to at most ``height`` rows (a multiple of 64) for the crops and to 64 rows for the
-    light. A map whose rows are no multiple of 64 is first interpolated to the next one, its light kept."""
-    rows = min(height, -(-envmap.shape[0] // 64) * 64)
-    if envmap.shape[0] % rows:
-        envmap = _interpolated(envmap, -(-envmap.shape[0] // rows) * rows)
-    if envmap.shape[0] > rows:
-        envmap = latlong.resize(envmap, rows, 2 * rows)
+    """``envmap`` (H, W, 3), reduced to at most ``height`` rows for the crops and to 64 rows for the light."""
+    if envmap.shape[0] > height:
+        envmap = latlong.resize(envmap, height, 2 * height)
     planes = envmap.permute(2, 0, 1)
     return Panorama(torch.cat([planes[..., -1:], planes, planes[..., :1]], -1).contiguous(),
                     latlong.resize(envmap, 64, 128))
-
-
-def _interpolated(envmap: EnvMap, height: int) -> EnvMap:
-    """The map (H, W, 3) on a finer grid, with the same light in all (between its texels a small sun would gain or
-    lose)."""
-    finer = latlong.sample(envmap, latlong.directions(height, 2 * height))
-    before, after = ((m * latlong.solid_angles(*m.shape[:2])[..., None]).sum((0, 1)) for m in (envmap, finer))
-    return finer * (before / after.clamp_min(1e-12))
 
 
 def perspective_crop(envmap: EnvMap, camera: Camera) -> Tensor:

@@ -52,22 +52,6 @@ def _seen_equals_light(mirrored: bool, turn: int) -> None:
     torch.testing.assert_close(directions, torch.from_numpy(camera.directions().astype(np.float32)))
 
 
-@pytest.mark.parametrize("rows, kept", [(500, 512), (1000, 512), (512, 512), (256, 256), (1024, 512), (100, 128)])
-def test_maps_of_any_size_are_made_ready(rows: int, kept: int) -> None:
-    """Rows that are no multiple of 64 too (a photographed map has 500); the light in all stays, a small sun's as well,
-    and so does where it comes from."""
-    envmap = _smooth_map(rows)
-    row, column = rows // 3, rows // 2
-    envmap[row:row + 3, column:column + 3] = 3e4
-    ready = crops.prepare(envmap)
-    assert ready.padded.shape == (3, kept, 2 * kept + 2) and ready.env.shape == (64, 128, 3)
-    before, after = ((m * latlong.solid_angles(*m.shape[:2])[..., None]).double().sum((0, 1))
-                     for m in (envmap, ready.env))
-    torch.testing.assert_close(before, after, rtol=1e-4, atol=0)
-    brightest = latlong.directions(64, 128).reshape(-1, 3)[int(ready.env.sum(-1).argmax())]
-    assert float(brightest @ latlong.directions(rows, 2 * rows)[row + 1, column + 1]) > np.cos(np.radians(2.5))
-
-
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("turn", [0, 37, 90])
 def test_plate_and_light_are_turned_and_mirrored_together(mirrored: bool, turn: int) -> None:

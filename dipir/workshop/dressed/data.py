@@ -31,6 +31,7 @@ from dipir.render.proxy_pass import Sites, trace
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.scene.assets.asset import Asset
 from dipir.scene.camera import Camera
+from dipir.scene.light import EnvironmentMap
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
 from dipir.scene.scene import Scene
@@ -81,12 +82,19 @@ def sources(splits: Sequence[str], meshes: Sequence[Path]) -> Sources:
     that), and these meshes. AssetError without the data folder, ConfigError when one kind is empty."""
     files = panorama_files(*splits)
     usable = [k for k, f in enumerate(files) if not any(mark in f.name for mark in _GROUNDLESS)]
-    hard = tuple(k for k in usable if hardness(crops.prepare(read_envmap(files[k]), 64).env) > _HARD)
+    hard = tuple(k for k in usable if hardness(read_panorama(files[k]).env) > _HARD)
     soft = tuple(k for k in usable if k not in hard)
     if not (hard and soft and meshes):
         raise ConfigError(f"dressed: {', '.join(splits)} have {len(hard)} environments with and {len(soft)} without a "
                           f"hard light, and {len(meshes)} meshes were given; at least one of each is needed.")
     return Sources(tuple(files), soft, hard, tuple(meshes))
+
+
+def read_panorama(path: Path) -> crops.Panorama:
+    """A map ready for crops, with a multiple of 64 rows (one of the photographed ones has 500), at most 512."""
+    envmap = read_envmap(path)
+    rows = min(512, -(-envmap.shape[0] // 64) * 64)
+    return crops.prepare(EnvironmentMap(envmap).envmap(rows, 2 * rows))
 
 
 def hardness(env: EnvMap) -> float:
@@ -185,7 +193,7 @@ def scene_plates(index: int, seed: int, settings: DressedSettings, found: Source
     rng = np.random.default_rng(split_seed(seed, "dressed", index))
     kind = found.hard if rng.random() < settings.hard else found.soft
     chosen = int(rng.choice(kind))
-    panorama = crops.prepare(read_envmap(found.panoramas[chosen]))
+    panorama = read_panorama(found.panoramas[chosen])
     pool = _pool(rng, found.meshes, settings.pool) if settings.most else []
     rows = [shot(rng, panorama, pool, settings) for _ in range(settings.shots)]
     plates = {key: torch.stack([r[key] for r in rows]) for key in rows[0]}

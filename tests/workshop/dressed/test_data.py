@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from dipir.errors import ConfigError
 from dipir.image import latlong
-from dipir.image.files import read_envmap
+from dipir.image.files import write_exr
 from dipir.scene.camera import Camera
 from dipir.workshop import crops
 from dipir.workshop.dressed import data, layout, things
@@ -106,7 +106,7 @@ def test_no_things_leave_the_bare_crop(found) -> None:
 
 
 def _bare(made, k: int, found) -> torch.Tensor:
-    panorama = crops.prepare(read_envmap(found.panoramas[int(made["panorama"][k])]))
+    panorama = data.read_panorama(found.panoramas[int(made["panorama"][k])])
     camera = layout.camera_of([*made["camera"][k], made["height"][k]], (32, 24))
     return data.bare_crop(panorama, camera, made["turn"][k], made["gain"][k])
 
@@ -151,6 +151,20 @@ def test_the_insertion_point_is_free_ground() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------- sources
+@pytest.mark.parametrize("rows, kept", [(500, 512), (64, 64), (256, 256), (1000, 512)])
+def test_maps_of_any_size_become_panoramas(rows: int, kept: int, tmp_path) -> None:
+    """Their columns can be turned by whole 1/128, their light stays, and comes from where it did."""
+    envmap = _sun(40, 30, rows, 300.0)
+    write_exr(tmp_path / "a.exr", {c: envmap[..., k].half() for k, c in enumerate("RGB")})
+    made = data.read_panorama(tmp_path / "a.exr")
+    assert made.padded.shape == (3, kept, 2 * kept + 2) and made.env.shape == (64, 128, 3)
+    before, after = ((m * latlong.solid_angles(*m.shape[:2])[..., None]).sum((0, 1)) for m in (envmap, made.env))
+    torch.testing.assert_close(before, after, rtol=0.01, atol=0)
+    brightest = latlong.directions(64, 128).reshape(-1, 3)[int(made.env.sum(-1).argmax())]
+    expected = latlong.directions(rows, 2 * rows).reshape(-1, 3)[int(envmap.sum(-1).argmax())]
+    assert float(brightest @ expected) > math.cos(math.radians(2.5))
+
+
 def test_hard_lights_are_told_from_soft_ones() -> None:
     assert data.hardness(torch.ones(64, 128, 3)) < 0.01
     assert data.hardness(crops.prepare(_sun(50, 35)).env) > 0.8
