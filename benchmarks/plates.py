@@ -1,11 +1,13 @@
-"""Contact sheet of real photos: plate | the same objects under the plate's mean colour | ours.
+"""Contact sheets of real photos and of our demo: plate | before | after.
 
 Scenes lie in ``benchmarks/plates/*.yaml`` (schema of ``scenes/README.md``, except that ``plate`` and ``asset`` are
 names below ``$DIPIR_DATA/plates`` and ``$DIPIR_DATA/meshes``). The cameras and placements were set by hand with the
-ground grid drawn over the photo: ``--check`` draws that grid in the second column and fits nothing.
+ground grid drawn over the photo: ``--check`` draws that grid in the second column and fits nothing. ``before`` is a
+folder that an earlier run wrote (``--before``, with the code and weights of then); without one the same objects stand
+there under the plate's mean colour. ``--sheet`` runs nothing and shows what lies in ``--out``.
 
 usage: python -m benchmarks.plates [--preset default] [--size 640] [--only NAME ...] [--out out/plates]
-                                   [--set key=value] [--check]
+                                   [--set key=value] [--before DIR] [--check | --sheet]
 """
 from __future__ import annotations
 
@@ -15,21 +17,23 @@ import statistics
 import sys
 from pathlib import Path
 
-from benchmarks.common import DATA, ROOT, as_command, machine, markdown, timed, write
+from benchmarks.common import DATA, DEMO, ROOT, as_command, machine, markdown, timed, write
 
 SCENES = ROOT / "benchmarks" / "plates"
-GAP = 6  # Pixels between the pictures of the sheet.
+GAP, HEAD, PAGE = 6, 28, 7  # Pixels between the pictures of a sheet and above them; scenes on a page.
 
 
 # ------------------------------------------------------------------------------------------- one scene, own process
 def located(name: str):
-    """The SceneFile of a scene of this benchmark, its names joined to the data folder."""
+    """The SceneFile of a scene of this benchmark, its names joined to the data folder; of the demo as it is."""
     from dataclasses import replace
 
-    from dipir.scene.scene_file import SceneFile
+    from dipir.scene.scene_file import SceneFile, load_scene_file
     from dipir.settings.read import from_dict
     from dipir.settings.yaml import load_yaml
 
+    if name == DEMO.stem:
+        return load_scene_file(DEMO)
     path = SCENES / f"{name}.yaml"
     scene = from_dict(SceneFile, {"name": name, **load_yaml(path)}, str(path))
     objects = tuple(replace(o, asset=DATA / "meshes" / o.asset) for o in scene.objects)
@@ -56,7 +60,7 @@ def run_scene(name: str, args: argparse.Namespace) -> dict:
     plate, baseline = ambient(scene, config)
     write_png(out / "plate.png", plate)
     write_png(out / "ambient.png", baseline)
-    record = {"plate": scene_file.plate.name, "assets": [o.asset.parent.name for o in scene_file.objects]}
+    record = {"plate": scene_file.plate.name, "assets": [_asset_name(o.asset) for o in scene_file.objects]}
     if args.check:
         return record
     result = insert(scene, config, out=out)
@@ -67,6 +71,11 @@ def run_scene(name: str, args: argparse.Namespace) -> dict:
     luminance = light @ light.new_tensor(BT709)
     return {**record, "azimuth_deg": azimuth, "elevation_deg": elevation, "mean_light": light.mean((0, 1)).tolist(),
             "peak_to_mean": float(luminance.max() / luminance.mean()), **result.provenance["times"]}
+
+
+def _asset_name(path: Path) -> str:
+    """The folder of a mesh, or its file where a folder has many."""
+    return path.parent.name if path.parent.parent.name == "meshes" else path.stem
 
 
 def _plate(scene_file):
@@ -108,27 +117,36 @@ def run_apart(name: str, args: argparse.Namespace) -> dict:
     return {"name": name, **record, **json.loads((Path(args.out) / name / "plates.json").read_text())}
 
 
-def sheet(records: list[dict], args: argparse.Namespace, columns: tuple[str, ...]) -> Path:
-    """``OUT/sheet.png``: a row for each scene, each picture fitted into the same cell, the scene's name above it."""
+def sheets(names: list[str], columns: dict[str, tuple[Path, str]], out: Path, width: int) -> list[Path]:
+    """``OUT/sheet-1.png`` and ``.jpg`` and so on, :data:`PAGE` scenes on each: a row for each scene, each picture
+    fitted into the same cell, the scene's name above it.
+
+    columns : title -> (folder with a folder for each scene, name of the picture there); what is missing is said so
+    """
     import cv2
     import numpy as np
 
-    width, height = args.size, args.size * 3 // 4
-    rows = []
-    for record in records:
-        row = np.full((height + 28, len(columns) * (width + GAP), 3), 24, np.uint8)
-        for k, column in enumerate(columns):
-            image = cv2.imread(str(Path(args.out) / record["name"] / f"{column}.png"))
-            factor = min(width / image.shape[1], height / image.shape[0])
-            image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-            row[28:28 + image.shape[0], k * (width + GAP):k * (width + GAP) + image.shape[1]] = image[:height, :width]
-            label = f"{record['name']}: {column}" if k == 0 else column
-            where = (k * (width + GAP) + 4, 20)
-            cv2.putText(row, label, where, cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)
-        rows.append(row)
-    path = Path(args.out) / "sheet.png"
-    cv2.imwrite(str(path), np.concatenate(rows))
-    return path
+    height, pages = width * 3 // 4, []
+    for first in range(0, len(names), PAGE):
+        rows = []
+        for name in names[first:first + PAGE]:
+            row = np.full((height + HEAD, len(columns) * (width + GAP), 3), 24, np.uint8)
+            for k, (title, (folder, picture)) in enumerate(columns.items()):
+                image = cv2.imread(str(folder / name / f"{picture}.png"))
+                left = k * (width + GAP)
+                if image is not None:
+                    factor = min(width / image.shape[1], height / image.shape[0])
+                    image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+                    image = image[:height, :width]
+                    row[HEAD:HEAD + image.shape[0], left:left + image.shape[1]] = image
+                label = f"{name}: {title}" if k == 0 else title
+                label += " is missing" if image is None else ""
+                cv2.putText(row, label, (left + 4, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 1, cv2.LINE_AA)
+            rows.append(row)
+        pages.append(out / f"sheet-{first // PAGE + 1}")
+        for kind in (".png", ".jpg"):
+            cv2.imwrite(str(pages[-1].with_suffix(kind)), np.concatenate(rows))
+    return [p.with_suffix(".png") for p in pages]
 
 
 def table(result: dict) -> str:
@@ -154,7 +172,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--only", nargs="+", default=[], metavar="NAME")
     p.add_argument("--out", default=str(ROOT / "out" / "plates"))
     p.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    p.add_argument("--check", action="store_true", help="placement only: ground grid and ambient light, no results")
+    p.add_argument("--before", type=Path, metavar="DIR", help="what an earlier run wrote, shown in the middle")
+    only = p.add_mutually_exclusive_group()
+    only.add_argument("--check", action="store_true", help="placement only: ground grid and ambient light, no results")
+    only.add_argument("--sheet", action="store_true", help="run nothing, show what lies in --out")
     p.add_argument("--worker", default="", help=argparse.SUPPRESS)
     return p
 
@@ -162,32 +183,46 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     """See the module's text."""
     args = parser().parse_args(arguments)
-    names = sorted(p.stem for p in SCENES.glob("*.yaml"))
+    names = [*sorted(p.stem for p in SCENES.glob("*.yaml")), DEMO.stem]
     unknown = set(args.only) - set(names)
     if unknown:
         sys.exit(f"benchmarks.plates: unknown {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    args.out = str(Path(args.out).resolve())
-    Path(args.out).mkdir(parents=True, exist_ok=True)
+    if args.before is not None and not args.before.is_dir():
+        sys.exit(f"benchmarks.plates: --before {args.before}: there is no such folder; give the --out of an earlier "
+                 "run.")
+    out = Path(args.out).resolve()
+    args.out = str(out)
+    out.mkdir(parents=True, exist_ok=True)
     if args.worker:
         record = run_scene(args.worker, args)
-        (Path(args.out) / args.worker / "plates.json").write_text(json.dumps(record))
+        (out / args.worker / "plates.json").write_text(json.dumps(record))
         return
     records = []
-    for name in args.only or names:
+    for name in [] if args.sheet else args.only or names:
         records.append(run_apart(name, args))
         print(f"{name}: {records[-1].get('error') or records[-1]['wall_s']}", flush=True)
+    shown = args.only or names
+    middle = (args.before, "composite") if args.before else (out, "ambient")
+    columns = {"plate": (out, "plate"), "camera": (out, "camera"), "ambient": (out, "ambient")} if args.check else {
+        "plate": (out, "plate"), "before" if args.before else "ambient": middle, "after": (out, "composite")}
+    print("\n".join(map(str, sheets(shown, columns, out, args.size))))
     done = [r for r in records if "error" not in r]
-    if done:
-        columns = ("plate", "camera", "ambient") if args.check else ("plate", "ambient", "composite")
-        print(sheet(done, args, columns))
     if not args.check and done:
-        flags = [f"--preset {args.preset}", f"--size {args.size}",
-                 *(["--only " + " ".join(args.only)] if args.only else []), *(f"--set {s}" for s in args.set)]
-        result = {"command": f"python -m benchmarks.plates {' '.join(flags)}", "machine": machine(),
-                  "median_s": statistics.median(r["total_s"] for r in done), "scenes": records}
-        write("plates", result, table(result))
+        report(records, done, args)
     if len(done) < len(records):
         sys.exit(1)
+
+
+def report(records: list[dict], done: list[dict], args: argparse.Namespace) -> None:
+    """The table; the committed one when no scene was left out."""
+    flags = [f"--preset {args.preset}", f"--size {args.size}",
+             *(["--only " + " ".join(args.only)] if args.only else []), *(f"--set {s}" for s in args.set)]
+    result = {"command": f"python -m benchmarks.plates {' '.join(flags)}", "machine": machine(),
+              "median_s": statistics.median(r["total_s"] for r in done), "scenes": records}
+    if args.only:
+        print(table(result))
+    else:
+        write("plates", result, table(result))
 
 
 if __name__ == "__main__":

@@ -85,37 +85,46 @@ class Case:
 
 # ---------------------------------------------------------------------------------------------------- what there is
 def panorama_files(folder: Path | None, split: str, data: Path = DATA) -> dict[str, Path]:
-    """Name -> .hdr or .exr file: all in ``folder`` and below, or a part of ``splits.json``. ConfigError when none."""
+    """Name -> .hdr or .exr file: all in ``folder`` and below, or parts of ``splits.json`` (``split``: their names, with
+    commas). ConfigError when none."""
     if folder is None:
-        return _named([data / "hdri" / n for n in _split("hdri", split, "--environments", data)], data / "hdri")
+        return _named([data / "hdri" / n for n in _split("hdri", split, "--split", data)], data / "hdri")
     return _named(_found(folder, PANORAMAS, "--environments", "panoramas"), folder)
 
 
 def mesh_files(folder: Path | None, split: str, data: Path = DATA) -> dict[str, Path]:
-    """Name -> mesh file: all in ``folder`` and below, or a part of ``splits.json``. Of files that differ in their
-    extension alone the best is taken; a sub-folder with one mesh gives it its name. ConfigError when there are none."""
+    """Name -> mesh file: all in ``folder`` and below, or parts of ``splits.json`` (``split``: names with commas). Of
+    files that differ in their extension alone the best is taken; a sub-folder with one mesh gives it its name.
+    ConfigError when there are none."""
     if folder is None:
-        names, root = _split("meshes", split, "--meshes", data), data / "meshes"
-        files = [f for n in names for f in _found(root / n, MESHES, "--meshes", "meshes")]
+        root = data / "meshes"
+        places = [data / "meshes_more" / n if Path(n).suffix in MESHES else root / n
+                  for n in _split("meshes", split, "--mesh-split", data)]
+        files = [f for p in places for f in _found(p, MESHES, "--meshes", "meshes")]
     else:
         root, files = folder, _found(folder, MESHES, "--meshes", "meshes")
     best: dict[tuple[Path, str], Path] = {}
     for f in sorted(files, key=lambda p: MESHES.index(p.suffix.lower())):
         best.setdefault((f.parent, f.stem), f)
     kept = [f for f in files if f in best.values()]
-    alone = {f.parent for f in kept if f.parent != root and sum(g.parent == f.parent for g in kept) == 1}
+    shared = (root, data / "meshes_more")
+    alone = {f.parent for f in kept if f.parent not in shared and sum(g.parent == f.parent for g in kept) == 1}
     return _named(kept, root, lambda f: f.parent if f.parent in alone else f)
 
 
 def _split(kind: str, split: str, option: str, data: Path) -> list[str]:
     path = data / "splits.json"
     if not path.is_file():
-        raise ConfigError(f"{path}: not found; set DIPIR_DATA to the folder with the shared data, or give {option} a "
+        own = {"hdri": "--environments", "meshes": "--meshes"}[kind]
+        raise ConfigError(f"{path}: not found; set DIPIR_DATA to the folder with the shared data, or give {own} a "
                           "folder of your own.")
     parts = json.loads(path.read_text())[kind]
-    if split not in parts:
-        raise ConfigError(f"--split {split}: accepted are {', '.join(parts)}.{nearest(split, parts)}")
-    return parts[split]
+    names = [w.strip() for w in split.split(",")]
+    for name in names:
+        if name not in parts:
+            raise ConfigError(f"{option} {split}: accepted are {', '.join(parts)}, several with commas."
+                              f"{nearest(name, parts)}")
+    return [file for name in dict.fromkeys(names) for file in parts[name]]
 
 
 def _found(folder: Path, suffixes: tuple[str, ...], option: str, what: str) -> list[Path]:

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmarks.insert.case import finished, run
+from benchmarks.insert.case import finished, run, run_together, true_shadow
 from benchmarks.insert.cases import Case, Environment, Mesh
 from benchmarks.insert.run import RunSettings, job_of
 
@@ -18,7 +18,9 @@ def test_a_case_twice_is_the_same_and_the_truth_is_nearest(tiny, tmp_path):
         (tmp_path / name).mkdir()
         job = job_of(made, ["ambient", "projected", "truth"], RunSettings(size=48, spp=64), "c")
         (tmp_path / name / "job.json").write_text(json.dumps(job))
-        run(tmp_path / name)
+        (tmp_path / f"plate {name}").mkdir()
+        (tmp_path / f"plate {name}" / "job.json").write_text(json.dumps({"cases": [str(tmp_path / name)]}))
+        run_together(tmp_path / f"plate {name}")
         rows.append({m: {k: v for k, v in r["figures"].items() if "seconds" not in k}
                      for m, r in finished(tmp_path / name, job).items()})
         assert all((tmp_path / name / f"{m}.png").is_file() for m in ("ambient", "truth", "plate-tile", "truth-tile"))
@@ -33,3 +35,19 @@ def test_a_case_twice_is_the_same_and_the_truth_is_nearest(tiny, tmp_path):
     for figure in ("fg_si_rmse", "composite_rmse", "shadow_rmse"):
         assert truth[figure] < 0.6 * ambient[figure], figure
     assert truth["ssim"] > ambient["ssim"]
+    # ---- the cast shadow ----
+    shadow = true_shadow(tmp_path / "a")
+    assert shadow["direction_deg"] is not None and shadow["darkest"] < 0.5
+    assert not shadow["hard"] and truth["cast_deg"] is None  # A lamp 16 degrees wide.
+    assert truth["darkest_log2"] < 0.1 < ambient["darkest_log2"] and truth["hardness"] > 1.2 * ambient["hardness"]
+
+
+def test_a_case_that_cannot_be_made_is_an_error_of_all_its_methods(tiny, tmp_path):
+    mesh = Mesh("box", tiny / "meshes" / "box.obj", "2")
+    made = Case(Environment("lamp", tiny / "envs" / "none.hdr", "1", 0.5), mesh, 0, 30.0)
+    job = job_of(made, ["ambient", "truth"], RunSettings(size=48), "c")
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    run(tmp_path)
+    rows = json.loads((tmp_path / "case.json").read_text())["rows"]
+    assert set(rows) == {"ambient", "truth"} and all("the case itself" in r["error"] for r in rows.values())
+    assert finished(tmp_path, job) == {} and true_shadow(tmp_path) is None

@@ -71,6 +71,21 @@ def test_without_the_shared_data_the_option_is_named(tmp_path):
         cases.panorama_files(None, "trian", tmp_path)
 
 
+def test_parts_of_the_splits_add_up(tmp_path):
+    """Several parts with commas, each file once; meshes of ``meshes_more`` are single files."""
+    for name in ("hdri/a.hdr", "hdri/b.exr", "meshes/cow/cow.obj", "meshes_more/jug.glb", "meshes_more/not.glb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"-")
+    (tmp_path / "splits.json").write_text('{"hdri": {"val": ["a.hdr"], "val_more": ["b.exr"]}, '
+                                          '"meshes": {"val": ["cow"], "val_more": ["jug.glb"]}}')
+    assert list(cases.panorama_files(None, "val", tmp_path)) == ["a"]
+    assert list(cases.panorama_files(None, "val, val_more,val", tmp_path)) == ["a", "b"]
+    assert {k: f.name for k, f in cases.mesh_files(None, "val,val_more", tmp_path).items()} == {"cow": "cow.obj",
+                                                                                                "jug": "jug.glb"}
+    with pytest.raises(ConfigError, match="--mesh-split val,vla.*Did you mean 'val'"):
+        cases.mesh_files(None, "val,vla", tmp_path)
+
+
 def test_every_unusable_file_is_listed(folders):
     envs, meshes = folders
     (envs / "bad.hdr").write_bytes(b"#?RADIANCE\n nothing")

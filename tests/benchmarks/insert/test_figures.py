@@ -1,14 +1,12 @@
-"""Figures of the insertion benchmark against values worked out by hand; means, bootstrap, ratios, tables."""
+"""Figures of one case of the insertion benchmark against values worked out by hand."""
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
-from benchmarks.common import compact
 from benchmarks.insert import figures as f
 from dipir.image.color import linear_to_srgb
 from dipir.image.tone import ToneCurve
@@ -89,73 +87,3 @@ def test_shown_is_the_composite_taken_apart():
     bright = ToneCurve(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), torch.zeros(1, 3))
     toned = f.shown(plate, passes, (bright, bright))
     assert (toned.object_lin > plain.object_lin).all() and (toned.shadow > plain.shadow).all()
-
-
-# --------------------------------------------------------------------------------------------------------- statistics
-ROWS = [{"m": {"fg_si_rmse": v, "direction_deg": d}, "ambient": {"fg_si_rmse": 2 * v}}
-        for v, d in ((1.0, 10.0), (3.0, None), (5.0, 100.0), (7.0, 20.0))]
-WHERE = ["a", "a", "b", "b"]
-
-
-def test_means_medians_and_missing_values():
-    s = f.summary(ROWS, WHERE, ["m", "ambient", "failed"])
-    assert s["m"]["fg_si_rmse"]["mean"] == 4 and s["m"]["fg_si_rmse"]["n"] == 4
-    assert s["m"]["direction_deg"]["median"] == 20 and s["m"]["direction_deg"]["n"] == 3
-    assert s["m"]["direction_deg"]["mean"] == pytest.approx(130 / 3)
-    assert "failed" not in s and "direction_deg" not in s["ambient"]
-
-
-def test_draws_are_of_environments_and_cases_within():
-    draws = f.resamples(["a", "b", "a", "c"], 400)
-    counts = {tuple(sorted({"aba c".replace(" ", "")[i] for i in d})) for d in draws}
-    assert len(counts) == 7  # Every non-empty set of environments occurs.
-    assert all((np.isin(d, [0, 2]).sum() % 2) == 0 for d in draws)  # Environment a brings two cases each time.
-    assert [list(d) for d in draws] == [list(d) for d in f.resamples(["a", "b", "a", "c"], 400)]
-
-
-def test_intervals():
-    """Cases that agree within their environment: the interval is that of the environments, from 2 to 6."""
-    rows = [{"m": {"ssim": v}} for v in (2.0, 2.0, 6.0, 6.0)]
-    got = f.summary(rows, WHERE, ["m"])["m"]["ssim"]
-    assert (got["mean"], got["mean_low"], got["mean_high"]) == (4, 2, 6)
-    alone = f.summary(rows[:1], WHERE[:1], ["m"])["m"]["ssim"]
-    assert alone["mean_low"] == alone["mean"] == alone["mean_high"] == 2
-
-
-def test_ratio_of_means_over_common_cases():
-    rows = [dict(r) for r in ROWS]
-    rows[3] = {"m": {"fg_si_rmse": 1000.0}}  # The baseline failed here.
-    got = f.ratios(rows, WHERE, ["m", "ambient"])
-    assert got["m"]["fg_si_rmse/ambient"]["ratio"] == pytest.approx(0.5) and got["m"]["fg_si_rmse/ambient"]["n"] == 3
-    assert got["m"]["fg_si_rmse/ambient"]["ratio_low"] == pytest.approx(0.5)
-    assert got["m"]["fg_si_rmse/ambient"]["typical"] == pytest.approx(0.5)
-    assert got["ambient"]["fg_si_rmse/ambient"]["ratio"] == 1 and "fg_si_rmse/projected" not in got["m"]
-
-
-def test_case_by_case_every_case_counts_alike():
-    """Ratios 0.25 and 4: the geometric mean is 1, though the ratio of means follows the larger case."""
-    rows = [{"m": {"fg_si_rmse": a}, "ambient": {"fg_si_rmse": b}} for a, b in ((1.0, 4.0), (400.0, 100.0))]
-    got = f.ratios(rows, ["a", "b"], ["m"])["m"]["fg_si_rmse/ambient"]
-    assert got["typical"] == pytest.approx(1) and got["ratio"] == pytest.approx(401 / 104)
-
-
-def test_tables_name_what_is_missing():
-    lit = {"environments": ["a"], "cases": 2, "summary": f.summary(ROWS[:2], WHERE[:2], ["m"])}
-    result = {"command": "python -m benchmarks insert", "machine": "two cores", "environments": [{}, {}],
-              "meshes": [{}], "settings": {"views": 2, "size": 64, "spp": 4}, "code_changed": True,
-              "cases": [{"errors": {}}, {"errors": {"m": "x"}}], "summary": f.summary(ROWS, WHERE, ["m", "ambient"]),
-              "ratios": f.ratios(ROWS, WHERE, ["m", "ambient"]), "single_light": lit}
-    text = f.tables(result)
-    assert "2 environments x 1 mesh x 2 views" in text and "1 row failed" in text and "code was changed" in text
-    row = next(line for line in text.splitlines() if line.startswith("| m "))
-    cells = [cell.strip() for cell in row.split(" | ")]
-    assert cells[1].startswith("4 [") and cells[2].startswith("0.5 [") and "none" in row
-
-
-def test_compact_json_is_json():
-    import json
-
-    data = {"a": 1.23456789, "b": [1, {"c": None, "d": "x\"y"}], "e": {}, "f": [[], [0.1, 2e-9]], "g": float("nan")}
-    text = compact(data)
-    assert json.loads(text) == {**data, "a": 1.2346, "g": None}
-    assert '"c": null, "d"' in text

@@ -1,6 +1,7 @@
 """Methods of the insertion benchmark."""
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 
 from benchmarks.insert import methods
 from dipir.errors import ConfigError
+from dipir.image import latlong
+from dipir.image.metrics import direction_error_deg
 from dipir.insert.config import load_config
-from dipir.scene.light import fit_gaussians
+from dipir.scene.light import dominant_direction, fit_gaussians
 from dipir.settings.yaml import load_yaml
 from tests.support.scenes import sphere_scene, sunny
 
@@ -21,7 +24,8 @@ def test_names_and_groups():
     assert methods.chosen("baselines,default") == ["ambient", "projected", "oracle-sg", "default", "truth"]
     every = methods.chosen("all")
     assert every[-1] == "truth" and set(every) == set(methods.names()) and len(every) == 5 + len(FILES)
-    assert methods.chosen("ablation") == [p.stem for p in FILES]
+    ours, published = methods.chosen("ablation"), methods.chosen("published")
+    assert sorted([*ours, *published]) == [p.stem for p in FILES] and set(published) == set(methods.PUBLISHED)
 
 
 @pytest.mark.parametrize("text, match", [("defualt", "Did you mean 'default'"), ("", "nothing given"),
@@ -114,6 +118,58 @@ def test_ours_give_a_light_and_tones(estimator, name):
     got = estimator(name, methods.settings_of(name, 0, QUICK))
     assert got.light.shape == (256, 512, 3) and torch.isfinite(got.light).all() and not got.light.requires_grad
     assert len(got.tones) == 2 and got.cpu_seconds > 0
+
+
+def sun_map(share: float, direction=(0.4, 0.6, 0.69), height: int = 256, sigma: float = 0.01) -> torch.Tensor:
+    """A grey map with a small sun that sends ``share`` of all light."""
+    rays, omega = latlong.directions(height, 2 * height), latlong.solid_angles(height, 2 * height)[..., None]
+    axis = torch.nn.functional.normalize(torch.tensor(direction), dim=0)
+    lobe = torch.exp((rays @ axis - 1) / sigma**2)[..., None]
+    return (0.5 + lobe * share / (1 - share) * 0.5 * 4 * math.pi / (lobe * omega).sum()).repeat(1, 1, 3)
+
+
+@pytest.mark.parametrize("direction", [(0.4, 0.6, 0.69), (0.02, 0.5, -0.86)])  # The second on the seam.
+def test_the_oracles_sun_has_direction_energy_and_size(direction):
+    true = sun_map(0.6, direction)
+    sun, rest = methods.sun_and_rest(true)
+    axis = torch.nn.functional.normalize(torch.tensor(direction), dim=0)
+    assert math.degrees(math.acos(min(1.0, float(sun.mu[0] @ axis)))) < 0.1
+    total = float((true.mean(-1) * latlong.solid_angles(256, 512)).sum())
+    assert float(sun.energy.mean()) / total == pytest.approx(0.6, abs=0.01)
+    assert float(sun.sigma) == pytest.approx(0.01, rel=0.15)
+    torch.testing.assert_close(rest, torch.full_like(rest, 0.5), atol=2e-2, rtol=0)
+
+
+def test_soft_light_has_no_sun():
+    for true in (torch.ones(64, 128, 3), sun_map(0.3, sigma=0.5), sun_map(0.02)):
+        sun, rest = methods.sun_and_rest(true)
+        assert sun is None and torch.equal(rest, true)
+
+
+def test_the_oracle_keeps_the_suns_place_and_the_light_of_the_ground(monkeypatch):
+    monkeypatch.setattr(methods, "fit_gaussians", lambda target, count: fit_gaussians(target, count, steps=20))
+    true = sun_map(0.6)
+    got = methods.oracle(true, 16).envmap(256, 512)
+    assert direction_error_deg(dominant_direction(got), dominant_direction(true)) < 0.5
+    weights = latlong.plane_weights(256, 512)
+    ground = [float((m.mean(-1) * weights).sum()) for m in (got, true)]
+    assert ground[0] == pytest.approx(ground[1], rel=0.05)
+
+
+def test_guesses_and_other_weights(estimator, monkeypatch):
+    """Methods of the light prior say where the light may be; the file that is asked for is the one that is read."""
+    asked = []
+    real = methods.LightPrior.load
+
+    def load(path=None):
+        asked.append(path)
+        return real()
+
+    monkeypatch.setattr(methods.LightPrior, "load", staticmethod(load))
+    config = methods.settings_of("light-prior", 0, ["light.lobes=4", "transport.samples=1"])
+    got = estimator("light-prior", config, "w.safetensors")
+    assert asked == ["w.safetensors"] and len(got.guesses) >= 3 and got.guesses[0].shape == (3,)
+    assert estimator("ambient", None).guesses == ()
 
 
 def test_shared_work_counts_for_each(estimator):

@@ -14,8 +14,8 @@ from dipir.fit.loop import Event
 from dipir.suite.file import Limits
 
 
-def case(name: str, digest: str = "1") -> Case:
-    return Case(Environment(name, Path(f"/{name}.hdr"), digest, 0.5), Mesh("m", Path("/m.obj"), "2"), 0, 12.0)
+def case(name: str, digest: str = "1", mesh: str = "m") -> Case:
+    return Case(Environment(name, Path(f"/{name}.hdr"), digest, 0.5), Mesh(mesh, Path(f"/{mesh}.obj"), "2"), 0, 12.0)
 
 
 def do(out: Path, names, methods=("ambient", "default"), settings=RunSettings(), code="c", **kwargs):
@@ -29,7 +29,7 @@ def do(out: Path, names, methods=("ambient", "default"), settings=RunSettings(),
 
 def test_done_cases_are_not_done_again(child):
     rows, count, events = do(child, ["a", "b"])
-    assert rows["a"]["ambient"]["figures"] == {"ssim": 1.0} and count == {"a": 1, "b": 1}
+    assert rows["a"]["ambient"]["figures"] == {"ssim": 1.0, "hardness": 0.5} and count == {"a": 1, "b": 1}
     assert [e.step for e in events] == [0, 1, 2] and events[-1].steps == 2 and events[-1].seconds_left == 0
     again, count, events = do(child, ["a", "b"])
     assert again == rows and count == {"a": 1, "b": 1} and [e.step for e in events] == [2]
@@ -67,6 +67,28 @@ def test_failures_are_recorded_and_the_others_go_on(child):
     assert rows["bad"]["default"]["error"] == "FitError: no" and "figures" in rows["bad"]["ambient"]
     assert "figures" in rows["good"]["default"] and events[-1].scalars["failed"] == 1
     assert do(child, ["killed", "bad", "good"])[1] == {"killed": 2, "bad": 2, "good": 1}  # Only those are tried again.
+
+
+def test_meshes_of_a_plate_share_a_process_and_survive_each_other(child):
+    """The middle one of three kills it: it is given up with its reason, the last is done by another process, the first
+    is not done again."""
+    cases = [case("a", mesh=m) for m in ("m1", "killed", "m3")]
+    jobs = {c.name: job_of(c, ["ambient"], RunSettings(), "c") for c in cases}
+    events: list[Event] = []
+    rows = insert_run.run_all(jobs, child, 1, events.append)
+    assert [list(rows[c.name]["ambient"]) for c in cases] == [["key", "figures"], ["error"], ["key", "figures"]]
+    assert [len((child / "cases" / c.name / "runs").read_text()) for c in cases] == [1, 1, 1]
+    assert sorted(p.name for p in (child / "plates").iterdir()) == [cases[0].name, cases[2].name]
+    assert [e.step for e in events] == [0, 1, 2, 3] and events[-1].scalars["failed"] == 1
+
+
+def test_other_weights_have_a_key_of_their_own(tmp_path):
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for k, f in enumerate(files):
+        f.write_bytes(bytes([k]))
+    keys = [job_of(case("a"), ["mine"], RunSettings(weights={"mine": f}), "c")["methods"]["mine"] for f in files]
+    assert keys[0]["key"] != keys[1]["key"] and keys[0]["weights"] == str(files[0])
+    assert keys[0]["settings"] == job_of(case("a"), ["default"], RunSettings(), "c")["methods"]["default"]["settings"]
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"rows": []}', '{"rows": {"ambient": {}}}', "[]"])
