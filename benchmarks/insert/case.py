@@ -17,6 +17,7 @@ import traceback
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from benchmarks.insert.cases import scene_of
 from benchmarks.insert.figures import Shown, figures, shown
 from benchmarks.insert.lpips import perceptual
 from benchmarks.insert.methods import Estimate, Estimator
-from benchmarks.insert.shadow import CastShadow, Plan, cast, shadow_figures
+from benchmarks.insert.shadow import CastShadow, Plan, cast, darkness, shadow_figures
 from benchmarks.insert.sheet import tile
 from dipir.arrays import EnvMap, split_seed
 from dipir.disk import write_text
@@ -68,10 +69,16 @@ class Stage:
         return Plan.of(self.scene.objects)
 
     @functools.cached_property
+    def even(self) -> np.ndarray:
+        """(H, W) darkness of the plan under even light."""
+        light = torch.ones(16, 32, 3)
+        return darkness(self.plan.ratio(self.tracer.built, light, split_seed(self.seed, "even"), self.spp))
+
+    @functools.cached_property
     def true_shadow(self) -> tuple[CastShadow, Tensor]:
         """(what the truth casts, its ratio on the plan)."""
         ratio = self.plan.ratio(self.tracer.built, self.true, split_seed(self.seed, "plan of truth"), self.spp)
-        return cast(ratio, self.plan), ratio
+        return cast(ratio, self.plan, even=self.even), ratio
 
     @torch.no_grad()
     def judged(self, estimate: Estimate) -> tuple[dict[str, float | None], Tensor]:
@@ -82,7 +89,7 @@ class Stage:
         # ---- cast shadow ----
         tone = estimate.tones[1] if estimate.tones else None
         ratio = self.plan.ratio(self.tracer.built, estimate.light, split_seed(self.seed, "plan"), self.spp)
-        row |= shadow_figures(cast(ratio, self.plan, tone), self.true_shadow[0])
+        row |= shadow_figures(cast(ratio, self.plan, tone, self.even), self.true_shadow[0])
         # ---- guesses ----
         errors = [float(direction_error_deg(g, dominant_direction(self.true))) for g in estimate.guesses[:GUESSES]]
         row |= {"first_guess_deg": errors[0] if errors else None, "guesses_deg": min(errors, default=None)}

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from benchmarks.common import ROOT
@@ -36,9 +35,9 @@ PUBLISHED = ("lds", "sds-lora", "sds", "no-concepts", "no-tone", "single-map", "
 """Rows of DiPIR's own ablation."""
 GROUPS = ("baselines", "ablation", "published", "all")
 LIGHT_ROWS = 256
-SUN_DEG, AROUND_DEG, SUN_SHARE, FAINTEST = 3.0, 6.0, 0.05, 0.01
+SUN_DEG, AROUND_DEG, SUN_SHARE, FAINTEST = 3.0, 6.0, 0.05, 0.05
 """The oracle's sun: how far it reaches from its middle, how far the ring goes that shows what is behind it, the least
-part of all light that makes it one, and the least part of its peak's radiance that belongs to it."""
+part of all light that makes it one, and the part of its peak's radiance below which texels are glare around it."""
 
 
 @dataclass(frozen=True)
@@ -206,24 +205,20 @@ def sun_and_rest(true: EnvMap) -> tuple[SphericalGaussians | None, EnvMap]:
     height, width = true.shape[:2]
     level, rays = luminance(true.permute(2, 0, 1)[None])[0, 0], latlong.directions(height, width)
     omega = latlong.solid_angles(height, width).expand(height, width)[..., None]
-    row, column = divmod(int(level.argmax()), width)
-    cosine = rays @ rays[row, column]
-    ring = (cosine < math.cos(math.radians(SUN_DEG))) & (cosine > math.cos(math.radians(AROUND_DEG)))
+    cosine = rays @ rays.reshape(-1, 3)[int(level.argmax())]
+    inside = (cosine >= math.cos(math.radians(SUN_DEG)))[..., None]
+    ring = ~inside[..., 0] & (cosine > math.cos(math.radians(AROUND_DEG)))
     behind = true[ring].median(0).values
-    # ---- the region of the peak alone, not of other lamps beside it; the seam is turned away ----
-    near = (cosine >= math.cos(math.radians(SUN_DEG))) & (level > FAINTEST * level.max())
-    turn = width // 2 - column
-    regions, _ = ndimage.label(near.roll(turn, 1).numpy(), structure=[[1] * 3] * 3)
-    inside = torch.from_numpy(regions == regions[row, width // 2]).roll(-turn, 1)[..., None]
     excess = (true - behind).clamp_min(0) * inside * omega
     energy = excess.sum((0, 1))
     if float(luminance(energy.reshape(1, 3, 1, 1))) < SUN_SHARE * float((level[..., None] * omega).sum()):
         return None, true
-    weight = excess.mean(-1)
+    # ---- direction and size, without the glare ----
+    weight = (excess.mean(-1) * (level > FAINTEST * level.max())).double()
     middle = torch.nn.functional.normalize((weight[..., None] * rays).sum((0, 1)), dim=0)
     # 1 - cos t of a narrow lobe has the mean sigma^2; a texel's own size, which the map adds, is taken out.
-    spread = float((weight.double() * (1 - rays.double() @ middle.double())).sum() / weight.double().sum())
-    sigma = math.sqrt(max(spread - (math.pi / height) ** 2 / 12, SIGMA_MIN**2))
+    spread = float((weight * (1 - rays.double() @ middle)).sum() / weight.sum())
+    sigma, middle = math.sqrt(max(spread - (math.pi / height) ** 2 / 12, SIGMA_MIN**2)), middle.to(true)
     amplitude = energy / (2 * math.pi * sigma**2 * -math.expm1(-2 / sigma**2))
     return (SphericalGaussians.of(middle[None], amplitude[None], torch.tensor([sigma])),
             torch.where(inside, torch.minimum(true, behind.expand_as(true)), true))

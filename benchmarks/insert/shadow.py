@@ -108,17 +108,28 @@ class CastShadow:
         return self.hardness >= HARD
 
 
-def cast(ratio: Tensor, plan: Plan, tone: Callable[[Tensor], Tensor] | None = None) -> CastShadow:
-    """Of a plan's ratio (1, 3, H, W) under a method's tone curve of the shadow."""
-    factor = luminance(tone(ratio) if tone else ratio)[0, 0].double().numpy()
-    dark = np.clip(1 - factor, 0, 1)
+def darkness(ratio: Tensor) -> np.ndarray:
+    """(H, W) in [0, 1]: luminance that a plan's ratio (1, 3, H, W) takes away."""
+    return np.clip(1 - luminance(ratio)[0, 0].double().numpy(), 0, 1)
+
+
+def cast(ratio: Tensor, plan: Plan, tone: Callable[[Tensor], Tensor] | None = None,
+         even: np.ndarray | float = 0.0) -> CastShadow:
+    """Of a plan's ratio (1, 3, H, W).
+
+    tone : a method's curve of the shadow;  even : (H, W) darkness under even light, which an object that is not round
+    throws to one side as well, and which therefore does not count for the direction
+    """
+    dark = darkness(tone(ratio) if tone else ratio)
     patch = max(1, round(PATCH * plan.area_px))
     # ---- darkness ----
     darkest = _quantile(dark, plan.beside, patch)
     # ---- direction: from the object's middle to that of what is darker than half; rows go to -Z, columns to -X ----
-    weight = np.maximum(dark - darkest / 2, 0) * plan.beside
+    thrown = np.maximum(dark - even, 0)
+    deepest = _quantile(thrown, plan.beside, patch)
+    weight = np.maximum(thrown - deepest / 2, 0) * plan.beside
     dz, dx = -(weight * plan.from_middle).sum((1, 2)) / max(weight.sum(), 1e-12)
-    aimed = darkest > FAINT and math.hypot(dx, dz) > AIM * plan.height_px
+    aimed = deepest > FAINT and math.hypot(dx, dz) > AIM * plan.height_px
     # ---- edges: a step blurred by this width has a slope of one step in EDGE ----
     slope = _slope(dark, plan, EDGE / math.sqrt(2 * math.pi))
     steep = np.hypot(*slope)

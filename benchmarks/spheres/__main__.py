@@ -8,7 +8,7 @@ Plates: for every environment and view a photo of 720 x 480 pixels, 60 degrees w
 seed, exposed so that its median luminance is shown as 0.5. A method sees the plate and the camera. Instead of methods,
 ``--predicted`` and ``--true`` compare two folders of panoramas by file name.
 
-usage: python -m benchmarks.spheres [--environments DIR] [--split val] [--views 4] [--methods a,b] [--seed 0]
+usage: python -m benchmarks.spheres [--environments DIR] [--split val,val_more] [--views 4] [--methods a,b] [--seed 0]
                                     [--predicted DIR --true DIR] [--out DIR]
 
 Without options the committed results, ``benchmarks/results/spheres.json`` and ``.md``, are written too.
@@ -25,16 +25,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import DATA, ROOT, as_command, compact, machine, markdown, typed, write
-from benchmarks.spheres.cases import METHODS, PLATE_ROWS, SPLITS, Case, folder_cases, panorama_files, view_cases
+from benchmarks.spheres.cases import METHODS, PLATE_ROWS, SPLIT, Case, folder_cases, panorama_files, view_cases
 from benchmarks.spheres.metrics import METRICS, figures
 from benchmarks.spheres.render import MATERIALS, Sphere, camera, render
 from dipir.arrays import Image
 from dipir.disk import write_bytes, write_text
 from dipir.errors import ConfigError, nearest
 
-OUT = ROOT / "out" / "spheres"
+OUT, SCHEMA = ROOT / "out" / "spheres", "dipir.bench.spheres.2"
 BALL = PLATE_ROWS  # Side of a sphere in the contact sheet, pixels.
 SHEET_ROWS = 48
+BASE = "projected"  # What the others are compared with.
 GROUP = 150  # Maps rendered together: the response of a material is made once for all of them.
 # Poly Haven, 181 environments: Tab. 1 of LuxDiT, with the scripts of DiffusionLight; diffuse, matte, mirror.
 PUBLISHED = {"StyleLight": {"si_rmse": (.138, .336, .620), "angular_deg": (3.034, 4.272, 6.602),
@@ -72,16 +73,40 @@ def _ball(image: Image, sphere: Sphere) -> Tensor:
 def summary(cases: Sequence[dict], methods: Sequence[str]) -> dict:
     """Method -> material -> metric -> mean over the cases with a bootstrap 95 % interval. Environments are drawn, with
     all their views: views of one environment are not independent."""
-    names = sorted({c["environment"] for c in cases})
-    owner = np.array([names.index(c["environment"]) for c in cases])
-    draws = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), size=2000)
-    weights = draws[:, owner] / draws[:, owner].sum(1, keepdims=True)
+    weights = _weights(cases)
 
     def figure(values: np.ndarray) -> dict[str, float]:
         low, high = np.quantile(weights @ values, (0.025, 0.975))
         return {"value": float(values.mean()), "low": float(low), "high": float(high)}
     return {m: {k: {f: figure(np.array([c["rows"][m][k][f] for c in cases])) for f in METRICS} for k in MATERIALS}
             for m in methods}
+
+
+def over_projected(cases: Sequence[dict], methods: Sequence[str]) -> dict:
+    """Method -> material -> metric -> ratio of the means of method and :data:`BASE`, with its interval (cases are drawn
+    together); {} without that method."""
+    if BASE not in methods:
+        return {}
+    weights = _weights(cases)
+
+    def ratio(m: str, material: str, metric: str) -> dict[str, float]:
+        ours, theirs = (np.array([c["rows"][n][material][metric] for c in cases]) for n in (m, BASE))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            drawn = (weights @ ours) / (weights @ theirs)
+        low, high = np.nanquantile(drawn, (0.025, 0.975)) if np.isfinite(drawn).any() else (np.nan, np.nan)
+        mean = float(theirs.mean())
+        return {"value": float(ours.mean()) / mean if mean else float("nan"), "low": float(low), "high": float(high)}
+
+    others = [m for m in methods if m not in (BASE, "truth")]
+    return {m: {k: {f: ratio(m, k, f) for f in METRICS} for k in MATERIALS} for m in others}
+
+
+def _weights(cases: Sequence[dict]) -> np.ndarray:
+    """(draws, cases) weights of the bootstrap over environments, each row with the sum 1."""
+    names = sorted({c["environment"] for c in cases})
+    owner = np.array([names.index(c["environment"]) for c in cases])
+    draws = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), size=2000)
+    return draws[:, owner] / draws[:, owner].sum(1, keepdims=True)
 
 
 def table(result: dict) -> str:
@@ -97,6 +122,12 @@ def table(result: dict) -> str:
         rows += [[f"*{name}, published*", *(f"*{v:.3f}*" for v in published[metric])]
                  for name, published in PUBLISHED.items() if metric in published]
         parts.append(markdown(rows))
+    for metric, title in METRICS.items():
+        rows = [[f"{title}, over `{BASE}`", *MATERIALS]]
+        for method, by_material in result["over_projected"].items():
+            cells = (by_material[m][metric] for m in MATERIALS)
+            rows.append([method, *(f"{c['value']:.2f} [{c['low']:.2f}, {c['high']:.2f}]" for c in cells)])
+        parts += [markdown(rows)] if len(rows) > 1 else []
     return "\n".join(parts)
 
 
@@ -118,7 +149,8 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser("dipir bench spheres", description=__doc__,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--environments", type=Path, metavar="DIR", help="panoramas; default: $DIPIR_DATA/hdri")
-    p.add_argument("--split", choices=SPLITS, help="default: val of the default folder, all of another one")
+    p.add_argument("--split", help=f"parts of splits.json, or all; default: {SPLIT} of the default folder, all of "
+                   "another one")
     p.add_argument("--views", type=int, default=4, help="plates per environment")
     p.add_argument("--methods", default=",".join(METHODS), help="default: %(default)s")
     p.add_argument("--seed", type=int, default=0, help="of the yaws")
@@ -140,7 +172,7 @@ def chosen(args: argparse.Namespace) -> tuple[Iterator[Case], list[str], str]:
         raise ConfigError(f"--methods: '{unknown[0]}' is none of {', '.join(METHODS)}.{nearest(unknown[0], METHODS)}")
     if args.views < 1:
         raise ConfigError(f"--views {args.views}: at least 1 is needed.")
-    split = args.split or ("val" if args.environments is None else "all")
+    split = args.split or (SPLIT if args.environments is None else "all")
     files = panorama_files(args.environments or DATA / "hdri", split)
     what = f"{len(files)} environments{'' if split == 'all' else f' (`{split}`)'} x {args.views} views"
     return view_cases(files, args.views, methods, args.seed), methods, what
@@ -165,9 +197,10 @@ def main(arguments: list[str] | None = None) -> int:
     done += group
     records = [{"environment": c.environment, "view": c.view, "yaw_deg": c.yaw_deg, "rows": c.rows} for c in done]
     command = typed("python", "-m", "benchmarks.spheres", *arguments)
-    result = {"command": command, "machine": machine(), "what": what, "seed": args.seed,
+    result = {"schema": SCHEMA, "command": command, "machine": machine(), "what": what, "seed": args.seed,
               "light_prior": LightPrior.load().hash if "light-prior" in methods else None,
-              "summary": summary(records, methods), "published": PUBLISHED, "cases": records}
+              "summary": summary(records, methods), "over_projected": over_projected(records, methods),
+              "published": PUBLISHED, "cases": records}
     args.out.mkdir(parents=True, exist_ok=True)
     write_text(args.out / "results.json", compact(result))
     write_text(args.out / "table.md", table(result))

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from benchmarks.spheres.metrics import protocol_map
 from dipir.arrays import EnvMap, Image, split_seed
-from dipir.errors import ConfigError
+from dipir.errors import ConfigError, nearest
 
 METHODS = ("ambient", "projected", "light-prior", "oracle-sg", "truth")
-SPLITS = ("train", "val", "all")
+SPLIT = "val,val_more"
 PLATE, FOV_DEG, MEDIAN = (720, 480), 60.0, 0.5
 PLATE_ROWS = 96  # Of the small plates in the contact sheet.
 
@@ -37,15 +37,21 @@ class Case:
 
 # ---------------------------------------------------------------------------------------------------------- the cases
 def panorama_files(folder: Path, split: str) -> list[Path]:
-    """The .hdr and .exr files of ``folder``, sorted; of one split of the ``splits.json`` beside the folder unless
-    ``split`` is "all". ConfigError when there are none."""
+    """The .hdr and .exr files of ``folder``, sorted; of parts (their names, with commas) of the ``splits.json`` beside
+    the folder unless ``split`` is "all". ConfigError when there are none, or no such part."""
     files = sorted(p for p in folder.glob("*") if p.suffix.lower() in (".hdr", ".exr"))
     if split != "all":
         listed = folder.parent / "splits.json"
         if not listed.is_file():
             raise ConfigError(f"--split {split}: there is no {listed} that says which environments belong to it; "
                               "use --split all, or set DIPIR_DATA to a folder that has one.")
-        names = set(json.loads(listed.read_text())["hdri"].get(split, []))
+        parts = json.loads(listed.read_text())["hdri"]
+        wanted = [w.strip() for w in split.split(",")]
+        for name in wanted:
+            if name not in parts:
+                raise ConfigError(f"--split {split}: accepted are all, or {', '.join(parts)}, several with commas."
+                                  f"{nearest(name, parts)}")
+        names = {file for name in wanted for file in parts[name]}
         files = [p for p in files if p.name in names]
     if not files:
         raise ConfigError(f"{folder}: no panoramas (.hdr or .exr, width = 2 x height) of split '{split}'; "
@@ -80,11 +86,13 @@ def estimates(scene, methods: Sequence[str]) -> dict[str, EnvMap]:
 
 
 def fitted_lobes(panorama: EnvMap) -> EnvMap:
-    """(256, 512, 3): spherical Gaussians, as many as `dipir insert` has by default, fitted to a panorama."""
+    """(256, 512, 3): a sun, if there is one, and spherical Gaussians, as many as `dipir insert` has by default, fitted
+    to a panorama."""
+    from benchmarks.insert.methods import oracle
     from dipir.insert.config import load_config
-    from dipir.scene.light import EnvironmentMap, fit_gaussians
+    from dipir.scene.light import EnvironmentMap
 
-    return fit_gaussians(EnvironmentMap(panorama).envmap(32, 64), load_config().light.lobes).envmap(256, 512)
+    return oracle(EnvironmentMap(panorama).envmap(256, 512), load_config().light.lobes).envmap(256, 512)
 
 
 def view_cases(files: Sequence[Path], views: int, methods: Sequence[str], seed: int) -> Iterator[Case]:

@@ -83,6 +83,17 @@ def test_no_shadow_points_nowhere():
     assert got.direction_deg is None and not got.hard
 
 
+def test_what_even_light_does_has_no_direction():
+    """A lopsided contact shadow alone points nowhere; a sun beside it points where it should."""
+    lopsided = np.zeros((s.SIDE, s.SIDE))
+    lopsided[80:100, 100:125] = 0.5
+    contact = torch.from_numpy(1 - lopsided).float()
+    alone = s.cast(contact.expand(1, 3, -1, -1), PLAN, even=lopsided)
+    assert alone.direction_deg is None and s.cast(contact.expand(1, 3, -1, -1), PLAN).direction_deg is not None
+    both = s.cast(torch.minimum(contact, drawn(PLAN, [BOX], 120, 40, 0.1)), PLAN, even=lopsided)
+    assert abs(both.direction_deg - 120) < 8
+
+
 def test_pieces_throw_their_own_shadows():
     """Two boxes far apart: the taller one's longer shadow does not turn the direction towards its place."""
     pair = [box(0.5, 1.0, (-1.2, 0.0)), box(0.5, 0.6, (1.2, 0.4))]

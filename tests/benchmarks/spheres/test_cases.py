@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from benchmarks.insert import methods
 from benchmarks.spheres import __main__ as spheres
 from benchmarks.spheres import cases as spheres_cases
 from benchmarks.spheres.metrics import METRICS
@@ -14,7 +15,6 @@ from benchmarks.spheres.render import MATERIALS
 from dipir.errors import ConfigError
 from dipir.image import latlong
 from dipir.image.color import luminance
-from dipir.scene import light
 from tests.support.spheres import SMALL, smooth_map
 
 
@@ -23,6 +23,9 @@ def test_splits(folder):
         return [p.name for p in spheres_cases.panorama_files(folder, split)]
 
     assert names("all") == ["one.hdr", "two.hdr"] and names("val") == ["two.hdr"] and names("train") == ["one.hdr"]
+    assert names("train, val") == ["one.hdr", "two.hdr"]
+    with pytest.raises(ConfigError, match="Did you mean 'val'"):
+        names("train,vla")
     (folder.parent / "splits.json").unlink()
     with pytest.raises(ConfigError, match="splits.json"):
         names("val")
@@ -70,7 +73,7 @@ def test_views_are_seeded(folder, monkeypatch):
 def test_methods_rank_as_they_must(folder, monkeypatch):
     """The truth has no error, and fitted lobes (here hastily) are closer to it than the plate's mean colour."""
     monkeypatch.setattr(spheres_cases, "PLATE", (72, 48))
-    monkeypatch.setattr(light, "fit_gaussians", partial(light.fit_gaussians, steps=20))
+    monkeypatch.setattr(methods, "fit_gaussians", partial(methods.fit_gaussians, steps=20))
     (case,) = spheres_cases.view_cases([folder / "two.hdr"], 1, ["ambient", "projected", "oracle-sg", "truth"], 0)
     case.maps.update({m: latlong.resize(e, 32, 64) for m, e in case.maps.items()})
     spheres.judge([case], ["ambient", "projected", "oracle-sg", "truth"], SMALL)

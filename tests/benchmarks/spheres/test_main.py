@@ -32,6 +32,19 @@ def test_intervals_are_over_environments():
     assert few["low"] == pytest.approx(4.5 - 1.78, abs=0.2) and few["high"] == pytest.approx(4.5 + 1.78, abs=0.2)
 
 
+def test_ratios_over_the_projected_plate():
+    """Half of it in every case: a half, without doubt. Over the means, not the mean of ratios."""
+    cases = []
+    for e, (ours, theirs) in enumerate(((1.0, 2.0), (3.0, 6.0))):
+        rows = {m: {k: {f: v for f in METRICS} for k in MATERIALS} for m, v in (("m", ours), ("projected", theirs))}
+        cases.append({"environment": str(e), "rows": rows})
+    got = spheres.over_projected(cases, ["m", "projected", "truth"])
+    assert set(got) == {"m"} and got["m"]["mirror"]["si_rmse"] == {"value": 0.5, "low": 0.5, "high": 0.5}
+    cases[1]["rows"]["m"]["matte"]["rmse"] = 5.0
+    assert spheres.over_projected(cases, ["m", "projected"])["m"]["matte"]["rmse"]["value"] == pytest.approx(6 / 8)
+    assert spheres.over_projected(cases, ["m"]) == {}
+
+
 def test_folders_are_compared_by_name(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(spheres, "camera", lambda: camera(27, 48))
     predicted, out = tmp_path / "predicted", tmp_path / "out"
@@ -56,7 +69,8 @@ def test_folders_are_compared_by_name(folder, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("options, text", [(["--predicted", "x"], "belong together"), (["--views", "0"], "at least 1"),
                                            (["--methods", "ambient,orcale-sg"], "Did you mean 'oracle-sg'"),
-                                           (["--environments", "/nowhere"], "--environments")])
+                                           (["--environments", "/nowhere"], "--environments"),
+                                           (["--predicted", "x", "--true", "y"], "no panoramas")])
 def test_bad_options(options, text):
     with pytest.raises(ConfigError, match=text):
         spheres.main(options)
