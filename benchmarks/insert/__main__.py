@@ -24,7 +24,7 @@ from benchmarks.common import as_command, machine, typed, write
 FIXED = ("environments", "meshes", "split", "mesh_split", "views", "size", "seed", "spp", "set", "lpips")
 """Options that the committed table does not have."""
 COMMITTED = ("--methods", "all")
-GIB_A_WORKER = 2.5
+GIB_A_WORKER = 3.5
 SCHEMA = "dipir.bench.insert.2"
 NEAR = ("direction_deg", "first_guess_deg", "guesses_deg")
 ANGLES = ("direction_deg", "azimuth_deg", "first_guess_deg", "guesses_deg")

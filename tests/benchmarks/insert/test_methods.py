@@ -156,6 +156,21 @@ def test_the_oracle_keeps_the_suns_place_and_the_light_of_the_ground(monkeypatch
     assert ground[0] == pytest.approx(ground[1], rel=0.05)
 
 
+def test_the_oracle_is_fitted_once_for_a_light_and_its_time_counts_for_each(estimator, monkeypatch):
+    fitted = []
+
+    def quick(target, count):
+        fitted.append(1)
+        return fit_gaussians(target, count, steps=2)
+
+    monkeypatch.setattr(methods, "fit_gaussians", quick)
+    first = estimator("oracle-sg", None)
+    other = methods.Estimator(estimator.scene, estimator.true, estimator.folder, estimator.shared)("oracle-sg", None)
+    assert len(fitted) == 1 and torch.equal(first.light, other.light) and other.cpu_seconds == first.cpu_seconds > 0
+    methods.Estimator(estimator.scene, estimator.true * 2, estimator.folder, estimator.shared)("oracle-sg", None)
+    assert len(fitted) == 2
+
+
 def test_guesses_and_other_weights(estimator, monkeypatch):
     """Methods of the light prior say where the light may be; the file that is asked for is the one that is read."""
     asked = []
