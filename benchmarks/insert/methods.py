@@ -35,7 +35,7 @@ PUBLISHED = ("lds", "sds-lora", "sds", "no-concepts", "no-tone", "single-map", "
 """Rows of DiPIR's own ablation."""
 GROUPS = ("baselines", "ablation", "published", "all")
 LIGHT_ROWS = 256
-SUN_DEG, AROUND_DEG, SUN_SHARE, FAINTEST = 3.0, 6.0, 0.05, 0.05
+SUN_DEG, AROUND_DEG, SUN_SHARE, FAINTEST = 3.0, 6.0, 0.05, 0.01
 """The oracle's sun: how far it reaches from its middle, how far the ring goes that shows what is behind it, the least
 part of all light that makes it one, and the part of its peak's radiance below which texels are glare around it."""
 
