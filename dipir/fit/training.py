@@ -81,9 +81,10 @@ def annealed_rate(rate: float, last: float, phase_rad: float, step: int, warm_up
 
 def descend(optimiser: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], loss: Tensor, rate: float,
             clip: float) -> Tensor:
-    """One step down the gradient of ``loss``, its norm cut to ``clip``; the norm before."""
+    """One step down the gradient of ``loss``, its norm cut to ``clip``; the norm before. Groups of parameters that have
+    a ``part`` learn at that part of the rate."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("part", 1.0)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(parameters, clip)

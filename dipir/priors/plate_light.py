@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from dipir.arrays import EnvMap, Image
 from dipir.image import latlong
-from dipir.priors.light import Hypothesis, LightPrior, features
+from dipir.priors.light import Hypothesis, LightPrior
+from dipir.priors.light_input import features
 from dipir.scene.framing import as_directions
 from dipir.scene.scene import Scene
 
@@ -37,9 +38,9 @@ def light_of_plate(scene: Scene, start: Start, guess: int = 0, light_prior: Ligh
     mirrored = features(plate, directions[None]).base[0].permute(1, 2, 0)
     if start == "prior":
         light_prior = light_prior or LightPrior.load()
-    look = light_prior.look(plate, directions, guess) if light_prior else None
+    look = light_prior.look(plate, directions) if light_prior else None
     if start == "prior":
-        return PlateLight(look.soft, mirrored, look.guesses)
+        return PlateLight(look.envmap(guess), mirrored, look.guesses)
     return PlateLight(mirrored if start == "mirrored" else ambient_light(scene), mirrored,
                       look.guesses if look else ())
 

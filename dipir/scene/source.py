@@ -49,7 +49,10 @@ class Source:
 
 def ground_irradiance(envmap: EnvMap) -> Tensor:
     """(3,) that level ground receives from a map (H, W, 3)."""
-    height, width = envmap.shape[:2]
-    up = latlong.directions(height, width, device=envmap.device)[..., 1].clamp_min(0)
-    share = latlong.solid_angles(height, width, device=envmap.device)
-    return torch.einsum("hwc,hw->c", envmap, up * share)
+    return ground_irradiances(envmap[None])[0]
+
+
+def ground_irradiances(maps: Tensor) -> Tensor:
+    """(B, 3) that level ground receives from maps (B, H, W, 3)."""
+    weights = latlong.plane_weights(*maps.shape[1:3], device=maps.device) * math.pi
+    return torch.einsum("bhwc,hw->bc", maps, weights)

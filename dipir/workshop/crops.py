@@ -13,6 +13,7 @@ from dipir.arrays import EnvMap, Image
 from dipir.image import latlong
 from dipir.image.color import BT709, linear_to_srgb
 from dipir.scene.camera import Camera
+from dipir.scene.light import EnvironmentMap
 
 _LUMINANCE = torch.tensor(BT709)
 
@@ -42,10 +43,10 @@ class Panorama:
 def prepare(envmap: EnvMap, height: int = 512) -> Panorama:
     """``envmap`` (H, W, 3), reduced to at most ``height`` rows for the crops and to 64 rows for the light."""
     if envmap.shape[0] > height:
-        envmap = latlong.resize(envmap, height, 2 * height)
+        envmap = EnvironmentMap(envmap).envmap(height, 2 * height)
     planes = envmap.permute(2, 0, 1)
     return Panorama(torch.cat([planes[..., -1:], planes, planes[..., :1]], -1).contiguous(),
-                    latlong.resize(envmap, 64, 128))
+                    EnvironmentMap(envmap).envmap(64, 128))
 
 
 def perspective_crop(envmap: EnvMap, camera: Camera) -> Tensor:

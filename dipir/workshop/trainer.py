@@ -7,6 +7,7 @@ Checkpoints of either device go on on the other.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import math
 import time
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ from dipir.errors import FitError
 from dipir.event import Event, Notify
 from dipir.fit.muon import Muon, adamw, restore
 from dipir.fit.training import Turns, annealed_rate, descend
+from dipir.workshop.captured import Captured, Staged, averaged
 
 T = TypeVar("T")
 BatchLoss = Callable[[nn.Module, int], tuple[Tensor, Mapping[str, "float | Tensor"]]]
@@ -49,6 +52,11 @@ class TrainConfig:
     checkpoint_minutes: float = 3.0  # between checkpoints
     validate_every: int = 500  # validate_every, log_every: steps
     log_every: int = 50
+    slow: tuple[tuple[str, float], ...] = ()
+    """(beginning of names, part): parameters that learn at a part of the rate, such as a pretrained backbone."""
+    by_time: bool = False
+    """The rate falls over ``minutes`` instead of steps, where the speed of a machine is not known before; such a run is
+    resumed, but not to the same weights."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +76,14 @@ def folder(name: str) -> Path:
     return disk.cache_dir() / "training" / name
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Rate of the step number ``step`` (from 0)."""
-    done = min(1.0, step / max(1, config.steps))
+def learning_rate(config: TrainConfig, step: int, elapsed_s: float = 0.0) -> float:
+    """Rate of the step number ``step`` (from 0), so many seconds after the begin of the call."""
+    done = elapsed_s / (60 * config.minutes) if config.by_time else step / max(1, config.steps)
+    done = min(1.0, done)
     return annealed_rate(config.rate, config.last, math.pi * done, step, config.warmup)
 
 
-def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, validate: Validate | None = None,
+def train(model: nn.Module, batch_loss: BatchLoss | Staged, config: TrainConfig, *, validate: Validate | None = None,
           on_event: Notify = None, name: str) -> Trained:
     """Trains ``model`` in place; goes on from the checkpoint of ``name`` if there is one.
 
@@ -90,11 +99,12 @@ def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, valid
     saved = 0.0
     with Turns(run.step, config.steps, minutes=config.minutes) as turns:
         for step in turns:
-            scalars = run.one_step(batch_loss)
+            rate = learning_rate(config, step, turns.elapsed_s)
+            scalars = run.one_step(batch_loss, rate)
             turns.finish()
             if run.step % config.log_every == 0:
                 left = turns.elapsed_s / (run.step - run.start) * (config.steps - run.step)
-                numbers = run.read(scalars) | {"rate": learning_rate(config, step)}
+                numbers = run.read(scalars) | {"rate": rate}
                 notify(Event(name, run.step, config.steps, left, numbers))
             if validate and (run.step % config.validate_every == 0 or run.step == config.steps):
                 notify(Event(f"{name}/val", run.step, config.steps, None, run.validate(validate)))
@@ -106,7 +116,7 @@ def train(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, *, valid
     return Trained(run.step, run.step >= config.steps, device.moved(dict(best), torch.device("cpu")), run.best_score)
 
 
-def speed(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, steps: int, warm: int) -> float:
+def speed(model: nn.Module, batch_loss: BatchLoss | Staged, config: TrainConfig, steps: int, warm: int) -> float:
     """Steps a second of this loop, ``steps`` timed after ``warm`` ones; no files are read or written."""
     run = _Run(model, config, folder("speed"))
     finish = torch.cuda.synchronize if run.where.type == "cuda" else lambda: None
@@ -115,7 +125,7 @@ def speed(model: nn.Module, batch_loss: BatchLoss, config: TrainConfig, steps: i
         if step == warm:
             finish()
             began = time.perf_counter()
-        scalars = run.one_step(batch_loss)
+        scalars = run.one_step(batch_loss, learning_rate(config, step))
         if run.step % config.log_every == 0:
             run.read(scalars)
     finish()
@@ -150,6 +160,15 @@ def size_of(data: Any) -> int:
     return sum(map(size_of, (data if isinstance(data, dict) else getattr(data, "__dict__", {})).values()))
 
 
+def _groups(model: nn.Module, slow: tuple[tuple[str, float], ...]) -> list[dict[str, Any]]:
+    """Groups of parameters for an optimiser, each with its ``part`` of the rate."""
+    parts: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        part = next((part for start, part in slow if name.startswith(start)), 1.0)
+        parts.setdefault(part, []).append(parameter)
+    return [{"params": members, "part": part} for part, members in parts.items()]
+
+
 class _Run:
     """What a checkpoint holds: model, its moving average, optimiser, step, best weights so far."""
 
@@ -162,27 +181,56 @@ class _Run:
         self.averages, self.values = ([p[k] for p in pairs if p[0].is_floating_point()] for k in (0, 1))
         self.counters = [p for p in pairs if not p[0].is_floating_point()]
         self.optimiser = (Muon(model, config.rate, config.decay) if config.optimiser == "muon" else
-                          adamw(model.parameters(), config.rate, config.decay))
+                          adamw(_groups(model, config.slow), config.rate, config.decay))
+        self.captured: Captured | None = None
         self.step = self.start = self.sound = 0
         self.broken = torch.zeros((), dtype=torch.bool, device=self.where)
         self.best: dict[str, Tensor] | None = None
         self.best_score = math.nan
 
-    def one_step(self, batch_loss: BatchLoss) -> dict[str, float | Tensor]:
+    def one_step(self, batch_loss: BatchLoss | Staged, rate: float) -> dict[str, float | Tensor]:
         self.model.train()
+        keep = min(self.config.ema, (2 + self.step) / (11 + self.step))
+        if isinstance(batch_loss, Staged) and self.where.type == "cuda":
+            scalars = self._replayed(batch_loss, rate, keep)
+            self.step += 1
+            return scalars
         with autocast(self.where, self.config.bf16):
             loss, scalars = batch_loss(self.model, self.step)
         self.broken |= ~torch.isfinite(loss.detach())
         if self.where.type == "cpu":
             self.check(f"{float(loss.detach())} at step {self.step}")
-        norm = descend(self.optimiser, self.model.parameters(), loss, learning_rate(self.config, self.step),
-                       self.config.clip)
+        norm = descend(self.optimiser, self.model.parameters(), loss, rate, self.config.clip)
         self.step += 1
-        keep = min(self.config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             torch._foreach_lerp_(self.averages, self.values, 1 - keep)
             for average, value in self.counters:
                 average.copy_(value)
+        return {"loss": loss.detach(), "gradient": norm, **scalars}
+
+    def _replayed(self, staged: Staged, rate: float, keep: float) -> dict[str, Tensor]:
+        """The same step, captured once and then replayed."""
+        if self.captured is None:
+            for group in self.optimiser.param_groups:
+                group |= {"capturable": True, "lr": torch.tensor(rate, device=self.where)}
+            for state in self.optimiser.state.values():
+                state["step"] = state["step"].to(self.where)
+            self.captured = Captured(functools.partial(self._body, staged), self.where)
+        staged.before(self.step)
+        numbers = {**staged.numbers(self.step), "_rate": np.array([rate]), "_part": np.array([1 - keep])}
+        return self.captured.step(numbers, lambda: self.optimiser.zero_grad(set_to_none=True))
+
+    def _body(self, staged: Staged, numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.config.bf16 is not False, cache_enabled=False):
+            loss, scalars = staged.loss(self.model, numbers)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        for group in self.optimiser.param_groups:
+            group["lr"].copy_(numbers["_rate"][0] * group.get("part", 1.0))
+        self.optimiser.step()
+        with torch.no_grad():
+            self.broken |= ~torch.isfinite(loss.detach())
+            averaged(self.averages, self.values, numbers["_part"][0])
         return {"loss": loss.detach(), "gradient": norm, **scalars}
 
     def check(self, what: str | None = None) -> None:

@@ -1,79 +1,112 @@
-"""The body of the light prior: what a plate shows on the sphere, and the plate itself, to a whole environment map."""
+"""The body of the light prior: what a plate shows on the sphere, and the plate itself, to a whole environment map and the
+one source in it that throws shadows."""
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dipir.priors.nets.blocks import Attention, Conv, ResBlock, upsample
+from dipir.priors.nets.efficientnet import CHANNELS, EfficientNetLite
 
 
 @dataclass(frozen=True)
 class LightUNetConfig:
     """Sizes of :class:`LightUNet`."""
 
-    sphere_channels: int = 12
-    plate_channels: int = 7
-    """Input planes of the lat-long features and of the plate."""
+    sphere_channels: int = 13
+    coarse_channels: int = 5
+    """Input planes of the lat-long features, and of what is told about the plate at 1/16 of its size."""
     widths: tuple[int, ...] = (48, 96, 128)
     """Channels at 1, 1/2, 1/4 of the output map."""
-    plate_widths: tuple[int, ...] = (24, 48, 96, 128)
-    """Channels of the plate encoder at 1/2, 1/4, 1/8, 1/16 of its input."""
-    plate_blocks: tuple[int, ...] = (0, 1, 2, 2)
-    """Residual blocks at each of those."""
+    tokens: int = 160
+    """Channels of the plate's features."""
     heads: int = 4
     """Of every attention."""
-    embedding: int = 128
+    embedding: int = 160
     """Length of the plate's summary."""
+    hidden: int = 384
+    """Width of the short way to the direction."""
     dropout: float = 0.1
     """Of the plate's tokens."""
+    ground: bool = True
+    """Whether it also looks at the ground from above."""
 
 
 class Toward(nn.Module):
-    """The short way from the plate to the direction of its dominant light: the plate's features in 3 x 4 fields, two
-    linear layers, 8 x 16 logits in the camera's frame, interpolated. The other way, attention in the U-Net, starts at
+    """The short way from the plate to its source: features in 6 x 8 fields, and what the ground says, to one vector, from
+    which come 16 x 32 logits of the direction in the camera's frame. The other way, attention in the U-Net, starts at
     zero and would have to learn which part of the plate to ask first."""
 
-    def __init__(self, channels: int, hidden: int = 256) -> None:
+    def __init__(self, channels: int, config: LightUNetConfig) -> None:
         super().__init__()
         self.reduce = nn.Conv2d(channels, 64, 1)
-        self.body = nn.Sequential(nn.SiLU(), nn.AdaptiveAvgPool2d((3, 4)), nn.Flatten(), nn.Linear(64 * 12, hidden),
-                                  nn.SiLU(), nn.Linear(hidden, 8 * 16))
-        nn.init.zeros_(self.body[-1].weight)
-        nn.init.zeros_(self.body[-1].bias)
+        self.body = nn.Linear(64 * 48 + (GroundEncoder.OUT if config.ground else 0), config.hidden)
+        self.dropout = nn.Dropout(config.dropout)
+        self.direction = nn.Linear(config.hidden, 16 * 32)
+        nn.init.zeros_(self.direction.weight)
+        nn.init.zeros_(self.direction.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, 16, 32)."""
-        coarse = self.body(self.reduce(features)).reshape(-1, 1, 8, 16)
-        wrapped = torch.cat([coarse[..., -1:], coarse, coarse[..., :1]], -1)
-        return nn.functional.interpolate(wrapped, scale_factor=2.0, mode="bilinear")[:, 0, :, 2:-2]
+    def forward(self, features: Tensor, ground: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, C, h, w), (B, G) -> (B, 16, 32) logits, (B, hidden)."""
+        fields = functional.adaptive_avg_pool2d(functional.silu(self.reduce(features)), (6, 8)).flatten(1)
+        hidden = self.dropout(functional.silu(self.body(fields if ground is None else torch.cat([fields, ground], 1))))
+        return self.direction(hidden).reshape(-1, 16, 32), hidden
+
+
+class GroundEncoder(nn.Module):
+    """The ground from above at two scales (B, 2, 4, 128, 128) -> (B, OUT). There, shadows of upright things are
+    parallel."""
+
+    OUT = 256
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (4, 24, 48, 64, 96)
+        layers: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [Conv(before, after, 3, 2), nn.SiLU()]
+        self.body = nn.Sequential(*layers, ResBlock(96, 96), nn.Conv2d(96, 24, 1), nn.SiLU(), nn.Flatten())
+        self.out = nn.Linear(2 * 24 * 64, self.OUT)
+
+    def forward(self, views: Tensor) -> Tensor:
+        """(B, 2, 4, 128, 128) -> (B, OUT)."""
+        each = self.body(views.flatten(0, 1)).unflatten(0, (-1, 2))
+        return functional.silu(self.out(each.flatten(1)))
 
 
 class PlateEncoder(nn.Module):
-    """Plate planes (B, C, H, W) -> tokens (B, H W / 256, D), a summary (B, E), and logits of where the dominant light
-    is (B, 16, 32)."""
+    """The photo by EfficientNet-Lite0, joined at 1/16 of its size with where its pixels look."""
 
     def __init__(self, config: LightUNetConfig) -> None:
         super().__init__()
-        before, layers = config.plate_channels, []
-        for width, blocks in zip(config.plate_widths, config.plate_blocks, strict=True):
-            layers += [nn.SiLU()] if layers else []
-            layers += [Conv(before, width, 3, 2), *(ResBlock(width, width) for _ in range(blocks))]
-            before = width
-        self.body = nn.Sequential(*layers)
-        self.attention = Attention(before, config.heads)
-        self.block = ResBlock(before, before)
-        self.attention2 = Attention(before, config.heads)
+        width = config.tokens
+        self.backbone = EfficientNetLite()
+        self.fine = nn.Conv2d(CHANNELS[1] + config.coarse_channels, width, 1)
+        self.finer = nn.Conv2d(4 * CHANNELS[0], width, 1)
+        self.deep = nn.Conv2d(CHANNELS[2], width, 1)
+        self.block0 = ResBlock(width, width)
+        self.attention = Attention(width, config.heads)
+        self.block = ResBlock(width, width)
+        self.attention2 = Attention(width, config.heads)
         self.dropout = nn.Dropout(config.dropout)
-        self.toward = Toward(before)
-        self.summary = nn.Sequential(nn.Linear(2 * before, config.embedding), nn.SiLU(), nn.Dropout(config.dropout))
+        self.ground = GroundEncoder() if config.ground else None
+        self.toward = Toward(width, config)
+        self.summary = nn.Sequential(nn.Linear(2 * width + config.hidden, config.embedding), nn.SiLU(),
+                                     nn.Dropout(config.dropout))
 
-    def forward(self, plate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, C, H, W) -> (B, T, D), (B, E), (B, 16, 32)."""
-        h = self.attention2(self.block(self.attention(self.body(plate))))
-        summary = self.summary(torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1))
-        return self.dropout(h.flatten(2).transpose(1, 2)), summary, self.toward(h)
+    def forward(self, photo: Tensor, coarse: Tensor, ground: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B, 3, H, W), (B, C, H / 16, W / 16), (B, 2, 4, 128, 128) -> tokens (B, T, D), summary (B, E), logits of the
+        direction (B, 16, 32), hidden (B, hidden)."""
+        early, middle, late = self.backbone(photo)
+        h = self.fine(torch.cat([middle, coarse.to(middle.dtype)], 1)) + upsample(self.deep(late))
+        h = self.block0(h + self.finer(functional.pixel_unshuffle(early, 2)))
+        h = self.attention2(self.block(self.attention(h)))
+        logits, hidden = self.toward(h, None if self.ground is None else self.ground(ground))
+        summary = self.summary(torch.cat([h.mean((2, 3)), h.amax((2, 3)), hidden], 1))
+        return self.dropout(h.flatten(2).transpose(1, 2)), summary, logits, hidden
 
 
 @dataclass(frozen=True)
@@ -86,6 +119,12 @@ class LightEstimate:
     """(B, H, W) logits of where the dominant light is."""
     energy: Tensor
     """(B, 3) natural logarithm of the dominant light's mean radiance over the sphere."""
+    hard: Tensor
+    """(B,) logit that direct light of one small source reaches the place."""
+    share: Tensor
+    """(B,) logit of that source's share of the luminance that level ground receives, if there is one."""
+    width: Tensor
+    """(B,) natural logarithm of the width (sigma) of its spherical Gaussian."""
 
 
 class LightUNet(nn.Module):
@@ -100,7 +139,7 @@ class LightUNet(nn.Module):
         super().__init__()
         self.config = config
         a, b, c = config.widths
-        e, heads, tokens = config.embedding, config.heads, config.plate_widths[-1]
+        e, heads, tokens = config.embedding, config.heads, config.tokens
         self.plate = PlateEncoder(config)
         self.stem = Conv(config.sphere_channels, a, 3, 2, wrap=True)
         self.down0 = ResBlock(a, a, e, wrap=True)
@@ -118,14 +157,16 @@ class LightUNet(nn.Module):
         self.up0 = ResBlock(b + a, a, e, wrap=True)
         self.out = nn.Sequential(nn.GroupNorm(8, a), nn.SiLU(), Conv(a, 4, 3, wrap=True))
         self.level = nn.Linear(e, 6)
-        for layer in (self.out[-1], self.level):
+        self.source = nn.Linear(e + config.hidden, 3)
+        for layer in (self.out[-1], self.level, self.source):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, sphere: Tensor, plate: Tensor, base_log: Tensor) -> LightEstimate:
-        """sphere : (B, Cs, 2H, 2W);  plate : (B, Cp, h, w), multiples of 16;  base_log : (B, 3, H, W) natural
-        logarithm of the extrapolated radiance."""
-        tokens, summary, toward = self.plate(plate)
+    def forward(self, sphere: Tensor, photo: Tensor, coarse: Tensor, ground: Tensor,
+                base_log: Tensor) -> LightEstimate:
+        """sphere : (B, Cs, 2H, 2W);  photo : (B, 3, h, w), multiples of 32;  coarse : (B, Cc, h / 16, w / 16);
+        ground : (B, 2, 4, 128, 128);  base_log : (B, 3, H, W) natural logarithm of the extrapolated radiance."""
+        tokens, summary, toward, hidden = self.plate(photo, coarse, ground)
         h0 = self.down0(self.stem(sphere), summary)
         h1 = self.cross1(self.down1(self.to1(h0), summary), tokens)
         h2 = self.cross2(self.middle0(self.to2(h1), summary), tokens)
@@ -133,5 +174,6 @@ class LightUNet(nn.Module):
         h1 = self.self_up(self.cross_up(self.up1(torch.cat([upsample(h2), h1], 1), summary), tokens))
         h0 = self.up0(torch.cat([upsample(h1), h0], 1), summary)
         out, level = self.out(h0), self.level(summary)
+        hard, share, width = self.source(torch.cat([summary, hidden], 1)).unbind(1)
         return LightEstimate(base_log + out[:, :3] + level[:, :3, None, None], out[:, 3] + toward,
-                             base_log.mean((2, 3)) - 1.5 + level[:, 3:])
+                             base_log.mean((2, 3)) - 1.5 + level[:, 3:], hard - 0.5, share + 1.0, width - 5.0)

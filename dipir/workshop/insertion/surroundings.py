@@ -16,11 +16,13 @@ from torch.nn import functional
 from dipir.arrays import EnvMap
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
-from dipir.priors.light import PLATE, SPHERE, fill
+from dipir.priors.light_input import SPHERE, fill
 from dipir.scene.camera import Camera
 from dipir.workshop import crops
 from dipir.workshop.insertion.stages import SIZE, Stage
 
+PLATE = 96, 128
+"""Rows and columns at which the plate is projected to the sphere."""
 _FINE = 1.6
 """Texels a pixel from which on several rays a pixel are averaged."""
 

@@ -1,8 +1,8 @@
-"""Batches for the light prior made on the device of their data, all plates at once: the photos of ``light_pairs.draw``,
-from stored pairs or from panoramas that lie there, which are then framed anew in every batch.
+"""Batches for the light prior, made on the device of their data, all plates at once: linear plates with their light from
+several sources, and the photos that cameras make of them.
 
 All random numbers of a batch are drawn on the CPU and go to the device in one transfer; the grain of noisy photos comes
-from a long strip of noise that lies there. The numbers are not those of ``light_pairs.draw``; what is made of them is.
+from a long strip of noise that lies there.
 """
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import final
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,28 +20,103 @@ from torch.nn import functional
 from dipir import device
 from dipir.image import latlong
 from dipir.image.color import BT709, linear_to_srgb
+from dipir.priors.light_input import PLATE
+from dipir.scene.source import ground_irradiances
 from dipir.workshop import crops
 from dipir.workshop.crops import CropConfig
-from dipir.workshop.light.pairs import HEIGHT, SUNNY, WIDTH, Batch, PairSet, concentration
 from dipir.workshop.stored import tall
 
 Columns = Mapping[str, np.ndarray]
 Numbers = Mapping[str, Tensor]
+HEIGHT, WIDTH = PLATE
 STRIP = 1 << 23
 """Numbers of the strip of noise; places in it are whole numbers that float32 still holds exactly."""
 
 
+@dataclass(frozen=True)
+class Raw:
+    """B linear plates with the light at a place in them, in one unit; camera azimuth at +Z."""
+
+    plate: Tensor
+    """(B, 3, 192, 256) radiance."""
+    rest: Tensor
+    """(B, 16, 32, 3) radiance without the source."""
+    direction: Tensor
+    """(B, 3) towards the source."""
+    irradiance: Tensor
+    """(B, 3) of a surface that faces it, 0 where it does not reach the place."""
+    sigma: Tensor
+    """(B,) its width."""
+    camera: Tensor
+    """(B, 3) horizontal field of view, pitch down, roll, degrees."""
+    place: Tensor
+    """(B, 3) direction in which the place on the ground is seen."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The light of B photos, plate white = 1."""
+
+    rest: Tensor
+    """rest, direction, irradiance, sigma: as of :class:`Raw`."""
+    direction: Tensor
+    irradiance: Tensor
+    sigma: Tensor
+
+    def total(self) -> Tensor:
+        """(B, 16, 32, 3) radiance with the source, in the texel that it lies in."""
+        return self.rest + in_texel(self.direction, self.irradiance, *self.rest.shape[1:3])
+
+    def share(self) -> Tensor:
+        """(B,) the source's share of the luminance that level ground receives."""
+        weights = _constant(BT709, self.rest.device)
+        own = (self.irradiance @ weights) * self.direction[:, 1].clamp_min(0)
+        return own / (own + ground_irradiances(self.rest) @ weights).clamp_min(1e-12)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B photos with their light."""
+
+    plate_disp: Tensor
+    """(B, 3, 192, 256) display [0, 1]."""
+    directions: Tensor
+    """(B, 192, 256, 3)."""
+    place: Tensor
+    """(B, 3)."""
+    truth: Truth
+
+
+def in_texel(direction: Tensor, irradiance: Tensor, height: int, width: int) -> Tensor:
+    """(B, H, W, 3) maps that hold sources of (B, 3) directions and irradiances in the texel where each lies."""
+    u, v = latlong.uv(direction)
+    row, column = (v * height).long().clamp(0, height - 1), (u * width).long().clamp(0, width - 1)
+    solid = latlong.solid_angles(height, width, device=direction.device)[:, 0]
+    flat = irradiance.new_zeros(len(direction), height * width, 3)
+    value = (irradiance / solid[row][:, None])[:, None]
+    flat = flat.scatter(1, (row * width + column)[:, None, None].expand(-1, 1, 3), value)
+    return flat.reshape(-1, height, width, 3)
+
+
 def ship(columns: Columns, where: torch.device) -> dict[str, Tensor]:
     """All columns as float32 tensors on ``where``, in one transfer."""
-    flat = np.concatenate([np.asarray(c, np.float32).ravel() for c in columns.values()])
-    there = device.sent(torch.from_numpy(flat), where)
-    parts = there.split([np.asarray(c).size for c in columns.values()])
+    return unpacked(columns, device.sent(torch.from_numpy(packed(columns)), where))
+
+
+def packed(columns: Columns) -> np.ndarray:
+    """All columns in one row of float32."""
+    return np.concatenate([np.asarray(c, np.float32).ravel() for c in columns.values()])
+
+
+def unpacked(columns: Columns, flat: Tensor) -> dict[str, Tensor]:
+    """Views into the row ``flat``, in the shapes of the columns."""
+    parts = flat.split([np.asarray(c).size for c in columns.values()])
     return {key: part.reshape(np.asarray(c).shape) for (key, c), part in zip(columns.items(), parts, strict=True)}
 
 
 # ------------------------------------------------------------------------------------------------------------- sources
 class AbstractSource(ABC):
-    """Linear plates with their light, of random framings, on the device ``where``. Subclasses are final."""
+    """Linear plates with their light, on the device ``where``. Subclasses are final."""
 
     where: torch.device
 
@@ -50,101 +125,12 @@ class AbstractSource(ABC):
         """The random numbers of ``count`` plates."""
 
     @abstractmethod
-    def plates(self, numbers: Numbers) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 3, 96, 128) linear, (B, 16, 32, 3) light in the same unit, (B, 3) field of view, pitch, roll, degrees."""
+    def plates(self, numbers: Numbers) -> Raw:
+        """The plates of these numbers."""
 
-
-@final
-class Stored(AbstractSource):
-    """Pairs that lie on a device, drawn by their weights."""
-
-    def __init__(self, pairs: PairSet, where: torch.device) -> None:
-        self.where = where
-        self.ladder = pairs.weight.double().cumsum(0).cpu().numpy()
-        self.pairs = device.moved(pairs, where)
-
-    def columns(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-        row = np.searchsorted(self.ladder, rng.random(count) * self.ladder[-1])
-        return {"row": row.clip(max=len(self.ladder) - 1)}
-
-    def plates(self, numbers: Numbers) -> tuple[Tensor, Tensor, Tensor]:
-        row = numbers["row"].long()
-        return self.pairs.plate[row].float(), self.pairs.env[row].float(), self.pairs.camera[row]
-
-
-@final
-class Framed(AbstractSource):
-    """Panoramas that lie on a device, as ``light_pairs.frame_panoramas`` does. Small ones are enlarged to the size of
-    the largest."""
-
-    RAYS = 2
-
-    def __init__(self, panoramas: Sequence[crops.Panorama], where: torch.device) -> None:
-        self.where = where
-        size = max((p.padded.shape[1:] for p in panoramas), key=lambda s: s[0])
-        padded = [p.padded if p.padded.shape[1:] == size else
-                  functional.interpolate(p.padded[None], size, mode="bilinear")[0] for p in panoramas]
-        self.padded = torch.stack(padded).to(where)
-        self.env = torch.stack([p.env for p in panoramas]).to(where)
-        self.sunny = (concentration(resized(self.env, 16, 32)) > SUNNY).cpu().numpy()
-
-    def columns(self, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-        chosen = rng.integers(len(self.sunny), size=count)
-        below, angle = rng.uniform(0.15, 0.7, count), rng.uniform(0, 2 * math.pi, count)
-        far = 0.45 * np.sqrt(rng.random(count))
-        shift = np.stack([far * np.cos(angle), below * rng.uniform(-0.35, 0.35, count), far * np.sin(angle)], 1)
-        return {"panorama": chosen, "turn": rng.integers(128, size=count), "below": below, "shift": shift,
-                "moved": (rng.random(count) < 0.75) & ~self.sunny[chosen],
-                "camera": np.stack([rng.triangular(45, 62, 82, count), rng.triangular(-6, 6, 32, count),
-                                    rng.normal(size=count)], 1)}
-
-    def lights(self, rng: np.random.Generator, count: int, chunk: int = 64) -> Tensor:
-        """(count, 16, 32, 3) of random plates, on the CPU: how their light is distributed."""
-        parts = [self.plates(ship(self.columns(rng, min(chunk, count - start)), self.where))[1].cpu()
-                 for start in range(0, count, chunk)]
-        return torch.cat(parts)
-
-    def plates(self, numbers: Numbers) -> tuple[Tensor, Tensor, Tensor]:
-        chosen, camera = numbers["panorama"].long(), numbers["camera"]
-        plate, env = self.crops(numbers), self._light(self.env[chosen], numbers)
-        gain = 1 / quantile(plate.flatten(1).sort(1).values, 0.9).clamp_min(1e-6)
-        # Half precision, as the stored ones have.
-        return ((plate * tall(gain)).clamp(0, 60000).half().float(), env * tall(gain), camera)
-
-    def crops(self, numbers: Numbers) -> Tensor:
-        """(B, 3, 96, 128) radiance: ``crops.turned_crop`` of each."""
-        rays = self.RAYS
-        seen = directions(numbers["camera"], WIDTH * rays, HEIGHT * rays)
-        u, v = latlong.uv(torch.where(tall(numbers["moved"]) > 0, _moved(seen, numbers), seen))
-        u = (u - (numbers["turn"] / 128)[:, None, None]) % 1.0
-        columns = self.padded.shape[3]
-        grid = torch.stack([(u * (columns - 2) + 1) / columns * 2 - 1, v * 2 - 1], -1)
-        fine = functional.grid_sample(self.padded[numbers["panorama"].long()], grid, padding_mode="border",
-                                      align_corners=False)
-        return functional.avg_pool2d(fine, rays)
-
-    def _light(self, env: Tensor, numbers: Numbers) -> Tensor:
-        """(B, 64, 128, 3) of each panorama -> (B, 16, 32, 3), turned, and from another viewpoint where it is moved."""
-        height, width = env.shape[1:3]
-        column = (torch.arange(width, device=env.device) - numbers["turn"].long()[:, None]) % width
-        env = env.gather(2, column[:, None, :, None].expand(-1, height, -1, 3))
-        rays = latlong.directions(2 * height, 2 * width, device=env.device).expand(len(env), -1, -1, -1)
-        u, v = latlong.uv(_moved(rays, numbers))
-        wide = torch.cat([env[:, :, -1:], env, env[:, :, :1]], 2).permute(0, 3, 1, 2)
-        grid = torch.stack([(u * width + 1) / (width + 2) * 2 - 1, v * 2 - 1], -1)
-        elsewhere = functional.grid_sample(wide, grid, padding_mode="border", align_corners=False)
-        return torch.where(tall(numbers["moved"]) > 0, resized(elsewhere.permute(0, 2, 3, 1), 16, 32),
-                           resized(env, 16, 32))
-
-
-def _moved(seen: Tensor, numbers: Numbers) -> Tensor:
-    """``light_pairs.Moved`` of each: (B, h, w, 3) unit vectors -> those from the middle of the panorama."""
-    shift, below = tall(numbers["shift"]).permute(0, 2, 3, 1), numbers["below"][:, None, None]
-    along = (seen * shift).sum(-1)
-    ball = (along.square() + 1 - shift.square().sum(-1)).sqrt() - along
-    down = (below + shift[..., 1]) / (-seen[..., 1]).clamp_min(1e-6)
-    near = torch.where(seen[..., 1] < 0, torch.minimum(ball, down), ball)
-    return functional.normalize(shift + near[..., None] * seen, dim=-1)
+    def renewed(self, step: int) -> None:
+        """Called before every step: time for what changes slowly."""
+        return None
 
 
 def directions(camera: Tensor, width: int, height: int) -> Tensor:
@@ -167,14 +153,6 @@ def directions(camera: Tensor, width: int, height: int) -> Tensor:
 def _pixel_places(count: int, where: torch.device) -> Tensor:
     """(count,) middles of pixels, from the picture's middle."""
     return torch.arange(count, device=where) + (0.5 - count / 2)
-
-
-def resized(env: Tensor, height: int, width: int) -> Tensor:
-    """``latlong.resize`` of each of (B, H, W, 3)."""
-    batch, h, w, c = env.shape
-    weighted = env * latlong.solid_angles(h, w, env.dtype, env.device)[..., None]
-    pooled = weighted.reshape(batch, height, h // height, width, w // width, c).sum((2, 4))
-    return pooled / latlong.solid_angles(height, width, env.dtype, env.device)[..., None]
 
 
 def quantile(ordered: Tensor, share: float) -> Tensor:
@@ -209,23 +187,32 @@ def columns(rng: np.random.Generator, count: int, config: CropConfig) -> dict[st
         "grain": rng.integers(STRIP, size=count),
         "cover_tall": cover[0], "cover_wide": cover[1],
         "cover_top": np.floor(rng.random(count) * (HEIGHT - cover[0] + 1)),
-        "cover_left": np.floor(rng.random(count) * (WIDTH - cover[1] + 1)), "colour": rng.uniform(0, 0.9, (count, 3))}
+        "cover_left": np.floor(rng.random(count) * (WIDTH - cover[1] + 1)), "colour": rng.uniform(0, 0.9, (count, 3)),
+        "blur": rng.random(count) * chance(0.5)}
 
 
-def photos(plate: Tensor, env: Tensor, camera: Tensor, numbers: Numbers, strip: Tensor | None = None) -> Batch:
-    """What cameras make of linear plates (B, 3, 96, 128) and their light (B, 16, 32, 3): ``light_pairs.draw`` with the
-    given ``numbers`` (:func:`columns`). strip : (STRIP,) noise, None = there is no grain."""
+def photos(raw: Raw, numbers: Numbers, strip: Tensor | None = None) -> Batch:
+    """What cameras make of linear plates: framed, mirrored, exposed, developed with the given ``numbers``
+    (:func:`columns`). strip : (STRIP,) noise, None = there is no grain."""
     mirrored = numbers["mirrored"] > 0
-    planes = torch.cat([plate, directions(camera, WIDTH, HEIGHT).permute(0, 3, 1, 2)], 1)
+    planes = torch.cat([raw.plate, directions(raw.camera, WIDTH, HEIGHT).permute(0, 3, 1, 2)], 1)
     planes = _windows(planes, mirrored, numbers)
-    rays = functional.normalize(planes[:, 3:], dim=1).permute(0, 2, 3, 1)
-    rays = torch.where(tall(mirrored), rays * _constant((-1.0, 1.0, 1.0), plate.device), rays)
+    turn = torch.where(mirrored[:, None], _constant((-1.0, 1.0, 1.0), planes.device), 1.0)
+    rays = functional.normalize(planes[:, 3:], dim=1).permute(0, 2, 3, 1) * turn[:, None, None]
     amount = tall(numbers["amount"])
     plate = _saturated(planes[:, :3], amount)
-    env = _saturated(torch.where(tall(mirrored), env.flip(2), env).permute(0, 3, 1, 2), amount)
+    rest = _saturated(torch.where(tall(mirrored), raw.rest.flip(2), raw.rest).permute(0, 3, 1, 2), amount)
+    irradiance = _saturated(tall(raw.irradiance), amount)[..., 0, 0]
     gains = _gains(plate, numbers)
-    photo = _developed(plate * tall(gains), numbers, strip)
-    return Batch(_covered(photo, numbers), rays, (env * tall(gains)).permute(0, 2, 3, 1))
+    photo = _developed(_softened(plate * tall(gains), numbers), numbers, strip)
+    return Batch(_covered(photo, numbers), rays, raw.place * turn,
+                 Truth((rest * tall(gains)).permute(0, 2, 3, 1), raw.direction * turn, irradiance * gains, raw.sigma))
+
+
+def _softened(plate: Tensor, numbers: Numbers) -> Tensor:
+    """Mixed with its mean over 3 x 3 pixels: lenses differ, and nothing may be told from the edges of things."""
+    around = functional.avg_pool2d(functional.pad(plate, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return torch.lerp(plate, around, tall(numbers["blur"]))
 
 
 def _windows(planes: Tensor, mirrored: Tensor, numbers: Numbers) -> Tensor:
@@ -308,18 +295,30 @@ def noise_strip(where: torch.device) -> Tensor:
     return device.randn((STRIP,), torch.Generator().manual_seed(11), where)
 
 
+Sources = Sequence[tuple[int, AbstractSource]]
+"""How many plates of each."""
+
+
+def draw_columns(rng: np.random.Generator, sources: Sources, config: CropConfig) -> dict[str, np.ndarray]:
+    """The random numbers of a batch, so many plates of each source."""
+    out = {f"{k}/{key}": value for k, (count, source) in enumerate(sources)
+           for key, value in source.columns(rng, count).items()}
+    return out | columns(rng, sum(count for count, _ in sources), config)
+
+
 @torch.no_grad()
-def draw(rng: np.random.Generator, sources: Sequence[tuple[int, AbstractSource]],
-         config: CropConfig = CropConfig()) -> Batch:
-    """Photos: so many of each source, all sources on one device. In single precision, whatever autocast says."""
-    drawn = [source.columns(rng, count) for count, source in sources]
-    packed = {f"{k}/{key}": value for k, columns_ in enumerate(drawn) for key, value in columns_.items()}
-    total = sum(count for count, _ in sources)
-    packed |= columns(rng, total, config)
+def assembled(numbers: Numbers, sources: Sources, config: CropConfig) -> Batch:
+    """The batch of the numbers of :func:`draw_columns`. In single precision, whatever autocast says."""
     where = sources[0][1].where
     with device.single_precision(where):
-        numbers = ship(packed, where)
-        made = [source.plates({key: numbers[f"{k}/{key}"] for key in drawn[k]})
-                for k, (_, source) in enumerate(sources)]
-        plate, env, camera = (torch.cat(parts) for parts in zip(*made, strict=True))
-        return photos(plate, env, camera, numbers, noise_strip(where) if config.noise else None)
+        made = [source.plates({key.partition("/")[2]: value for key, value in numbers.items()
+                               if key.startswith(f"{k}/")}) for k, (_, source) in enumerate(sources)]
+        raw = Raw(*(torch.cat(column) for column in zip(*(vars(m).values() for m in made), strict=True)))
+        return photos(raw, numbers, noise_strip(where) if config.noise else None)
+
+
+def draw(rng: np.random.Generator, sources: Sources, config: CropConfig = CropConfig()) -> Batch:
+    """Photos: so many of each source, all sources on one device."""
+    for _, source in sources:
+        source.renewed(0)
+    return assembled(ship(draw_columns(rng, sources, config), sources[0][1].where), sources, config)

@@ -2,233 +2,185 @@
 from __future__ import annotations
 
 import argparse
-import math
+import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
-from dipir import device
-from dipir.arrays import EnvMap, split_seed
+from dipir import device, disk
+from dipir.errors import ConfigError
 from dipir.event import Notify
-from dipir.image import latlong
-from dipir.image.color import linear_to_srgb, srgb_to_linear
-from dipir.priors.light import CONE_DEG, DEFAULT_PATH, LightPrior, features, predict
+from dipir.priors.light import DEFAULT_PATH, LightPrior
 from dipir.priors.nets.light_unet import LightUNet
-from dipir.scene.camera import Camera
-from dipir.scene.light import dominant_direction
-from dipir.workshop import crops
-from dipir.workshop import trainer as training
-from dipir.workshop.data import real_panoramas
-from dipir.workshop.light import batches as light_batches
-from dipir.workshop.light import pairs as light_pairs
-from dipir.workshop.light.loss import light_loss
-from dipir.workshop.light.measures import functionals, score, summary, table
-from dipir.workshop.light.pairs import PairSet
-from dipir.workshop.light.sources import Assembled, Batches, LightPriorConfig, Prefetched
+from dipir.workshop.light import backbone, cases, pack
+from dipir.workshop.light.places import Places
+from dipir.workshop.light.sources import LightPriorConfig, sources_of, staged, timed
 from dipir.workshop.runner import choose_device, reporter
-from dipir.workshop.trainer import BatchLoss, TrainConfig, Trained, train
-from dipir.workshop.worlds import views
+from dipir.workshop.stored import part
+from dipir.workshop.trainer import Trained, folder, train
+
+FEW = 26
+"""Environments of the part ``train``, which come first; for the ablation of data."""
 
 
-def procedural_pairs(folder: Path | None = None) -> PairSet:
-    """The views that ``worlds.views.generate`` has made; ConfigError when there are none."""
-    stored = views.load(folder)
-    return PairSet(stored["plate"], stored["env"], stored["camera"], torch.ones(len(stored["plate"])))
-
-
-def train_light_prior(config: LightPriorConfig, procedural: PairSet | None = None, *, name: str = "light",
-                      on_event: Notify = None, start: LightUNet | None = None) -> tuple[LightPrior, Trained]:
-    """Trains on the 26 training environments and ``procedural`` pairs; keeps the weights best on ``val``.
-
-    Resumes the run ``name`` if it was begun before; ``start`` gives the first weights otherwise.
-    """
-    panoramas = [crops.prepare(p) for p in real_panoramas("train")]
-    return train_on(config, panoramas, procedural, validation_cases(), name=name, on_event=on_event, start=start)
-
-
-def train_on(config: LightPriorConfig, panoramas: Sequence[crops.Panorama], procedural: PairSet | None,
-             cases: Sequence[Case], *, name: str = "light", on_event: Notify = None,
+def train_on(config: LightPriorConfig, data: pack.Pack, *, name: str = "light", on_event: Notify = None,
              start: LightUNet | None = None) -> tuple[LightPrior, Trained]:
-    """:func:`train_light_prior` on given panoramas, judged on given cases. On a GPU the batches are assembled there."""
+    """Trains on what a pack holds, on this run's device; keeps the weights best on its validation environments.
+
+    Resumes the run ``name`` if it was begun before; ``start`` gives the first weights otherwise, else the pack's
+    backbone, if it holds one.
+    """
     torch.manual_seed(config.seed)
     where = device.current().torch
-    # In float32 channels last makes convolutions a fifth faster on CPUs, in bfloat16 slower; a GPU's group norm undoes
-    # it in every block.
-    plain = config.train.bf16 or where.type != "cpu"
-    net = (start or LightUNet(config.net)).to(where, memory_format=torch.contiguous_format if plain else
-                                              torch.channels_last)
-    if where.type == "cpu":
-        real = light_pairs.frame_panoramas(panoramas)
-        batches = Prefetched(Batches(config, real, None if procedural is None else light_pairs.like(procedural, real)))
-    else:
-        batches = Assembled.of(config, panoramas, procedural, where)
-    trained = train(net, step_loss(config, batches, where), config.train, on_event=on_event, name=name,
-                    validate=lambda model: validation(LightPrior(model), cases, where))
+    net = start or backbone.begun(LightUNet(config.net), data.backbone or None)
+    net = net.to(where)
+    places, val = device.moved((data.train, data.val), where)
+    placed = None if data.dressed is None else data.dressed.raw(places)
+    watched = {"": cases.validation_cases(val, yaws=4)}
+    if data.dressed_val is not None:
+        watched["dressed_"] = cases.photographed(data.dressed_val.raw(val))
+
+    def validate(model: LightUNet) -> dict[str, float]:
+        return {prefix + key: value for prefix, known in watched.items()
+                for key, value in cases.judged(cases.looks(LightPrior(model), known), known).items()}
+
+    trained = train(net, staged(config, sources_of(config, places, placed)), config.train, on_event=on_event, name=name,
+                    validate=validate)
     best = LightUNet(config.net)
     best.load_state_dict(trained.best)
     return LightPrior(best), trained
 
 
-def step_loss(config: LightPriorConfig, batches: Assembled | Prefetched, where: torch.device) -> BatchLoss:
-    """What ``training.train`` calls at every step."""
-    rows = functionals(where=where)
+def collected(pretrained: bool = True) -> pack.Pack:
+    """All that training reads, from the data folder and from the dressed plates that ``dipir synth dressed`` has made
+    (none is fine; a line says so)."""
+    # Imported here: training from a pack needs neither the renderer nor readers of files.
+    from dipir.workshop.dressed import data as dressed_plates
 
-    def batch_loss(model: nn.Module, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        inputs, env = batches[step]
-        estimate = predict(model, inputs)
-        with device.single_precision(where):
-            terms = light_loss(estimate, env, rows)
-        return sum(config.weights[k] * v for k, v in terms.items()), {k: v.detach() for k, v in terms.items()}
+    def dressed(where: Path | None) -> pack.Dressed | None:
+        try:
+            made = dressed_plates.load(where)
+        except ConfigError as problem:
+            sys.stderr.write(f"light prior: trains without plates with rendered meshes ({problem})\n")
+            return None
+        return pack.Dressed(made["plate"], made["camera"], pack.place_towards(made["point"], made["height"]),
+                            made["panorama"], made["turn"], made["gain"])
 
-    return batch_loss
-
-
-def validation(prior: LightPrior, cases: Sequence[Case], where: torch.device) -> dict[str, float]:
-    """Summary of the errors on the cases; on a GPU all plates are estimated at once."""
-    if where.type == "cpu":
-        maps = [prior.estimate_ahead(c.plate_disp, c.directions)[0] for c in cases]
-    else:
-        plates, rays = (torch.cat([getattr(c, key) for c in cases]).to(where) for key in ("plate_disp", "directions"))
-        maps = torch.cat([prior.estimate_ahead(p, d) for p, d in zip(plates.split(128), rays.split(128), strict=True)])
-    return summary([score(env, c.env, functionals()) for env, c in zip(device.moved(maps, torch.device("cpu")), cases,
-                                                                       strict=True)])
+    places, names = zip(*(environments(held_out) for held_out in (False, True)), strict=True)
+    return pack.Pack(*places, {"train": names[0], "val": names[1]}, dressed(None), dressed(dressed_plates.held_out_dir()),
+                     backbone.pretrained() if pretrained else {})
 
 
-def training_speed(steps: int = 100, batch: int = 96, where: torch.device | None = None,
-                   config: LightPriorConfig = LightPriorConfig()) -> float:
-    """Steps a second of this training on a GPU (default: the run's device) with batches of so many plates, batches made
-    and weights updated, from panoramas made here: no files needed. The first tenth, at least 5 more, are not timed."""
-    where = where or device.current().torch
-    rng = np.random.default_rng(0)
-    panoramas = [crops.prepare(_drawn_panorama(rng)) for _ in range(8)]
-    framed = light_batches.Framed(panoramas, where)
-    plate, env, camera = framed.plates(light_batches.ship(framed.columns(rng, 64), where))
-    stored = light_batches.Stored(PairSet(plate.half(), env, camera, torch.ones(len(plate))), where)
-    config = replace(config, batch=batch)
-    real = round(batch * config.real)
-    batches = Assembled(config, [(real, framed), (batch - real, stored)])
-    torch.manual_seed(0)
-    net = LightUNet(config.net).to(where)
-    return training.speed(net, step_loss(config, batches, where), config.train, steps, warm=max(5, steps // 10))
+def environments(held_out: bool) -> tuple[Places, list[str]]:
+    """The photographed environments of the data folder to train on, or to choose on, and their files' names."""
+    from dipir.workshop.data import TRAIN, VAL, panorama_files, real_panoramas
+
+    splits = VAL if held_out else TRAIN
+    return Places.of(real_panoramas(*splits)), [f.name for f in panorama_files(*splits)]
 
 
-def _drawn_panorama(rng: np.random.Generator, height: int = 512) -> EnvMap:
-    """(height, 2 height, 3): sky, ground with a pattern, a sun."""
-    rays = latlong.directions(height, 2 * height)
-    sun = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=3) + [0, 1, 0]).float(), dim=0)
-    pattern = ((rays[..., :1] * 9).sin() * (rays[..., 2:] * 7).sin()).abs()
-    tint = torch.from_numpy(rng.uniform(0.3, 1.0, (2, 3)).astype(np.float32))
-    base = torch.where(rays[..., 1:2] > 0, 0.5 + 0.5 * rays[..., 1:2], 0.1 + 0.3 * pattern)
-    base = torch.where(rays[..., 1:2] > 0, base * tint[0], base * tint[1])
-    return base + 2e3 * (3e3 * ((rays @ sun)[..., None] - 1)).exp()
+def few(data: pack.Pack) -> pack.Pack:
+    """With the first ``FEW`` training environments only."""
+    dressed = None if data.dressed is None else part(data.dressed, data.dressed.panorama < FEW)
+    return replace(data, train=part(data.train, slice(0, FEW)), dressed=dressed)
 
 
-@dataclass(frozen=True)
-class Case:
-    """One validation plate: (1, 3, H, W) display, (1, H, W, 3) directions, (16, 32, 3) true light."""
-
-    plate_disp: Tensor
-    directions: Tensor
-    env: EnvMap
+def evaluated(prior: LightPrior, known: cases.Cases) -> dict[str, float]:
+    """:func:`cases.judged` of a prior."""
+    return cases.judged(cases.looks(prior, known), known)
 
 
-def validation_cases(split: str = "val", yaws: int = 8, seed: int = 7) -> list[Case]:
-    """``yaws`` seeded plates of each environment of ``split``: 4:3, field of view 50-70 degrees, pitch 0-20 degrees
-    down, automatic exposure, sRGB, 8 bits, no jitter."""
-    cases = []
-    for index, envmap in enumerate(real_panoramas(split)):
-        light = crops.prepare(envmap).env
-        for k in range(yaws):
-            rng = np.random.default_rng(split_seed(seed, "val", index, k))
-            turn = int(rng.integers(128))
-            camera = Camera.looking(192, 144, rng.uniform(50, 70), pitch_deg=rng.uniform(0, 20))
-            plate = crops.perspective_crop(torch.roll(envmap, turn * envmap.shape[1] // 128, 1), camera)
-            gain = crops.auto_exposure(plate)
-            directions = torch.from_numpy(camera.directions().astype(np.float32))
-            env = latlong.resize(torch.roll(light, turn, 1), 16, 32) * gain
-            cases.append(Case(crops.quantise(linear_to_srgb((plate * gain).clamp(0, 1)))[None], directions[None], env))
-    return cases
+def calibrated(prior: LightPrior, known: cases.Cases) -> LightPrior:
+    """With ``trust`` so that first guesses are right as often as they say, and ``lean`` so that as many places are said
+    to have hard light as have it."""
+    found = cases.judged(cases.looks(prior, known), known)
+    trust = min(1.0, found["within"] / max(found["stated"], 1e-6))
+    truth = device.moved(known.truth, torch.device("cpu"))
+    share = float((cases.hardness(truth.share()) > 0.5).float().mean())
+    logits = torch.tensor([look.hard for look in cases.looks(prior, known)]).logit(1e-6)
+    return LightPrior(prior.net, prior.hash, prior.sharpness, prior.trust * trust,
+                      prior.lean - float(logits.quantile(1 - share)))
 
 
-def evaluate_light_prior(prior: LightPrior, split: str = "val", yaws: int = 8,
-                         seed: int = 7) -> dict[str, dict[str, float]]:
-    """Summaries on the plates of :func:`validation_cases` of the prior, of constant ambient light (the plate's mean
-    linear colour everywhere) and of the plate projected to the sphere and mirrored."""
-    rows, scores = functionals(), {"light prior": [], "ambient": [], "projected, mirrored": []}
-    for case in validation_cases(split, yaws, seed):
-        inputs = features(case.plate_disp, case.directions)
-        mirrored = inputs.base[0].permute(1, 2, 0)
-        ambient = srgb_to_linear(case.plate_disp).mean((0, 2, 3)).expand(16, 32, 3)
-        ours = prior.estimate_ahead(case.plate_disp, case.directions)[0]
-        for name, env in zip(scores, (ours, ambient, mirrored), strict=True):
-            scores[name].append(score(env, case.env, rows))
-    return {name: summary(values) for name, values in scores.items()}
+def write_outcome(out: Path, prior: LightPrior, trained: Trained, name: str, figures: Mapping[str, float]) -> None:
+    """Best weights, curves and figures into a folder; or the weights alone into a .safetensors file."""
+    notes = {"steps": str(trained.step), "score": f"{trained.best_score:.4f}"}
+    if out.suffix == ".safetensors":
+        prior.save(out, notes)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    prior.save(out / "light.safetensors", notes)
+    disk.write_text(out / "figures.json", json.dumps(figures, indent=1))
+    log = folder(name) / "log.jsonl"
+    if log.is_file():
+        disk.write_text(out / "log.jsonl", log.read_text())
 
 
-def guess_calibration(prior: LightPrior, split: str = "val", yaws: int = 8, seed: int = 7) -> tuple[float, float]:
-    """(mean chance that the prior gives its first guess at the dominant direction, share of plates where that is within
-    ``CONE_DEG`` of the truth): alike when the chances can be believed."""
-    stated, hits = [], []
-    for case in validation_cases(split, yaws, seed):
-        guess = prior.hypotheses(case.plate_disp, case.directions[0], 1)[0]
-        stated.append(guess.chance)
-        hits.append(float(guess.direction @ dominant_direction(case.env)) > math.cos(math.radians(CONE_DEG)))
-    return float(np.mean(stated)), float(np.mean(hits))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Trains, exports and evaluates; or, with --evaluate, only evaluates."""
-    # ---- options ----
-    parser = argparse.ArgumentParser(prog="python -m dipir.workshop.light.train", description=__doc__)
+def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=40.0, help="wall time of this call")
-    parser.add_argument("--steps", type=int, default=10_000, help="steps of the whole run")
-    parser.add_argument("--rate", type=float, default=TrainConfig().rate)
+    parser.add_argument("--steps", type=int, default=10_000, help="steps of the whole run; with --from-pack the minutes "
+                                                                  "decide")
+    parser.add_argument("--rate", type=float, default=LightPriorConfig().train.rate)
     parser.add_argument("--name", default="light", help="name of the run; the same name resumes")
     parser.add_argument("--start", type=Path, help="weights to begin a new run from")
-    parser.add_argument("--real", type=float, default=0.4, help="share of crops from photographed panoramas")
-    parser.add_argument("--views", type=Path, help="folder of the procedural views (default: the cache)")
-    parser.add_argument("--no-procedural", action="store_true")
-    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--pack", type=Path, metavar="FILE", help="only write one file with all that training reads")
+    parser.add_argument("--from-pack", type=Path, metavar="FILE", help="train from such a file")
+    parser.add_argument("--few", action="store_true", help="only the 26 environments of the part `train`")
+    parser.add_argument("--backbone", choices=("imagenet", "none"), default="imagenet",
+                        help="what the plate's encoder starts from")
+    parser.add_argument("--ground", action=argparse.BooleanOptionalAction, default=True,
+                        help="whether the network looks at the ground from above")
+    parser.add_argument("--batch", type=int, default=None, help="plates a step (default: 24, on a GPU 96)")
+    parser.add_argument("--pool", type=int, default=None, help="dressed plates kept (default: 512, on a GPU 16384)")
+    parser.add_argument("--validate-every", type=int, default=1000, help="steps")
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=None,
                         help="bfloat16 (default: on a GPU; for processors that have it, avx512_bf16 or amx)")
     device.add_option(parser)
-    parser.add_argument("--export", type=Path, help="write the best weights here")
-    parser.add_argument("--sharpness", type=float, default=1.0, help="exponent on the chance of each direction of the "
-                                                                     "dominant light, kept with the weights")
-    parser.add_argument("--focus", type=float, default=0.0, help="part of the dominant light in a lobe at the first "
-                                                                 "guess, kept with the weights")
-    parser.add_argument("--trust", type=float, default=1.0, help="factor on the chances of guesses, kept with the "
-                                                                 "weights")
+    parser.add_argument("--export", type=Path, metavar="OUT", help="write the best weights here: a .safetensors file, or "
+                                                                   "a folder that gets curves and figures too")
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
     parser.add_argument("--evaluate", type=Path, nargs="?", const=DEFAULT_PATH, help="only judge these weights")
-    parser.add_argument("--split", default="val", choices=("train", "val"))
     parser.add_argument("--yaws", type=int, default=8, help="plates of each environment when judging")
     parser.add_argument("--seed", type=int, default=7, help="of the plates when judging; 7 is what training watches")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains, exports and evaluates; or, with --evaluate, only evaluates; with --pack, only collects."""
+    parser = argparse.ArgumentParser(prog="dipir prior train light", description=__doc__)
+    _options(parser)
     args = parser.parse_args(arguments)
-    # ---- work ----
     choose_device(args)
-    if args.evaluate:
-        prior = LightPrior.load(args.evaluate)
-        results = evaluate_light_prior(prior, args.split, args.yaws, args.seed)
-        stated, hits = guess_calibration(prior, args.split, args.yaws, args.seed)
-        sys.stdout.write(f"{table(results)}\nfirst guess within {CONE_DEG:.0f} degrees: chance given {stated:.2f}, "
-                         f"true share {hits:.2f}\n")
+    if args.pack:
+        size = pack.write(args.pack, collected())
+        sys.stdout.write(f"{args.pack} {size / 2**20:.1f} MiB\n")
         return
-    schedule = TrainConfig(steps=args.steps, rate=args.rate, minutes=args.minutes, decay=0.05, ema=0.998,
-                           validate_every=250, bf16=args.bf16)
-    config = LightPriorConfig(schedule, batch=args.batch, real=args.real)
+    if args.evaluate:
+        known = cases.validation_cases(environments(held_out=True)[0], args.yaws, args.seed)
+        sys.stdout.write(_text(evaluated(LightPrior.load(args.evaluate), known)))
+        return
+    gpu = device.current().gpu
+    config = LightPriorConfig(batch=args.batch or (96 if gpu else 24), pool=args.pool or (16384 if gpu else 512))
+    schedule = replace(config.train, steps=args.steps, rate=args.rate, minutes=args.minutes, bf16=args.bf16,
+                       validate_every=args.validate_every)
+    config = replace(config, train=schedule, net=replace(config.net, ground=args.ground))
+    config = timed(config, args.minutes) if args.from_pack else config
+    data = pack.read(args.from_pack) if args.from_pack else collected(args.backbone == "imagenet")
+    data = replace(few(data) if args.few else data, **({"backbone": {}} if args.backbone == "none" else {}))
     start = LightPrior.load(args.start).net.requires_grad_(True) if args.start else None
-    prior, trained = train_light_prior(config, None if args.no_procedural else procedural_pairs(args.views),
-                                       name=args.name, on_event=reporter(args.tensorboard), start=start)
-    prior.sharpness, prior.focus, prior.trust = args.sharpness, args.focus, args.trust
+    prior, trained = train_on(config, data, name=args.name, on_event=reporter(args.tensorboard), start=start)
+    known = cases.validation_cases(data.val, args.yaws, args.seed)
+    prior = calibrated(prior, known)
+    figures = evaluated(prior, known)
     if args.export:
-        prior.save(args.export, {"steps": str(trained.step)})
-    sys.stdout.write(table(evaluate_light_prior(prior, args.split, args.yaws, args.seed)) + "\n")
+        write_outcome(args.export, prior, trained, args.name, figures)
+    sys.stdout.write(_text(figures))
+
+
+def _text(figures: Mapping[str, float]) -> str:
+    return "".join(f"{key:16s} {value:.4f}\n" for key, value in figures.items())
 
 
 if __name__ == "__main__":
