@@ -39,7 +39,7 @@ from dipir.scene.scene import Scene
 from dipir.settings.read import from_dict
 from dipir.suite.worker import die_with
 
-DEPTH, GUESSES = 4, 3
+DEPTH, GUESSES, PLAN_SPP = 4, 3, 64  # With fewer samples of a plan noise has a direction.
 OBJECT, SHADOW = {"method": 4.0, "truth": 16.0}, {"method": 1.0, "truth": 4.0}
 """Samples a pixel as multiples of ``--spp``: the object is cheap and glossy, the shadow is dear and smooth. At 64 all
 are squares of even numbers, which the samplers spread best. More for the truth change no figure's third digit."""
@@ -68,16 +68,20 @@ class Stage:
         """The ground from above."""
         return Plan.of(self.scene.objects)
 
+    @property
+    def _plan_spp(self) -> int:
+        return max(self.spp, PLAN_SPP)
+
     @functools.cached_property
     def even(self) -> np.ndarray:
         """(H, W) darkness of the plan under even light."""
         light = torch.ones(16, 32, 3)
-        return darkness(self.plan.ratio(self.tracer.built, light, split_seed(self.seed, "even"), self.spp))
+        return darkness(self.plan.ratio(self.tracer.built, light, split_seed(self.seed, "even"), self._plan_spp))
 
     @functools.cached_property
     def true_shadow(self) -> tuple[CastShadow, Tensor]:
         """(what the truth casts, its ratio on the plan)."""
-        ratio = self.plan.ratio(self.tracer.built, self.true, split_seed(self.seed, "plan of truth"), self.spp)
+        ratio = self.plan.ratio(self.tracer.built, self.true, split_seed(self.seed, "plan of truth"), self._plan_spp)
         return cast(ratio, self.plan, even=self.even), ratio
 
     @torch.no_grad()
@@ -88,7 +92,7 @@ class Stage:
         row["lpips"] = self.lpips(got.disp, self.truth.disp) if self.lpips else None
         # ---- cast shadow ----
         tone = estimate.tones[1] if estimate.tones else None
-        ratio = self.plan.ratio(self.tracer.built, estimate.light, split_seed(self.seed, "plan"), self.spp)
+        ratio = self.plan.ratio(self.tracer.built, estimate.light, split_seed(self.seed, "plan"), self._plan_spp)
         row |= shadow_figures(cast(ratio, self.plan, tone, self.even), self.true_shadow[0])
         # ---- guesses ----
         errors = [float(direction_error_deg(g, dominant_direction(self.true))) for g in estimate.guesses[:GUESSES]]

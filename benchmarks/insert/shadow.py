@@ -125,7 +125,7 @@ def cast(ratio: Tensor, plan: Plan, tone: Callable[[Tensor], Tensor] | None = No
     # ---- darkness ----
     darkest = _quantile(dark, plan.beside, patch)
     # ---- direction: from the object's middle to that of what is darker than half; rows go to -Z, columns to -X ----
-    thrown = np.maximum(dark - even, 0)
+    thrown = np.maximum(ndimage.gaussian_filter(dark - even, MARGIN * plan.height_px), 0)  # Noise points anywhere.
     deepest = _quantile(thrown, plan.beside, patch)
     weight = np.maximum(thrown - deepest / 2, 0) * plan.beside
     dz, dx = -(weight * plan.from_middle).sum((1, 2)) / max(weight.sum(), 1e-12)
