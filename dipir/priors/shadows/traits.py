@@ -49,7 +49,7 @@ def traits(view: WorkingPlate, region: np.ndarray, part: np.ndarray, rim: Edges,
 def _faded(rim: Edges) -> float:
     bright, dark = (float(side[0] - side[2]) for side in
                     (np.median(colours[:, NEAR].reshape(-1, 3), 0) for colours in (rim.bright, rim.dark)))
-    return min(1.0, max(0.0, 1 - dark / bright)) if bright > 0.8 else 0.0
+    return float(np.clip(bright - 1.5, 0, 1) * np.clip(1 - dark / max(bright, 1.5), 0, 1))
 
 
 def _textures(view: WorkingPlate, region: np.ndarray, part: np.ndarray, rim: Edges, region_is_lit: bool
