@@ -51,6 +51,23 @@ def test_a_closer_look_finds_a_small_shadow():
     assert np.hypot(rows.mean() - uv[1] * 400 / 1280, columns.mean() - uv[0] * 400 / 1280) < 3
 
 
+def test_ground_in_shade_sees_the_light_beside_it():
+    uv, _ = TILTED.project(np.array([1.6, 0.0, 4.0]))
+    found = plate_shadows(ground_plate(paved, wall_shadow, (0.13, 0.18, 0.28)), TILTED, tuple(uv))
+    assert abs(np.log2(found.level / 0.1766)) < 0.15
+    y, x = (uv[::-1] * 400 / 480).astype(int)
+    assert found.shaded[0, 0, y, x] == 1 and found.lit[0, 0, y, x] == 0 and found.lit.sum() > 1000
+
+
+def test_several_looks_make_surer():
+    """A large plate is looked at in parts, too, and they agree."""
+    ratio = (0.13, 0.18, 0.28)
+    large = Camera.looking(960, 720, 60.0, 1.6, 16.0, 5.0)
+    small = plate_shadows(ground_plate(plain, long_shadow, ratio), TILTED)
+    found = plate_shadows(ground_plate(plain, long_shadow, ratio, large), large)
+    assert found.sure > small.sure and abs(np.log2(found.level / small.level)) < 0.1
+
+
 @pytest.mark.parametrize("albedo", (plain, speckled, paved))
 def test_no_shadow_no_evidence(albedo):
     found = plate_shadows(ground_plate(albedo), TILTED)
