@@ -30,7 +30,7 @@ from dipir.scene.scene import Scene
 SURE = 0.65
 """From this chance on a shadow is taken for one. Of 320 held-out dressed crops 48 reached it: 29 by the shadow of a
 thing, 7 by another shaded part of a place with a hard light, 12 wrongly, mostly by a dark thing and 10 of them in soft
-light. Of the 184 with a hard light four fifths did not: it tells when a plate shows a shadow, not that there is none."""
+light. Of the 184 with a hard light four fifths did not: it tells of a shadow that is seen, not that there is none."""
 _HIDDEN = 0.6  # part of the rest's light that the thing which throws a shadow leaves of it, median on dressed crops
 _SUPPORT = 0.25  # how much of another look's chance counts
 _LEAST_GROUND = 1500  # pixels of ground in view
@@ -42,8 +42,8 @@ class ShadowEvidence:
     """What a plate's own shadows show."""
 
     ratio: Tensor
-    """(3,) shaded over lit radiance of the same ground, linear, in (0, 1]: the part of the ground's light that what hides
-    the source leaves, which hides some sky as well (`rest_share`); 1 when no shadow was seen."""
+    """(3,) shaded over lit radiance of the same ground, linear, in (0, 1]: what is left of the
+    ground's light where something hides the source and a part of the sky (`rest_share`); 1 when no shadow was seen."""
     sure: float
     """[0, 1], chance that this is a shadow's ratio."""
     lit: Mask
