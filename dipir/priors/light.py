@@ -19,7 +19,7 @@ from torch.nn import functional
 from dipir.arrays import Directions, EnvMap, Image
 from dipir.errors import PriorError
 from dipir.image import latlong
-from dipir.priors.light_input import FLOOR, Features, facing, features, turn_to_front
+from dipir.priors.light_input import DETAILED, FLOOR, Features, facing, features, turn_to_front, windows
 from dipir.priors.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 from dipir.priors.weights import PRIORS, read_weights, write_weights
 from dipir.scene.light import azimuth_elevation_deg
@@ -76,8 +76,10 @@ class Look:
 
 _LOG_RANGE = -9.0, 9.0
 CONE_DEG, MODE_DEG = 30.0, 13.0
-"""How near counts as the same direction, for the chance of a hypothesis; others are at least twice as far away. Over what
-a mode's middle is found between the texels."""
+"""How near counts as the same direction, for the chance of a hypothesis; others are at least twice as far away. Over
+what a mode's middle is found between the texels."""
+_AGREE = 0.7
+"""Power of what a part of a plate says of the direction that is quite sure to see hard light."""
 _LOWEST = 0.12
 """Sine of the elevation below which a source's strength is no longer told by its share of the ground's light."""
 
@@ -185,11 +187,7 @@ class LightPrior:
             raise PriorError(f"{len(plates)} plates with {len(directions)} directions; accepted: as many, 1 or more")
         heard = []
         for plate, rays, place in zip(plates, directions, places or [None] * len(plates), strict=True):
-            yaw_deg, ahead = self._ahead(plate, rays)
-            spot = None if place is None else (place.to(ahead) @ turn_to_front(yaw_deg, ahead))[None]
-            said = self.say(plate, ahead[None], spot)
-            heard.append(replace(said, rest=latlong.rotate_yaw(said.rest[0], yaw_deg)[None],
-                                 chance=latlong.rotate_yaw(said.chance[0][..., None], yaw_deg)[None, ..., 0]))
+            heard.append(self._heard(plate, rays, place))
         voices = agree * torch.cat([h.chance for h in heard]).clamp_min(1e-9).log().sum(0)
         if votes is not None:
             if votes.shape != voices.shape:
@@ -199,6 +197,32 @@ class LightPrior:
         means = {key: torch.cat([getattr(h, key) for h in heard]).mean(0) for key in ("rest", "energy", "hard", "share",
                                                                                      "width")}
         return self.look_of(means, together)
+
+    def _heard(self, plate: Image, directions: Directions, place: Tensor | None) -> _Said:
+        """Of one plate, in the frame of ``directions``. Where it shows enough, its parts are witnesses as well: the rest
+        of the light is told by the whole plate, the chance of hard light by all alike, direction, share and width by
+        those that see hard light, as far as they are sure of it."""
+        whole = self._turned(plate, directions, place)
+        if max(plate.shape[2:]) < DETAILED:
+            return whole
+        all_ = [whole, *(self._turned(piece, rays, place) for piece, rays in windows(plate, directions))]
+        hard = torch.cat([said.hard for said in all_])
+        weight = (hard + self.lean).sigmoid().square()
+        power = _AGREE * weight
+        power[0] += (1 - power.sum()).clamp_min(0)
+        voices = (power[:, None, None] * torch.cat([s.chance for s in all_]).clamp_min(1e-9).log()).sum(0)
+        share, width = ((weight * torch.cat([getattr(s, key) for s in all_])).sum()[None] / weight.sum()
+                        for key in ("share", "width"))
+        return replace(whole, chance=voices.flatten().softmax(0).reshape(1, *voices.shape), hard=hard.mean()[None],
+                       share=share, width=width)
+
+    def _turned(self, plate: Image, directions: Directions, place: Tensor | None) -> _Said:
+        """:meth:`say` of one plate that looks anywhere, in the frame of its directions."""
+        yaw_deg, ahead = self._ahead(plate, directions)
+        spot = None if place is None else (place.to(ahead) @ turn_to_front(yaw_deg, ahead))[None]
+        said = self.say(plate, ahead[None], spot)
+        return replace(said, rest=latlong.rotate_yaw(said.rest[0], yaw_deg)[None],
+                       chance=latlong.rotate_yaw(said.chance[0][..., None], yaw_deg)[None, ..., 0])
 
     def look_of(self, said: Mapping[str, Tensor], chance: Tensor) -> Look:
         """From one row of what :meth:`say` gives, and a distribution over directions (16, 32)."""

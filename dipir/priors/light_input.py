@@ -171,3 +171,23 @@ def turn_to_front(yaw_deg: float, like: Tensor) -> Tensor:
     yaw = torch.deg2rad(torch.tensor(yaw_deg, dtype=torch.float64))
     c, s = float(yaw.cos()), float(yaw.sin())
     return like.new_tensor([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+
+
+DETAILED = 512
+"""Pixels of the longer side from which on a plate shows more than one look at all of it can see."""
+_WINDOWS = (*((x, y, 0.5) for x in (0.0, 0.25, 0.5) for y in (0.25, 0.5)), *((x, 0.3, 0.7) for x in (0.0, 0.15, 0.3)))
+"""(left, top, side) as shares of the plate: where the ground is, and shadows lie on it."""
+
+
+def windows(plate_disp: Image, directions: Directions) -> list[tuple[Image, Directions]]:
+    """Parts of a plate (1, 3, H, W) with their directions (h, w, 3), brought to the network's resolution."""
+    height, width = plate_disp.shape[2:]
+    planes = torch.cat([plate_disp, directions.permute(2, 0, 1)[None]], 1)
+    out = []
+    for left, top, side in _WINDOWS:
+        x, y, w, h = (round(v) for v in (left * width, top * height, side * width, side * height))
+        factor = max(PLATE) / max(w, h)
+        size = max(8, round(h * factor)), max(8, round(w * factor))
+        piece = functional.interpolate(planes[:, :, y:y + h, x:x + w], size, mode="bilinear", antialias=True)
+        out.append((piece[:, :3], _unit(piece[:, 3:])[0].permute(1, 2, 0)))
+    return out
