@@ -19,11 +19,12 @@ from torch.nn import functional
 from dipir.arrays import Directions, EnvMap, Image
 from dipir.errors import PriorError
 from dipir.image import latlong
+from dipir.image.color import BT709
 from dipir.priors.light_input import DETAILED, FLOOR, Features, facing, features, turn_to_front, windows
 from dipir.priors.nets.light_unet import LightEstimate, LightUNet, LightUNetConfig
 from dipir.priors.weights import PRIORS, read_weights, write_weights
 from dipir.scene.light import azimuth_elevation_deg
-from dipir.scene.source import SUN_SIGMA, Source
+from dipir.scene.source import SUN_SIGMA, Source, ground_irradiance
 
 DEFAULT_PATH = PRIORS / "light.safetensors"
 ARCHITECTURE = "dipir.light_unet.3"
@@ -80,6 +81,7 @@ CONE_DEG, MODE_DEG = 30.0, 13.0
 what a mode's middle is found between the texels."""
 _AGREE = 0.7
 """Power of what a part of a plate says of the direction that is quite sure to see hard light."""
+_TOTAL = 0.6
 _LOWEST = 0.12
 """Sine of the elevation below which a source's strength is no longer told by its share of the ground's light."""
 
@@ -225,19 +227,24 @@ class LightPrior:
                        chance=latlong.rotate_yaw(said.chance[0][..., None], yaw_deg)[None, ..., 0])
 
     def look_of(self, said: Mapping[str, Tensor], chance: Tensor) -> Look:
-        """From one row of what :meth:`say` gives, and a distribution over directions (16, 32)."""
+        """From one row of what :meth:`say` gives, and a distribution over directions (16, 32).
+
+        How much of the ground's light is the source's is told by ``share``; how much light it is in all by the rest, and
+        by the rest and the energy: the geometric mean of both, weighted by ``_TOTAL``.
+        """
         guesses = tuple(replace(g, chance=self.trust * g.chance) for g in hypotheses(chance))
-        rest, energy = said["rest"], said["energy"].cpu()
         share, sigma = float(said["share"].sigmoid()), max(SUN_SIGMA, float(said["width"]))
-        sources = []
-        for guess in guesses:
-            height = max(_LOWEST, float(guess.direction[1]))
-            raised = replace(Source(guess.direction, energy, sigma), direction=guess.direction.new_tensor(
-                [0.0, height, 0.0])).with_ground_share(rest.cpu(), share)
-            sources.append(replace(raised, direction=guess.direction))
+        heights = [max(_LOWEST, float(guess.direction[1])) for guess in guesses]
+        energy = 4 * math.pi * said["energy"].cpu()
+        weights = energy.new_tensor(BT709)
+        level, full = float(ground_irradiance(said["rest"]).cpu() @ weights), float(energy @ weights)
+        scale = ((1 - share) * (level + full * heights[0]) / level) ** _TOTAL
+        own = share / (1 - share) * level * scale
+        sources = tuple(Source(guess.direction, energy * (own / (full * height)), sigma)
+                        for guess, height in zip(guesses, heights, strict=True))
         sharp = chance ** self.sharpness
-        soft = rest + spread(said["energy"][None], (sharp / sharp.sum())[None])[0]
-        return Look(soft, rest, float((said["hard"] + self.lean).sigmoid()), guesses, tuple(sources))
+        soft = said["rest"] + spread(said["energy"][None], (sharp / sharp.sum())[None])[0]
+        return Look(soft, said["rest"] * scale, float((said["hard"] + self.lean).sigmoid()), guesses, sources)
 
     def estimate(self, plate_disp: Image, directions: Directions, guess: int = 0) -> EnvMap:
         """(16, 32, 3) the light of one plate as a map: :meth:`Look.envmap` of :meth:`look`."""
