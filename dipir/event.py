@@ -20,6 +20,8 @@ class Event:
     scalars: Mapping[str, float] = field(default_factory=dict)  # logged numbers
     images: Mapping[str, Tensor] = field(default_factory=dict)
     """Preview images, (1, 3, H, W) display-referred [0, 1], on the CPU."""
+    note: str = ""
+    """What was decided, for people; said once, on a line of its own."""
 
 
 Notify = Callable[[Event], None] | None

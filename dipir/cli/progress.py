@@ -5,7 +5,8 @@
 * ``{"event": "device", "torch", "renderer", "asked", "why"}`` at first: what each half computes on, what was asked for,
   and why a half is on the CPU (null when both are on the GPU)
 * ``{"event": "progress", "stage", "step", "steps", "seconds_left", "scalars", "preview"}``; ``seconds_left`` and
-  ``preview`` (path of the newest preview picture) may be null; a number that is not finite is null
+  ``preview`` (path of the newest preview picture) may be null; a number that is not finite is null; where something
+  was decided ``note`` says what
 * ``{"event": "done", "out": DIR}`` at the end;  ``{"event": "error", "message": TEXT}`` (by cli.py) before exit code 2
 """
 from __future__ import annotations
@@ -50,12 +51,16 @@ class Progress:
         if self._json:
             self._line({"event": "progress", "stage": event.stage, "step": event.step, "steps": event.steps,
                         "seconds_left": _finite(event.seconds_left), "preview": self._shown_path(),
-                        "scalars": {name: _finite(value) for name, value in event.scalars.items()}})
+                        "scalars": {name: _finite(value) for name, value in event.scalars.items()},
+                        **({"note": event.note} if event.note else {})})
         elif self._bar:
             self._draw(event)
         elif not self._quiet and event.step >= event.steps:
             # Log files and farms: one line for each finished stage.
             print(f"{event.stage}: {event.step} of {event.steps}", file=self._terminal, flush=True)
+        if event.note and not self._json and not self._quiet:
+            self._clear()
+            print(event.note, file=self._terminal, flush=True)
 
     def device(self, chosen: Device) -> None:
         """Say once where the run computes, and why not on a GPU."""

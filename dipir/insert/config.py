@@ -23,7 +23,7 @@ _LEAST = {"checkpoint_every": 1, "light.lobes": 1, "tone.bins": 1, "material.spp
           "guidance.sampler_steps": 1, "guidance.update_every": 1, "guidance.concepts": 0, "guidance.size": 8,
           "transport.env_height": 2, "transport.samples": 1, "transport.bsdf_samples": 0, "transport.light_samples": 1,
           "transport.depth": 1, "fit.steps": 0, "final.spp": 1, "final.depth": 1, "final.size": 0,
-          "final.env_height": 2}
+          "final.env_height": 2, "final.sun_rows": 2}
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,12 @@ class LightSettings:
     lobes: int = 32
     """Spherical Gaussians."""
     guess: int = 0
-    """0 = weigh the light prior's guesses at the dominant light, 1, 2, 3 = choose the first, second, third of them."""
+    """0 = decide by the light prior's guesses at the dominant light, 1, 2, 3 = choose the first, second, third."""
+    commit: bool = True
+    """One sun or lamp and the rest, where a hard light is likelier than none or a guess was chosen; false = the
+    dominant light spread over the directions that it may come from."""
+    shadows: bool = True
+    """The plate's own cast shadows, where they are sure, set how strong that sun is."""
     start: Literal["prior", "mirrored", "ambient"] = "prior"
     """Where they begin (the light prior's estimate, the mirrored plate, or a constant)."""
     two_maps: bool = False
@@ -43,11 +48,13 @@ class LightSettings:
     sparsity: float = 0.01
     """Weights of the two maps' consistency and of the shadow map's sparsity (docs/method.md 1.10)."""
     anchor: float = 1.0
-    """Weight of the distance to the start, log radiance."""
+    """Weight of the distance to the start, log radiance of the rest and log irradiance of the source."""
     rate: float = 0.05
     """Of amplitudes and widths."""
     axis_rate: float = 0.02
     """Of the axes, radians a step."""
+    source_rate: float = 0.02
+    """Of the source's strength and colour, logarithms; its direction and size stay as they were decided."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,9 @@ class FinalSettings:
     """Longer side in pixels, 0 = the plate's."""
     env_height: int = 256
     """Rows of the light map it is lit by."""
+    sun_rows: int = 1024
+    """Rows of that map, at least, where a light is sharper than its texels: 1024 are 0.18 degrees, a third of the sun's
+    disc."""
     plate: Literal["auto", "always", "never"] = "auto"
     """The plate's own pixels in that map where it shows something: always, never, or auto = when something of the scene
     is glass, which is what they are good for (docs/bench-questions.md)."""
@@ -163,7 +173,7 @@ class InsertConfig:
             raise ConfigError(" ".join(low))
         if self.light.guess not in (0, 1, 2, 3) or (self.light.guess and self.light.start != "prior"):
             raise ConfigError(f"light.guess: {self.light.guess} given with light.start: {self.light.start}; accepted "
-                              "are 0 (weigh all guesses) and 1, 2, 3 with light.start: prior.")
+                              "are 0 (decide by all guesses) and 1, 2, 3 with light.start: prior.")
 
     def _value(self, key: str) -> int:
         """The setting ``section.name`` (or ``name``)."""

@@ -1,13 +1,14 @@
 """The final picture of an insertion: path traced at full size, denoised, put on the plate."""
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dipir.arrays import Image, split_seed
+from dipir.arrays import EnvMap, Image, split_seed
 from dipir.event import Event
 from dipir.image.composite import Layers, flatten_disp, insert_layers
 from dipir.image.tone import ToneCurve
@@ -49,7 +50,7 @@ def final_picture(scene: Scene, light: SphericalGaussians, tones: Sequence[ToneC
     spp, denoise, _ = final_quality(final)
 
     # ---- the light ----
-    radiance = light.envmap(final.env_height, 2 * final.env_height)
+    radiance = final_map(light, final.env_height, final.sun_rows)
     glass = any(part.material.transmission > 0 for o in scene.objects for part in o.asset.parts)
     if final.plate == "always" or (final.plate == "auto" and glass):
         radiance = with_plate(radiance, scene)
@@ -68,6 +69,19 @@ def final_picture(scene: Scene, light: SphericalGaussians, tones: Sequence[ToneC
     layers = insert_layers(plate.lin, plate.disp, passes.object_rgb, passes.alpha, passes.shadow_ratio,
                            tone_fg=tones[0], tone_shadow=tones[1])
     return FinalPicture(camera, passes, layers, flatten_disp(layers), plate.disp)
+
+
+def final_map(light: SphericalGaussians, rows: int, sun_rows: int) -> EnvMap:
+    """(H, 2 H, 3) of ``rows`` rows; or, where lobes are sharper than its texels, as many times that as ``sun_rows``
+    need, and only those lobes as fine as that."""
+    wide, sharp = light.split(math.pi / rows)
+    if sharp is None:
+        return light.envmap(rows, 2 * rows)
+    times = max(1, -(-sun_rows // rows))
+    fine = sharp.envmap(times * rows, 2 * times * rows)
+    if wide is None:
+        return fine
+    return fine + wide.envmap(rows, 2 * rows).repeat_interleave(times, 0).repeat_interleave(times, 1)
 
 
 def _final_camera(camera: Camera, size: int) -> Camera:

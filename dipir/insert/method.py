@@ -71,7 +71,7 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
     # ---- light, tone, materials ----
     on_event(Event("prepare", 0, 1))
     work = prepare(scene, config, denoiser.working_size or config.guidance.size, light_prior)
-    on_event(Event("prepare", 1, 1))
+    on_event(Event("prepare", 1, 1, note=work.light.describe()))
     start = fit_gaussians(work.start, config.light.lobes)
     parameters, history = fit(scene, work, start, config, denoiser, on_event=on_event, out=out, resume=resume)
     fitted_s = time.monotonic() - began
@@ -119,7 +119,7 @@ def find_prior(prior: AbstractDenoiser | str | Path, config: InsertConfig) -> Ab
 def fit(scene: Scene, work: Work, start: SphericalGaussians, config: InsertConfig, denoiser: AbstractDenoiser, *,
         on_event: OnEvent, out: Path | None, resume: bool) -> tuple[Parameters, list[dict]]:
     """Guide, minimise. Returns the unknowns, which begin with ``start``, and the history."""
-    parameters = make_parameters(config, start, work.tracer)
+    parameters = make_parameters(config, start, work.tracer, work.light)
     if config.guidance.kind == "none" or config.fit.steps == 0:
         return parameters, []
     checkpoint = None if out is None else Checkpoint(Path(out) / "checkpoint.safetensors", _run_key(scene, config),
@@ -219,6 +219,6 @@ def _provenance(scene: Scene, work: Work, config: InsertConfig, materials: dict[
             "versions": versions(_PACKAGES), "device": device.current().record(),
             "hashes": {"plate": plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects]},
             "materials": {k: v.tolist() for k, v in materials.items() if v.numel() <= 16},
-            "light_guesses": [guess.to_dict() for guess in work.light.guesses],
+            "light": work.light.to_dict(), "light_guesses": work.light.guesses_to_dict(),
             "notes": [*final_quality(config.final)[2], *scene.plate.notes,
                       *(n for o in scene.objects for n in o.asset.notes)]}

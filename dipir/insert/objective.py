@@ -17,23 +17,29 @@ from dipir.image import latlong
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.insert.problem import Work, composite
+from dipir.priors.plate_light import PlateLight
 from dipir.render.mitsuba_scene import MaterialName
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes
 from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse, fusion_weight
+from dipir.scene.source import SUN_SIGMA, Source
 
 
-def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: PathTracer | None) -> Parameters:
-    """All unknowns by name; what ``config.optimize`` leaves out has rate 0."""
+def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: PathTracer | None,
+                    light: PlateLight | None = None) -> Parameters:
+    """All unknowns by name; what ``config.optimize`` leaves out has rate 0. ``light`` : of the plate, whose source, if
+    it has one, stands beside the spherical Gaussians ``start``."""
     p, where = Parameters(), start.mu.device
     names = material_parameters(config, tracer)
     materials = {name: tracer.material_start(name) for name in names}
     wanted = set(config.optimize)
-    light = config.light if "light" in wanted else replace(config.light, rate=0.0, axis_rate=0.0)
+    rates = config.light if "light" in wanted else replace(config.light, rate=0.0, axis_rate=0.0, source_rate=0.0)
     for prefix in ("light", "shadow") if config.light.two_maps else ("light",):
-        p.add(f"{prefix}.axis", start.mu, rate=light.axis_rate, transform=UnitSphere())
-        p.add(f"{prefix}.log_amplitude", start.log_amplitude, rate=light.rate)
-        p.add(f"{prefix}.raw_width", start.raw_width, rate=light.rate)
+        p.add(f"{prefix}.axis", start.mu, rate=rates.axis_rate, transform=UnitSphere())
+        p.add(f"{prefix}.log_amplitude", start.log_amplitude, rate=rates.rate)
+        p.add(f"{prefix}.raw_width", start.raw_width, rate=rates.rate)
+    if light is not None and light.source is not None:
+        _add_source(p, light, rates.source_rate)
     rate = config.tone.rate if "tone" in wanted else 0.0
     for curve in ("tone_fg", "tone_shadow"):
         channels = 3 if config.tone.per_channel else 1
@@ -49,6 +55,29 @@ def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: Pat
         else:
             p.add(f"material.{name.key}", value.new_zeros(1), rate=rate, transform=Bounded(-1.0, 1.0))
     return p
+
+
+def _add_source(p: Parameters, light: PlateLight, rate: float) -> None:
+    """What moves of a source, its logarithmic irradiance, and what stays: direction, size, and the share of the
+    ground's light that the plate's own shadows leave it."""
+    source = light.source
+    p.add("source.log_irradiance", source.irradiance.clamp_min(1e-6).log(), rate=rate)
+    p.add("source.direction", source.direction, rate=0.0)
+    p.add("source.sigma", source.direction.new_tensor(source.sigma), rate=0.0)
+    if light.shade is not None:
+        p.add("source.share", source.direction.new_tensor(1 - light.shade.ratio), rate=0.0)
+        p.add("source.up", source.direction.new_tensor([0.0, 1.0, 0.0]) if light.up is None else light.up, rate=0.0)
+
+
+def source_of(p: Parameters, sigma: float, rest: EnvMap) -> Source | None:
+    """The current source of width ``sigma``, if there is one. Where the plate's own shadows say how dark a shadow is,
+    guidance moves its colour, and its strength follows the ``rest`` of the light (H, W, 3)."""
+    if "source.log_irradiance" not in p:
+        return None
+    source = Source(p["source.direction"], p["source.log_irradiance"].exp(), sigma)
+    if "source.share" in p:
+        source = source.with_ground_share(rest, p["source.share"], p["source.up"])
+    return source
 
 
 def material_parameters(config: InsertConfig, tracer: PathTracer | None) -> list[MaterialName]:
@@ -87,7 +116,8 @@ def tone_of(p: Parameters, curve: str) -> ToneCurve:
 
 
 def maps_of(p: Parameters, config: InsertConfig, progress: float, height: int = 16) -> tuple[EnvMap, EnvMap]:
-    """(object's, shadow's) map; with two maps the object's is fused by the schedule (docs/method.md 1.5)."""
+    """(object's, shadow's) map of all but the source; with two maps the object's is fused by the schedule
+    (docs/method.md 1.5)."""
     foreground = light_of(p).envmap(height, 2 * height)
     if not config.light.two_maps:
         return foreground, foreground
@@ -109,12 +139,14 @@ def frozen_materials(p: Parameters, tracer: PathTracer | None) -> dict[str, Tens
 
 
 def final_light(p: Parameters, config: InsertConfig) -> SphericalGaussians:
-    """One mixture for everything that comes after: the fitted one, or one fitted to the fused map."""
-    if config.light.two_maps:
-        with torch.no_grad():
-            fused = maps_of(p, config, 1.0, 32)[0]
-        return fit_gaussians(fused, config.light.lobes)
-    return light_of(p).detach()
+    """One mixture for everything that comes after: the fitted one, or one fitted to the fused map; a source is an
+    ordinary, sharp lobe of it, the last."""
+    light = light_of(p).detach()
+    with torch.no_grad():
+        if config.light.two_maps:
+            light = fit_gaussians(maps_of(p, config, 1.0, 32)[0], config.light.lobes)
+        source = source_of(p, float(p["source.sigma"]), light.envmap(16, 32)) if "source.sigma" in p else None
+        return light if source is None else light.joined(source.lobe())
 
 
 @dataclass(frozen=True)
@@ -130,35 +162,53 @@ class Objective:
         config, p = self.config, self.parameters
         progress = step / max(config.fit.steps - 1, 1)
         object_map, shadow_map = maps_of(p, config, progress, config.transport.env_height)
-        passes = self._passes(object_map, shadow_map, step)
+        source = source_of(p, self._sigma, object_map)
+        passes = self._passes(object_map, shadow_map, source, step)
         image = composite(self.work, passes, tone_of(p, "tone_fg"), tone_of(p, "tone_shadow"))
         pull, numbers = self.guidance.pull(image, progress, step)
-        terms = {"guidance": pull, **self._regularisers(object_map, shadow_map)}
+        terms = {"guidance": pull, **self._regularisers(object_map, shadow_map, source)}
         total = sum(terms.values())
         # Read by the loop, all at once: each number read by itself would make a GPU wait.
         logged = {**{k: v.detach() for k, v in terms.items()}, **numbers}
         return total, logged, lambda: {"composite": image.detach().clamp(0, 1).cpu()}
 
-    def _passes(self, object_map: EnvMap, shadow_map: EnvMap, step: int) -> Passes:
-        passes = self.work.transport.passes(object_map, shadow_map)
+    @property
+    def _sigma(self) -> float:
+        return self.work.light.source.sigma if self.work.light.source else SUN_SIGMA
+
+    def _passes(self, object_map: EnvMap, shadow_map: EnvMap, source: Source | None, step: int) -> Passes:
+        passes = self.work.transport.passes(object_map, shadow_map, irradiance=source and source.irradiance)
         if self.work.tracer is None:
             return passes
+        if source is not None:
+            object_map = with_source(object_map, source)
         seed = split_seed(self.config.seed, "material", step)
         rgb, alpha = self.work.tracer.object_pass(object_map, seed=seed, spp=self.config.material.spp,
                                              materials=material_values(self.parameters, self.work.tracer))
         return replace(passes, object_rgb=rgb, gbuffers=replace(passes.gbuffers, alpha=alpha))
 
-    def _regularisers(self, object_map: EnvMap, shadow_map: EnvMap) -> dict[str, Tensor]:
+    def _regularisers(self, object_map: EnvMap, shadow_map: EnvMap, source: Source | None) -> dict[str, Tensor]:
         config, p = self.config, self.parameters
         terms = {}
         if config.light.anchor > 0 and "light" in config.optimize:
-            terms["anchor"] = config.light.anchor * log_distance(object_map, self.work.start)
+            distance = log_distance(object_map, self.work.start)
+            if source is not None:
+                begun = self.work.light.source.irradiance.clamp_min(1e-6)
+                distance = distance + (source.irradiance.clamp_min(1e-6) / begun).log().abs().mean()
+            terms["anchor"] = config.light.anchor * distance
         if config.light.two_maps:
             terms["consistency"] = config.light.consistency * consistency_loss(object_map, shadow_map)
             terms["sparsity"] = config.light.sparsity * cauchy_sparsity(shadow_map)
         if "tone" in config.optimize and config.tone.stiffness > 0:
             terms["tone"] = config.tone.stiffness * sum(p[n].square().sum() for n in p if n.startswith("tone_"))
         return terms
+
+
+def with_source(radiance: EnvMap, source: Source, height: int = 256) -> EnvMap:
+    """(height, 2 height, 3): a map of fewer rows, each texel repeated, and the source in it."""
+    times = max(1, height // radiance.shape[0])
+    return (radiance.repeat_interleave(times, 0).repeat_interleave(times, 1)
+            + source.lobe().envmap(times * radiance.shape[0], times * radiance.shape[1]))
 
 
 def log_distance(radiance: EnvMap, target: EnvMap) -> Tensor:

@@ -42,6 +42,8 @@ def _facts(shown: InsertPage) -> dict[str, str]:
     azimuth, elevation = azimuth_elevation_deg(dominant_direction(shown.light.envmap(64, 128).detach()))
     facts = {"picture": f"{camera.width} × {camera.height}", "field of view": f"{camera.fov_x_deg:.1f}°",
              "main light": f"azimuth {azimuth:.0f}°, elevation {elevation:.0f}°", "steps": str(len(shown.history))}
+    if p.get("light", {}).get("decided"):
+        facts["decided"] = p["light"]["decided"]
     if p.get("light_guesses"):
         facts["prior's guesses (within 30°)"] = "; ".join(
             f"azimuth {g['azimuth_deg']:.0f}°, elevation {g['elevation_deg']:.0f}°: {g['chance']:.0%}"

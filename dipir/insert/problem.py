@@ -1,7 +1,7 @@
 """The working problem of an insertion: the scene at the prior's resolution, its light at the start, its composites."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,9 +14,10 @@ from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.priors.light import LightPrior
 from dipir.priors.plate_light import PlateLight, light_of_plate
+from dipir.render.mitsuba_scene import build
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes, RenderSettings
-from dipir.render.transport import Transport
+from dipir.render.transport import SourceColumn, Transport
 from dipir.scene.framing import Window, working_window
 from dipir.scene.scene import Scene
 
@@ -41,30 +42,48 @@ class Work:
 
     @property
     def start(self) -> EnvMap:
-        """(16, 32, 3) radiance."""
-        return self.light.start
+        """(16, 32, 3) radiance, all but the source: what the spherical Gaussians begin with."""
+        return self.light.rest
 
     def region(self) -> Tensor:
-        """(1, 1, S, S) weights: the object, and less so the ground that its shadow can touch."""
+        """(1, 1, S, S) weights: the object, and less so the ground that its shadow can touch or the source's does."""
         alpha = self.transport.gbuffers.alpha
         shadow = alpha.new_zeros(self.size * self.size)
         shadow[self.transport.shadow_pixels] = self.transport.blocked.float().sum(1)
-        shadow = (shadow / shadow.max().clamp_min(1e-6)).reshape(1, 1, self.size, self.size)
+        shadow = shadow / shadow.max().clamp_min(1e-6)
+        if self.transport.column is not None:
+            shadow = shadow.maximum(self.transport.column.shade(len(shadow)))
+        shadow = shadow.reshape(1, 1, self.size, self.size)
         return alpha + 0.5 * (1 - alpha) * shadow
 
 
-def prepare(scene: Scene, config: InsertConfig, size: int, light_prior: LightPrior | None) -> Work:
-    """Estimate the starting light from the whole plate, frame the objects, record the transport."""
-    light = light_of_plate(scene, config.light.start, config.light.guess, light_prior)
+def prepare(scene: Scene, config: InsertConfig, size: int, light_prior: LightPrior | None,
+            light: PlateLight | None = None) -> Work:
+    """Estimate the starting light from the whole plate (unless ``light`` is known), frame the objects, record the
+    transport."""
+    light = light or start_of(scene, config, light_prior)
     window = working_window(scene.objects, scene.camera)
     near = window.camera(scene.camera, size)
-    transport = Transport.record(scene, near, config.transport)
+    transport = Transport.record(scene, near, config.transport, light.source)
     tracer = None
     if {"material", "emission"} & set(config.optimize):
         settings = RenderSettings(config.material.spp, config.transport.depth, config.seed)
         tracer = PathTracer(scene, near, settings, gbuffer_samples=4)
     return Work(window, size, window.cut(scene.plate.disp, size), window.cut(scene.plate.lin, size), transport, light,
                 tracer)
+
+
+def start_of(scene: Scene, config: InsertConfig, light_prior: LightPrior | None) -> PlateLight:
+    """The light that the settings say a fit begins with."""
+    light = config.light
+    return light_of_plate(scene, light.start, light.guess, light_prior, commit=light.commit)
+
+
+def with_light(work: Work, scene: Scene, config: InsertConfig, light: PlateLight) -> Work:
+    """The same problem begun with another light; what its source needs is recorded anew."""
+    camera = work.window.camera(scene.camera, work.size)
+    column = light.source and SourceColumn.record(build(scene), camera, config.transport, light.source)
+    return replace(work, light=light, transport=replace(work.transport, column=column))
 
 
 def composite(work: Work, passes: Passes, tone_fg: ToneCurve | None, tone_shadow: ToneCurve | None) -> Image:
@@ -89,5 +108,5 @@ def random_lights(work: Work, count: int, generator: torch.Generator) -> Tensor:
     """(count, 16, 32, 3): the start turned about the vertical and re-exposed at random, for concept images."""
     yaw = torch.rand(count, generator=generator, device="cpu") * 360
     stops = torch.randn(count, generator=generator, device="cpu") * 0.5
-    return torch.stack([latlong.rotate_yaw(work.start, float(y)) * 2.0 ** float(s)
+    return torch.stack([latlong.rotate_yaw(work.light.start, float(y)) * 2.0 ** float(s)
                         for y, s in zip(yaw, stops, strict=True)])

@@ -120,7 +120,11 @@ def exr_layers(result: Result) -> dict[str, Tensor]:
 
 def _write_envmap(path: Path, light: SphericalGaussians) -> EnvMap:
     """Latlong float32 EXR; values stay within half's range so that no reader makes them infinite (NaN still fails)."""
-    envmap = light.envmap(*LIGHT_SIZE).detach().clamp(0, HALF_MAX)
+    envmap, width = light.envmap(*LIGHT_SIZE).detach(), np.pi / LIGHT_SIZE[0]
+    while float(envmap.max()) > HALF_MAX and width < 0.5:
+        # A sun too bright for half floats is drawn wider, with the energy that it has.
+        envmap, width = light.widened(width).envmap(*LIGHT_SIZE).detach(), 1.5 * width
+    envmap = envmap.clamp(0, HALF_MAX)
     write_exr(path, dict(zip("RGB", envmap.unbind(-1), strict=True)),
               {"envmap": 0, "comments": "equirectangular, +Y up, row 0 = +Y; radiance, 1.0 = plate white"})
     return envmap

@@ -1,22 +1,37 @@
 """What a plate says about the light that falls into it: the light prior's estimate, the plate itself on the sphere, its
-mean colour."""
+mean colour; and whether that is a sun and the rest, or soft light alone."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from dipir.arrays import EnvMap, Image
 from dipir.image import latlong
-from dipir.priors.light import Hypothesis, LightPrior
-from dipir.priors.light_input import features
+from dipir.priors.light import Hypothesis, LightPrior, Look, features
 from dipir.scene.framing import as_directions
+from dipir.scene.proxy import ray_mesh
 from dipir.scene.scene import Scene
+from dipir.scene.source import Source
 
 Start = Literal["prior", "mirrored", "ambient"]
+LIKELY = 0.5
+"""Chance of a hard light from which on the light commits to it."""
+
+
+@dataclass(frozen=True)
+class Shade:
+    """How dark the plate's own cast shadows are."""
+
+    ratio: float
+    """Luminance of shaded over that of sunlit ground, (0, 1): what all but the source sends to the ground."""
+    sure: float
+    """Chance that these are cast shadows, in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -24,25 +39,131 @@ class PlateLight:
     """Light of one plate, radiance with plate white = 1."""
 
     start: EnvMap
-    """(16, 32, 3), where a fit begins."""
+    """(16, 32, 3), all of it: what a fit begins with."""
     mirrored: EnvMap
     """(16, 32, 3), the plate projected on the sphere, mirrored and filled."""
     guesses: tuple[Hypothesis, ...] = ()
     """Where the light prior thinks that the dominant light may be, likeliest first."""
+    sources: tuple[Source, ...] = ()
+    """The light of each guess with its own strength."""
+    source: Source | None = None
+    """The one that the light committed to, None = the light is soft."""
+    chosen: int = 0
+    """Its index among the guesses."""
+    hard: float | None = None
+    """Chance that direct light of one source reaches the place; None where the light prior was not asked."""
+    shade: Shade | None = None
+    """Of the plate's own shadows, where they set the source's strength."""
+    up: Tensor | None = None
+    """(3,) unit normal of the ground where the objects stand, None = level."""
+    around: EnvMap | None = None
+    """(16, 32, 3), what is beside the dominant light; None = not known."""
+
+    @property
+    def rest(self) -> EnvMap:
+        """(16, 32, 3) all but the source: where the spherical Gaussians begin."""
+        return self.start if self.source is None else self.around
+
+    @property
+    def share(self) -> float:
+        """The source's part of the luminance that the ground receives, 0 without one."""
+        return 0.0 if self.source is None else self.source.ground_share(self.rest, self.up)
+
+    def envmap(self, height: int) -> EnvMap:
+        """(height, 2 height, 3) with the source as sharp as that many rows can hold; ``height`` a multiple of 16."""
+        times = height // len(self.rest)
+        whole = self.rest.repeat_interleave(times, 0).repeat_interleave(times, 1)
+        return whole if self.source is None else whole + self.source.lobe().envmap(height, 2 * height)
+
+    def describe(self) -> str:
+        """What was decided, in one line for people; empty where there was nothing to decide."""
+        if self.hard is None:
+            return ""
+        if self.source is None:
+            return f"light: soft, no single source (chance of one {self.hard:.2f}); --guess 1, 2, 3 for one"
+        others = [str(n + 1) for n in range(len(self.guesses)) if n != self.chosen]
+        found = f" (chance {self.guesses[self.chosen].chance:.2f})" if self.guesses else ""
+        measured = f", as dark as the plate's own shadows ({self.shade.ratio:.2f})" if self.shade else ""
+        more = f"; --guess {', '.join(others)} for others" if others else ""
+        return (f"light: {self.source.describe()}{found}, {self.share:.0%} of the ground's light{measured}{more}")
+
+    def to_dict(self) -> dict:
+        """For a result."""
+        return {"decided": self.describe(), "committed": self.source is not None, "hard": self.hard,
+                "share": round(self.share, 4), "guess": self.chosen + 1 if self.source is not None else 0,
+                "sigma": None if self.source is None else self.source.sigma,
+                "plate_shadow_ratio": None if self.shade is None else round(self.shade.ratio, 4)}
+
+    def guesses_to_dict(self) -> list[dict[str, float]]:
+        """The guesses for a result, each with the share of the ground's light that its source would have."""
+        if self.around is None:
+            return [guess.to_dict() for guess in self.guesses]
+        shares = [1 - self.shade.ratio if self.shade else s.ground_share(self.around, self.up) for s in self.sources]
+        return [{**g.to_dict(), "share": round(s, 3)} for g, s in zip(self.guesses, shares, strict=True)]
 
 
-def light_of_plate(scene: Scene, start: Start, guess: int = 0, light_prior: LightPrior | None = None) -> PlateLight:
+def light_of_plate(scene: Scene, start: Start, guess: int = 0, light_prior: LightPrior | None = None, *,
+                   commit: bool = False, shade: Callable[[], Shade | None] | None = None) -> PlateLight:
     """By the light prior (its ``guess``, see :meth:`LightPrior.estimate`), the mirrored plate or the mean colour.
-    Raises PriorError when the weights that ship are wanted and cannot be used."""
+
+    commit : put the dominant light into one source when it is likelier hard than not, or when a guess was chosen
+    shade : measures the plate's own shadows; asked only then, and believed when it is sure
+    Raises PriorError when the weights that ship are wanted and cannot be used.
+    """
     plate, directions = small_plate(scene)
     mirrored = features(plate, directions[None]).base[0].permute(1, 2, 0)
     if start == "prior":
         light_prior = light_prior or LightPrior.load()
     look = light_prior.look(plate, directions) if light_prior else None
     if start == "prior":
-        return PlateLight(look.envmap(guess), mirrored, look.guesses)
+        return decided(look, mirrored, guess, commit=commit, shade=shade, up=ground_normal(scene))
     return PlateLight(mirrored if start == "mirrored" else ambient_light(scene), mirrored,
-                      look.guesses if look else ())
+                      look.guesses if look else (), tuple(s.to(mirrored) for s in look.sources) if look else ())
+
+
+def decided(look: Look, mirrored: EnvMap, guess: int = 0, *, commit: bool = True,
+            shade: Callable[[], Shade | None] | None = None, up: Tensor | None = None) -> PlateLight:
+    """The light of a plate from a look at it (arguments as of :func:`light_of_plate`, ``up`` as of
+    :class:`PlateLight`). Shadows that the plate surely shows are evidence of a hard light beside the look's own."""
+    sources = tuple(source.to(mirrored) for source in look.sources)
+    soft = PlateLight(look.soft, mirrored, look.guesses, sources, hard=look.hard, up=up, around=look.rest)
+    if not (commit and sources):
+        return soft
+    seen = shade() if shade else None
+    hard = look.hard if seen is None else 1 - (1 - look.hard) * (1 - seen.sure)
+    if not guess and hard < LIKELY:
+        return replace(soft, hard=hard)
+    chosen = min(max(guess, 1), len(sources)) - 1
+    return committed(replace(soft, hard=hard), chosen, seen)
+
+
+def committed(soft: PlateLight, chosen: int, shade: Shade | None = None) -> PlateLight:
+    """The light around and the source of guess number ``chosen`` (from 0), as strong as it is by itself or, when the
+    plate's own shadows are sure, as they say; then the ground as a whole stays as bright as it was."""
+    source, rest = soft.sources[chosen], soft.around
+    if shade is not None and shade.sure >= LIKELY:
+        source, rest = source.shared_out(rest, 1 - shade.ratio, soft.up)
+    else:
+        shade = None
+    whole = rest + source.lobe().envmap(*rest.shape[:2])
+    return replace(soft, start=whole, around=rest, source=source, chosen=chosen, shade=shade)
+
+
+def ground_normal(scene: Scene) -> Tensor | None:
+    """(3,) unit normal of the proxy under the first object; None = level: the plane, or no mesh below it."""
+    mesh = scene.proxy.mesh
+    if mesh is None or not scene.objects:
+        return None
+    points = np.concatenate([part.vertices for part in scene.objects[0].parts]).astype(float)
+    low, high = points.min(0), points.max(0)
+    _, face = ray_mesh(np.array([(low[0] + high[0]) / 2, high[1], (low[2] + high[2]) / 2]), np.array([0.0, -1.0, 0.0]),
+                       mesh.vertices, mesh.faces)
+    if face < 0:
+        return None
+    a, b, c = mesh.vertices[mesh.faces[face].astype(np.int64)].astype(float)
+    normal = np.cross(b - a, c - a)
+    normal = normal / max(np.linalg.norm(normal), 1e-12) * (1 if normal[1] >= 0 else -1)
+    return torch.from_numpy(normal).to(scene.plate.lin)
 
 
 def small_plate(scene: Scene, longest: int = 256) -> tuple[Image, Tensor]:

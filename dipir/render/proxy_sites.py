@@ -89,15 +89,16 @@ def shadow_pass(built: BuiltScene, camera: Camera, ground: Catcher, radiance: En
 # ------------------------------------------------------------------------------------------------- without objects
 def plane_light(radiance: EnvMap) -> Tensor:
     """(3,): integral of L cos / pi over the sky of a surface that looks up."""
-    sky = _coarse(radiance).reshape(-1, 3)
-    return latlong.plane_weights(*_COARSE, device=radiance.device).reshape(-1) @ sky
+    weights = latlong.plane_weights(*radiance.shape[:2], device=radiance.device)
+    return torch.einsum("hw,hwc->c", weights, radiance)
 
 
 def unshadowed(ground: Catcher, radiance: EnvMap) -> Tensor:
     """(pixels, 3): integral of L cos / pi over the sky of each pixel, without occlusion, times its cover."""
     if ground.normal is None:
         return plane_light(radiance) * ground.cover[:, None]
-    texels, weight = _texels(radiance.device)
+    _, weight = _texels(radiance.device)
+    texels = _middles(radiance.detach())
     arriving = _coarse(radiance).reshape(-1, 3) * weight[:, None] / torch.pi
     index = (ground.normal != 0).any(1).nonzero()[:, 0]
     rows = torch.cat([(n @ texels.T).clamp_min(0) @ arriving for n in ground.normal[index].split(16384)])
@@ -196,6 +197,18 @@ def _texels(where: torch.device) -> tuple[Tensor, Tensor]:
     """(J, 3) directions and (J,) solid angles of the coarse map."""
     return (latlong.directions(*_COARSE, device=where).reshape(-1, 3),
             latlong.solid_angles(*_COARSE, device=where).expand(*_COARSE).reshape(-1))
+
+
+def _middles(radiance: EnvMap) -> Tensor:
+    """(J, 3) where in each coarse texel the light of a finer map comes from, in the mean: a sun seldom stands in the
+    middle of its texel, which may be 4 degrees off."""
+    height, width = radiance.shape[:2]
+    if height % _COARSE[0] or height == _COARSE[0]:
+        return _texels(radiance.device)[0]
+    level = radiance.mean(-1, keepdim=True)
+    level = level + 1e-6 * level.mean() + 1e-12
+    moment = latlong.resize(level * latlong.directions(height, width, device=radiance.device), *_COARSE)
+    return (moment / latlong.resize(level, *_COARSE)).reshape(-1, 3)
 
 
 def _coarse(radiance: EnvMap) -> EnvMap:

@@ -6,7 +6,8 @@ lit[p]           = sum_j A[p, j] L[j],  shadowed[p] = lit[p] - sum_j B[p, j] L[j
 over J = H W texels of a piecewise constant environment. Recording: each camera sample shoots one jittered ray into
 every texel (exactly one stratum a texel, so a light sharper than a texel keeps its energy) and ``bsdf_samples``
 paths that follow the BSDF; a balance heuristic joins the two, so rough and glossy materials are both smooth. The
-angular resolution is that of the texels: 180 / H degrees; sharper lights act as if spread over their texel.
+angular resolution is that of the texels: 180 / H degrees; sharper lights act as if spread over their texel. A sun has a
+column of its own: its disc is one more part of the sky, whatever the texels' size.
 """
 from __future__ import annotations
 
@@ -18,14 +19,52 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap
+from dipir.errors import RenderError
 from dipir.image import latlong
 from dipir.render.bridge import check_finite
 from dipir.render.gbuffer import record_gbuffers
-from dipir.render.mitsuba_scene import build
+from dipir.render.mitsuba_scene import BuiltScene, build
 from dipir.render.renderer import AbstractRenderer, GBuffers, Passes
-from dipir.render.transport_record import Recorder, TransportSettings
+from dipir.render.transport_record import DiscSky, Recorder, TransportSettings
 from dipir.scene.camera import Camera
 from dipir.scene.scene import Scene
+from dipir.scene.source import Source
+
+
+@dataclass(frozen=True)
+class SourceColumn:
+    """What one source adds, per unit of its irradiance on a surface that faces it."""
+
+    source: Source
+    """What it was recorded for; its strength does not matter."""
+    object_map: Tensor
+    """(P, 3), at the pixels of the transport that it belongs to."""
+    blocked: Tensor
+    """(G,) light that objects take from the ground at ``shadow_pixels``."""
+    shadow_pixels: Tensor
+    """(G,) flat indices."""
+    lit: Tensor
+    """(1,) light on the ground plane without objects, else (pixels,)."""
+
+    @staticmethod
+    def record(built: BuiltScene, camera: Camera, settings: TransportSettings, source: Source) -> SourceColumn:
+        """With the camera samples of :meth:`Transport.record`, so that coverage agrees. Raises RenderError when a value
+        is NaN or infinite."""
+        sky = DiscSky(source.direction, source.disc_rad)
+        # One direction at each later vertex: the disc is so small that more would be the same one.
+        recorder = Recorder(built, camera, replace(settings, light_samples=1), sky)
+        object_map, _ = recorder.object_map()
+        blocked, pixels, lit = recorder.proxy_map()
+        per_irradiance = 1 / sky.steradian
+        return SourceColumn(source, check_finite("object under the source", object_map[..., 0]) * per_irradiance,
+                            check_finite("shadow of the source", blocked[:, 0]) * per_irradiance, pixels,
+                            lit.reshape(-1) * per_irradiance)
+
+    def shade(self, pixels: int) -> Tensor:
+        """(pixels,) share of the source's own light that objects take from the ground, in [0, 1]."""
+        lit = self.lit.expand(pixels)[self.shadow_pixels]
+        share = (self.blocked / lit.clamp_min(1e-12)).clamp(0, 1)
+        return share.new_zeros(pixels).index_put((self.shadow_pixels,), share)
 
 
 @final
@@ -41,6 +80,7 @@ class Transport(AbstractRenderer):
     lit_map: Tensor  # (J,) for the ground plane (all its points see the same sky), else (pixels, J)
     gbuffers: GBuffers
     env_height: int
+    column: SourceColumn | None = None
 
     @property
     def nbytes(self) -> int:
@@ -61,8 +101,9 @@ class Transport(AbstractRenderer):
         return replace(self, blocked=rows, shadow_pixels=self.shadow_pixels[kept])
 
     @staticmethod
-    def record(scene: Scene, camera: Camera | None = None, settings: TransportSettings | None = None) -> Transport:
-        """Trace the map. Raises RenderError when a value is NaN or infinite."""
+    def record(scene: Scene, camera: Camera | None = None, settings: TransportSettings | None = None,
+               source: Source | None = None) -> Transport:
+        """Trace the map, and the column of a ``source``. Raises RenderError when a value is NaN or infinite."""
         settings = settings or TransportSettings()
         camera = camera or scene.camera
         built = build(scene)
@@ -75,12 +116,13 @@ class Transport(AbstractRenderer):
                   else object_map.new_zeros(len(object_pixels), 3))
         return Transport(check_finite("object transport", object_map).to(kept), object_pixels, offset,
                          check_finite("proxy transport", blocked).to(kept), shadow_pixels, lit_map, gbuffers,
-                         settings.env_height)
+                         settings.env_height,
+                         None if source is None else SourceColumn.record(built, camera, settings, source))
 
     def passes(self, radiance: EnvMap, shadow_radiance: EnvMap | None = None, *, seed: int = 0,
-               spp: int | None = None) -> Passes:
+               spp: int | None = None, irradiance: Tensor | None = None) -> Passes:
         """One matrix product; ``seed`` and ``spp`` have no effect. Maps of another size are reduced to the texel
-        grid."""
+        grid. irradiance : (3,) of the source that was recorded, beside the maps. RenderError when none was."""
         shadow = radiance if shadow_radiance is None else shadow_radiance
         height, width = self.gbuffers.alpha.shape[-2:]
         rgb = self.offset + _product(self.object_map, self._texels(radiance))
@@ -88,10 +130,24 @@ class Transport(AbstractRenderer):
         lit = self._lit(shade, height * width)
         loss = (self.blocked.to(shade.dtype) @ shade.T if self.blocked.dtype == torch.float32
                 else (self.blocked @ shade.T.to(self.blocked.dtype)).float())
-        object_rgb = rgb.new_zeros(height * width, 3).index_put((self.object_pixels,), rgb)
         darkening = loss.new_zeros(height * width, 3).index_put((self.shadow_pixels,), loss)
+        if irradiance is not None:
+            rgb, lit, darkening = self._with_source(irradiance, rgb, lit, darkening)
+        object_rgb = rgb.new_zeros(height * width, 3).index_put((self.object_pixels,), rgb)
         images = (flat.T.reshape(1, 3, height, width) for flat in (object_rgb, lit, (lit - darkening).clamp_min(0)))
         return Passes(*images, self.gbuffers)
+
+    def _with_source(self, irradiance: Tensor, rgb: Tensor, lit: Tensor, darkening: Tensor) -> tuple[Tensor, ...]:
+        """Object (P, 3), lit and lost light of the ground (pixels, 3), the source's added."""
+        if self.column is None:
+            raise RenderError("a source's irradiance was given, but its column was not recorded; record the transport "
+                              "with the source, or give its light as a part of the map.")
+        own = self.column.lit.expand(len(lit))[:, None]
+        if self.lit_map.ndim == 1:
+            own = own * self.gbuffers.ground.reshape(-1, 1)
+        lost = self.column.blocked[:, None] * irradiance
+        return (rgb + self.column.object_map * irradiance, lit + own * irradiance,
+                darkening.index_add(0, self.column.shadow_pixels, lost))
 
     def _texels(self, radiance: EnvMap) -> Tensor:
         """(3, J) texel means on this map's grid."""

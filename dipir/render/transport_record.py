@@ -57,19 +57,19 @@ def _texel_start(slot, bounce: int, seed: int):
     return first >> 8
 
 
-class Recorder:
-    """Dr.Jit side of the recording."""
+# ---- what is recorded for: parts of the sky, each lit evenly ---------------------------------------------------------
 
-    def __init__(self, built: BuiltScene, camera: Camera, settings: TransportSettings):
-        self.built, self.camera, self.settings = built, camera, settings
-        self.height, self.width = settings.env_height, 2 * settings.env_height
-        self.texels = self.height * self.width
+class TexelSky:
+    """All texels of a latlong map with ``height`` rows."""
+
+    def __init__(self, height: int):
+        self.height, self.width = height, 2 * height
+        self.count = self.height * self.width
         edges = np.cos(np.linspace(0, np.pi, self.height + 1))
         self._cos_edges = to_array(edges)
         self._solid_angle = to_array((edges[:-1] - edges[1:]) * 2 * np.pi / self.width)
 
-    # ------------------------------------------------ texels ------------------------------------------------
-    def texel_direction(self, texel, u2):
+    def direction(self, texel, u2):
         """Uniform direction within a texel."""
         mi = mitsuba()
         row, col = texel // self.width, texel % self.width
@@ -79,14 +79,71 @@ class Recorder:
         s, c = dr.sincos((mi.Float(col) + u2.x) * (2 * np.pi / self.width))
         return mi.Vector3f(s * sin, y, -c * sin)
 
-    def texel_of(self, direction):
-        """Texel that a direction falls into, and the solid angle of it."""
+    def solid(self, texel):
+        """Solid angle of a texel."""
+        return dr.gather(mitsuba().Float, self._solid_angle, texel // self.width)
+
+    def find(self, direction):
+        """(texel that a direction falls into, whether there is one)."""
         mi = mitsuba()
         u = dr.atan2(direction.x, -direction.z) * (0.5 / np.pi)
         u -= dr.floor(u)
         row = dr.minimum(mi.UInt32(dr.acos(dr.clip(direction.y, -1, 1)) * (self.height / np.pi)), self.height - 1)
         col = dr.minimum(mi.UInt32(u * self.width), self.width - 1)
-        return row * self.width + col, dr.gather(mi.Float, self._solid_angle, row)
+        return row * self.width + col, mi.Bool(True)
+
+    def plane_weights(self) -> Tensor:
+        """(J,) exact integral of cos / pi over each texel for a surface that looks up, on the CPU."""
+        return latlong.plane_weights(self.height, self.width).reshape(-1)
+
+
+class DiscSky:
+    """One disc: a light of angular ``radius_rad`` about ``direction`` (3,), its only texel."""
+
+    count = 1
+
+    def __init__(self, direction: Tensor, radius_rad: float):
+        self._axis = [float(v) for v in direction.detach().cpu()]
+        # 1 - cos, without the loss of digits of a narrow disc.
+        self._rise = 2 * np.sin(radius_rad / 2) ** 2
+
+    def direction(self, texel, u2):
+        """Uniform direction within the disc."""
+        mi = mitsuba()
+        rise = u2.x * opaque(self._rise)
+        sin = dr.safe_sqrt(rise * (2 - rise))
+        s, c = dr.sincos(u2.y * (2 * np.pi))
+        return mi.Frame3f(self._centre()).to_world(mi.Vector3f(c * sin, s * sin, 1 - rise))
+
+    @property
+    def steradian(self) -> float:
+        """Solid angle of the disc."""
+        return float(2 * np.pi * self._rise)
+
+    def solid(self, texel):
+        """The same as a Dr.Jit value."""
+        return opaque(self.steradian)
+
+    def find(self, direction):
+        """(0, whether a direction falls into the disc)."""
+        return mitsuba().UInt32(0), dr.squared_norm(direction - self._centre()) <= 2 * opaque(self._rise)
+
+    def plane_weights(self) -> Tensor:
+        """(1,) as of :class:`TexelSky`; the disc counts as its centre."""
+        return torch.tensor([2 * self._rise * max(0.0, self._axis[1])], dtype=torch.float32, device="cpu")
+
+    def _centre(self):
+        return mitsuba().Vector3f(*opaque(*self._axis))
+
+
+class Recorder:
+    """Dr.Jit side of the recording, for the texels that the settings name or for another ``sky``."""
+
+    def __init__(self, built: BuiltScene, camera: Camera, settings: TransportSettings,
+                 sky: TexelSky | DiscSky | None = None):
+        self.built, self.camera, self.settings = built, camera, settings
+        self.sky = sky or TexelSky(settings.env_height)
+        self.texels = self.sky.count
 
     def sampler(self, count: int, *names):
         """Independent sampler with a seed of its own."""
@@ -137,8 +194,8 @@ class Recorder:
         sampler = self.sampler(count, "direct", tag)
         slot, si, weight = self._primary(index // self.texels, sampler)
         texel = index % self.texels
-        direction = self.texel_direction(texel, sampler.next_2d())
-        solid = dr.gather(mi.Float, self._solid_angle, texel // self.width)
+        direction = self.sky.direction(texel, sampler.next_2d())
+        solid = self.sky.solid(texel)
         value, pdf = self._evaluate(si, direction, si.is_valid())
         weight *= dr.rcp(dr.rcp(solid) + s.bsdf_samples * pdf) / s.samples
         active = si.is_valid() & (dr.max(value) > 0)
@@ -178,11 +235,12 @@ class Recorder:
             direction = si.to_world(sample.wo)
             throughput = throughput * dr.select(active & (sample.pdf > 0), value, 0)
             active &= dr.max(throughput) > 0
-            texel, solid = self.texel_of(direction)
+            texel, found = self.sky.find(direction)
+            solid = self.sky.solid(texel)
             other = dr.rcp(solid) / s.bsdf_samples if bounce == 0 else s.light_samples / (self.texels * solid)
             share = dr.select(passes_through, 1, sample.pdf / (sample.pdf + other))
             onward = self.built.objects.ray_intersect(si.spawn_ray(direction), active)
-            escaped = active & ~onward.is_valid()
+            escaped = active & found & ~onward.is_valid()
             for c in range(3):
                 _add(target[c], throughput[c] * share, slot * self.texels + texel, escaped)
             active &= onward.is_valid()
@@ -199,8 +257,8 @@ class Recorder:
         path = dr.arange(mi.UInt32, dr.width(slot)) % (self.settings.samples * self.settings.bsdf_samples)
         for k in range(n):
             texel = (start + (path * n + k) * _STRIDE) % self.texels
-            direction = self.texel_direction(texel, sampler.next_2d())
-            solid = dr.gather(mi.Float, self._solid_angle, texel // self.width)
+            direction = self.sky.direction(texel, sampler.next_2d())
+            solid = self.sky.solid(texel)
             value, pdf = self._evaluate(si, direction, active)
             value = value * throughput * dr.rcp(n / (self.texels * solid) + pdf)
             wanted = active & (dr.max(value) > 0)
@@ -222,8 +280,7 @@ class Recorder:
             kept.append(touched + first)
             if self.built.proxy is not None:
                 lit.append(free)
-        lit_map = torch.cat(lit) if lit else latlong.plane_weights(
-            self.height, self.width, device=device.current().torch).reshape(-1).clone()
+        lit_map = torch.cat(lit) if lit else self.sky.plane_weights().to(device.current().torch, copy=True)
         return torch.cat(blocked), torch.cat(kept), lit_map
 
     def _proxy_chunk(self, first: int, count: int) -> tuple[Tensor, Tensor]:
@@ -241,13 +298,12 @@ class Recorder:
         ray = camera_ray(self.camera, *pixel_position(self.camera, slot + dr.opaque(mi.UInt32, first), ox, oy))
         valid, point, normal = proxy_hit(self.built, self.camera, ray)
         # ---- one direction in every texel: its weight, and whether an asset hides it ----
-        direction = self.texel_direction(texel, sampler.next_2d())
+        direction = self.sky.direction(texel, sampler.next_2d())
         shadow_ray = mi.Ray3f(offset_origin(point, normal, self.built.radius), direction)
-        solid = dr.gather(mi.Float, self._solid_angle, texel // self.width)
+        solid = self.sky.solid(texel)
         if self.built.proxy is None:
             # The plane's weights are known exactly; only the blocked share is sampled.
-            exact = latlong.plane_weights(self.height, self.width).numpy()
-            cosine = dr.gather(mi.Float, to_array(exact), texel)
+            cosine = dr.gather(mi.Float, to_array(self.sky.plane_weights().numpy()), texel)
         else:
             cosine = dr.maximum(dr.dot(direction, normal), 0) * solid * dr.inv_pi
         weight = dr.select(valid, cosine, 0) / s.samples

@@ -20,7 +20,8 @@ from dipir.errors import ConfigError
 from dipir.image import latlong
 from dipir.image.color import BT709
 
-SIGMA_MIN, SIGMA_MAX = 0.01, 2.0
+SIGMA_MIN, SIGMA_MAX = 0.002, 2.0
+"""Widths of spherical Gaussians; the sun's disc is one of 0.0023."""
 Fusion = Literal["linear", "step", "exponential", "none", "adaptive"]
 
 
@@ -118,6 +119,24 @@ class SphericalGaussians(AbstractLight):
     def from_parameters(values: dict[str, Tensor], prefix: str = "light") -> SphericalGaussians:
         """Inverse of :meth:`parameters`."""
         return SphericalGaussians(*(values[f"{prefix}.{name}"] for name in ("axis", "log_amplitude", "raw_width")))
+
+    def joined(self, other: SphericalGaussians) -> SphericalGaussians:
+        """The lobes of both."""
+        mine, theirs = self.parameters().values(), other.parameters().values()
+        return SphericalGaussians(*(torch.cat([a, b.to(a)]) for a, b in zip(mine, theirs, strict=True)))
+
+    def split(self, sigma: float) -> tuple[SphericalGaussians | None, SphericalGaussians | None]:
+        """(lobes at least as wide as ``sigma``, lobes sharper than that), None where there are none."""
+        wide = self.sigma.detach() >= sigma
+        parts = [SphericalGaussians(*(t[kept] for t in self.parameters().values())) if bool(kept.any()) else None
+                 for kept in (wide, ~wide)]
+        return parts[0], parts[1]
+
+    def widened(self, sigma: float) -> SphericalGaussians:
+        """No lobe sharper than ``sigma``, each with the energy that it had."""
+        wide = self.sigma.clamp_min(sigma)
+        lobe = 2 * math.pi * wide**2 * -torch.expm1(-2 / wide**2)
+        return SphericalGaussians.of(self.mu, self.energy / lobe[:, None], wide)
 
     def detach(self) -> SphericalGaussians:
         """A copy without gradient history."""

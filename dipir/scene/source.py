@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,10 +10,11 @@ from torch import Tensor
 from dipir.arrays import EnvMap
 from dipir.image import latlong
 from dipir.image.color import BT709
-from dipir.scene.light import SphericalGaussians
+from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg
 
-SUN_SIGMA = 0.0033
-"""Width of a spherical Gaussian with the second moment of the sun's disc, 0.53 degrees across."""
+SUN_SIGMA = 0.0023
+"""Width of a spherical Gaussian with the second moment of the sun's disc, which is 0.53 degrees across: half its
+radius, because exp(-(1 - cos t) / sigma^2) has the mean square angle 2 sigma^2 and a disc half its radius squared."""
 
 
 @dataclass(frozen=True)
@@ -27,32 +28,63 @@ class Source:
     sigma: float = SUN_SIGMA
     """Width of its spherical Gaussian."""
 
+    @property
+    def disc_rad(self) -> float:
+        """Radius of the even disc with the second moment of its spherical Gaussian."""
+        return 2 * self.sigma
+
     def lobe(self) -> SphericalGaussians:
         """One spherical Gaussian with this irradiance as its energy."""
         s2 = self.sigma**2
         amplitude = self.irradiance / (2 * math.pi * s2 * -math.expm1(-2 / s2))
         return SphericalGaussians.of(self.direction[None], amplitude[None], self.irradiance.new_tensor([self.sigma]))
 
-    def ground_share(self, rest: EnvMap) -> float:
-        """Its part of the luminance that level ground receives, the other part being from ``rest`` (H, W, 3)."""
-        weights = self.irradiance.new_tensor(BT709)
-        own = float(self.irradiance @ weights) * max(0.0, float(self.direction[1]))
-        return own / max(own + float(ground_irradiance(rest) @ weights), 1e-12)
+    def ground_share(self, rest: EnvMap, up: Tensor | None = None) -> float:
+        """Its part of the luminance that the ground receives, the other part being from ``rest`` (H, W, 3);
+        ``up`` : (3,) unit normal of the ground, None = level."""
+        own = float(_level(self.irradiance)) * max(0.0, float(self._cosine(up)))
+        return own / max(own + float(_level(ground_irradiance(rest, up))), 1e-12)
 
-    def with_ground_share(self, rest: EnvMap, share: float) -> Source:
-        """The same light as strong as is needed to have ``share`` in [0, 1) of what level ground receives."""
-        weights = self.irradiance.new_tensor(BT709)
-        own = (self.irradiance @ weights) * self.direction[1].clamp_min(0.02)
-        wanted = share / (1 - share) * (ground_irradiance(rest) @ weights)
-        return Source(self.direction, self.irradiance * (wanted / own.clamp_min(1e-12)), self.sigma)
+    def with_ground_share(self, rest: EnvMap, share: float | Tensor, up: Tensor | None = None) -> Source:
+        """The same light as strong as is needed to have ``share`` in [0, 1) of what the ground receives (as of
+        :meth:`ground_share`). Light that grazes the ground counts as if it came from 1.1 degrees above it."""
+        own = _level(self.irradiance) * self._cosine(up).clamp_min(0.02)
+        wanted = share / (1 - share) * _level(ground_irradiance(rest, up))
+        return replace(self, irradiance=self.irradiance * (wanted / own.clamp_min(1e-12)))
+
+    def shared_out(self, rest: EnvMap, share: float, up: Tensor | None = None) -> tuple[Source, EnvMap]:
+        """Source and rest (H, W, 3) of which the source has ``share`` of what the ground receives, while the ground
+        stays as bright as it was (luminance)."""
+        own = _level(self.irradiance) * self._cosine(up).clamp_min(0)
+        around = _level(ground_irradiance(rest, up))
+        dimmed = rest * ((1 - share) * (own + around) / around.clamp_min(1e-12))
+        return self.with_ground_share(dimmed, share, up), dimmed
+
+    def to(self, like: Tensor) -> Source:
+        """The same on the device and of the dtype of ``like``."""
+        return replace(self, direction=self.direction.to(like), irradiance=self.irradiance.to(like))
+
+    def describe(self) -> str:
+        """In a few words: what it may be and where it stands."""
+        azimuth, elevation = azimuth_elevation_deg(self.direction.detach().cpu())
+        kind = "a sun" if self.sigma < 2 * SUN_SIGMA else "a lamp or window"
+        return f"{kind} from azimuth {azimuth:.0f}, elevation {elevation:.0f}"
+
+    def _cosine(self, up: Tensor | None) -> Tensor:
+        return self.direction[1] if up is None else self.direction @ up.to(self.direction)
 
 
-def ground_irradiance(envmap: EnvMap) -> Tensor:
-    """(3,) that level ground receives from a map (H, W, 3)."""
-    return ground_irradiances(envmap[None])[0]
+def _level(colour: Tensor) -> Tensor:
+    """(..., 3) linear BT.709 -> (...)."""
+    return sum(weight * colour[..., channel] for channel, weight in enumerate(BT709))
 
 
-def ground_irradiances(maps: Tensor) -> Tensor:
-    """(B, 3) that level ground receives from maps (B, H, W, 3)."""
-    weights = latlong.plane_weights(*maps.shape[1:3], device=maps.device) * math.pi
-    return torch.einsum("bhwc,hw->bc", maps, weights)
+def ground_irradiance(envmap: EnvMap, up: Tensor | None = None) -> Tensor:
+    """(3,) that the ground receives from a map (H, W, 3); ``up`` : (3,) its unit normal, None = level."""
+    height, width = envmap.shape[:2]
+    if up is None:
+        return torch.pi * torch.einsum("hwc,hw->c", envmap, latlong.plane_weights(height, width, device=envmap.device))
+    fine = max(1, -(-64 // height))
+    above = (latlong.directions(height * fine, width * fine, device=envmap.device) @ up.to(envmap)).clamp_min(0)
+    weights = latlong.resize(above[..., None], height, width)[..., 0]
+    return torch.einsum("hwc,hw->c", envmap, weights * latlong.solid_angles(height, width, device=envmap.device))

@@ -41,6 +41,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     fit = p.add_argument_group("fit")
     add_settings(fit, "insert")
     fit.add_argument("--optimize", type=_words, metavar="LIST", help="what is fitted: light,tone,material,emission")
+    fit.add_argument("--guess", type=int, choices=(0, 1, 2, 3), metavar="N",
+                     help="light from the light prior's guess N, 1 to 3 (0: as it decides)")
     fit.add_argument("--no-denoise", action="store_true", help="leave the final picture as it is sampled")
     fit.add_argument("--resume", action="store_true",
                      help="continue a run that was stopped (same settings, same --out)")
@@ -133,6 +135,7 @@ def camera_options(args: argparse.Namespace, known: CameraOptions) -> CameraOpti
 def overrides_of(args: argparse.Namespace) -> list[str]:
     """Options that are settings."""
     return overrides(args, {"prior": args.prior, "seed": args.seed, "optimize": args.optimize,
+                            "light.guess": args.guess,
                             "final.denoise": False if args.no_denoise else None})
 
 
