@@ -131,9 +131,9 @@ class FinalSettings:
     """Longer side in pixels, 0 = the plate's."""
     env_height: int = 256
     """Rows of the light map it is lit by."""
-    sun_rows: int = 1024
-    """Rows of that map, at least, where a light is sharper than its texels: 1024 are 0.18 degrees, a third of the sun's
-    disc."""
+    sun_rows: int = 1536
+    """Rows of that map, at least, where a light is sharper than its texels: 1536 are 0.12 degrees, and the edge of a
+    sun's shadow is then 1.2 times as wide as the sun makes it (1024: 1.4 times)."""
     plate: Literal["auto", "always", "never"] = "auto"
     """The plate's own pixels in that map where it shows something: always, never, or auto = when something of the scene
     is glass, which is what they are good for (docs/bench-questions.md)."""

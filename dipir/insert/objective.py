@@ -141,10 +141,10 @@ def frozen_materials(p: Parameters, tracer: PathTracer | None) -> dict[str, Tens
 def final_light(p: Parameters, config: InsertConfig) -> SphericalGaussians:
     """One mixture for everything that comes after: the fitted one, or one fitted to the fused map; a source is an
     ordinary, sharp lobe of it, the last."""
-    light = light_of(p).detach()
     with torch.no_grad():
-        if config.light.two_maps:
-            light = fit_gaussians(maps_of(p, config, 1.0, 32)[0], config.light.lobes)
+        fused = maps_of(p, config, 1.0, 32)[0] if config.light.two_maps else None
+    light = light_of(p).detach() if fused is None else fit_gaussians(fused, config.light.lobes)
+    with torch.no_grad():
         source = source_of(p, float(p["source.sigma"]), light.envmap(16, 32)) if "source.sigma" in p else None
         return light if source is None else light.joined(source.lobe())
 

@@ -17,14 +17,15 @@ from dipir.captures.sequence import PosedSequence, frame_plate
 from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.errors import ConfigError, SceneError
 from dipir.fit.loop import Event, minimise
+from dipir.image import latlong
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.insert.final import final_picture
 from dipir.insert.method import find_prior, make_guidance
 from dipir.insert.objective import Objective, final_light, final_tones, make_parameters
 from dipir.insert.problem import prepare
-from dipir.priors.light import LightPrior
-from dipir.priors.plate_light import small_plate
+from dipir.priors.light import LightPrior, Look, hypotheses
+from dipir.priors.plate_light import decided, light_of_plate, small_plate
 from dipir.render.renderer import Passes
 from dipir.scene.assets.asset import Asset
 from dipir.scene.camera import Camera
@@ -32,6 +33,7 @@ from dipir.scene.framing import projected_box
 from dipir.scene.light import SphericalGaussians, fit_gaussians
 from dipir.scene.proxy import PlacedAsset
 from dipir.scene.scene import Scene
+from dipir.scene.source import Source
 
 Place = Literal["beside", "instead"]
 _SMALLER = ("Take fewer frames, lower guidance.size, final.spp or the frames' longest side, close what else uses the "
@@ -180,15 +182,15 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
     given, scenes = scenes, [device.moved(scene) for scene in scenes]
     votes = None if votes is None else device.moved(votes)
     small = [small_plate(scene) for scene in scenes]
-    alone = tuple(light_prior.estimate(*views) for views in small)
-    start = light_prior.estimate_together([p for p, _ in small], [d for _, d in small], settings.agree, votes)
+    lights = [light_of_plate(scene, "prior", light_prior=light_prior, commit=config.light.commit) for scene in scenes]
+    together = look_together(light_prior, small, settings.agree, votes)
+    light = decided(together, lights[0].mirrored, config.light.guess, commit=config.light.commit, up=lights[0].up)
     size = denoiser.working_size or config.guidance.size
     works = []
-    for k, scene in enumerate(scenes):
-        on_event(Event("prepare", k, len(scenes)))
-        work = prepare(scene, config, size, light_prior)
-        works.append(replace(work, light=replace(work.light, start=start)))
-    parameters = make_parameters(config, fit_gaussians(start, config.light.lobes), None)
+    for k, (scene, own) in enumerate(zip(scenes, lights, strict=True)):
+        on_event(Event("prepare", k, len(scenes), note="" if k else light.describe()))
+        works.append(prepare(scene, config, size, light_prior, replace(light, mirrored=own.mirrored)))
+    parameters = make_parameters(config, fit_gaussians(light.rest, config.light.lobes), None, light)
     history: list[dict] = []
     if config.guidance.kind != "none" and config.fit.steps > 0:
         objectives = [Objective(w, config, parameters, make_guidance(s, w, config, denoiser, on_event, None))
@@ -200,15 +202,32 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
                            on_event=on_event)
 
     # ---- every frame's picture ----
-    light, tones = final_light(parameters, config), final_tones(parameters)
+    fitted, tones = final_light(parameters, config), final_tones(parameters)
     frames, near = [], torch.device("cpu")
     for scene, original in zip(scenes, given, strict=True):
-        made = final_picture(scene, light, tones, config, on_event)
+        made = final_picture(scene, fitted, tones, config, on_event)
         # At once: all frames' passes together would fill a GPU.
         passes, image, plate = device.moved((made.passes, made.composite_disp, made.plate_disp), near)
         frames.append(Inserted(original, made.camera, passes, image, plate))
-    provenance = {"seed": config.seed, "device": device.current().record()}
-    return SequenceResult(tuple(frames), *device.moved((light, tones, start, alone), near), history, provenance)
+    provenance = {"seed": config.seed, "device": device.current().record(), "light": light.to_dict(),
+                  "light_guesses": light.guesses_to_dict()}
+    alone = tuple(own.start for own in lights)
+    return SequenceResult(tuple(frames), *device.moved((fitted, tones, light.start, alone), near), history, provenance)
+
+
+def look_together(light_prior: LightPrior, views: Sequence[tuple[Image, Tensor]], agree: float,
+                  votes: Tensor | None = None) -> Look:
+    """One look for plates of one place, ``views`` of (plate, directions): what :meth:`LightPrior.estimate_together`
+    finds, its dominant light gathered at the likeliest directions; chance of a hard light in the mean of all looks."""
+    looks = [light_prior.look(*view) for view in views]
+    soft = light_prior.estimate_together([p for p, _ in views], [d for _, d in views], agree, votes)
+    rest = torch.stack([look.rest for look in looks]).mean(0).minimum(soft)
+    spread = (soft - rest) * latlong.solid_angles(*soft.shape[:2], device=soft.device)[..., None]
+    chance = spread.mean(-1)
+    guesses = tuple(hypotheses(chance / chance.sum().clamp_min(1e-12), 3))
+    irradiance = spread.sum((0, 1))
+    sources = tuple(Source(guess.direction.to(irradiance), irradiance) for guess in guesses)
+    return Look(soft, rest, sum(look.hard for look in looks) / len(looks), guesses, sources)
 
 
 @dataclass(frozen=True)

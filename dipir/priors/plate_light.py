@@ -85,7 +85,8 @@ class PlateLight:
         found = f" (chance {self.guesses[self.chosen].chance:.2f})" if self.guesses else ""
         measured = f", as dark as the plate's own shadows ({self.shade.ratio:.2f})" if self.shade else ""
         more = f"; --guess {', '.join(others)} for others" if others else ""
-        return (f"light: {self.source.describe()}{found}, {self.share:.0%} of the ground's light{measured}{more}")
+        share = f", {100 * self.share:.0f} % of the ground's light"
+        return f"light: {self.source.describe()}{found}{share}{measured}{more}"
 
     def to_dict(self) -> dict:
         """For a result."""

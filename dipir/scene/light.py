@@ -98,15 +98,16 @@ class SphericalGaussians(AbstractLight):
         return torch.exp((direction @ self.mu.T - 1) / self.sigma**2) @ self.amplitude
 
     def envmap(self, height: int, width: int) -> EnvMap:
-        """Texel means. Lobes are evaluated on a grid at least 64 rows high, widened by the grid's own spacing
-        (a lobe sharper than the grid would fall between its points), scaled to their exact energy, then averaged."""
+        """Texel means. Lobes are evaluated on a grid at least 64 rows high, at least about as wide as the grid's own
+        spacing (a lobe sharper than that would fall between its points), scaled to their exact energy, then averaged."""
         factor = max(1, math.ceil(64 / height))
         h, w = height * factor, width * factor
         direction = latlong.directions(h, w, self.axis.dtype, self.axis.device).reshape(-1, 3)
-        weight = latlong.solid_angles(h, w, self.axis.dtype, self.axis.device).expand(h, w).reshape(-1)
+        weight = latlong.solid_angles(h, w, self.axis.dtype, self.axis.device)
         spacing = math.pi / h
-        lobes = torch.exp((direction @ self.mu.T - 1) / (self.sigma**2 + (0.7 * spacing) ** 2))
-        scale = self.energy / (weight @ lobes)[:, None]
+        lobes = torch.exp((direction @ self.mu.T - 1) / (self.sigma**4 + (0.7 * spacing) ** 4).sqrt())
+        # Row by row: one sum over all texels of a large map would lose digits.
+        scale = self.energy / (weight * lobes.reshape(h, w, -1).sum(1)).sum(0)[:, None]
         fine = (lobes @ scale).reshape(h, w, 3)
         return latlong.resize(fine, height, width) if factor > 1 else fine
 

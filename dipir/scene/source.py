@@ -68,7 +68,7 @@ class Source:
         """In a few words: what it may be and where it stands."""
         azimuth, elevation = azimuth_elevation_deg(self.direction.detach().cpu())
         kind = "a sun" if self.sigma < 2 * SUN_SIGMA else "a lamp or window"
-        return f"{kind} from azimuth {azimuth:.0f}, elevation {elevation:.0f}"
+        return f"{kind} from azimuth {round(azimuth)}, elevation {round(elevation)}"
 
     def _cosine(self, up: Tensor | None) -> Tensor:
         return self.direction[1] if up is None else self.direction @ up.to(self.direction)

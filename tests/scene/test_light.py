@@ -31,8 +31,8 @@ def energy(envmap: torch.Tensor) -> torch.Tensor:
     return (envmap * latlong.solid_angles(*envmap.shape[:2])[..., None]).sum((0, 1))
 
 
-@pytest.mark.parametrize("sigma", [0.0101, 0.03, 0.1, 0.4, 1.0, 1.9])
-@pytest.mark.parametrize("height", [8, 16, 64, 128])
+@pytest.mark.parametrize("sigma", [0.0023, 0.0101, 0.03, 0.1, 0.4, 1.0, 1.9])
+@pytest.mark.parametrize("height", [8, 16, 64, 128, 512])
 def test_no_energy_is_lost(sigma, height):
     light = random_light(sigma)
     torch.testing.assert_close(energy(light.envmap(height, 2 * height)), light.energy.sum(0), rtol=1e-4, atol=0)
@@ -53,8 +53,52 @@ def test_wide_lobes_equal_pointwise_radiance():
 
 def test_parameters_are_bounded_and_round_trip():
     raw = SphericalGaussians(torch.randn(4, 3), torch.randn(4, 3) * 50, torch.tensor([-1e4, -3.0, 3.0, 1e4]))
-    assert (raw.sigma >= 0.0099).all() and (raw.sigma <= 2.01).all() and (raw.amplitude >= 0).all()
+    assert (raw.sigma >= 0.0019).all() and (raw.sigma <= 2.01).all() and (raw.amplitude >= 0).all()
     assert torch.equal(SphericalGaussians.from_parameters(raw.parameters("x"), "x").axis, raw.axis)
+
+
+@pytest.mark.parametrize("elevation_deg", [89.9, 60.3, 41.0, 2.0])
+@pytest.mark.parametrize("turn_deg", [0.0, 0.35, 179.99])
+def test_a_sun_in_a_map_stands_where_it_is(elevation_deg, turn_deg):
+    """On a texel's border, at the pole and at the seam: energy, direction and width of the sun's disc in 512 rows."""
+    e, a = math.radians(elevation_deg), math.radians(turn_deg)
+    axis = torch.tensor([math.sin(a) * math.cos(e), math.sin(e), -math.cos(a) * math.cos(e)])
+    envmap = SphericalGaussians.of(axis[None], torch.full((1, 3), 7e4), torch.tensor([0.0023])).envmap(512, 1024)
+    weight = (envmap[..., :1] * latlong.solid_angles(512, 1024)[..., None]).double()
+    rays = latlong.directions(512, 1024, torch.float64)
+    total, moment = weight.sum(), (weight * rays).sum((0, 1))
+    assert float(total) == pytest.approx(2 * math.pi * 0.0023**2 * 7e4, rel=1e-3)
+    spacing = math.pi / 512
+    assert float((moment / moment.norm() - axis).norm()) < 0.05 * spacing
+    width = (weight[..., 0] * (rays - axis).square().sum(-1)).sum() / total / 2
+    assert float(width.sqrt()) < 0.85 * spacing
+
+
+def test_lobes_are_split_joined_and_widened():
+    sun = SphericalGaussians.of(torch.tensor([[0.0, 1.0, 1.0]]), torch.full((1, 3), 7e4), torch.tensor([0.0023]))
+    both = random_light(0.3).joined(sun)
+    wide, sharp = both.split(0.01)
+    assert len(wide.sigma) == len(both.sigma) - 1 and torch.equal(sharp.raw_width, sun.raw_width)
+    assert random_light(0.3).split(0.01)[1] is None and sun.split(0.01)[0] is None
+    spread = both.widened(0.02)
+    assert float(spread.sigma.min()) == pytest.approx(0.02, rel=1e-3)
+    torch.testing.assert_close(spread.energy, both.energy, rtol=1e-3, atol=0)
+
+
+def test_a_sun_survives_light_json():
+    sun = SphericalGaussians.of(torch.tensor([[0.3, 0.6, -0.7]]), torch.full((1, 3), 7e4), torch.tensor([0.0023]))
+    again = SphericalGaussians.from_dict(json.loads(json.dumps(sun.to_dict())))
+    torch.testing.assert_close(again.energy, sun.energy, rtol=1e-4, atol=0)
+    torch.testing.assert_close(again.sigma, sun.sigma, rtol=1e-4, atol=0)
+    assert float(again.mu[0] @ sun.mu[0]) > 1 - 1e-6
+
+
+def test_a_light_of_an_older_version_means_the_same():
+    """Widths were bounded at 0.01 then; files hold sharpness, not what the width is made of."""
+    lobe = {"axis": [0.0, 0.8, -0.6], "sharpness": 9000.0, "sigma": 0.010541, "colour": [900.0, 800.0, 700.0]}
+    light = SphericalGaussians.from_dict({"kind": "spherical_gaussians", "lobes": [lobe]})
+    assert float(light.sigma) == pytest.approx(9000**-0.5, rel=1e-4)
+    torch.testing.assert_close(light.amplitude, torch.tensor([[900.0, 800.0, 700.0]]), rtol=1e-4, atol=0)
 
 
 def test_gradient_against_finite_differences():
