@@ -98,8 +98,8 @@ class SphericalGaussians(AbstractLight):
         return torch.exp((direction @ self.mu.T - 1) / self.sigma**2) @ self.amplitude
 
     def envmap(self, height: int, width: int) -> EnvMap:
-        """Texel means. Lobes are evaluated on a grid at least 64 rows high, at least about as wide as the grid's own
-        spacing (a lobe sharper than that would fall between its points), scaled to their exact energy, then averaged."""
+        """Texel means. Lobes are evaluated on a grid at least 64 rows high, as wide as the grid's own spacing at
+        least (a sharper one would fall between its points), scaled to their exact energy, then averaged."""
         factor = max(1, math.ceil(64 / height))
         h, w = height * factor, width * factor
         direction = latlong.directions(h, w, self.axis.dtype, self.axis.device).reshape(-1, 3)

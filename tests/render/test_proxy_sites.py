@@ -1,6 +1,8 @@
 """The shadow on the proxy: unbiased, coarse to fine without a trace of it, nothing traced where nothing changes."""
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from dipir.render.path_traced import PathTracer
 from dipir.render.proxy_pass import Sites, trace
 from dipir.scene.assets.asset import Part
 from dipir.scene.proxy import Proxy
+from dipir.scene.source import Source
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sunny
 
@@ -85,3 +88,19 @@ def test_mesh_catcher_of_a_large_picture(monkeypatch):
     on = (mesh.gbuffers.ground == 1)[0, 0]
     a, b = (t.passes(SUN, seed=2, spp=64).shadow_ratio[0].mean(0)[on] for t in (mesh, plane))
     assert float((a - b).abs().mean()) < 0.02 and float(a.min()) < 0.3
+
+
+@pytest.mark.parametrize("elevation_deg", [12.0, 41.0, 75.0])
+def test_the_ground_receives_of_a_sun_what_it_sends(elevation_deg):
+    """Level plane and a mesh, in maps of any size above the coarse one: less than 1 % off the formula."""
+    e = math.radians(elevation_deg)
+    sun = Source(torch.tensor([math.cos(e) * 0.6, math.sin(e), -math.cos(e) * 0.8]), torch.tensor([3.0, 2.0, 1.0]))
+    exact = sun.irradiance * sun.direction[1] / torch.pi
+    for rows in (256, 1024):
+        envmap = sun.lobe().envmap(rows, 2 * rows)
+        torch.testing.assert_close(proxy_sites.plane_light(envmap), exact, rtol=0.01, atol=0)
+        level = proxy_sites.Catcher(torch.ones(2), torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.8, -0.6]]))
+        got = proxy_sites.unshadowed(level, envmap)
+        torch.testing.assert_close(got[0], exact, rtol=0.01, atol=0)
+        facing = float(torch.tensor([0.0, 0.8, -0.6]) @ sun.direction) / torch.pi
+        torch.testing.assert_close(got[1], sun.irradiance * facing, rtol=0.01, atol=0)

@@ -6,12 +6,14 @@ import pytest
 import torch
 from scipy import stats
 
+from dipir.errors import RenderError
 from dipir.image import latlong
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.render.transport import Transport, TransportSettings
 from dipir.scene.assets.asset import Material
 from dipir.scene.light import SphericalGaussians
+from dipir.scene.source import Source
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunny
 
@@ -194,3 +196,59 @@ def test_translucent_objects_are_as_much_there_as_they_are_opaque(opacity):
         torch.ones(16, 32, 3)) for one in cards)
     assert float(thin.alpha.sum() / dense.alpha.sum()) == pytest.approx(opacity, rel=0.05)
     assert float(thin.object_rgb.sum() / dense.object_rgb.sum()) == pytest.approx(opacity, rel=0.05)
+
+
+def a_sun(sigma: float = 0.0023) -> Source:
+    return Source(torch.nn.functional.normalize(torch.tensor([-0.6, 0.66, -0.5]), dim=0), torch.tensor([3.0, 2.5, 2.0]),
+                  sigma)
+
+
+@pytest.mark.parametrize("material", list(MATERIALS))
+def test_the_column_of_a_sun_is_what_the_path_tracer_shows_under_it(material):
+    """A sun of half a degree beside an even sky, in a map of 0.18 degrees: object, interreflection and shadow."""
+    scene, sun, sky = two_objects(material), a_sun(), torch.full((16, 32, 3), 0.3)
+    got = Transport.record(scene, settings=TransportSettings(samples=32), source=sun).passes(
+        sky, irradiance=sun.irradiance)
+    fine = torch.full((1024, 2048, 3), 0.3) + sun.lobe().envmap(1024, 2048)
+    want = PathTracer(scene, settings=RenderSettings(depth=4), gbuffer_samples=64).passes(fine, spp=1024)
+    torch.testing.assert_close(got.object_rgb.mean((2, 3)), want.object_rgb.mean((2, 3)), rtol=0.008, atol=0)
+    # A highlight of the metal is eight times as bright as white and a pixel wide.
+    gap = got.object_rgb.clamp_max(1) - want.object_rgb.clamp_max(1)
+    assert float(gap.square().mean().sqrt()) < 0.015
+    assert float((got.shadow_ratio - want.shadow_ratio).square().mean().sqrt()) < 0.03
+    ground = got.gbuffers.ground > 0.99
+    lit = sun.irradiance * sun.direction[1] / torch.pi + 0.3
+    for channel in range(3):
+        for passes in (got, want):
+            assert float(passes.ground_lit[:, channel:channel + 1][ground].mean()) == pytest.approx(
+                float(lit[channel]), rel=2e-3)
+
+
+def test_the_column_is_linear_in_the_irradiance_and_carries_a_gradient():
+    sun, dark = a_sun(), torch.zeros(16, 32, 3)
+    transport = Transport.record(sphere_scene(), settings=TransportSettings(samples=2), source=sun)
+    one = transport.passes(dark, irradiance=torch.ones(3))
+    strength = torch.tensor([2.0, 3.0, 0.5], requires_grad=True)
+    more = transport.passes(dark, irradiance=strength)
+    torch.testing.assert_close(more.object_rgb, one.object_rgb * strength[None, :, None, None])
+    torch.testing.assert_close(more.ground_shadowed, one.ground_shadowed * strength[None, :, None, None])
+    more.object_rgb.sum().backward()
+    torch.testing.assert_close(strength.grad, one.object_rgb.sum((0, 2, 3)))
+    assert float(one.shadow_ratio.min()) == 0 and float(one.shadow_ratio.max()) == 1
+
+
+def test_the_columns_shadow_is_sharper_than_a_texels():
+    """Pixels that are half in shadow: along the edge alone under the disc, over a broad seam under its texel."""
+    scene, sun = sphere_scene(size=64), a_sun()
+    transport = Transport.record(scene, settings=TransportSettings(samples=8), source=sun)
+    sharp = transport.passes(torch.zeros(16, 32, 3), irradiance=sun.irradiance).shadow_ratio[0, 0]
+    blurred = transport.passes(sun.lobe().envmap(16, 32)).shadow_ratio[0, 0]
+    def between(r):
+        return int(((r > 0.1) & (r < 0.9)).sum())
+    assert between(sharp) < 0.65 * between(blurred)
+    assert float((sharp - transport.column.shade(64 * 64).neg().add(1).reshape(64, 64)).abs().max()) < 1e-5
+
+
+def test_a_sun_without_its_column_is_refused():
+    with pytest.raises(RenderError, match="not recorded"):
+        Transport.record(sphere_scene()).passes(torch.ones(16, 32, 3), irradiance=torch.ones(3))

@@ -46,7 +46,7 @@ def test_tilted_ground_sees_the_maps_own_integral():
 
 
 def test_share_by_hand():
-    """Irradiance 2 from 30 degrees puts 1 on the level ground, beside pi / 2 of the sky; more on ground that faces it."""
+    """Irradiance 2 from 30 degrees puts 1 on level ground, beside pi / 2 of the sky; 2 on ground that faces it."""
     sun = source(irradiance=(2.0, 2.0, 2.0))
     assert sun.ground_share(EVEN) == pytest.approx(1 / (1 + math.pi / 2), rel=1e-4)
     assert sun.ground_share(EVEN, sun.direction) == pytest.approx(2 / (2 + math.pi / 2), rel=2e-3)
