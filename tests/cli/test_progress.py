@@ -109,3 +109,13 @@ def test_device_quiet_and_json():
     Progress(log="json", stream=out, terminal=log).device(GPU)
     assert json.loads(out.getvalue()) == {"event": "device", "torch": "cuda", "renderer": "llvm_ad_rgb",
                                           "asked": "cuda", "why": "OptiX is missing"} and log.getvalue() == ""
+
+
+def test_what_was_decided_is_said_once_on_a_line_of_its_own():
+    log, quiet, stream = io.StringIO(), io.StringIO(), io.StringIO()
+    event = Event("prepare", 1, 1, note="light: soft")
+    Progress(terminal=log)(event)
+    Progress(terminal=quiet, quiet=True)(event)
+    Progress(log="json", stream=stream, terminal=quiet)(event)
+    assert log.getvalue() == "prepare: 1 of 1\nlight: soft\n" and quiet.getvalue() == ""
+    assert json.loads(stream.getvalue())["note"] == "light: soft"

@@ -12,9 +12,10 @@ from dipir.errors import ConfigError, FitError
 from dipir.image import latlong
 from dipir.insert import method
 from dipir.insert.config import load_config
-from dipir.insert.result import save
+from dipir.insert.result import load_light, save
 from dipir.priors.insertion import InsertionPrior
 from tests.support.insertions import QUICK, quick, run
+from tests.support.looks import SayingPrior, look
 from tests.support.scenes import sphere_scene
 
 
@@ -78,7 +79,7 @@ def test_a_result_names_the_guesses_and_a_chosen_one_lights_the_scene(tmp_path):
     result = method.insert(sphere_scene(), config)
     save(result, tmp_path)
     guesses = json.loads((tmp_path / "result.json").read_text())["provenance"]["light_guesses"]
-    assert len(guesses) >= 2 and all(set(g) == {"azimuth_deg", "elevation_deg", "chance"} for g in guesses)
+    assert len(guesses) >= 2 and all(set(g) == {"azimuth_deg", "elevation_deg", "chance", "share"} for g in guesses)
     chances = [g["chance"] for g in guesses]
     assert chances == sorted(chances, reverse=True) and 0 < sum(chances) <= 1
     even = method.insert(sphere_scene(), replace(config, light=replace(config.light, guess=0)))
@@ -138,3 +139,36 @@ def test_every_pixel_of_the_plate_counts_for_a_checkpoint():
     disp[..., -1, -1] += 0.01
     other = replace(scene, plate=replace(scene.plate, disp=disp))
     assert method.plate_hash(scene) == method.plate_hash(replace(scene)) != method.plate_hash(other)
+
+
+@pytest.mark.parametrize("guess, share", [(0, 0.8), (2, 0.6)])
+def test_a_sun_is_decided_told_and_kept(tmp_path, guess, share):
+    """Said once before the fit; in the result an ordinary lobe that leaves the share which the guess itself has; the
+    shadow is as dark."""
+    notes = []
+    config = load_config("default", None, [*QUICK, "light.start=prior", f"light.guess={guess}", "guidance.kind=none",
+                                           "final.spp=64"])
+    result = method.insert(sphere_scene(size=48), config, light_prior=SayingPrior(),
+                           on_event=lambda e: notes.append(e.note) if e.note else None)
+    save(result, tmp_path)
+    provenance = json.loads((tmp_path / "result.json").read_text())["provenance"]
+    assert notes == [provenance["light"]["decided"]] and f"{100 * share:.0f} % of the ground" in notes[0]
+    assert provenance["light"]["committed"] and provenance["light"]["share"] == pytest.approx(share, abs=1e-3)
+    assert [g["share"] for g in provenance["light_guesses"]] == [0.8, 0.6, 0.4]
+    again = load_light(tmp_path)
+    rest, sun = again.split(0.01)
+    source = look().sources[max(guess, 1) - 1]
+    assert len(sun.axis) == 1 and float(sun.mu[0] @ source.direction) > 1 - 1e-6
+    torch.testing.assert_close(sun.energy[0], source.irradiance, rtol=1e-3, atol=0)
+    assert sorted(again.to_dict()["lobes"][-1]) == ["axis", "colour", "sharpness", "sigma"]
+    # In the umbra only a part of what is around arrives.
+    assert float(result.passes.shadow_ratio.amin()) < 1.02 - share
+
+
+def test_a_soft_light_is_told_too():
+    notes = []
+    config = load_config("default", None, [*QUICK, "light.start=prior", "guidance.kind=none"])
+    result = method.insert(sphere_scene(size=48), config, light_prior=SayingPrior(0.2),
+                           on_event=lambda e: notes.append(e.note) if e.note else None)
+    assert notes == ["light: soft, no single source (chance of one 0.20); --guess 1, 2, 3 for one"]
+    assert not result.provenance["light"]["committed"] and result.light.split(0.01)[1] is None

@@ -58,3 +58,9 @@ def test_report_marks_the_light_where_it_is():
     x, y = (float(v) for v in re.search(r'<circle cx="([\d.]+)" cy="([\d.]+)"', text).groups())
     # u = atan2(x, -z) / 2 pi of (0.48, 0.72, -0.5), v = acos(y) / pi.
     assert x == pytest.approx(512 * 0.1219, abs=3) and y == pytest.approx(256 * 0.2425, abs=3)
+
+
+def test_what_was_decided_about_the_light_is_told():
+    provenance = {"light": {"decided": "light: a sun <b>"}, "seed": 3}
+    text, page = _page(small_result(provenance=provenance))
+    assert "light: a sun <b>" in page.texts

@@ -6,8 +6,18 @@ from dataclasses import replace
 import torch
 
 from dipir.image.color import linear_to_srgb
-from dipir.insert.problem import LEAK, composite, concept_renders, prepare, random_lights
+from dipir.insert.problem import (
+    LEAK,
+    composite,
+    concept_renders,
+    prepare,
+    random_lights,
+    start_of,
+    with_light,
+)
+from dipir.priors.plate_light import decided
 from tests.support.insertions import quick
+from tests.support.looks import SayingPrior, look
 from tests.support.scenes import sphere_scene
 
 
@@ -53,3 +63,29 @@ def test_concepts_are_lit_by_turned_and_rescaled_starts():
     # Turned about the vertical: every row keeps its mean but for the exposure, which is one number.
     gains = lights.mean((2, 3)) / work.start.mean((1, 2))
     torch.testing.assert_close(gains, gains.mean(1, keepdim=True).expand_as(gains), rtol=1e-3, atol=0)
+
+
+def test_another_light_brings_the_column_of_its_own_sun():
+    """Begun with the second guess the shadow falls where the second sun throws it; soft light has no column."""
+    scene, config = sphere_scene("diffuse", size=48), quick()
+    first, second = (decided(look(), torch.zeros(16, 32, 3), guess) for guess in (1, 2))
+    work = prepare(scene, config, 32, None, first)
+    other = with_light(work, scene, config, second)
+    direct = prepare(scene, config, 32, None, second)
+    assert torch.equal(other.transport.column.blocked, direct.transport.column.blocked)
+    assert torch.equal(other.transport.object_map, work.transport.object_map)
+    def middle(w):
+        shade = w.transport.column.shade(32 * 32).reshape(32, 32) * (w.transport.gbuffers.alpha[0, 0] == 0)
+        return float((shade.sum(0) * torch.arange(32.0)).sum() / shade.sum())
+    # The first sun stands on the right (azimuth +63), the second on the left.
+    assert middle(other) > middle(work) + 4
+    assert with_light(work, scene, config, decided(look(0.2), torch.zeros(16, 32, 3))).transport.column is None
+    assert float(work.region()[work.transport.gbuffers.alpha == 0].max()) == 0.5
+
+
+def test_the_settings_say_whether_the_light_commits():
+    scene = sphere_scene("diffuse", size=48)
+    def source(*settings):
+        return start_of(scene, quick("light.start=prior", *settings), SayingPrior()).source
+    assert source() is not None and source("light.commit=false") is None
+    assert torch.equal(source("light.guess=3").direction, look().sources[2].direction)

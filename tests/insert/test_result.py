@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from dipir.errors import ConfigError, DipirError
+from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.composite import flatten_disp, insert_layers
-from dipir.image.files import read_envmap, read_image
+from dipir.image.files import HALF_MAX, read_envmap, read_image
 from dipir.insert import page as report
 from dipir.insert.result import (
     Result,
@@ -107,6 +108,18 @@ def test_without_object_and_history_it_still_saves(tmp_path):
                       history=[]), tmp_path)
     assert torch.equal(exr_layers(small_result(layers=layers))["shadow_ratio"], torch.ones_like(zero))
     assert (tmp_path / "history.csv").read_text() == "step\n"
+
+
+def test_a_sun_too_bright_for_half_floats_keeps_its_energy(tmp_path):
+    """light.exr: wider, not weaker; light.json has it as sharp as it is."""
+    sun = SphericalGaussians.of(torch.tensor([[0.48, 0.72, -0.5]]), torch.full((1, 3), 4e6), torch.tensor([0.0023]))
+    light = SphericalGaussians.uniform(torch.full((3,), 0.4)).joined(sun)
+    save(small_result(light=light), tmp_path)
+    envmap = read_envmap(tmp_path / "light.exr")
+    assert float(light.envmap(256, 512).max()) > HALF_MAX >= float(envmap.max())
+    total = (envmap * latlong.solid_angles(256, 512)[..., None]).sum((0, 1))
+    torch.testing.assert_close(total, light.energy.sum(0), rtol=2e-3, atol=0)
+    torch.testing.assert_close(load_light(tmp_path).energy[-1], sun.energy[0], rtol=1e-3, atol=0)
 
 
 # ---- bad folders and files ----------------------------------------------------------------------------------------

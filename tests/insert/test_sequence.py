@@ -13,12 +13,21 @@ from dipir.errors import ConfigError, PriorError, SceneError
 from dipir.image import latlong
 from dipir.image.files import write_png
 from dipir.insert.config import load_config
-from dipir.insert.sequence import SequenceSettings, flicker, insert_sequence, looked_at, scenes_of, thing_of
+from dipir.insert.sequence import (
+    SequenceSettings,
+    flicker,
+    insert_sequence,
+    look_together,
+    looked_at,
+    scenes_of,
+    thing_of,
+)
 from dipir.priors.light import LightPrior
 from dipir.scene.camera import Camera
 from dipir.scene.light import dominant_direction
 from dipir.workshop.captures.posed import looking_at
 from dipir.workshop.things.objects import simple_asset
+from tests.support.looks import CHANCES, SayingPrior, look
 
 FAST = ("final.size=32", "final.spp=4", "fit.steps=2", "guidance.samples=1", "guidance.sampler_steps=2",
         "transport.samples=2", "final.env_height=16")
@@ -141,3 +150,24 @@ def test_flicker_by_hand():
 def test_bad_settings(settings):
     with pytest.raises(ConfigError):
         SequenceSettings(**settings)
+
+
+def test_all_frames_have_the_one_sun(sequence):
+    """Decided from all looks, told once, the same lobe for every frame; a chosen guess is another."""
+    scenes = scenes_of(sequence, simple_asset("sphere"), SequenceSettings(frames=2, place="instead"))
+    notes = []
+    made = insert_sequence(scenes, load_config("fast", overrides=FAST), light_prior=SayingPrior(),
+                           on_event=lambda e: notes.append(e.note) if e.note else None)
+    rest, sun = made.light.split(0.01)
+    assert len(sun.axis) == 1 and notes == [made.provenance["light"]["decided"]] and "a sun" in notes[0]
+    first = look().sources[0]
+    assert float(sun.mu[0] @ first.direction) > math.cos(math.radians(12))
+    chosen = insert_sequence(scenes, load_config("fast", overrides=[*FAST, "light.guess=2"]), light_prior=SayingPrior())
+    assert float(chosen.light.split(0.01)[1].mu[0] @ sun.mu[0]) < 0.9
+    soft = insert_sequence(scenes, load_config("fast", overrides=FAST), light_prior=SayingPrior(0.1))
+    assert soft.light.split(0.01)[1] is None
+    # A texel's place is all that the shared map tells so far; the strength is that of all its dominant light.
+    together = look_together(SayingPrior(), [(None, None)] * 2, 0.5)
+    total = sum(c * s.irradiance for c, s in zip(CHANCES, look().sources, strict=True))
+    torch.testing.assert_close(together.sources[0].irradiance, total, rtol=1e-3, atol=0)
+    assert together.hard == pytest.approx(0.9)

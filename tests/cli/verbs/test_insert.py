@@ -46,9 +46,10 @@ def test_placing_one_of_several_objects_by_flag_is_ambiguous(files):
 
 
 def test_settings_from_flags_come_before_set():
-    args = parsed("insert", "s.yaml", "--seed", "7", "--optimize", "light,tone", "--set", "fit.steps=5",
+    args = parsed("insert", "s.yaml", "--seed", "7", "--guess", "2", "--optimize", "light,tone", "--set", "fit.steps=5",
                  "--set", "seed=9")
-    assert insert.overrides_of(args) == ["seed=7", 'optimize=["light", "tone"]', "fit.steps=5", "seed=9"]
+    assert insert.overrides_of(args) == ["seed=7", 'optimize=["light", "tone"]', "light.guess=2", "fit.steps=5",
+                                         "seed=9"]
     assert load_config(overrides=insert.overrides_of(args)).optimize == ("light", "tone")
 
 
