@@ -26,7 +26,7 @@ _MAX_BARE_ITEMS = 50_000_000
 
 
 @dataclass(frozen=True)
-class Source:
+class GltfSource:
     """What the document says of a primitive."""
 
     name: str
@@ -41,7 +41,7 @@ class Reduced:
 
     json: bytes
     buffers: dict[str, bytes]
-    sources: dict[str, Source]
+    sources: dict[str, GltfSource]
     nodes: dict[str, str]
     notes: tuple[str, ...]
 
@@ -149,7 +149,7 @@ def _reduce(path: Path, tree: dict, buffers: list[bytes]) -> Reduced:
     _check_accessors(path, tree)
     images = _Images(path, tree, buffers)
     materials: dict[int | None, Built] = {}
-    sources: dict[str, Source] = {}
+    sources: dict[str, GltfSource] = {}
     notes: list[str] = []
     meshes, kept = [], []
     for m, mesh in enumerate(tree.get("meshes", [])):
@@ -218,14 +218,14 @@ def _texture_infos(tree: dict, primitive: dict) -> list[dict]:
     return [s for s in slots if s]
 
 
-def _source(tree: dict, name: str, primitive: dict, built: Built, notes: list[str]) -> Source:
+def _source(tree: dict, name: str, primitive: dict, built: Built, notes: list[str]) -> GltfSource:
     infos = _texture_infos(tree, primitive)
     sets = {i.get("texCoord", 0) for i in infos}
     moves = [_uv_matrix((i.get("extensions") or {}).get("KHR_texture_transform") or {}) for i in infos]
     if len(sets) > 1 or any(not np.allclose(m, moves[0]) for m in moves):
         notes.append(f"material '{built.material.name}': its textures use different UVs; those of the first are used.")
     matrix = moves[0] if moves and not np.allclose(moves[0], np.eye(2, 3)) else None
-    return Source(name, built, "NORMAL" in primitive["attributes"], matrix)
+    return GltfSource(name, built, "NORMAL" in primitive["attributes"], matrix)
 
 
 def _uv_matrix(transform: dict[str, Any]) -> np.ndarray:
