@@ -29,6 +29,7 @@ from dipir.scene.direction import LightDirection
 from dipir.settings import read
 from tests.relight.test_net import SMALL
 from tests.support.far import KIND, far_device
+from tests.support.looks import SayingPrior
 from tests.support.scenes import sphere_scene
 from tests.support.toy_layout import ColourToy
 
@@ -229,16 +230,19 @@ TINY = ["light.start=ambient", "guidance.samples=2", "guidance.sampler_steps=2",
 
 
 @pytest.mark.parametrize("settings", [[], ["optimize=[light,tone,material]", "material.spp=4"],
-                                      ["light.start=mirrored", "light.two_maps=true", "guidance.kind=none"]])
+                                      ["light.start=mirrored", "light.two_maps=true", "guidance.kind=none"],
+                                      ["light.start=prior"],
+                                      ["light.start=prior", "optimize=[light,material]", "material.spp=4"]])
 def test_insert(settings):
     """A whole run; the fitted numbers go through networks and Adam, the pictures through the renderer."""
     config = insert_config.load_config("default", None, [*TINY, *settings])
     prior = InsertionPrior.untrained() if "guidance.kind=none" not in settings else None
+    said = SayingPrior() if "light.start=prior" in settings else None
     with torch.backends.mkldnn.flags(enabled=False):
-        theirs = insert(sphere_scene("glossy", size=48), config, prior=prior)
+        theirs = insert(sphere_scene("glossy", size=48), config, prior=prior, light_prior=said)
         with far_device():
             prior = InsertionPrior.untrained() if prior else None
-            ours = insert(sphere_scene("glossy", size=48), config, prior=prior)
+            ours = insert(sphere_scene("glossy", size=48), config, prior=prior, light_prior=said)
     assert ours.composite_disp.device == CPU and ours.provenance["device"]["torch"] == KIND
     # Fits drift apart by rounding, pictures hardly.
     assert float((ours.composite_disp - theirs.composite_disp).abs().max()) < 0.02

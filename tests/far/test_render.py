@@ -14,6 +14,7 @@ from dipir.render.transport import Transport
 from dipir.render.transport_record import TransportSettings
 from dipir.scene.assets.asset import Material
 from dipir.scene.proxy import Proxy
+from dipir.scene.source import Source
 from dipir.workshop.things.objects import simple_asset
 from tests.render.test_proxy_sites import slab
 from tests.support.far import far_device
@@ -59,6 +60,18 @@ def test_transport(half):
     theirs = Transport.record(EMISSIVE, settings=settings).passes(SUN)
     with far_device() as there:
         assert_same(Transport.record(EMISSIVE, settings=settings).passes(SUN.to(there.torch)), theirs)
+
+
+@pytest.mark.parametrize("scene", [EMISSIVE, scene_of(*sphere_scene().objects, proxy=Proxy(slab()))])
+def test_the_column_of_a_sun(scene):
+    settings = TransportSettings(samples=2, bsdf_samples=2, light_samples=2)
+    sun = Source(torch.tensor([0.6, 0.8, 0.0]), torch.tensor([3.0, 2.0, 1.0]))
+    theirs = Transport.record(scene, settings=settings, source=sun).passes(SUN, irradiance=sun.irradiance)
+    with far_device() as there:
+        far = moved(sun, there.torch)
+        transport = Transport.record(scene, settings=settings, source=far)
+        assert transport.column.shade(24 * 24).device.type == "meta"
+        assert_same(transport.passes(SUN.to(there.torch), irradiance=far.irradiance), theirs)
 
 
 @pytest.mark.skipif(denoise.available() is None, reason="no denoiser")

@@ -12,6 +12,7 @@ from dipir.scene import light as lights
 from dipir.scene.framing import Window, as_directions, wide_view, working_window
 from dipir.scene.light import EnvironmentMap, SphericalGaussians
 from dipir.scene.plate import Plate
+from dipir.scene.source import Source, ground_irradiance
 from tests.support.far import KIND, far_device
 from tests.support.scenes import grey_plate, sphere_scene, sunny
 
@@ -20,6 +21,14 @@ SUN = sunny((0.3, 0.8, -0.5))
 LOBES = lights.fit_gaussians(SUN, 6, steps=2)
 MASK = torch.rand(1, 1, 20, 30, generator=torch.Generator().manual_seed(0))
 
+
+def source_figures(source: Source, env: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    up = torch.tensor([0.0, 0.8, 0.6])
+    made, rest = source.shared_out(env, 0.7, up)
+    return (source.lobe().envmap(8, 16), ground_irradiance(env), ground_irradiance(env, up), made.irradiance, rest,
+            source.with_ground_share(env, 0.4).irradiance)
+
+
 CASES = {
     "fit": (lambda env: tuple(lights.fit_gaussians(env, 8, steps=3).parameters().values()), (SUN,)),
     "uniform": (lambda colour: tuple(SphericalGaussians.uniform(colour, 7).parameters().values()),
@@ -27,6 +36,10 @@ CASES = {
     "lobes": (lambda light: (light.mu, light.sigma, light.amplitude, light.energy, light.envmap(8, 16),
                              light.envmap(64, 128), light.radiance(light.mu)), (LOBES,)),
     "map": (lambda env: (EnvironmentMap(env).envmap(8, 16), EnvironmentMap(env).envmap(10, 20)), (SUN,)),
+    "sharp lobes": (lambda light: (light.widened(0.02).axis, *light.joined(light).parameters().values(),
+                                   *light.split(0.2)[0].parameters().values()), (LOBES,)),
+    "source": (lambda env, direction, colour: source_figures(Source(direction, colour), env),
+               (SUN, torch.tensor([0.6, 0.8, 0.0]), torch.tensor([3.0, 2.0, 1.0]))),
     "fuse": (lambda a, b: lights.fuse(a, b, 0.4), (SUN, SUN.flip(1))),
     "dominant": (lights.dominant_direction, (SUN,)),
     "dominant of even light": (lights.dominant_direction, (torch.ones(16, 32, 3),)),

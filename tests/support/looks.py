@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 
@@ -41,9 +42,10 @@ class SayingPrior:
         self.answer = look(hard)
 
     def look(self, plate_disp, directions, guess=0) -> Look:
-        """The answer."""
-        return self.answer
+        """The answer; its maps are where the plate is."""
+        said, where = self.answer, torch.device("cpu") if plate_disp is None else plate_disp.device
+        return replace(said, soft=said.soft.to(where), rest=said.rest.to(where))
 
     def estimate_together(self, plates, directions, agree=0.5, votes=None):
         """The answer's soft map."""
-        return self.answer.soft
+        return self.answer.soft if plates[0] is None else self.answer.soft.to(plates[0])
