@@ -28,7 +28,14 @@ from dipir.guidance.guidance import Asked, Guidance
 from dipir.guidance.kinds import GUIDANCES
 from dipir.insert.config import InsertConfig, load_config
 from dipir.insert.final import final_picture, final_quality
-from dipir.insert.objective import Objective, final_light, final_tones, frozen_materials, make_parameters
+from dipir.insert.objective import (
+    Objective,
+    final_light,
+    final_tones,
+    frozen_materials,
+    make_parameters,
+    share_of,
+)
 from dipir.insert.problem import Work, concept_renders, prepare
 from dipir.insert.result import Result, load_result
 from dipir.priors.insertion import InsertionPrior, planes_of
@@ -79,6 +86,7 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
     tones = final_tones(parameters)
     light = final_light(parameters, config)
     provenance = _provenance(scene, work, config, materials)
+    provenance["light"]["share_fitted"] = share_of(light, work.light)
     device.free_memory()
 
     # ---- the picture ----

@@ -149,6 +149,16 @@ def final_light(p: Parameters, config: InsertConfig) -> SphericalGaussians:
         return light if source is None else light.joined(source.lobe())
 
 
+def share_of(light: SphericalGaussians, begun: PlateLight) -> float | None:
+    """The source's part of the light that the ground receives under a :func:`final_light`; None without a source."""
+    if begun.source is None:
+        return None
+    parts = light.parameters().values()
+    rest, sun = SphericalGaussians(*(t[:-1] for t in parts)), SphericalGaussians(*(t[-1:] for t in parts))
+    source = Source(sun.mu[0], sun.energy[0], begun.source.sigma)
+    return source.ground_share(rest.envmap(64, 128), begun.up)
+
+
 @dataclass(frozen=True)
 class Objective:
     """``objective(step)`` for fit.minimise: distance or score of the current composite, plus the regularisers."""

@@ -15,6 +15,7 @@ from dipir.arrays import EnvMap, Image
 from dipir.image import latlong
 from dipir.priors.light import Hypothesis, LightPrior, Look, features
 from dipir.scene.framing import as_directions
+from dipir.scene.light import azimuth_elevation_deg
 from dipir.scene.proxy import ray_mesh
 from dipir.scene.scene import Scene
 from dipir.scene.source import Source
@@ -90,10 +91,13 @@ class PlateLight:
 
     def to_dict(self) -> dict:
         """For a result."""
-        return {"decided": self.describe(), "committed": self.source is not None, "hard": self.hard,
-                "share": round(self.share, 4), "guess": self.chosen + 1 if self.source is not None else 0,
-                "sigma": None if self.source is None else self.source.sigma,
-                "plate_shadow_ratio": None if self.shade is None else round(self.shade.ratio, 4)}
+        told = {"decided": self.describe(), "committed": self.source is not None, "hard": self.hard}
+        if self.source is not None:
+            azimuth, elevation = azimuth_elevation_deg(self.source.direction.cpu())
+            told |= {"guess": self.chosen + 1, "azimuth_deg": round(azimuth, 1), "elevation_deg": round(elevation, 1),
+                     "sigma": self.source.sigma, "share": round(self.share, 4),
+                     "plate_shadow_ratio": None if self.shade is None else round(self.shade.ratio, 4)}
+        return told
 
     def guesses_to_dict(self) -> list[dict[str, float]]:
         """The guesses for a result, each with the share of the ground's light that its source would have."""

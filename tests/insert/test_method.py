@@ -154,6 +154,7 @@ def test_a_sun_is_decided_told_and_kept(tmp_path, guess, share):
     provenance = json.loads((tmp_path / "result.json").read_text())["provenance"]
     assert notes == [provenance["light"]["decided"]] and f"{100 * share:.0f} % of the ground" in notes[0]
     assert provenance["light"]["committed"] and provenance["light"]["share"] == pytest.approx(share, abs=1e-3)
+    assert provenance["light"]["share_fitted"] == pytest.approx(share, abs=0.03)
     assert [g["share"] for g in provenance["light_guesses"]] == [0.8, 0.6, 0.4]
     again = load_light(tmp_path)
     rest, sun = again.split(0.01)
@@ -171,4 +172,5 @@ def test_a_soft_light_is_told_too():
     result = method.insert(sphere_scene(size=48), config, light_prior=SayingPrior(0.2),
                            on_event=lambda e: notes.append(e.note) if e.note else None)
     assert notes == ["light: soft, no single source (chance of one 0.20); --guess 1, 2, 3 for one"]
-    assert not result.provenance["light"]["committed"] and result.light.split(0.01)[1] is None
+    told = result.provenance["light"]
+    assert not told["committed"] and told["share_fitted"] is None and result.light.split(0.01)[1] is None
