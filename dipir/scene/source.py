@@ -81,10 +81,15 @@ def _level(colour: Tensor) -> Tensor:
 
 def ground_irradiance(envmap: EnvMap, up: Tensor | None = None) -> Tensor:
     """(3,) that the ground receives from a map (H, W, 3); ``up`` : (3,) its unit normal, None = level."""
-    height, width = envmap.shape[:2]
+    return ground_irradiances(envmap[None], up)[0]
+
+
+def ground_irradiances(maps: Tensor, up: Tensor | None = None) -> Tensor:
+    """(B, 3) the same of maps (B, H, W, 3)."""
+    height, width = maps.shape[1:3]
     if up is None:
-        return torch.pi * torch.einsum("hwc,hw->c", envmap, latlong.plane_weights(height, width, device=envmap.device))
+        return torch.einsum("bhwc,hw->bc", maps, math.pi * latlong.plane_weights(height, width, device=maps.device))
     fine = max(1, -(-64 // height))
-    above = (latlong.directions(height * fine, width * fine, device=envmap.device) @ up.to(envmap)).clamp_min(0)
+    above = (latlong.directions(height * fine, width * fine, device=maps.device) @ up.to(maps)).clamp_min(0)
     weights = latlong.resize(above[..., None], height, width)[..., 0]
-    return torch.einsum("hwc,hw->c", envmap, weights * latlong.solid_angles(height, width, device=envmap.device))
+    return torch.einsum("bhwc,hw->bc", maps, weights * latlong.solid_angles(height, width, device=maps.device))

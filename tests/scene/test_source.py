@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dipir.image import latlong
-from dipir.scene.source import SUN_SIGMA, Source, ground_irradiance
+from dipir.scene.source import SUN_SIGMA, Source, ground_irradiance, ground_irradiances
 
 EVEN = torch.full((16, 32, 3), 0.5)
 
@@ -43,6 +43,8 @@ def test_tilted_ground_sees_the_maps_own_integral():
     exact = ((latlong.directions(64, 128) @ up).clamp_min(0)[..., None] * light
              * latlong.solid_angles(64, 128)[..., None]).sum((0, 1))
     torch.testing.assert_close(ground_irradiance(light, up), exact, rtol=1e-4, atol=0)
+    both = ground_irradiances(torch.stack([light, 2 * light]), up)
+    torch.testing.assert_close(both, torch.stack([exact, 2 * exact]), rtol=1e-4, atol=0)
 
 
 def test_share_by_hand():
