@@ -65,7 +65,7 @@ def _add_source(p: Parameters, light: PlateLight, rate: float) -> None:
     p.add("source.direction", source.direction, rate=0.0)
     p.add("source.sigma", source.direction.new_tensor(source.sigma), rate=0.0)
     if light.shade is not None:
-        p.add("source.share", source.direction.new_tensor(1 - light.shade.ratio), rate=0.0)
+        p.add("source.share", source.direction.new_tensor(light.shade.share), rate=0.0)
         p.add("source.up", source.direction.new_tensor([0.0, 1.0, 0.0]) if light.up is None else light.up, rate=0.0)
 
 

@@ -13,7 +13,7 @@ from dipir.image.composite import flatten_disp, flatten_lin, insert_layers
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.priors.light import LightPrior
-from dipir.priors.plate_light import PlateLight, light_of_plate
+from dipir.priors.plate_light import PlateLight, Shade, light_of_plate
 from dipir.render.mitsuba_scene import build
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes, RenderSettings
@@ -76,7 +76,8 @@ def prepare(scene: Scene, config: InsertConfig, size: int, light_prior: LightPri
 def start_of(scene: Scene, config: InsertConfig, light_prior: LightPrior | None) -> PlateLight:
     """The light that the settings say a fit begins with."""
     light = config.light
-    return light_of_plate(scene, light.start, light.guess, light_prior, commit=light.commit)
+    return light_of_plate(scene, light.start, light.guess, light_prior, commit=light.commit,
+                          shade=(lambda: Shade.of(scene)) if light.shadows else None)
 
 
 def with_light(work: Work, scene: Scene, config: InsertConfig, light: PlateLight) -> Work:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from dipir.arrays import EnvMap, Image
 from dipir.image import latlong
 from dipir.priors.light import Hypothesis, LightPrior, Look, features
+from dipir.priors.plate_shadows import SURE, ground_shadows
 from dipir.scene.framing import as_directions
 from dipir.scene.light import azimuth_elevation_deg
 from dipir.scene.proxy import ray_mesh
@@ -30,9 +31,28 @@ class Shade:
     """How dark the plate's own cast shadows are."""
 
     ratio: float
-    """Luminance of shaded over that of sunlit ground, (0, 1): what all but the source sends to the ground."""
+    """Luminance of shaded over that of sunlit ground, in (0, 1]."""
+    rest_share: float
+    """What open ground keeps of its light without the source, in (0, 1]: more than ``ratio``, because a thing that
+    throws a shadow hides a part of the sky as well."""
     sure: float
     """Chance that these are cast shadows, in [0, 1]."""
+
+    @staticmethod
+    def of(scene: Scene) -> Shade:
+        """Measured on the scene's plate."""
+        seen = ground_shadows(scene)
+        return Shade(seen.level, seen.rest_share, seen.sure)
+
+    @property
+    def believed(self) -> bool:
+        """Whether it is taken for a shadow."""
+        return self.sure >= SURE
+
+    @property
+    def share(self) -> float:
+        """The source's part of the light on open ground, in [0.02, 0.98]."""
+        return min(max(1 - self.rest_share, 0.02), 0.98)
 
 
 @dataclass(frozen=True)
@@ -84,7 +104,7 @@ class PlateLight:
             return f"light: soft, no single source (chance of one {self.hard:.2f}); --guess 1, 2, 3 for one"
         others = [str(n + 1) for n in range(len(self.guesses)) if n != self.chosen]
         found = f" (chance {self.guesses[self.chosen].chance:.2f})" if self.guesses else ""
-        measured = f", as dark as the plate's own shadows ({self.shade.ratio:.2f})" if self.shade else ""
+        measured = f" by the plate's own shadows (ratio {self.shade.ratio:.2f})" if self.shade else ""
         more = f"; --guess {', '.join(others)} for others" if others else ""
         share = f", {100 * self.share:.0f} % of the ground's light"
         return f"light: {self.source.describe()}{found}{share}{measured}{more}"
@@ -103,12 +123,12 @@ class PlateLight:
         """The guesses for a result, each with the share of the ground's light that its source would have."""
         if self.around is None:
             return [guess.to_dict() for guess in self.guesses]
-        shares = [1 - self.shade.ratio if self.shade else s.ground_share(self.around, self.up) for s in self.sources]
+        shares = [self.shade.share if self.shade else s.ground_share(self.around, self.up) for s in self.sources]
         return [{**g.to_dict(), "share": round(s, 3)} for g, s in zip(self.guesses, shares, strict=True)]
 
 
 def light_of_plate(scene: Scene, start: Start, guess: int = 0, light_prior: LightPrior | None = None, *,
-                   commit: bool = False, shade: Callable[[], Shade | None] | None = None) -> PlateLight:
+                   commit: bool = False, shade: Callable[[], Shade] | None = None) -> PlateLight:
     """By the light prior (its ``guess``, see :meth:`LightPrior.estimate`), the mirrored plate or the mean colour.
 
     commit : put the dominant light into one source when it is likelier hard than not, or when a guess was chosen
@@ -127,7 +147,7 @@ def light_of_plate(scene: Scene, start: Start, guess: int = 0, light_prior: Ligh
 
 
 def decided(look: Look, mirrored: EnvMap, guess: int = 0, *, commit: bool = True,
-            shade: Callable[[], Shade | None] | None = None, up: Tensor | None = None) -> PlateLight:
+            shade: Callable[[], Shade] | None = None, up: Tensor | None = None) -> PlateLight:
     """The light of a plate from a look at it (arguments as of :func:`light_of_plate`, ``up`` as of
     :class:`PlateLight`). Shadows that the plate surely shows are evidence of a hard light beside the look's own."""
     sources = tuple(source.to(mirrored) for source in look.sources)
@@ -135,6 +155,7 @@ def decided(look: Look, mirrored: EnvMap, guess: int = 0, *, commit: bool = True
     if not (commit and sources):
         return soft
     seen = shade() if shade else None
+    seen = seen if seen is not None and seen.believed else None
     hard = look.hard if seen is None else 1 - (1 - look.hard) * (1 - seen.sure)
     if not guess and hard < LIKELY:
         return replace(soft, hard=hard)
@@ -143,13 +164,11 @@ def decided(look: Look, mirrored: EnvMap, guess: int = 0, *, commit: bool = True
 
 
 def committed(soft: PlateLight, chosen: int, shade: Shade | None = None) -> PlateLight:
-    """The light around and the source of guess number ``chosen`` (from 0), as strong as it is by itself or, when the
-    plate's own shadows are sure, as they say; then the ground as a whole stays as bright as it was."""
+    """The light around and the source of guess number ``chosen`` (from 0), as strong as it is by itself or as the
+    plate's own shadows say; then the ground as a whole stays as bright as it was."""
     source, rest = soft.sources[chosen], soft.around
-    if shade is not None and shade.sure >= LIKELY:
-        source, rest = source.shared_out(rest, 1 - shade.ratio, soft.up)
-    else:
-        shade = None
+    if shade is not None:
+        source, rest = source.shared_out(rest, shade.share, soft.up)
     whole = rest + source.lobe().envmap(*rest.shape[:2])
     return replace(soft, start=whole, around=rest, source=source, chosen=chosen, shade=shade)
 

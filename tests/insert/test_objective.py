@@ -150,7 +150,7 @@ def test_the_anchor_holds_the_rest_by_the_rest_and_the_sun_by_the_sun():
 
 def test_the_plates_own_shadow_stays_what_the_inserted_one_leaves():
     """However guidance changes the rest, the sun keeps the share that was measured."""
-    config, work = committed_work("light.anchor=0", shade=Shade(0.22, 1.0))
+    config, work = committed_work("light.anchor=0", shade=Shade(0.14, 0.22, 1.0))
     assert work.light.share == pytest.approx(0.78, rel=1e-4)
     _, _, found = fitted(config, work, (0.5 * work.start, 2 * work.light.source.irradiance))
     rest, sun = found.split(0.01)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dipir.image import latlong
-from dipir.image.color import srgb_to_linear
+from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.priors.light import LightPrior
 from dipir.priors.nets.light_unet import LightUNet
 from dipir.priors.plate_light import Shade, decided, ground_normal, light_of_plate, small_plate, with_plate
@@ -21,6 +21,7 @@ from dipir.scene.source import ground_irradiance
 from dipir.workshop.things.objects import simple_asset
 from tests.support.looks import SHARES, SayingPrior, look
 from tests.support.scenes import placed, scene_of, sphere_scene
+from tests.support.shadowed_ground import TILTED, ground_plate, long_shadow, paved
 
 
 def test_the_plate_is_put_where_it_shows():
@@ -98,19 +99,20 @@ def test_energy_through_the_maps_of_a_committed_light():
 def test_the_plates_own_shadows_set_the_strength_when_they_are_sure(guess):
     """The ground stays as bright as it was; unsure ones change nothing; sure ones commit a look that was undecided."""
     up = torch.nn.functional.normalize(torch.tensor([0.1, 1.0, -0.2]), dim=0)
-    def with_shade(hard, *seen):
-        return decided(look(hard), torch.zeros(16, 32, 3), guess, shade=lambda: Shade(*seen), up=up)
+    def with_shade(hard, sure):
+        return decided(look(hard), torch.zeros(16, 32, 3), guess, shade=lambda: Shade(0.14, 0.22, sure), up=up)
     plain = decided(look(), torch.zeros(16, 32, 3), guess, up=up)
-    dark = with_shade(0.9, 0.22, 0.9)
-    assert dark.share == pytest.approx(0.78, rel=1e-4) and "plate's own shadows (0.22)" in dark.describe()
+    dark = with_shade(0.9, 0.9)
+    assert dark.share == pytest.approx(0.78, rel=1e-4)
+    assert "78 % of the ground's light by the plate's own shadows (ratio 0.14)" in dark.describe()
     def level(light):
         sun = light.source.irradiance * (light.source.direction @ up)
         return float((ground_irradiance(light.rest, up) + sun) @ torch.tensor([0.2126, 0.7152, 0.0722]))
     assert level(dark) == pytest.approx(level(plain), rel=1e-4)
-    unsure = with_shade(0.9, 0.22, 0.3)
+    unsure = with_shade(0.9, 0.6)
     assert unsure.shade is None and unsure.share == pytest.approx(plain.share)
-    assert with_shade(0.4, 0.22, 0.9).source is not None
-    assert guess or with_shade(0.4, 0.22, 0.1).source is None
+    assert with_shade(0.4, 0.9).source is not None
+    assert guess or with_shade(0.4, 0.6).source is None
     assert dark.guesses_to_dict()[2]["share"] == 0.78 and plain.guesses_to_dict()[2]["share"] != 0.78
 
 
@@ -132,3 +134,14 @@ def test_the_ground_is_that_under_the_object():
     torch.testing.assert_close(got, torch.tensor([0.0, math.cos(a), -math.sin(a)]), atol=1e-5, rtol=0)
     far = scene_of(placed(simple_asset("sphere"), x=9.0), proxy=Proxy(slope))
     assert ground_normal(far) is None
+
+
+def test_the_shade_of_a_plate_is_that_of_its_shadows():
+    """A shadow of a known ratio on paved ground is measured, and sets the source's strength; a grey plate has none."""
+    lin = ground_plate(paved, long_shadow, (0.13, 0.18, 0.28))
+    scene = Scene(Plate(linear_to_srgb(lin), lin), TILTED, (placed(simple_asset("sphere"), x=1.0, z=5.0),))
+    seen = Shade.of(scene)
+    assert seen.believed and seen.ratio == pytest.approx(0.177, rel=0.15) and seen.rest_share > seen.ratio
+    light = light_of_plate(scene, "prior", 0, SayingPrior(), commit=True, shade=lambda: Shade.of(scene))
+    assert light.share == pytest.approx(1 - seen.rest_share, rel=1e-3) and light.shade == seen
+    assert not Shade.of(sphere_scene(size=64)).believed
