@@ -17,15 +17,14 @@ from dipir.captures.sequence import PosedSequence, frame_plate
 from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.errors import ConfigError, SceneError
 from dipir.fit.loop import Event, minimise
-from dipir.image import latlong
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.insert.final import final_picture
 from dipir.insert.method import find_prior, make_guidance
 from dipir.insert.objective import Objective, final_light, final_tones, make_parameters
 from dipir.insert.problem import prepare
-from dipir.priors.light import LightPrior, Look, hypotheses
-from dipir.priors.plate_light import decided, light_of_plate, small_plate
+from dipir.priors.light import LightPrior
+from dipir.priors.plate_light import decided, light_of_plate, small_plate, towards_place
 from dipir.render.renderer import Passes
 from dipir.scene.assets.asset import Asset
 from dipir.scene.camera import Camera
@@ -33,7 +32,6 @@ from dipir.scene.framing import projected_box
 from dipir.scene.light import SphericalGaussians, fit_gaussians
 from dipir.scene.proxy import PlacedAsset
 from dipir.scene.scene import Scene
-from dipir.scene.source import Source
 
 Place = Literal["beside", "instead"]
 _SMALLER = ("Take fewer frames, lower guidance.size, final.spp or the frames' longest side, close what else uses the "
@@ -53,7 +51,7 @@ class SequenceSettings:
     height: float = 1.0
     """Of the asset in heights of that."""
     agree: float = 0.5
-    """How far the photos count as independent witnesses of the dominant light, see ``LightPrior.estimate_together``."""
+    """How far the photos count as independent witnesses of the dominant light, see ``LightPrior.look_together``."""
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.longest < 32 or not self.height > 0 or not 0 < self.agree <= 1:
@@ -183,7 +181,8 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
     votes = None if votes is None else device.moved(votes)
     small = [small_plate(scene) for scene in scenes]
     lights = [light_of_plate(scene, "prior", light_prior=light_prior, commit=config.light.commit) for scene in scenes]
-    together = look_together(light_prior, small, settings.agree, votes)
+    together = light_prior.look_together([p for p, _ in small], [d for _, d in small], settings.agree, votes,
+                                         [towards_place(scene) for scene in scenes])
     light = decided(together, lights[0].mirrored, config.light.guess, commit=config.light.commit, up=lights[0].up)
     size = denoiser.working_size or config.guidance.size
     works = []
@@ -213,21 +212,6 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
                   "light_guesses": light.guesses_to_dict()}
     alone = tuple(own.start for own in lights)
     return SequenceResult(tuple(frames), *device.moved((fitted, tones, light.start, alone), near), history, provenance)
-
-
-def look_together(light_prior: LightPrior, views: Sequence[tuple[Image, Tensor]], agree: float,
-                  votes: Tensor | None = None) -> Look:
-    """One look for plates of one place, ``views`` of (plate, directions): what :meth:`LightPrior.estimate_together`
-    finds, its dominant light gathered at the likeliest directions; chance of a hard light in the mean of all looks."""
-    looks = [light_prior.look(*view) for view in views]
-    soft = light_prior.estimate_together([p for p, _ in views], [d for _, d in views], agree, votes)
-    rest = torch.stack([look.rest for look in looks]).mean(0).minimum(soft)
-    spread = (soft - rest) * latlong.solid_angles(*soft.shape[:2], device=soft.device)[..., None]
-    chance = spread.mean(-1)
-    guesses = tuple(hypotheses(chance / chance.sum().clamp_min(1e-12), 3))
-    irradiance = spread.sum((0, 1))
-    sources = tuple(Source(guess.direction.to(irradiance), irradiance) for guess in guesses)
-    return Look(soft, rest, sum(look.hard for look in looks) / len(looks), guesses, sources)
 
 
 @dataclass(frozen=True)

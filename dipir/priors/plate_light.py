@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from dipir.arrays import EnvMap, Image
 from dipir.image import latlong
-from dipir.priors.light import Hypothesis, LightPrior, Look, features
-from dipir.priors.plate_shadows import SURE, ground_shadows
+from dipir.priors.light import Hypothesis, LightPrior, Look
+from dipir.priors.light_input import features
 from dipir.scene.framing import as_directions
 from dipir.scene.light import azimuth_elevation_deg
 from dipir.scene.proxy import ray_mesh
@@ -128,10 +128,12 @@ class PlateLight:
 
 
 def light_of_plate(scene: Scene, start: Start, guess: int = 0, light_prior: LightPrior | None = None, *,
-                   commit: bool = False, shade: Callable[[], Shade] | None = None) -> PlateLight:
-    """By the light prior (its ``guess``, see :meth:`LightPrior.estimate`), the mirrored plate or the mean colour.
+                   commit: bool = False, shade: Callable[[], Shade | None] | None = None) -> PlateLight:
+    """By the light prior, the mirrored plate or the mean colour.
 
-    commit : put the dominant light into one source when it is likelier hard than not, or when a guess was chosen
+    guess : 0 = decide, 1, 2, 3 = choose the light prior's first, second, third guess at the dominant light
+    commit : put the dominant light into one source when it is likelier hard than not, or when a guess was chosen; else
+    it is spread over the directions that it may come from, or over the texels of the chosen one
     shade : measures the plate's own shadows; asked only then, and believed when it is sure
     Raises PriorError when the weights that ship are wanted and cannot be used.
     """
@@ -139,7 +141,7 @@ def light_of_plate(scene: Scene, start: Start, guess: int = 0, light_prior: Ligh
     mirrored = features(plate, directions[None]).base[0].permute(1, 2, 0)
     if start == "prior":
         light_prior = light_prior or LightPrior.load()
-    look = light_prior.look(plate, directions) if light_prior else None
+    look = light_prior.look(plate, directions, towards_place(scene)) if light_prior else None
     if start == "prior":
         return decided(look, mirrored, guess, commit=commit, shade=shade, up=ground_normal(scene))
     return PlateLight(mirrored if start == "mirrored" else ambient_light(scene), mirrored,
@@ -153,7 +155,7 @@ def decided(look: Look, mirrored: EnvMap, guess: int = 0, *, commit: bool = True
     sources = tuple(source.to(mirrored) for source in look.sources)
     soft = PlateLight(look.soft, mirrored, look.guesses, sources, hard=look.hard, up=up, around=look.rest)
     if not (commit and sources):
-        return soft
+        return replace(soft, start=look.envmap(guess)) if guess else soft
     seen = shade() if shade else None
     seen = seen if seen is not None and seen.believed else None
     hard = look.hard if seen is None else 1 - (1 - look.hard) * (1 - seen.sure)
@@ -171,6 +173,16 @@ def committed(soft: PlateLight, chosen: int, shade: Shade | None = None) -> Plat
         source, rest = source.shared_out(rest, shade.share, soft.up)
     whole = rest + source.lobe().envmap(*rest.shape[:2])
     return replace(soft, start=whole, around=rest, source=source, chosen=chosen, shade=shade)
+
+
+def towards_place(scene: Scene) -> Tensor | None:
+    """(3,) unit direction from the camera to the ground where the first object stands; None without objects."""
+    if not scene.objects:
+        return None
+    foot = scene.objects[0].to_world[:3, 3].copy()
+    foot[1] = min(float(part.vertices[:, 1].min()) for part in scene.objects[0].parts)
+    away = torch.from_numpy(foot - scene.camera.position).to(scene.plate.lin)
+    return away / away.norm().clamp_min(1e-6)
 
 
 def ground_normal(scene: Scene) -> Tensor | None:

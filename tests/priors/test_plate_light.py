@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,15 @@ from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.priors.light import LightPrior
 from dipir.priors.nets.light_unet import LightUNet
-from dipir.priors.plate_light import Shade, decided, ground_normal, light_of_plate, small_plate, with_plate
+from dipir.priors.plate_light import (
+    Shade,
+    decided,
+    ground_normal,
+    light_of_plate,
+    small_plate,
+    towards_place,
+    with_plate,
+)
 from dipir.scene.assets.asset import Part
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate
@@ -49,9 +58,17 @@ def test_starts_without_weights():
 def test_one_look_gives_what_two_gave():
     scene, prior = sphere_scene(size=48), LightPrior(LightUNet())
     light = light_of_plate(scene, "prior", 2, prior)
-    view = small_plate(scene)
-    torch.testing.assert_close(light.start, prior.estimate(*view, 2))
-    assert [g.to_dict() for g in light.guesses] == [g.to_dict() for g in prior.hypotheses(*view)]
+    said = prior.look(*small_plate(scene), towards_place(scene))
+    torch.testing.assert_close(light.start, said.envmap(2))
+    assert [g.to_dict() for g in light.guesses] == [g.to_dict() for g in said.guesses]
+
+
+def test_the_place_is_where_the_first_object_stands():
+    scene = sphere_scene(size=48)
+    uv, _ = scene.camera.project(scene.camera.position + towards_place(scene).double().numpy())
+    foot, _ = scene.camera.project(scene.objects[0].to_world[:3, 3] * [1, 0, 1])
+    assert np.allclose(uv, foot, atol=1e-3)
+    assert towards_place(replace(scene, objects=())) is None
 
 
 def test_the_small_plate_keeps_the_aspect():
@@ -78,8 +95,10 @@ def test_the_light_commits_when_it_is_likelier_hard_or_a_guess_was_chosen(hard, 
 
 
 def test_without_commitment_the_light_is_as_likely_as_it_was():
-    light = light_of_plate(sphere_scene(size=24), "prior", 2, SayingPrior(), commit=False)
+    light, chosen = (light_of_plate(sphere_scene(size=24), "prior", guess, SayingPrior(), commit=False)
+                     for guess in (0, 2))
     assert light.source is None and torch.equal(light.start, look().soft)
+    assert chosen.source is None and torch.equal(chosen.start, look().envmap(2))
 
 
 def test_energy_through_the_maps_of_a_committed_light():

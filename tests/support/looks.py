@@ -41,11 +41,11 @@ class SayingPrior:
     def __init__(self, hard: float = 0.9) -> None:
         self.answer = look(hard)
 
-    def look(self, plate_disp, directions, guess=0) -> Look:
+    def look(self, plate_disp, directions, place=None) -> Look:
         """The answer; its maps are where the plate is."""
-        said, where = self.answer, torch.device("cpu") if plate_disp is None else plate_disp.device
+        said, where = self.answer, plate_disp.device
         return replace(said, soft=said.soft.to(where), rest=said.rest.to(where))
 
-    def estimate_together(self, plates, directions, agree=0.5, votes=None):
-        """The answer's soft map."""
-        return self.answer.soft if plates[0] is None else self.answer.soft.to(plates[0])
+    def look_together(self, plates, directions, agree=0.5, votes=None, places=None) -> Look:
+        """The same."""
+        return self.look(plates[0], directions[0])
