@@ -24,7 +24,7 @@ from dipir.insert.method import find_prior, make_guidance
 from dipir.insert.objective import Objective, final_light, final_tones, make_parameters
 from dipir.insert.problem import prepare
 from dipir.priors.light import LightPrior
-from dipir.priors.plate_light import decided, light_of_plate, small_plate, towards_place
+from dipir.priors.plate_light import Shade, decided, light_of_plate, small_plate, towards_place
 from dipir.render.renderer import Passes
 from dipir.scene.assets.asset import Asset
 from dipir.scene.camera import Camera
@@ -183,7 +183,8 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
     lights = [light_of_plate(scene, "prior", light_prior=light_prior, commit=config.light.commit) for scene in scenes]
     together = light_prior.look_together([p for p, _ in small], [d for _, d in small], settings.agree, votes,
                                          [towards_place(scene) for scene in scenes])
-    light = decided(together, lights[0].mirrored, config.light.guess, commit=config.light.commit, up=lights[0].up)
+    light = decided(together, lights[0].mirrored, config.light.guess, commit=config.light.commit, up=lights[0].up,
+                    shade=(lambda: surest_shade(scenes)) if config.light.shadows else None)
     size = denoiser.working_size or config.guidance.size
     works = []
     for k, (scene, own) in enumerate(zip(scenes, lights, strict=True)):
@@ -212,6 +213,11 @@ def insert_sequence(scenes: Sequence[Scene], config: InsertConfig | None = None,
                   "light_guesses": light.guesses_to_dict()}
     alone = tuple(own.start for own in lights)
     return SequenceResult(tuple(frames), *device.moved((fitted, tones, light.start, alone), near), history, provenance)
+
+
+def surest_shade(scenes: Sequence[Scene]) -> Shade:
+    """Of the plates' own cast shadows those that are most surely some."""
+    return max((Shade.of(scene) for scene in scenes), key=lambda shade: shade.sure)
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,18 @@ from dipir.arrays import EnvMap, Image
 from dipir.image import latlong
 from dipir.priors.light import Hypothesis, LightPrior, Look
 from dipir.priors.light_input import features
+from dipir.priors.plate_shadows import SURE, ground_shadows
 from dipir.scene.framing import as_directions
 from dipir.scene.light import azimuth_elevation_deg
 from dipir.scene.proxy import ray_mesh
 from dipir.scene.scene import Scene
-from dipir.scene.source import Source
+from dipir.scene.source import SUN_SIGMA, Source
 
 Start = Literal["prior", "mirrored", "ambient"]
 LIKELY = 0.5
 """Chance of a hard light from which on the light commits to it."""
+SUN_UP_TO = 0.015
+"""Sources that seem no wider are the sun: texels and glare make it as wide in maps that widths are learned from."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ class PlateLight:
 
 
 def light_of_plate(scene: Scene, start: Start, guess: int = 0, light_prior: LightPrior | None = None, *,
-                   commit: bool = False, shade: Callable[[], Shade | None] | None = None) -> PlateLight:
+                   commit: bool = False, shade: Callable[[], Shade] | None = None) -> PlateLight:
     """By the light prior, the mirrored plate or the mean colour.
 
     guess : 0 = decide, 1, 2, 3 = choose the light prior's first, second, third guess at the dominant light
@@ -152,7 +155,8 @@ def decided(look: Look, mirrored: EnvMap, guess: int = 0, *, commit: bool = True
             shade: Callable[[], Shade] | None = None, up: Tensor | None = None) -> PlateLight:
     """The light of a plate from a look at it (arguments as of :func:`light_of_plate`, ``up`` as of
     :class:`PlateLight`). Shadows that the plate surely shows are evidence of a hard light beside the look's own."""
-    sources = tuple(source.to(mirrored) for source in look.sources)
+    sources = tuple(replace(s, sigma=SUN_SIGMA) if s.sigma <= SUN_UP_TO else s for s in look.sources)
+    sources = tuple(source.to(mirrored) for source in sources)
     soft = PlateLight(look.soft, mirrored, look.guesses, sources, hard=look.hard, up=up, around=look.rest)
     if not (commit and sources):
         return replace(soft, start=look.envmap(guess)) if guess else soft

@@ -19,9 +19,11 @@ from dipir.insert.sequence import (
     insert_sequence,
     looked_at,
     scenes_of,
+    surest_shade,
     thing_of,
 )
 from dipir.priors.light import LightPrior
+from dipir.priors.plate_light import Shade
 from dipir.scene.camera import Camera
 from dipir.scene.light import dominant_direction
 from dipir.workshop.captures.posed import looking_at
@@ -166,3 +168,11 @@ def test_all_frames_have_the_one_sun(sequence):
     assert float(chosen.light.split(0.01)[1].mu[0] @ sun.mu[0]) < 0.9
     soft = insert_sequence(scenes, load_config("fast", overrides=FAST), light_prior=SayingPrior(0.1))
     assert soft.light.split(0.01)[1] is None
+
+
+def test_the_surest_shadow_counts(sequence, monkeypatch):
+    seen = {name: Shade(0.2, 0.3, sure) for name, sure in (("a", 0.2), ("b", 0.9), ("c", 0.4))}
+    scenes = scenes_of(sequence, simple_asset("sphere"), SequenceSettings(frames=3, place="instead"))
+    scenes = [replace(scene, name=name) for scene, name in zip(scenes, "abc", strict=True)]
+    monkeypatch.setattr(Shade, "of", staticmethod(lambda scene: seen[scene.name]))
+    assert surest_shade(scenes) is seen["b"]

@@ -26,7 +26,7 @@ from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import Proxy
 from dipir.scene.scene import Scene
-from dipir.scene.source import ground_irradiance
+from dipir.scene.source import SUN_SIGMA, ground_irradiance
 from dipir.workshop.things.objects import simple_asset
 from tests.support.looks import SHARES, SayingPrior, look
 from tests.support.scenes import placed, scene_of, sphere_scene
@@ -164,3 +164,14 @@ def test_the_shade_of_a_plate_is_that_of_its_shadows():
     light = light_of_plate(scene, "prior", 0, SayingPrior(), commit=True, shade=lambda: Shade.of(scene))
     assert light.share == pytest.approx(1 - seen.rest_share, rel=1e-3) and light.shade == seen
     assert not Shade.of(sphere_scene(size=64)).believed
+
+
+def test_what_seems_hardly_wider_than_the_sun_is_the_sun():
+    """A lamp keeps its size."""
+    said = look()
+    seeming = replace(said, sources=tuple(replace(s, sigma=w) for s, w in zip(said.sources, (0.008, 0.015, 0.05),
+                                                                            strict=True)))
+    light = decided(seeming, torch.zeros(16, 32, 3), 3)
+    assert [s.sigma for s in light.sources] == [SUN_SIGMA, SUN_SIGMA, 0.05]
+    torch.testing.assert_close(light.source.irradiance, said.sources[2].irradiance)
+    assert light.describe().startswith("light: a lamp or window")
