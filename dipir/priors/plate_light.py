@@ -162,11 +162,17 @@ def decided(look: Look, mirrored: EnvMap, guess: int = 0, *, commit: bool = True
         return replace(soft, start=look.envmap(guess)) if guess else soft
     seen = shade() if shade else None
     seen = seen if seen is not None and seen.believed else None
-    hard = look.hard if seen is None else 1 - (1 - look.hard) * (1 - seen.sure)
+    hard = look.hard if seen is None else _both_say(look.hard, seen.sure)
     if not guess and hard < LIKELY:
         return replace(soft, hard=hard)
     chosen = min(max(guess, 1), len(sources)) - 1
     return committed(replace(soft, hard=hard), chosen, seen)
+
+
+def _both_say(one: float, other: float) -> float:
+    """Chance of what two witnesses hold for likely, their odds multiplied."""
+    yes, no = one * other, (1 - one) * (1 - other)
+    return yes / max(yes + no, 1e-12)
 
 
 def committed(soft: PlateLight, chosen: int, shade: Shade | None = None) -> PlateLight:
@@ -206,7 +212,7 @@ def ground_normal(scene: Scene) -> Tensor | None:
     return torch.from_numpy(normal).to(scene.plate.lin)
 
 
-def small_plate(scene: Scene, longest: int = 256) -> tuple[Image, Tensor]:
+def small_plate(scene: Scene, longest: int = 768) -> tuple[Image, Tensor]:
     """(plate display, pixel directions) at a size that is enough for estimating light."""
     width, height = scene.plate.size
     factor = min(1.0, longest / max(width, height))

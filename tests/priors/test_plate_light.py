@@ -130,7 +130,9 @@ def test_the_plates_own_shadows_set_the_strength_when_they_are_sure(guess):
     assert level(dark) == pytest.approx(level(plain), rel=1e-4)
     unsure = with_shade(0.9, 0.6)
     assert unsure.shade is None and unsure.share == pytest.approx(plain.share)
-    assert with_shade(0.4, 0.9).source is not None
+    assert with_shade(0.4, 0.9).source is not None and with_shade(0.4, 0.9).hard == pytest.approx(0.36 / 0.42)
+    # The look is far surer of soft light than the shadow is of being one.
+    assert guess or with_shade(0.05, 0.7).source is None
     assert guess or with_shade(0.4, 0.6).source is None
     assert dark.guesses_to_dict()[2]["share"] == 0.78 and plain.guesses_to_dict()[2]["share"] != 0.78
 
