@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.spheres.metrics import protocol_map
+from benchmarks.spheres.metrics import HEIGHT, WIDTH, protocol_map
 from dipir.arrays import EnvMap, Image, split_seed
 from dipir.errors import ConfigError, nearest
 
-METHODS = ("ambient", "projected", "light-prior", "oracle-sg", "truth")
+METHODS = ("ambient", "projected", "light-prior", "soft", "oracle-sg", "truth")
 SPLIT = "val,val_more"
 PLATE, FOV_DEG, MEDIAN = (720, 480), 60.0, 0.5
 PLATE_ROWS = 96  # Of the small plates in the contact sheet.
@@ -81,8 +81,20 @@ def estimates(scene, methods: Sequence[str]) -> dict[str, EnvMap]:
     """Method -> what it believes to be the light, radiance, any size; those of ``methods`` that see the plate alone."""
     from dipir.priors.plate_light import light_of_plate
 
-    start = {"ambient": "ambient", "projected": "mirrored", "light-prior": "prior"}
-    return {m: light_of_plate(scene, start[m]).start for m in methods if m in start}
+    start = {"ambient": "ambient", "projected": "mirrored", "soft": "prior"}
+    maps = {m: light_of_plate(scene, start[m]).start for m in methods if m in start}
+    if "light-prior" in methods:
+        maps["light-prior"] = whole(light_of_plate(scene, "prior", commit=True))
+    return maps
+
+
+def whole(light) -> EnvMap:
+    """A ``PlateLight`` with its source, if it has one, as sharp as the protocol's maps can hold it; any size."""
+    from dipir.scene.light import EnvironmentMap
+
+    if light.source is None:
+        return light.start
+    return EnvironmentMap(light.rest).envmap(HEIGHT, WIDTH) + light.source.lobe().envmap(HEIGHT, WIDTH)
 
 
 def fitted_lobes(panorama: EnvMap) -> EnvMap:

@@ -37,7 +37,18 @@ def test_unknown_methods(text, match):
 
 def test_the_rows_of_the_published_table_are_there():
     assert {p.stem for p in FILES} >= {"lds", "sds-lora", "sds", "no-concepts", "no-tone", "single-map", "two-maps",
-                                       "dataset-update", "light-prior", "posterior", "posterior-light"}
+                                       "dataset-update", "light-prior", "posterior", "posterior-light", "soft",
+                                       "no-shadows"}
+
+
+def test_our_own_ablations_differ_from_the_default_in_one_thing():
+    from dataclasses import replace
+
+    full = methods.settings_of("default", 0)
+    assert full.light.commit and full.light.shadows
+    assert methods.settings_of("soft", 0) == replace(full, light=replace(full.light, commit=False))
+    assert methods.settings_of("no-shadows", 0) == replace(full, light=replace(full.light, shadows=False))
+    assert methods.settings_of("two-maps", 0) == replace(full, light=replace(full.light, two_maps=True))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)

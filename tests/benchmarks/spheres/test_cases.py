@@ -15,6 +15,7 @@ from benchmarks.spheres.render import MATERIALS
 from dipir.errors import ConfigError
 from dipir.image import latlong
 from dipir.image.color import luminance
+from dipir.scene.light import dominant_direction
 from tests.support.spheres import SMALL, smooth_map
 
 
@@ -81,3 +82,18 @@ def test_methods_rank_as_they_must(folder, monkeypatch):
         assert case.rows["truth"][material] == {m: 0.0 for m in METRICS}
         assert case.rows["oracle-sg"][material]["si_rmse"] < 0.5 * case.rows["ambient"][material]["si_rmse"]
     assert not case.maps and case.balls["truth", "mirror"].shape == (96, 96, 3)
+
+
+def test_a_committed_light_keeps_its_energy_and_its_place():
+    """Rest and source of a light together; soft light is the start itself."""
+    from dipir.priors.plate_light import PlateLight
+    from dipir.scene.source import Source
+
+    grey = torch.full((16, 32, 3), 0.5)
+    sun = Source(torch.tensor([0.0, 0.6, 0.8]), torch.tensor([2.0, 2.0, 2.0]))
+    light = PlateLight(grey, grey, around=grey, source=sun)
+    got = spheres_cases.whole(light)
+    omega = latlong.solid_angles(*got.shape[:2])[..., None]
+    assert float((got * omega).sum()) / 3 == pytest.approx(0.5 * 4 * math.pi + 2, rel=0.01)
+    assert float(dominant_direction(got) @ sun.direction) > math.cos(math.radians(1.5))
+    assert spheres_cases.whole(PlateLight(grey, grey)) is grey
