@@ -81,6 +81,8 @@ CONE_DEG, MODE_DEG = 30.0, 13.0
 what a mode's middle is found between the texels."""
 _AGREE = 0.7
 """Power of what a part of a plate says of the direction that is quite sure to see hard light."""
+_VOICES = 2.0
+"""Largest sum of these powers: parts of one plate do not err independently of each other."""
 _TOTAL = 0.6
 _LOWEST = 0.12
 """Sine of the elevation below which a source's strength is no longer told by its share of the ground's light."""
@@ -212,6 +214,7 @@ class LightPrior:
         weight = (hard + self.lean).sigmoid().square()
         power = _AGREE * weight
         power[0] += (1 - power.sum()).clamp_min(0)
+        power = power * (_VOICES / power.sum()).clamp_max(1)
         voices = (power[:, None, None] * torch.cat([s.chance for s in all_]).clamp_min(1e-9).log()).sum(0)
         share, width = ((weight * torch.cat([getattr(s, key) for s in all_])).sum()[None] / weight.sum()
                         for key in ("share", "width"))
