@@ -62,7 +62,7 @@ def precisions(device: torch.device, dtype: torch.dtype | None, options: MemoryS
     return dtype, vae
 
 
-class Places:
+class PartPlaces:
     """Where the networks are: all on ``device``, or with ``offload`` only the last one used, the others on the CPU."""
 
     def __init__(self, device: torch.device, offload: bool) -> None:

@@ -21,7 +21,7 @@ from dipir.diffusion import memory, schedule
 from dipir.diffusion.attention import Record, watch_unet
 from dipir.diffusion.denoiser import AbstractDenoiser, Condition, denoise_epsilon, denoise_v, select
 from dipir.diffusion.folders import check_parts, find_folder, is_xl, variant_of
-from dipir.diffusion.memory import HALF, MemoryOptions, MemorySettings, Places
+from dipir.diffusion.memory import HALF, MemoryOptions, MemorySettings, PartPlaces
 from dipir.diffusion.phrases import positions
 from dipir.diffusion.schedule import sigmas_from_alphas
 from dipir.errors import PriorError
@@ -58,12 +58,12 @@ class PretrainedDenoiser(AbstractDenoiser):
     channels = 4
     language = "text"
 
-    def __init__(self, parts: Parts, places: Places | None = None, exact_vae: bool = False, name: str = "") -> None:
+    def __init__(self, parts: Parts, places: PartPlaces | None = None, exact_vae: bool = False, name: str = "") -> None:
         """exact_vae : no TF32 for a float32 VAE on a GPU
         name : for results; "" = that of the class
         """
         self.parts = parts
-        self.places = places or Places(parts.table.device, offload=False)
+        self.places = places or PartPlaces(parts.table.device, offload=False)
         self._tf32 = not exact_vae
         self.network = self.adaptable = parts.unet
         self.hash, self.takes_control = name, parts.controlnet is not None
@@ -222,7 +222,7 @@ def load_pretrained(path: str | Path, device: str | torch.device = "cpu", dtype:
     if parts.unet.config.in_channels != 4 or parts.vae.config.latent_channels != 4:
         raise PriorError(f"{folder}: its U-Net takes {parts.unet.config.in_channels} channels; accepted are "
                          "text-to-image models with 4. Inpainting, depth and upscaling variants cannot be used.")
-    places = Places(device, options.offload == "model")
+    places = PartPlaces(device, options.offload == "model")
     for module in (parts.unet, parts.vae, *parts.text_encoders, *([parts.controlnet] if parts.controlnet else [])):
         module.to("cpu" if places.offload else device).requires_grad_(False).eval()
     memory.set_up(parts.unet, parts.vae, device, options)

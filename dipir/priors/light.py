@@ -203,9 +203,9 @@ class LightPrior:
         return self.look_of(means, together)
 
     def _heard(self, plate: Image, directions: Directions, place: Tensor | None) -> _Said:
-        """Of one plate, in the frame of ``directions``. Where it shows enough, its parts are witnesses as well: the rest
-        of the light is told by the whole plate, the chance of hard light by all alike, direction, share and width by
-        those that see hard light, as far as they are sure of it."""
+        """Of one plate, in the frame of ``directions``. Where it shows enough, its parts are witnesses as well: the
+        rest of the light is told by the whole plate, the chance of hard light by all alike, direction, share and width
+        by those that see hard light, as far as they are sure of it."""
         whole = self._turned(plate, directions, place)
         if max(plate.shape[2:]) < DETAILED:
             return whole
@@ -232,8 +232,8 @@ class LightPrior:
     def look_of(self, said: Mapping[str, Tensor], chance: Tensor) -> Look:
         """From one row of what :meth:`say` gives, and a distribution over directions (16, 32).
 
-        How much of the ground's light is the source's is told by ``share``; how much light it is in all by the rest, and
-        by the rest and the energy: the geometric mean of both, weighted by ``_TOTAL``.
+        How much of the ground's light is the source's is told by ``share``; how much light it is in all by the rest,
+        and by the rest and the energy: the geometric mean of both, weighted by ``_TOTAL``.
         """
         guesses = tuple(replace(g, chance=self.trust * g.chance) for g in hypotheses(chance))
         share, sigma = float(said["share"].sigmoid()), max(SUN_SIGMA, float(said["width"]))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import torch
@@ -168,8 +169,7 @@ def facing(directions: Directions) -> tuple[float, Directions]:
 
 def turn_to_front(yaw_deg: float, like: Tensor) -> Tensor:
     """(3, 3) matrix to multiply row vectors with: azimuth ``yaw_deg`` (0 = +Z, towards +X) goes to +Z."""
-    yaw = torch.deg2rad(torch.tensor(yaw_deg, dtype=torch.float64))
-    c, s = float(yaw.cos()), float(yaw.sin())
+    c, s = math.cos(math.radians(yaw_deg)), math.sin(math.radians(yaw_deg))
     return like.new_tensor([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
 
 

@@ -78,8 +78,8 @@ class Captured:
             self.graph = graph
         except RuntimeError as problem:
             self.possible = False
-            sys.stderr.write(f"training: a step cannot be captured here ({str(problem).splitlines()[0]}); goes on kernel "
-                             "by kernel, slower\n")
+            sys.stderr.write(f"training: a step cannot be captured here ({str(problem).splitlines()[0]}); goes on "
+                             "kernel by kernel, slower\n")
 
     def _load(self, columns: Columns) -> None:
         flat = np.concatenate([np.asarray(c, np.float32).ravel() for c in columns.values()])

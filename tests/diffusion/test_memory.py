@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dipir.diffusion import memory
-from dipir.diffusion.memory import MemoryOptions, MemorySettings, Places
+from dipir.diffusion.memory import MemoryOptions, MemorySettings, PartPlaces
 from dipir.errors import ConfigError
 from dipir.insert.config import load_config
 from tests.support.far import KIND, far_device
@@ -85,13 +85,13 @@ def test_within_covers_the_backward_pass_and_changes_no_number():
 def test_places_keep_one_network_there():
     one, two = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     with far_device() as device:
-        places, where = Places(device.torch, offload=True), lambda m: m.weight.device.type
+        places, where = PartPlaces(device.torch, offload=True), lambda m: m.weight.device.type
         places.bring(one)
         assert (where(one), where(two)) == (KIND, "cpu")
         places.bring(two)
         assert (where(one), where(two)) == ("cpu", KIND)
         places.bring(two)
-        idle = Places(device.torch, offload=False)
+        idle = PartPlaces(device.torch, offload=False)
         idle.bring(one)
         assert (where(one), where(two)) == ("cpu", KIND)
 

@@ -7,12 +7,14 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from dipir.arrays import split_seed
 from dipir.errors import FitError
+from dipir.workshop.captured import Staged
 from dipir.workshop.trainer import TrainConfig, autocast, folder, keep_on, learning_rate, size_of, speed, train
 from tests.support.far import KIND, Far, far_device
 
@@ -112,6 +114,60 @@ def test_time_budget_and_schedule() -> None:
     assert learning_rate(config, 100) == learning_rate(config, 500) == pytest.approx(0.1)
 
 
+def test_the_rate_falls_over_the_minutes_where_that_is_asked_for() -> None:
+    config = TrainConfig(steps=10**9, rate=1.0, last=0.1, warmup=10, minutes=8.0, by_time=True)
+    assert learning_rate(config, 0, 0.0) == pytest.approx(0.1, rel=0.01)  # Warm-up is one of steps.
+    assert learning_rate(config, 50, 0.0) == pytest.approx(1.0)
+    assert learning_rate(config, 7, 240.0) == pytest.approx(0.8 * 0.55)
+    assert learning_rate(config, 9999, 240.0) == pytest.approx(0.55)
+    assert learning_rate(config, 9999, 480.0) == learning_rate(config, 10, 900.0) == pytest.approx(0.1)
+    assert learning_rate(TrainConfig(rate=1.0, warmup=0), 0, 1e9) == 1.0, "time is nothing to a run of steps"
+
+
+def test_slow_parameters_learn_at_their_part_of_the_rate() -> None:
+    """Under a constant gradient Adam moves every parameter by its rate."""
+    model = nn.ModuleDict({"eyes": nn.Linear(2, 2, bias=False), "rest": nn.Linear(2, 2, bias=False)})
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    config = TrainConfig(steps=3, rate=0.1, last=1.0, warmup=0, decay=0.0, clip=1e9, slow=(("eyes", 0.25),))
+    train(model, lambda m, step: (sum(p.sum() for p in m.parameters()), {}), config, name="a")
+    torch.testing.assert_close(model["rest"].weight, torch.full((2, 2), -0.3), rtol=1e-4, atol=0)
+    torch.testing.assert_close(model["eyes"].weight, torch.full((2, 2), -0.075), rtol=1e-4, atol=0)
+
+
+def test_slow_parts_are_resumed() -> None:
+    config = replace(CONFIG, slow=(("0.", 0.1),))
+    whole = train(_plain(), _far_loss, config, name="whole")
+
+    def stopping(model: nn.Module, step: int):
+        if step == 11:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return _far_loss(model, step)
+    assert train(_plain(), stopping, config, name="parts").step == 12
+    second = train(_plain(), _far_loss, config, name="parts")
+    assert all(torch.equal(whole.best[k], second.best[k]) for k in whole.best)
+    plain = train(_plain(), _far_loss, CONFIG, name="plain")
+    first = _plain().state_dict()["0.weight"]
+    assert (whole.best["0.weight"] - first).norm() < 0.5 * (plain.best["0.weight"] - first).norm()
+
+
+def test_a_staged_loss_on_the_cpu_equals_a_plain_one() -> None:
+    seen = []
+
+    def numbers(step: int) -> dict[str, np.ndarray]:
+        return {"x": torch.randn(32, 4, generator=torch.Generator().manual_seed(split_seed(0, step))).numpy()}
+
+    def loss(model: nn.Module, got):
+        return (model(got["x"])[:, 0] - got["x"].sum(1)).square().mean(), {"mean": got["x"].mean()}
+
+    staged = Staged(numbers, loss, lambda columns: {k: torch.from_numpy(v) for k, v in columns.items()}, seen.append)
+    events = []
+    one = train(_plain(), staged, CONFIG, name="staged", on_event=events.append)
+    two = train(_plain(), _far_loss, CONFIG, name="plain")
+    assert all(torch.equal(one.best[k], two.best[k]) for k in two.best)
+    assert seen == list(range(CONFIG.steps)) and {"loss", "gradient", "mean", "rate"} <= set(events[0].scalars)
+
+
 def test_loss_that_is_not_finite_stops_the_run() -> None:
     with pytest.raises(FitError, match="step 3"):
         train(_model(), lambda m, s: (_loss(m, s)[0] * (math.nan if s == 3 else 1), {}), CONFIG, name="a")
@@ -200,7 +256,7 @@ def test_nothing_is_read_between_log_lines() -> None:
             return lambda x, *a: (reads.append(f) if isinstance(x, Far) else None, f(x, *a))[1]
         try:
             torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.cpu = map(noted, kept)
-            scalars = run.one_step(_far_loss)
+            scalars = run.one_step(_far_loss, 0.01)
             assert reads == []
             assert run.read(scalars)["plain"] == 2.0 and len(reads) <= 2
         finally:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -92,4 +91,4 @@ def folded(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
                                         ("project", "_project_conv", "_bn2")):
             if f"_blocks.{k}.{convolution}.weight" in published:
                 put(f"blocks.{k}.{name}", f"_blocks.{k}.{convolution}", f"_blocks.{k}.{norm}")
-    return {key: torch.as_tensor(value) for key, value in out.items()}
+    return out

@@ -1,5 +1,5 @@
-"""The body of the light prior: what a plate shows on the sphere, and the plate itself, to a whole environment map and the
-one source in it that throws shadows."""
+"""The body of the light prior: what a plate shows on the sphere, and the plate itself, to a whole environment map and
+the one source in it that throws shadows."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ class LightUNetConfig:
 
 
 class Toward(nn.Module):
-    """The short way from the plate to its source: features in 6 x 8 fields, and what the ground says, to one vector, from
-    which come 16 x 32 logits of the direction in the camera's frame. The other way, attention in the U-Net, starts at
-    zero and would have to learn which part of the plate to ask first."""
+    """The short way from the plate to its source: features in 6 x 8 fields, and what the ground says, to one vector,
+    from which come 16 x 32 logits of the direction in the camera's frame. The other way, attention in the U-Net, starts
+    at zero and would have to learn which part of the plate to ask first."""
 
     def __init__(self, channels: int, config: LightUNetConfig) -> None:
         super().__init__()

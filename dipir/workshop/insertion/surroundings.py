@@ -16,13 +16,11 @@ from torch.nn import functional
 from dipir.arrays import EnvMap
 from dipir.image import latlong
 from dipir.image.color import srgb_to_linear
-from dipir.priors.light_input import SPHERE, fill
+from dipir.priors.light_input import PLATE, SPHERE, fill
 from dipir.scene.camera import Camera
 from dipir.workshop import crops
 from dipir.workshop.insertion.stages import SIZE, Stage
 
-PLATE = 96, 128
-"""Rows and columns at which the plate is projected to the sphere."""
 _FINE = 1.6
 """Texels a pixel from which on several rays a pixel are averaged."""
 
@@ -65,10 +63,10 @@ class Sight:
 
     def mirrored_light(self, wide_disp: Tensor) -> Tensor:
         """(K, 16, 32, 3) radiance: plates (K, 3, H, W) display on the sphere, mirrored behind the camera and filled. It
-        is ``priors.light.features(...).base``; what depends on the camera alone is worked out once for all plates."""
+        is ``light_input.features(...).base``; what depends on the camera alone is worked out once for all plates."""
         small = functional.interpolate(wide_disp, PLATE, mode="bilinear", antialias=True)
         index, visible = self._texels
-        flat = functional.avg_pool2d(srgb_to_linear(small.clamp(0, 1)), 2).flatten(2)
+        flat = functional.avg_pool2d(srgb_to_linear(small.clamp(0, 1)), 4).flatten(2)
         shape = (len(small), 3, *SPHERE)
         total = flat.new_zeros(len(small), 3, SPHERE[0] * SPHERE[1]).index_add_(2, index, flat)
         colour = total.reshape(shape) / visible.clamp_min(1)
@@ -83,7 +81,7 @@ class Sight:
         """(3072,) sphere texel of each pixel of the reduced plate, and (1, 1, 32, 64) how many fall into each."""
         rays = functional.interpolate(self.directions.permute(2, 0, 1)[None], PLATE, mode="bilinear", antialias=True)
         rays = rays * rays.square().sum(1, keepdim=True).clamp_min(1e-12).rsqrt()
-        rays = functional.avg_pool2d(rays, 2)[0].permute(1, 2, 0).reshape(-1, 3)
+        rays = functional.avg_pool2d(rays, 4)[0].permute(1, 2, 0).reshape(-1, 3)
         u, v = _uv(rays / rays.square().sum(1, keepdim=True).sqrt())
         column, row = (u * SPHERE[1]).long().clamp(0, SPHERE[1] - 1), (v * SPHERE[0]).long().clamp(0, SPHERE[0] - 1)
         index = row * SPHERE[1] + column

@@ -1,5 +1,5 @@
-"""Batches for the light prior, made on the device of their data, all plates at once: linear plates with their light from
-several sources, and the photos that cameras make of them.
+"""Batches for the light prior, made on the device of their data, all plates at once: linear plates with their light
+from several sources, and the photos that cameras make of them.
 
 All random numbers of a batch are drawn on the CPU and go to the device in one transfer; the grain of noisy photos comes
 from a long strip of noise that lies there.
@@ -164,7 +164,7 @@ def quantile(ordered: Tensor, share: float) -> Tensor:
 
 # -------------------------------------------------------------------------------------------------------------- photos
 def columns(rng: np.random.Generator, count: int, config: CropConfig) -> dict[str, np.ndarray]:
-    """The random numbers of ``count`` photos, whatever they show; in distribution those of ``light_pairs.draw``."""
+    """The random numbers of ``count`` photos, whatever they show."""
     def chance(share: float) -> np.ndarray:
         return rng.random(count) < share
 
@@ -216,7 +216,7 @@ def _softened(plate: Tensor, numbers: Numbers) -> Tensor:
 
 
 def _windows(planes: Tensor, mirrored: Tensor, numbers: Numbers) -> Tensor:
-    """(B, C, 96, 128) -> the same, each one's window at the full size, mirrored where it shall be: bilinear, ending at
+    """(B, C, 192, 256) -> the same, each one's window at the full size, mirrored where it shall be: bilinear, ending at
     the window's edges, exact where the window is everything."""
     def taps(size: int, first: Tensor, length: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         middle = _pixel_places(size, planes.device) + size / 2

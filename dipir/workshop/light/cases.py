@@ -52,8 +52,9 @@ def validation_cases(places: Places, yaws: int = 8, seed: int = 7) -> Cases:
     plate = torch.cat([crops(places.padded, i, c, t, 2) for i, c, t in zip(index.split(32), camera.split(32),
                                                                          turn.split(32), strict=True)])
     rays = directions(camera, WIDTH, HEIGHT)
-    return photographed(Raw(plate, pooled(rolled(places.rest[index], turn), 16, 32), about(places.direction[index], turn),
-                            places.irradiance[index], places.sigma[index], camera, usual_place(rays)))
+    rest = pooled(rolled(places.rest[index], turn), 16, 32)
+    return photographed(Raw(plate, rest, about(places.direction[index], turn), places.irradiance[index],
+                            places.sigma[index], camera, usual_place(rays)))
 
 
 def photographed(raw: Raw) -> Cases:
@@ -90,8 +91,8 @@ def judged(found: Sequence[Look], cases: Cases) -> dict[str, float]:
     total, share = truth.total(), truth.share()
     out = summary([score(look.envmap(), env, functionals()) for look, env in zip(found, total, strict=True)])
     sunny = (hardness(share) > 0.5).tolist()
-    angles = [[math.degrees(math.acos(min(1.0, float(g.direction @ truth.direction[k])))) for g in found[k].guesses]
-              for k in range(len(found)) if sunny[k]]
+    angles = [[math.degrees(math.acos(float((g.direction @ truth.direction[k]).clamp(-1, 1))))
+               for g in found[k].guesses] for k in range(len(found)) if sunny[k]]
     chances = [look.hard for look in found]
     out["auc"] = auc(chances, sunny)
     if angles:
@@ -102,7 +103,9 @@ def judged(found: Sequence[Look], cases: Cases) -> dict[str, float]:
                                                for look, s, sun in zip(found, share, sunny, strict=True) if sun])),
                 "stated": float(np.mean([look.guesses[0].chance for look, sun in zip(found, sunny, strict=True)
                                          if sun]))}
-        out["score"] += 1 - out["within"] + 0.5 * (1 - out["auc"]) + 0.3 * out["share_log2"]
+        # Where all places are sunny there is nothing to decide.
+        undecided = 0.0 if math.isnan(out["auc"]) else 1 - out["auc"]
+        out["score"] += 1 - out["within"] + 0.5 * undecided + 0.3 * out["share_log2"]
     return out
 
 

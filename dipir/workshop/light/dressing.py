@@ -122,7 +122,7 @@ class Painted:
     """(B,) whether it is painted at all."""
 
 
-def dressed(plate: Tensor, rays: Tensor, height: Tensor, props: Props, light: Lit, generator: torch.Generator,
+def dressed(plate: Tensor, rays: Tensor, height: Tensor, props: Props, light: Lit, generator: torch.Generator, *,
             painted: Painted | None = None) -> tuple[Tensor, Tensor]:
     """(plate, mask): crops (B, 3, H, W), radiance, with things before them; mask (B, 1, H, W) of the things.
 

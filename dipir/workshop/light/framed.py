@@ -55,8 +55,8 @@ class Framed(AbstractSource):
 
 
 def random_view(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-    """``camera``, (count, 3) field of view, pitch and roll in degrees; ``place``, (count, 3) direction of a place on the
-    ground before it, 4 to 45 degrees below the horizon."""
+    """``camera``, (count, 3) field of view, pitch and roll in degrees; ``place``, (count, 3) direction of a place on
+    the ground before it, 4 to 45 degrees below the horizon."""
     fov, pitch = rng.triangular(45, 62, 82, count), rng.triangular(-4, 10, 38, count)
     across = np.radians(fov / 2) * rng.uniform(-0.75, 0.75, count)
     below = np.radians(np.clip(pitch + rng.uniform(-0.2, 0.8, count) * fov * 0.36, 4, 45))

@@ -14,7 +14,7 @@ from dipir.arrays import EnvMap
 from dipir.image import latlong
 from dipir.image.color import BT709
 from dipir.scene.light import EnvironmentMap
-from dipir.scene.source import SUN_SIGMA, Source, ground_irradiance
+from dipir.scene.source import SUN_SIGMA, Source
 from dipir.workshop import crops
 
 HARD_DEG, RING_DEG = 5.0, (6.0, 10.0)

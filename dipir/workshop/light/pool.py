@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -45,7 +46,7 @@ class Pool(AbstractSource):
 
     def _make(self, k: int, generation: int) -> None:
         fresh = dress(self.places, split_seed(self.seed, "pool", k, generation), self.chunk)
-        stored = Raw(fresh.plate.clamp(0, 60000).half(), fresh.rest.clamp(0, 60000).half(), *list(vars(fresh).values())[2:])
+        stored = replace(fresh, plate=fresh.plate.clamp(0, 60000).half(), rest=fresh.rest.clamp(0, 60000).half())
         if self.data is None:
             self.data = Raw(*(v.new_zeros(self.count * self.chunk, *v.shape[1:]) for v in vars(stored).values()))
         for whole, piece in zip(vars(self.data).values(), vars(stored).values(), strict=True):
@@ -57,9 +58,9 @@ class Pool(AbstractSource):
 def dress(places: Places, seed: int, count: int) -> Raw:
     """``count`` random dressed crops of panoramas.
 
-    Two thirds are of places with a hard source. A third of the others gets a sun of our own: what lies below the horizon
-    is then as much brighter as the ground is. Ground is painted with that of another place for 35 of 100, and nearly
-    always where there is none.
+    Two thirds are of places with a hard source. A third of the others gets a sun of our own: what lies below the
+    horizon, in plate and light, is then as much brighter as the ground is. Ground is painted with that of another place
+    for 35 of 100, and nearly always where there is none.
     """
     rng, where = np.random.default_rng(seed), places.sigma.device
     generator = torch.Generator(where).manual_seed(seed % 2**63)
@@ -88,17 +89,20 @@ def dress(places: Places, seed: int, count: int) -> Raw:
                          places.sigma[index]), n)
     rays = directions(n["camera"], WIDTH, HEIGHT)
     plate = crops(places.padded, index, n["camera"], n["turn"], 2)
-    added = 1 + light.ground() / irradiance(light, light.direction.new_tensor([0.0, 1.0, 0.0]).expand(count, 1, 3))[:, 0]
-    below = (rays[..., 1:2] < -0.01).permute(0, 3, 1, 2)
-    plate = torch.where(below & (tall(n["own"]) > 0), plate * tall(added), plate)
-    plate, _ = dressed(plate, rays, n["height"], props, light, generator, _painted(places, rays, n))
+    up = light.direction.new_tensor([0.0, 1.0, 0.0]).expand(count, 1, 3)
+    added = 1 + light.ground() / irradiance(light, up)[:, 0]
+    own, below = tall(n["own"]) > 0, (rays[..., 1:2] < -0.01).permute(0, 3, 1, 2)
+    plate = torch.where(below & own, plate * tall(added), plate)
+    under = latlong.directions(*rest.shape[1:3], device=where)[..., 1:2] < 0
+    light = replace(light, rest=torch.where(under & own, rest * added[:, None, None], rest))
+    plate, _ = dressed(plate, rays, n["height"], props, light, generator, painted=_painted(places, rays, n))
     # ---- the light at a place that nothing stands on ----
     along = n["place"] / (-n["place"][:, 1:2]).clamp_min(0.05)
     spot = along * n["height"][:, None]
     spot[:, 1] = 0.02
     around, reached = seen_from(props, light, spot, generator)
     clear = ~props.within(spot)
-    around = torch.where(tall(clear), around, pooled(rest, 16, 32))
+    around = torch.where(tall(clear), around, pooled(light.rest, 16, 32))
     reached = torch.where(clear, reached, 1.0)
     gain = exposure(plate)
     return Raw(plate * tall(gain), around * tall(gain), light.direction,

@@ -1,7 +1,7 @@
 """Random things made of ellipsoids, boxes and upright cylinders, for thousands of dressed plates at a time.
 
-A thing is one of ``TEMPLATES``, each up to six solids in a box of height 1, stretched, turned about the vertical and put
-on the ground. Everything is an array with a row for each plate, so that a whole batch is traced at once.
+A thing is one of ``TEMPLATES``, each up to six solids in a box of height 1, stretched, turned about the vertical and
+put on the ground. Everything is an array with a row for each plate, so that a whole batch is traced at once.
 """
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from dipir.errors import ConfigError
 from dipir.event import Notify
 from dipir.priors.light import DEFAULT_PATH, LightPrior
 from dipir.priors.nets.light_unet import LightUNet
-from dipir.workshop.light import backbone, cases, pack
+from dipir.workshop import backbone
+from dipir.workshop.light import cases, pack
 from dipir.workshop.light.places import Places
 from dipir.workshop.light.sources import LightPriorConfig, sources_of, staged, timed
 from dipir.workshop.runner import choose_device, reporter
@@ -70,8 +71,8 @@ def collected(pretrained: bool = True) -> pack.Pack:
                             made["panorama"], made["turn"], made["gain"])
 
     places, names = zip(*(environments(held_out) for held_out in (False, True)), strict=True)
-    return pack.Pack(*places, {"train": names[0], "val": names[1]}, dressed(None), dressed(dressed_plates.held_out_dir()),
-                     backbone.pretrained() if pretrained else {})
+    return pack.Pack(*places, {"train": names[0], "val": names[1]}, dressed(None),
+                     dressed(dressed_plates.held_out_dir()), backbone.pretrained() if pretrained else {})
 
 
 def environments(held_out: bool) -> tuple[Places, list[str]]:
@@ -94,13 +95,14 @@ def evaluated(prior: LightPrior, known: cases.Cases) -> dict[str, float]:
 
 
 def calibrated(prior: LightPrior, known: cases.Cases) -> LightPrior:
-    """With ``trust`` so that first guesses are right as often as they say, and ``lean`` so that as many places are said
-    to have hard light as have it."""
-    found = cases.judged(cases.looks(prior, known), known)
-    trust = min(1.0, found["within"] / max(found["stated"], 1e-6))
+    """With ``trust`` so that first guesses are right as often as they say (as it was where no place has hard light),
+    and ``lean`` so that as many places are said to have hard light as have it."""
+    said = cases.looks(prior, known)
+    found = cases.judged(said, known)
+    trust = min(1.0, found.get("within", 1.0) / max(found.get("stated", 1.0), 1e-6))
     truth = device.moved(known.truth, torch.device("cpu"))
     share = float((cases.hardness(truth.share()) > 0.5).float().mean())
-    logits = torch.tensor([look.hard for look in cases.looks(prior, known)]).logit(1e-6)
+    logits = torch.tensor([look.hard for look in said]).logit(1e-6)
     return LightPrior(prior.net, prior.hash, prior.sharpness, prior.trust * trust,
                       prior.lean - float(logits.quantile(1 - share)))
 
@@ -121,8 +123,8 @@ def write_outcome(out: Path, prior: LightPrior, trained: Trained, name: str, fig
 
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=40.0, help="wall time of this call")
-    parser.add_argument("--steps", type=int, default=10_000, help="steps of the whole run; with --from-pack the minutes "
-                                                                  "decide")
+    parser.add_argument("--steps", type=int, default=10_000,
+                        help="steps of the whole run; with --from-pack the minutes decide")
     parser.add_argument("--rate", type=float, default=LightPriorConfig().train.rate)
     parser.add_argument("--name", default="light", help="name of the run; the same name resumes")
     parser.add_argument("--start", type=Path, help="weights to begin a new run from")
@@ -139,8 +141,9 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=None,
                         help="bfloat16 (default: on a GPU; for processors that have it, avx512_bf16 or amx)")
     device.add_option(parser)
-    parser.add_argument("--export", type=Path, metavar="OUT", help="write the best weights here: a .safetensors file, or "
-                                                                   "a folder that gets curves and figures too")
+    parser.add_argument("--export", type=Path, metavar="OUT",
+                        help="write the best weights here: a .safetensors file, or a folder that gets curves and "
+                             "figures too")
     parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
     parser.add_argument("--evaluate", type=Path, nargs="?", const=DEFAULT_PATH, help="only judge these weights")
     parser.add_argument("--yaws", type=int, default=8, help="plates of each environment when judging")

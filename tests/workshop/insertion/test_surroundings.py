@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dipir.image import latlong
-from dipir.priors.light import features
+from dipir.priors.light_input import features
 from dipir.scene.camera import Camera
 from dipir.workshop import crops
 from dipir.workshop.insertion.surroundings import Panoramas, Sight, Views

@@ -1,19 +1,21 @@
-"""Drawn panoramas and pairs of plates with their light; a cache of its own for every test."""
+"""Drawn environments, small networks; a cache of its own for every test."""
 from __future__ import annotations
 
 import pytest
 
-from tests.support.light_sets import drawn_panoramas, framed_pairs
+from dipir.workshop.light.places import Places
+from tests.support.light_sets import drawn, short_backbone
 
 
-@pytest.fixture(scope="module")
-def panoramas():
-    return drawn_panoramas()
+@pytest.fixture(scope="package")
+def places() -> Places:
+    return drawn()
 
 
-@pytest.fixture(scope="module")
-def pairs(panoramas):
-    return framed_pairs(panoramas)
+@pytest.fixture(scope="package", autouse=True)
+def _short():
+    with short_backbone():
+        yield
 
 
 @pytest.fixture(autouse=True)
