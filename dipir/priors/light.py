@@ -84,6 +84,7 @@ _AGREE = 0.7
 _VOICES = 2.0
 """Largest sum of these powers: parts of one plate do not err independently of each other."""
 _TOTAL = 0.6
+"""Power of what the energy adds to what the ground receives in all."""
 _LOWEST = 0.12
 """Sine of the elevation below which a source's strength is no longer told by its share of the ground's light."""
 
