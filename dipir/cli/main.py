@@ -74,7 +74,9 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments:"):
             options = {o: None for action in self._walk() for o in action.option_strings}
             words = (w for w in message.split(":", 1)[1].split() if w.startswith("--"))
-            message += "".join(nearest(word.split("=")[0], options) for word in words)
+            # An option of another command is spelt well.
+            message += "".join(nearest(word, options) for word in (w.split("=")[0] for w in words)
+                               if word not in options)
         choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
         if choice:
             message += "." + nearest(choice[1], re.findall(r"[\w-]+", choice[2]))

@@ -28,8 +28,8 @@ TEXTURED = CUBE.replace("v 0 0 0", "mtllib m.mtl\nvt 0 0\nvt 1 0\nvt 0 1\nusemtl
     "f 1 4 3 2", "f 1/1 4/2 3/3")
 # No network of ours is needed: the light starts from the mirrored plate, and nothing is asked of a prior.
 PLAIN = ["light.start=mirrored", "guidance.kind=none", "transport.samples=1", "final.spp=1"]
-TINY = ["light.start=mirrored", "transport.samples=1", "final.spp=1", "guidance.samples=1", "guidance.sampler_steps=2",
-        "fit.steps=2", "checkpoint_every=1"]
+TINY = ["light.start=mirrored", "transport.samples=1", "final.spp=1", "guidance.kind=posterior", "guidance.samples=1",
+        "guidance.sampler_steps=2", "fit.steps=2", "checkpoint_every=1"]
 
 
 def settings(*pairs: str) -> list[str]:

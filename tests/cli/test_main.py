@@ -80,6 +80,13 @@ def test_bad_arguments_are_code_2_with_a_remedy(words, text, capsys):
     assert exit.value.code == 2 and text in capsys.readouterr().err
 
 
+def test_an_option_of_another_command_is_not_offered_for_itself(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["insert", "a.png", "b.glb", "--asset", "c.glb"])
+    said = capsys.readouterr().err
+    assert "unrecognized arguments: --asset" in said and "Did you mean" not in said
+
+
 @pytest.mark.parametrize("problem, text", [
     (PriorError("w.safetensors: truncated"), "w.safetensors: truncated"), (FitError("step 3: NaN"), "step 3: NaN"),
     (OSError(28, "No space left on device", "x.png"), "x.png: No space left on device"),

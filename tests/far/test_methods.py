@@ -225,8 +225,9 @@ def test_an_engine_without_a_light_is_refused_before_anything_is_loaded(monkeypa
 
 
 # ---- insert ----------------------------------------------------------------------------------------------------------
-TINY = ["light.start=ambient", "guidance.samples=2", "guidance.sampler_steps=2", "fit.steps=3", "final.spp=4",
-        "final.env_height=32", "transport.samples=1", "transport.bsdf_samples=2", "transport.light_samples=2"]
+TINY = ["light.start=ambient", "guidance.kind=posterior", "guidance.samples=2", "guidance.sampler_steps=2",
+        "fit.steps=3", "final.spp=4", "final.env_height=32", "transport.samples=1", "transport.bsdf_samples=2",
+        "transport.light_samples=2"]
 
 
 @pytest.mark.parametrize("settings", [[], ["optimize=[light,tone,material]", "material.spp=4"],

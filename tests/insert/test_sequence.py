@@ -30,8 +30,8 @@ from dipir.workshop.captures.posed import looking_at
 from dipir.workshop.things.objects import simple_asset
 from tests.support.looks import SHARES, SayingPrior, look
 
-FAST = ("final.size=32", "final.spp=4", "fit.steps=2", "guidance.samples=1", "guidance.sampler_steps=2",
-        "transport.samples=2", "final.env_height=16")
+FAST = ("final.size=32", "final.spp=4", "fit.steps=2", "guidance.kind=posterior", "guidance.samples=1",
+        "guidance.sampler_steps=2", "transport.samples=2", "final.env_height=16")
 
 
 @pytest.fixture(scope="module")

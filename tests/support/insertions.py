@@ -12,8 +12,8 @@ from dipir.insert.config import InsertConfig, load_config
 from dipir.priors.insertion import InsertionPrior
 from tests.support.scenes import sphere_scene
 
-QUICK = ["light.start=ambient", "guidance.samples=2", "guidance.sampler_steps=3", "fit.steps=6", "final.spp=4",
-         "transport.samples=2", "checkpoint_every=2"]
+QUICK = ["light.start=ambient", "guidance.kind=posterior", "guidance.samples=2", "guidance.sampler_steps=3",
+         "fit.steps=6", "final.spp=4", "transport.samples=2", "checkpoint_every=2"]
 
 
 def matching(work, config: InsertConfig, samples: torch.Tensor) -> PosteriorMatching:

@@ -10,6 +10,7 @@ from dipir.cli.options import add_output, add_settings, found, overrides, pair, 
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
+    from dipir.insert.config import InsertConfig
     from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions
     from dipir.scene.scene import Scene
     from dipir.scene.scene_file import ObjectSpec, SceneFile
@@ -19,8 +20,10 @@ _EXAMPLES = """\
 examples:
   dipir insert scenes/demo.yaml
   dipir insert photo.jpg chair.glb --at 640,700 --height 0.9 --prompt "a chair in a yard" --out out/chair
-  dipir insert scenes/demo.yaml --preset fast --set fit.steps=50 --log json
+  dipir insert scenes/demo.yaml --preset fast --guess 2 --log json
+  dipir insert scenes/demo.yaml --set guidance.kind=posterior --set fit.steps=50
 """
+_OF_A_FIT = {"prior", "optimize", "fit", "tone", "material", "guidance", "personalise", "memory", "resume"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -40,7 +43,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_camera(scene)
     fit = p.add_argument_group("fit")
     add_settings(fit, "insert")
-    fit.add_argument("--optimize", type=_words, metavar="LIST", help="what is fitted: light,tone,material,emission")
+    fit.add_argument("--optimize", type=_words, metavar="LIST",
+                     help="what is fitted, where guidance.kind is not none: light,tone,material,emission")
     fit.add_argument("--guess", type=int, choices=(0, 1, 2, 3), metavar="N",
                      help="light from the light prior's guess N, 1 to 3 (0: as it decides)")
     fit.add_argument("--no-denoise", action="store_true", help="leave the final picture as it is sampled")
@@ -80,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     with running(args, args.out or Path("out") / scene.name) as (out, progress):
         prior, light_prior = method.ready(config)
         _show_camera(scene, estimate, out, args.quiet)
-        say(final_quality(config.final)[2], args.quiet)
+        say([*final_quality(config.final)[2], *_idle(config, args)], args.quiet)
         result = method.insert(scene, config, prior=prior, light_prior=light_prior, on_event=progress, out=out,
                                resume=args.resume)
         save(result, out)
@@ -137,6 +141,16 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
     return overrides(args, {"prior": args.prior, "seed": args.seed, "optimize": args.optimize,
                             "light.guess": args.guess,
                             "final.denoise": False if args.no_denoise else None})
+
+
+def _idle(config: InsertConfig, args: argparse.Namespace) -> list[str]:
+    """The remark that the command line has settings of a fit although ``config`` fits nothing."""
+    keys = [*(word.split("=")[0] for word in overrides_of(args)), *(["resume"] if args.resume else [])]
+    idle = [key for key in keys if key.split(".")[0] in _OF_A_FIT and key not in ("guidance", "guidance.kind")]
+    if config.guidance.kind != "none" or not idle:
+        return []
+    return [f"{', '.join(idle)}: without effect, since nothing is fitted (guidance.kind is none); add "
+            "--set guidance.kind=posterior"]
 
 
 def _show_camera(scene: Scene, estimate: CameraEstimate, out: Path, quiet: bool) -> None:

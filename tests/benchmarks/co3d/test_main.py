@@ -20,8 +20,8 @@ from dipir.workshop.captures.co3d import Co3dSettings, generate
 from dipir.workshop.captures.posed import PosedSettings
 from tests.support.hdr import write_hdr
 
-TINY = ["guidance.samples=1", "guidance.sampler_steps=2", "transport.samples=2", "fit.steps=2", "final.spp=4",
-        "final.env_height=16"]
+TINY = ["guidance.kind=posterior", "guidance.samples=1", "guidance.sampler_steps=2", "transport.samples=2",
+        "fit.steps=2", "final.spp=4", "final.env_height=16"]
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,10 @@ def test_our_own_ablations_differ_from_the_default_in_one_thing():
     assert full.light.commit and full.light.shadows
     assert methods.settings_of("soft", 0) == replace(full, light=replace(full.light, commit=False))
     assert methods.settings_of("no-shadows", 0) == replace(full, light=replace(full.light, shadows=False))
-    assert methods.settings_of("two-maps", 0) == replace(full, light=replace(full.light, two_maps=True))
+    assert full.guidance.kind == "none" and methods.settings_of("light-prior", 0) == full
+    guided = methods.settings_of("posterior-light", 0)
+    assert guided == replace(full, guidance=replace(full.guidance, kind="posterior"))
+    assert methods.settings_of("two-maps", 0) == replace(guided, light=replace(guided.light, two_maps=True))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)

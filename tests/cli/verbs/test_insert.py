@@ -9,7 +9,8 @@ from dipir import disk
 from dipir.cli import main as cli
 from dipir.cli.verbs import insert
 from dipir.errors import ConfigError
-from dipir.insert.config import InsertConfig, load_config
+from dipir.insert import method
+from dipir.insert.config import GuidanceSettings, InsertConfig, load_config
 from dipir.scene import plate as plates
 from tests.support.asset_samples import gltf, write
 from tests.support.command_line import fails, insert_words, parsed
@@ -130,6 +131,17 @@ def test_insert_hands_everything_over(files, stub, capsys):
     out = capsys.readouterr().out
     assert out.strip() == str(files / "out" / "composite.png")
     assert {f.name for f in (files / "out").iterdir()} == {"composite.png", "camera.png", "scene.yaml"}
+
+
+@pytest.mark.parametrize("kind, words, named", [
+    ("none", ["--prior", "w", "--optimize", "light", "--set", "fit.steps=9", "--set", "final.spp=2", "--resume"],
+     "note: prior, optimize, fit.steps, resume: without effect"),
+    ("none", ["--set", "guidance.kind=none", "--set", "final.spp=2"], None), ("posterior", ["--prior", "w"], None)])
+def test_settings_of_a_fit_that_is_not_made_are_named(files, stub, monkeypatch, capsys, kind, words, named):
+    monkeypatch.setattr(method, "load_config", lambda *_: InsertConfig(guidance=GuidanceSettings(kind)))
+    assert cli.main(insert_words(files, *words)) == 0
+    said = capsys.readouterr().err
+    assert (named in said and "final.spp" not in said) if named else "without effect" not in said
 
 
 def test_the_written_scene_file_gives_the_same_scene(files, stub):

@@ -71,7 +71,8 @@ def test_a_run_that_is_there_wants_resume(capsys):
 def test_a_scene_file_with_the_methods_own_figures(capsys, tmp_path):
     """The shipped demo, as small as it can be: figures of the fit and the light, the picture in the job's folder."""
     Path("demo.yaml").write_text(f"method: insert\nscenes: [{ROOT}/scenes/demo.yaml]\nset: {{fit.steps: 2, "
-                                 "preset: fast, final.size: 48, final.spp: 1, guidance.samples: 1}\n")
+                                 "preset: fast, guidance.kind: posterior, final.size: 48, final.spp: 1, "
+                                 "guidance.samples: 1}\n")
     assert cli.main(["bench", "run", "demo.yaml", "--workers", "1", "--quiet"]) == 0
     assert cli.main(["bench", "table", "runs/demo", "--csv"]) == 0
     head, line, *_ = capsys.readouterr().out.splitlines()
