@@ -34,7 +34,7 @@ FILES = {
     **{
         f"priors/{name}.safetensors": {"made_by": f"dipir/workshop/{folder}/train.py", "what": what}
         for name, folder, what in (
-            ("light", "light", "plate -> environment; priors/light.md"),
+            ("light", "light", "plate -> a source and the rest of the light; priors/light.md"),
             ("insert", "insertion", "composites; priors/insert.md"),
             ("geometry", "geometry", "picture -> normals and shading; priors/relight.md"),
             ("relight", "relight", "picture and light -> relit picture; priors/relight.md"),
@@ -44,6 +44,9 @@ FILES = {
         )
     },
 }
+FILES["priors/light.safetensors"]["source"] = (
+    "own work; the plate's encoder began from EfficientNet-Lite0 trained on ImageNet (Google, Apache-2.0)"
+)
 
 
 def main() -> None:
