@@ -18,7 +18,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "tests" / "gpu" / "reference" / "insert.npz"
 WIDTH, HEIGHT = 160, 120
-SETTINGS = ("guidance.samples=2", "guidance.sampler_steps=4", "fit.steps=20", "final.spp=64", "transport.samples=4")
+SETTINGS = ("guidance.kind=posterior", "guidance.samples=2", "guidance.sampler_steps=4", "fit.steps=20", "final.spp=64",
+            "transport.samples=4")
 
 
 @dataclass(frozen=True)
