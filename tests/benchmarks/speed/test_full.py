@@ -20,7 +20,9 @@ def test_the_enlarged_demo_is_the_demo(tmp_path):
         assert abs(a.to_world[:3, 3] - b.to_world[:3, 3]).max() < 0.02
 
 
-def test_stages_add_up(tmp_path):
+@pytest.mark.parametrize("kind", ["none", "posterior"])
+def test_stages_add_up(tmp_path, kind):
+    """Where nothing is fitted, nothing is asked of a prior either."""
     import time
 
     scene = yaml.safe_load(DEMO.read_text())
@@ -30,10 +32,12 @@ def test_stages_add_up(tmp_path):
     path = tmp_path / "one.yaml"
     path.write_text(yaml.safe_dump({**scene, "name": "one"}))
     began = time.perf_counter()
-    stages = speed_full.staged_run(path, "fast", tmp_path / "out", ["final.size=64", "fit.steps=2",
-                                                                    "guidance.sampler_steps=2"])
+    settings = ["final.size=64", f"guidance.kind={kind}", "fit.steps=2", "guidance.sampler_steps=2"]
+    stages = speed_full.staged_run(path, "fast", tmp_path / "out", settings)
     whole = time.perf_counter() - began
-    assert set(stages) == {"start", "prepare", "prior", "fit", "render", "write"} and min(stages.values()) > 0
+    assert set(stages) == {"start", "prepare", "prior", "fit", "render", "write"}
+    idle = {name for name, seconds in stages.items() if seconds == 0}
+    assert idle == ({"prior", "fit"} if kind == "none" else set()) and min(stages.values()) >= 0
     assert sum(stages.values()) == pytest.approx(whole, rel=0.05)
     assert (tmp_path / "out" / "composite.png").is_file()
 
