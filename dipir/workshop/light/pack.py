@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,9 @@ def write(path: Path, pack: Pack) -> int:
             if share < 0:
                 break
             pictures.append(picture)
+        if len(pictures) < len(dressed.plate):
+            sys.stderr.write(f"{path}: {len(pictures)} of {len(dressed.plate)} plates of `{part}` fit into "
+                             f"{LIMIT // 2**20} MiB; the rest is left out\n")
         if pictures:
             values |= {f"{part}/{k}": v for k, v in _joined(pictures).items()}
             values |= {f"{part}/{k}": v[:len(pictures)].contiguous() for k, v in vars(dressed).items() if k != "plate"}
