@@ -53,7 +53,7 @@ class Captured:
     def step(self, columns: Columns, clear: Callable[[], None]) -> dict[str, Tensor]:
         """One step. ``clear`` lets gradients of ordinary steps go before the capture."""
         self._load(columns)
-        numbers = self._views(columns)
+        numbers = unpacked(columns, self.row)
         if self.graph is None and self.possible and self.taken >= self.WARM:
             clear()
             self._capture(numbers)
@@ -82,7 +82,7 @@ class Captured:
                              "kernel by kernel, slower\n")
 
     def _load(self, columns: Columns) -> None:
-        flat = np.concatenate([np.asarray(c, np.float32).ravel() for c in columns.values()])
+        flat = packed(columns)
         if self.row is None:
             self.row = torch.empty(len(flat), device=self.where)
             self.pinned = [(torch.empty(len(flat)).pin_memory(), torch.cuda.Event()) for _ in range(_BUFFERS)]
@@ -92,10 +92,16 @@ class Captured:
         self.row.copy_(buffer, non_blocking=True)
         free.record()
 
-    def _views(self, columns: Columns) -> dict[str, Tensor]:
-        sizes = [np.asarray(c).size for c in columns.values()]
-        return {key: part.reshape(np.asarray(c).shape)
-                for (key, c), part in zip(columns.items(), self.row.split(sizes), strict=True)}
+
+def packed(columns: Columns) -> np.ndarray:
+    """All columns in one row of float32."""
+    return np.concatenate([np.asarray(c, np.float32).ravel() for c in columns.values()])
+
+
+def unpacked(columns: Columns, flat: Tensor) -> dict[str, Tensor]:
+    """Views into the row ``flat``, in the shapes of the columns."""
+    parts = flat.split([np.asarray(c).size for c in columns.values()])
+    return {key: part.reshape(np.asarray(c).shape) for (key, c), part in zip(columns.items(), parts, strict=True)}
 
 
 def averaged(averages: Sequence[Tensor], values: Sequence[Tensor], part: Tensor) -> None:

@@ -23,6 +23,7 @@ from dipir.image.color import BT709, linear_to_srgb
 from dipir.priors.light_input import PLATE
 from dipir.scene.source import ground_irradiances
 from dipir.workshop import crops
+from dipir.workshop.captured import packed, unpacked
 from dipir.workshop.crops import CropConfig
 from dipir.workshop.stored import tall
 
@@ -101,17 +102,6 @@ def in_texel(direction: Tensor, irradiance: Tensor, height: int, width: int) -> 
 def ship(columns: Columns, where: torch.device) -> dict[str, Tensor]:
     """All columns as float32 tensors on ``where``, in one transfer."""
     return unpacked(columns, device.sent(torch.from_numpy(packed(columns)), where))
-
-
-def packed(columns: Columns) -> np.ndarray:
-    """All columns in one row of float32."""
-    return np.concatenate([np.asarray(c, np.float32).ravel() for c in columns.values()])
-
-
-def unpacked(columns: Columns, flat: Tensor) -> dict[str, Tensor]:
-    """Views into the row ``flat``, in the shapes of the columns."""
-    parts = flat.split([np.asarray(c).size for c in columns.values()])
-    return {key: part.reshape(np.asarray(c).shape) for (key, c), part in zip(columns.items(), parts, strict=True)}
 
 
 # ------------------------------------------------------------------------------------------------------------- sources
