@@ -7,12 +7,12 @@ from dipir.workshop.light.places import Places
 from tests.support.light_sets import drawn, short_backbone
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def places() -> Places:
     return drawn()
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _short():
     with short_backbone():
         yield
