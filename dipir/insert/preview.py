@@ -11,18 +11,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
 from dipir import device
-from dipir.arrays import EnvMap
-from dipir.errors import ConfigError, ImageError
+from dipir.arrays import EnvMap, Image
+from dipir.errors import ConfigError
 from dipir.event import Event
 from dipir.image.composite import Layers, flatten_disp, insert_layers
+from dipir.image.files import jpeg_bytes
 from dipir.image.tone import ToneCurve
-from dipir.priors.plate_light import with_plate
+from dipir.priors.plate_light import PlateLight, committed, with_plate
 from dipir.render.light.lamp_light import LampLight
 from dipir.render.mitsuba_scene import BuiltScene, build, moved
 from dipir.render.proxy_sites import NEGLIGIBLE, shaded_pixels
@@ -165,11 +164,8 @@ class Preview:
 
     @staticmethod
     def jpeg(picture: Tensor, quality: int = 85) -> bytes:
-        """A picture as the bytes of a JPEG file; quality : 1 ... 100. ImageError for another shape or type."""
-        if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
-            raise ImageError(f"a picture of {picture.dtype}, {tuple(picture.shape)}; accepted is uint8 (H, W, 3).")
-        pixels = np.ascontiguousarray(picture.cpu().numpy()[..., ::-1])
-        return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, min(max(int(quality), 1), 100)])[1].tobytes()
+        """A picture as the bytes of a JPEG file; quality : 1 ... 100."""
+        return jpeg_bytes(picture, quality)
 
     # ------------------------------------------------ light ------------------------------------------------
     def _layers(self, touched: Tensor, rgb: Tensor, ratio: Tensor, tones: Tones) -> Layers:
@@ -228,6 +224,18 @@ class Preview:
                 self._columns.popitem(last=False)
         self._columns.move_to_end(key)
         return self._columns[key]
+
+
+def guess_pictures(scene: Scene, light: PlateLight, tones: Tones, settings: TransportSettings | None = None,
+                   longest: int = 192) -> tuple[Image, ...]:
+    """(1, 3, h, w) display, one picture for each guess of the light prior, by the light that choosing it would begin
+    with; none where the prior was not asked."""
+    if not light.sources or light.around is None:
+        return ()
+    preview = Preview.record(scene, longest, settings)
+    guessed = [committed(light, k, light.shade) for k in range(len(light.sources))]
+    shown = [preview.picture(one.rest, [one.source], tones) for one in guessed]
+    return tuple(picture.permute(2, 0, 1)[None].float() / 255 for picture in shown)
 
 
 def _overhead(like: Tensor) -> Source:
