@@ -92,7 +92,7 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
 
     # ---- the picture ----
     final = final_picture(scene, light, tones, config, on_event, materials)
-    guesses = guess_pictures(scene, work.light, (tones[0], tones[1]), config.transport)
+    guesses = guess_pictures(scene, work.light, (tones[0], tones[1]), config.transport, materials=materials)
     provenance["times"] = {"fit_s": round(fitted_s, 2), "total_s": round(time.monotonic() - began, 2)}
     provenance["hashes"] |= {"prior": denoiser.fingerprint, "light_prior": light_prior.hash if light_prior else "none"}
     result = Result(**vars(final), light=light, tone_fg=tones[0], tone_shadow=tones[1], config=to_dict(config),

@@ -8,7 +8,7 @@ change are worked out: all others keep the plate's bytes. Coarser than the final
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,8 +22,9 @@ from dipir.image.composite import Layers, flatten_disp, insert_layers
 from dipir.image.files import jpeg_bytes
 from dipir.image.tone import ToneCurve
 from dipir.priors.plate_light import PlateLight, committed, with_plate
+from dipir.render.bridge import to_drjit
 from dipir.render.light.lamp_light import LampLight
-from dipir.render.mitsuba_scene import BuiltScene, build, moved
+from dipir.render.mitsuba_scene import BuiltScene, build, moved, set_values
 from dipir.render.proxy_sites import NEGLIGIBLE, shaded_pixels
 from dipir.render.transport import SourceColumn, Transport, TransportSettings
 from dipir.scene.plate import Plate
@@ -67,9 +68,11 @@ class Preview:
     @staticmethod
     @torch.no_grad()
     def record(scene: Scene, longest: int, settings: TransportSettings | None = None,
-               on_event: Callable[[Event], None] | None = None) -> Preview:
+               on_event: Callable[[Event], None] | None = None, *,
+               materials: Mapping[str, Tensor] | None = None) -> Preview:
         """Record the whole plate at ``longest`` pixels on its longer side (never larger than it is). Takes seconds.
-        Raises ConfigError for less than 16 pixels, RenderError when a value is NaN or infinite."""
+        materials : fitted ones, of a result, while the objects are the same; fitted emission is not shown. Raises
+        ConfigError for less than 16 pixels, RenderError when a value is NaN or infinite."""
         if longest < 16:
             raise ConfigError(f"a preview of {longest} pixels; accepted are 16 or more on the longer side.")
         scene, settings = device.moved(scene), settings or SETTINGS
@@ -78,7 +81,10 @@ class Preview:
         width, height = max(1, round(width * factor)), max(1, round(height * factor))
         on_event = on_event or (lambda event: None)
         on_event(Event("preview", 0, 2))
-        return Preview._recorded(scene, scene.plate.resized(width, height), build(scene), settings, on_event)
+        built = build(scene)
+        if materials:
+            set_values(built.params, materials, [to_drjit(value) for value in materials.values()])
+        return Preview._recorded(scene, scene.plate.resized(width, height), built, settings, on_event)
 
     @staticmethod
     def _recorded(scene: Scene, plate: Plate, built: BuiltScene, settings: TransportSettings,
@@ -226,13 +232,13 @@ class Preview:
         return self._columns[key]
 
 
-def guess_pictures(scene: Scene, light: PlateLight, tones: Tones, settings: TransportSettings | None = None,
-                   longest: int = 192) -> tuple[Image, ...]:
+def guess_pictures(scene: Scene, light: PlateLight, tones: Tones, settings: TransportSettings | None = None, *,
+                   longest: int = 192, materials: Mapping[str, Tensor] | None = None) -> tuple[Image, ...]:
     """(1, 3, h, w) display, one picture for each guess of the light prior, by the light that choosing it would begin
-    with; none where the prior was not asked."""
+    with; none where the prior was not asked. Arguments as of :meth:`Preview.record`."""
     if not light.sources or light.around is None:
         return ()
-    preview = Preview.record(scene, longest, settings)
+    preview = Preview.record(scene, longest, settings, materials=materials)
     guessed = [committed(light, k, light.shade) for k in range(len(light.sources))]
     shown = [preview.picture(one.rest, [one.source], tones) for one in guessed]
     return tuple(picture.permute(2, 0, 1)[None].float() / 255 for picture in shown)

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from dipir.errors import ConfigError, ImageError
+from dipir.errors import ConfigError, ImageError, RenderError
 from dipir.image.composite import flatten_disp, flatten_lin
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import load_config
 from dipir.insert.final import final_picture
 from dipir.insert.preview import Preview, guess_pictures
 from dipir.priors.plate_light import Shade, decided
+from dipir.render.mitsuba_scene import build, material_names
 from dipir.render.transport_record import TransportSettings
 from dipir.scene.assets.asset import Material, Part
 from dipir.scene.light import SphericalGaussians
@@ -172,6 +173,21 @@ def test_what_moved_is_seen_at_once_and_then_finely():
     assert torch.equal(quick.refined().picture(rest, [sun()]), wanted)
     first._columns.clear()
     assert torch.equal(first.picture(rest, [sun()]), before)
+
+
+def test_fitted_materials_are_shown_and_stay_when_an_object_moves():
+    """A ball fitted to be green is green, there and elsewhere."""
+    scene, rest = things(48), torch.ones(16, 32, 3)
+    key = next(n.key for n in material_names(build(scene).params) if n.kind == "base_color")
+    green = Preview.record(scene, 48, materials={key: torch.tensor([0.05, 0.6, 0.05])})
+    plain = Preview.record(scene, 48)
+    there = replace(scene, objects=(placed(scene.objects[0].asset, x=-0.2), scene.objects[1]))
+    for preview in (green, green.moved(there), green.refined()):
+        colour = preview.layers(rest).layers[1].image[0].sum((1, 2))
+        other = plain.layers(rest).layers[1].image[0].sum((1, 2))
+        assert float(colour[1] / colour[0]) > 1.5 * float(other[1] / other[0])
+    with pytest.raises(RenderError, match="no material parameter"):
+        Preview.record(scene, 48, materials={"object9.base_color.value": torch.zeros(3)})
 
 
 def test_objects_can_be_exchanged_and_taken_away():
