@@ -119,6 +119,14 @@ def out_folder(path: Path) -> Iterator[Path]:
         raise
 
 
+def free_folder(parent: Path, name: str) -> Path:
+    """``parent/name_1``, or the first number that is not there yet."""
+    number = 1
+    while (parent / f"{name}_{number}").exists():
+        number += 1
+    return parent / f"{name}_{number}"
+
+
 @contextlib.contextmanager
 def running(args: argparse.Namespace, out: Path, names_device: bool = True) -> Iterator[tuple[Path, Progress]]:
     """The out folder and the progress of a run that has the options of :func:`add_output`: says where it computes, and

@@ -39,3 +39,24 @@ def luminance(x_lin: Image) -> Mask:
     """Relative luminance (BT.709 weights) of linear light (..., 3, H, W) -> (..., 1, H, W). All reals."""
     weights = torch.tensor(BT709, dtype=x_lin.dtype, device=x_lin.device)[:, None, None]
     return (x_lin * weights).sum(-3, keepdim=True)
+
+
+def blackbody(kelvin: float) -> Tensor:
+    """(3,) linear BT.709 of a black body of ``kelvin`` in [1000, 25000], luminance 1, on the CPU; out of gamut values
+    become 0. Chromaticities: Kim et al. 2002 (US patent 7024034), exact to 0.001 from 1667 kelvin."""
+    t = 1e3 / min(max(kelvin, 1667.0), 25000.0)
+    if kelvin < 4000:
+        x = -0.2661239 * t**3 - 0.2343589 * t**2 + 0.8776956 * t + 0.179910
+    else:
+        x = -3.0258469 * t**3 + 2.1070379 * t**2 + 0.2226347 * t + 0.240390
+    if kelvin < 2222:
+        y = -1.1063814 * x**3 - 1.34811020 * x**2 + 2.18555832 * x - 0.20219683
+    elif kelvin < 4000:
+        y = -0.9549476 * x**3 - 1.37418593 * x**2 + 2.09137015 * x - 0.16748867
+    else:
+        y = 3.0817580 * x**3 - 5.87338670 * x**2 + 3.75112997 * x - 0.37001483
+    xyz = torch.tensor([x / y, 1.0, (1 - x - y) / y], dtype=torch.float64, device="cpu")
+    to_rgb = torch.tensor([[3.2404542, -1.5371385, -0.4985314], [-0.9692660, 1.8760108, 0.0415560],
+                           [0.0556434, -0.2040259, 1.0572252]], dtype=torch.float64, device="cpu")
+    rgb = (to_rgb @ xyz).clamp_min(0)
+    return (rgb / (rgb @ rgb.new_tensor(BT709))).float()

@@ -17,6 +17,9 @@ from dipir.scene.light import Fusion
 from dipir.settings import presets
 
 PRESETS = disk.shipped("configs/insert")
+STARTS = ("prior", "mirrored", "ambient")
+"""What a light may start from, beside a file."""
+_LIGHT_FILES = (".json", ".exr", ".hdr")
 FITTED = ("light", "tone", "material", "emission")
 # Counts that must be something; less would fail deep inside, far from the setting that is to blame.
 _LEAST = {"checkpoint_every": 1, "light.lobes": 1, "tone.bins": 1, "material.spp": 1, "guidance.samples": 1,
@@ -39,8 +42,9 @@ class LightSettings:
     dominant light spread over the directions that it may come from."""
     shadows: bool = True
     """The plate's own cast shadows, where they are sure, set how strong that sun is."""
-    start: Literal["prior", "mirrored", "ambient"] = "prior"
-    """Where they begin (the light prior's estimate, the mirrored plate, or a constant)."""
+    start: str = "prior"
+    """Where they begin: prior (the light prior's estimate), mirrored (the mirrored plate), ambient (a constant), or a
+    file: a light.json, taken as it is, or a latlong .exr or .hdr, taken as bright as the plate's ground."""
     two_maps: bool = False
     """A map of its own for the shadow, fused by the schedule ``fusion`` (docs/method.md 1.5)."""
     fusion: Fusion = "linear"
@@ -63,6 +67,8 @@ class ToneSettings:
 
     bins: int = 5
     """Of the spline."""
+    contrast: float = 0.0
+    """Of the object's curve where it starts, -1 (flat) to 1 (hard), 0 = the identity."""
     per_channel: bool = False
     """A curve each for R, G, B."""
     rate: float = 0.01
@@ -171,6 +177,10 @@ class InsertConfig:
                if self._value(key) < least]
         if low:
             raise ConfigError(" ".join(low))
+        start = self.light.start
+        if start not in STARTS and Path(start).suffix.lower() not in _LIGHT_FILES:
+            raise ConfigError(f"light.start: '{start}' given; accepted are {', '.join(STARTS)}, or a file: a "
+                              f"light.json, or a latlong .exr or .hdr.{nearest(start, STARTS)}")
         if self.light.guess not in (0, 1, 2, 3) or (self.light.guess and self.light.start != "prior"):
             raise ConfigError(f"light.guess: {self.light.guess} given with light.start: {self.light.start}; accepted "
                               "are 0 (decide by all guesses) and 1, 2, 3 with light.start: prior.")

@@ -19,7 +19,8 @@ from dipir.render.gbuffer import PixelBox
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.scene.camera import Camera
-from dipir.scene.light import SphericalGaussians
+from dipir.scene.light import EnvironmentMap, SphericalGaussians
+from dipir.scene.rig import Rig
 from dipir.scene.scene import Scene
 
 _MOST_OBJECT, _OBJECT_SAMPLES = 4, 2**25
@@ -41,7 +42,7 @@ class FinalPicture:
 
 
 @torch.no_grad()
-def final_picture(scene: Scene, light: SphericalGaussians, tones: Sequence[ToneCurve], config: InsertConfig,
+def final_picture(scene: Scene, light: Rig, tones: Sequence[ToneCurve], config: InsertConfig,
                   on_event: OnEvent, materials: dict[str, Tensor] | None = None) -> FinalPicture:
     """Path traced at final quality under one map for object and shadow, denoised, put on the plate.
     tones : of the object and of the shadow"""
@@ -71,9 +72,12 @@ def final_picture(scene: Scene, light: SphericalGaussians, tones: Sequence[ToneC
     return FinalPicture(camera, passes, layers, flatten_disp(layers), plate.disp)
 
 
-def final_map(light: SphericalGaussians, rows: int, sun_rows: int) -> EnvMap:
+def final_map(light: Rig | SphericalGaussians, rows: int, sun_rows: int) -> EnvMap:
     """(H, 2 H, 3) of ``rows`` rows; or, where lobes are sharper than its texels, as many times that as ``sun_rows``
-    need, and only those lobes as fine as that."""
+    need, and only those lobes as fine as that. A map is as fine as it is, up to ``sun_rows``."""
+    if isinstance(light, Rig) and isinstance(light.around, EnvironmentMap):
+        fine = min(sun_rows, len(light.around.data))
+        rows *= max(1, fine // rows)
     wide, sharp = light.split(math.pi / rows)
     if sharp is None:
         return light.envmap(rows, 2 * rows)

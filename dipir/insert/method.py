@@ -20,13 +20,12 @@ from dipir.diffusion.memory import MemorySettings
 from dipir.diffusion.personalize import Examples, FrozenBase, concept_images, personalise
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.diffusion.schedule import karras
-from dipir.errors import ConfigError
 from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event, minimise
 from dipir.fit.parameters import Parameters
 from dipir.guidance.guidance import Asked, Guidance
 from dipir.guidance.kinds import GUIDANCES
-from dipir.insert.config import InsertConfig, load_config
+from dipir.insert.config import STARTS, InsertConfig, load_config
 from dipir.insert.final import final_picture, final_quality
 from dipir.insert.objective import (
     Objective,
@@ -34,10 +33,9 @@ from dipir.insert.objective import (
     final_tones,
     frozen_materials,
     make_parameters,
-    share_of,
 )
-from dipir.insert.problem import Work, concept_renders, prepare
-from dipir.insert.result import Result, load_result
+from dipir.insert.problem import Work, concept_renders, given_light, light_as_given, prepare
+from dipir.insert.result import Result
 from dipir.priors.insertion import InsertionPrior, planes_of
 from dipir.priors.light import LightPrior
 from dipir.render.backend import mitsuba
@@ -45,12 +43,10 @@ from dipir.scene.assets.asset import asset_hash
 from dipir.scene.framing import wide_view
 from dipir.scene.light import SphericalGaussians, fit_gaussians
 from dipir.scene.scene import Scene
-from dipir.scene.scene_file import build_scene, load_scene_file
-from dipir.settings import read
 from dipir.settings.presets import versions
 from dipir.settings.yaml import to_dict
 
-__all__ = ["InsertConfig", "insert", "load_config", "ready", "render_result"]
+__all__ = ["InsertConfig", "insert", "load_config", "ready"]
 _PACKAGES = ("dipir", "torch", "mitsuba", "drjit", "diffusers", "peft", "trimesh", "numpy")
 # What lowers the use of GPU memory, the mildest first.
 _SMALLER = ("Take less with --set memory.gradient_checkpointing=true, then --set memory.offload=model, then --set "
@@ -77,16 +73,20 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
 
     # ---- light, tone, materials ----
     on_event(Event("prepare", 0, 1))
-    work = prepare(scene, config, denoiser.working_size or config.guidance.size, light_prior)
-    on_event(Event("prepare", 1, 1, note=work.light.describe()))
+    said: list[str] = []
+    given = None if config.light.start in STARTS else given_light(scene, Path(config.light.start), said.append)
+    begun = None if given is None else light_as_given(scene, given, said.append)
+    work = prepare(scene, config, denoiser.working_size or config.guidance.size, light_prior, begun)
+    on_event(Event("prepare", 1, 1, note="; ".join([work.light.describe(), *said]).strip("; ")))
     start = fit_gaussians(work.start, config.light.lobes)
     parameters, history = fit(scene, work, start, config, denoiser, on_event=on_event, out=out, resume=resume)
     fitted_s = time.monotonic() - began
     materials = frozen_materials(parameters, work.tracer)
     tones = final_tones(parameters)
-    light = final_light(parameters, config)
+    light = given if given is not None and not history else final_light(parameters, config)
     provenance = _provenance(scene, work, config, materials)
-    provenance["light"]["share_fitted"] = share_of(light, work.light)
+    source = light.sun.source if work.light.source is not None else None
+    provenance["light"]["share_fitted"] = source and source.ground_share(light.rest(64), work.light.up)
     device.free_memory()
 
     # ---- the picture ----
@@ -180,39 +180,6 @@ def adapt(work: Work, config: InsertConfig, denoiser: AbstractDenoiser, conditio
     with contextlib.ExitStack() as stack:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         personalise(denoiser, denoiser.adaptable, sets, config.personalise, folder, on_event)
-
-
-# ----------------------------------------------------------------------------------------------------- final
-def render_result(result_dir: str | Path, asset: str | Path | None = None, size: tuple[int, int] | None = None,
-                  spp: int | None = None, on_event: OnEvent | None = None, denoise: bool | None = None) -> Result:
-    """Render a saved result again with its light and tone, without fitting: another asset in the place of the first
-    object, another resolution, more samples, denoised or not (None: as the result was).
-    Raises DipirError when the folder is not a result."""
-    on_event = on_event or (lambda event: None)
-    saved = load_result(result_dir)
-    scene_path = Path(result_dir) / "scene.yaml"
-    scene_file = load_scene_file(scene_path, whole=True)
-    if asset is not None:
-        first = replace(scene_file.objects[0], asset=Path(asset), name=None, material={})
-        scene_file = replace(scene_file, objects=(first, *scene_file.objects[1:]))
-    scene = device.moved(build_scene(scene_file, str(scene_path)))
-    config = read.from_dict(InsertConfig, saved.config, str(Path(result_dir) / "config.yaml"))
-    width, height = scene.plate.size
-    if size is not None and abs(size[0] / size[1] - width / height) > 0.01 * width / height:
-        raise ConfigError(f"--size {size[0]},{size[1]}: the plate is {width}x{height}; give the same aspect, "
-                          f"for example {size[0]},{round(size[0] * height / width)}.")
-    final = replace(config.final, spp=spp or config.final.spp, size=max(size) if size else config.final.size,
-                    denoise=config.final.denoise if denoise is None else denoise)
-    config = replace(config, final=final)
-    stored = saved.provenance.get("materials", {}) if asset is None else {}
-    materials = {k: torch.tensor(v, device="cpu") for k, v in stored.items()}
-    light, *tones = device.moved((saved.light, saved.tone_fg, saved.tone_shadow))
-    picture = final_picture(scene, light, tones, config, on_event, device.moved(materials))
-    provenance = {**saved.provenance, "rendered_from": str(result_dir), "device": device.current().record(),
-                  "render_notes": final_quality(config.final)[2]}
-    result = Result(**vars(picture), light=light, tone_fg=tones[0], tone_shadow=tones[1], config=saved.config,
-                    provenance=provenance)
-    return device.moved(result, torch.device("cpu"))
 
 
 # ------------------------------------------------------------------------------------------------ provenance

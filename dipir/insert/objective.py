@@ -22,6 +22,7 @@ from dipir.render.mitsuba_scene import MaterialName
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes
 from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse, fusion_weight
+from dipir.scene.rig import Rig
 from dipir.scene.source import SUN_SIGMA, Source
 
 
@@ -43,8 +44,9 @@ def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: Pat
     rate = config.tone.rate if "tone" in wanted else 0.0
     for curve in ("tone_fg", "tone_shadow"):
         channels = 3 if config.tone.per_channel else 1
-        identity = moved(ToneCurve.identity(config.tone.bins, channels), where)
-        for name, value in identity.parameters().items():
+        begun = moved(ToneCurve.contrast(config.tone.contrast if curve == "tone_fg" else 0.0, config.tone.bins,
+                                         channels), where)
+        for name, value in begun.parameters().items():
             p.add(f"{curve}.{name}", value, rate=rate)
     rate = config.material.rate
     for name, value in materials.items():
@@ -138,25 +140,14 @@ def frozen_materials(p: Parameters, tracer: PathTracer | None) -> dict[str, Tens
         return {name: value.clone() for name, value in material_values(p, tracer).items()}
 
 
-def final_light(p: Parameters, config: InsertConfig) -> SphericalGaussians:
-    """One mixture for everything that comes after: the fitted one, or one fitted to the fused map; a source is an
-    ordinary, sharp lobe of it, the last."""
+def final_light(p: Parameters, config: InsertConfig) -> Rig:
+    """The light for everything that comes after: the fitted mixture, or one fitted to the fused map, and the source."""
     with torch.no_grad():
         fused = maps_of(p, config, 1.0, 32)[0] if config.light.two_maps else None
     light = light_of(p).detach() if fused is None else fit_gaussians(fused, config.light.lobes)
     with torch.no_grad():
         source = source_of(p, float(p["source.sigma"]), light.envmap(16, 32)) if "source.sigma" in p else None
-        return light if source is None else light.joined(source.lobe())
-
-
-def share_of(light: SphericalGaussians, begun: PlateLight) -> float | None:
-    """The source's part of the light that the ground receives under a :func:`final_light`; None without a source."""
-    if begun.source is None:
-        return None
-    parts = light.parameters().values()
-    rest, sun = SphericalGaussians(*(t[:-1] for t in parts)), SphericalGaussians(*(t[-1:] for t in parts))
-    source = Source(sun.mu[0], sun.energy[0], begun.source.sigma)
-    return source.ground_share(rest.envmap(64, 128), begun.up)
+        return Rig.of(light, source)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from dipir.image.tone import ToneCurve
 from dipir.insert.final import FinalPicture
 from dipir.report import figures
 from dipir.report import page as report_page
-from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg, dominant_direction
+from dipir.scene.light import azimuth_elevation_deg, dominant_direction
+from dipir.scene.rig import Rig
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class InsertPage:
     """What the page shows; see ``insert/result.py`` for what each is."""
 
     picture: FinalPicture
-    light: SphericalGaussians
+    light: Rig
     tones: tuple[ToneCurve, ToneCurve]
     config: dict
     history: list[dict]
@@ -67,7 +68,7 @@ def _layers(picture: FinalPicture) -> dict[tuple[str, str], Tensor]:
         ("object id", "one colour each"): figures.show_ids(g.object_id)}
 
 
-def _light(light: SphericalGaussians) -> dict[str, object]:
+def _light(light: Rig) -> dict[str, object]:
     """Pictures and numbers of a light; ``u``, ``v`` in [0, 1]: where its map is brightest."""
     with torch.no_grad():
         envmap = light.envmap(256, 512)

@@ -1,25 +1,36 @@
 """The working problem of an insertion: the scene at the prior's resolution, its light at the start, its composites."""
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, Image
+from dipir.device import moved
+from dipir.errors import ConfigError
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
 from dipir.image.composite import flatten_disp, flatten_lin, insert_layers
+from dipir.image.files import read_envmap
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
+from dipir.priors.light import DEFAULT_PATH as LIGHT_WEIGHTS
 from dipir.priors.light import LightPrior
-from dipir.priors.plate_light import PlateLight, Shade, light_of_plate
+from dipir.priors.light_input import features
+from dipir.priors.plate_light import PlateLight, Shade, ambient_light, ground_normal, light_of_plate, small_plate
 from dipir.render.mitsuba_scene import build
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.render.transport import SourceColumn, Transport
 from dipir.scene.framing import Window, working_window
+from dipir.scene.rig import Rig, probed
 from dipir.scene.scene import Scene
+from dipir.scene.source import ground_irradiance, luminance_of
+from dipir.settings.yaml import load_yaml
 
 LEAK = 0.05  # Slope beyond [0, 1]: a blown-out object must still feel that it is too bright.
 
@@ -78,6 +89,35 @@ def start_of(scene: Scene, config: InsertConfig, light_prior: LightPrior | None)
     light = config.light
     return light_of_plate(scene, light.start, light.guess, light_prior, commit=light.commit,
                           shade=(lambda: Shade.of(scene)) if light.shadows else None)
+
+
+def given_light(scene: Scene, path: Path, say: Callable[[str], None]) -> Rig:
+    """The light of a file: a light.json as it is; a latlong .exr or .hdr so bright that the level ground receives what
+    the plate's light is thought to give it. ``say`` hears of the latter. ConfigError or ImageError for other files."""
+    if path.suffix.lower() == ".json":
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such file; accepted are a light.json, or a latlong .exr or .hdr.")
+        return moved(Rig.from_dict(load_yaml(path), path.parent))
+    envmap = read_envmap(path).to(scene.plate.lin)
+    seen = light_of_plate(scene, "prior", commit=False).start if LIGHT_WEIGHTS.is_file() else ambient_light(scene)
+    ground = float(luminance_of(ground_irradiance(seen)))
+    say(f"{path.name}: made as bright as the plate's ground is thought to be ({ground / math.pi:.2g} of plate white); "
+        "--exposure corrects it")
+    return probed(envmap, ground)
+
+
+def light_as_given(scene: Scene, rig: Rig, say: Callable[[str], None]) -> PlateLight:
+    """What a fit begins with: the first lamp as the source, which keeps its direction and size, and the rest; other
+    lamps join the rest, as wide as its texels (``say`` hears of it)."""
+    others = Rig(rig.around, rig.lamps[1:])
+    if others.lamps:
+        say(f"{', '.join(lamp.name for lamp in others.lamps)}: a fit takes them as part of the soft light")
+    rest = others.envmap(16, 32)
+    source = rig.sun.source if rig.sun else None
+    whole = rest if source is None else rest + source.lobe().envmap(16, 32)
+    plate, directions = small_plate(scene)
+    mirrored = features(plate, directions[None]).base[0].permute(1, 2, 0)
+    return PlateLight(whole, mirrored, source=source, up=ground_normal(scene), around=rest, told=rig.describe())
 
 
 def with_light(work: Work, scene: Scene, config: InsertConfig, light: PlateLight) -> Work:

@@ -29,11 +29,13 @@ from dipir.insert.final import FinalPicture
 from dipir.render.renderer import Passes
 from dipir.report import figures as report_figures
 from dipir.scene.camera import Camera
-from dipir.scene.light import SphericalGaussians
+from dipir.scene.light import EnvironmentMap
+from dipir.scene.rig import MAP_NAME, Rig
 from dipir.settings.yaml import dump_yaml, load_yaml
 
 LIGHT_SIZE = (256, 512)
 _FORMAT = 1
+_LATLONG = {"envmap": 0, "comments": "equirectangular, +Y up, row 0 = +Y; radiance, 1.0 = plate white"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +49,8 @@ class Result:
     """Linear light, without tone."""
     layers: Layers
     """Base and layers in linear light, tone applied ("shadow" MULTIPLY, "object" OVER)."""
-    light: SphericalGaussians
-    """Radiance, plate white = 1."""
+    light: Rig
+    """Lamps and what is around them; radiance, plate white = 1."""
     tone_fg: ToneCurve
     """Display -> display."""
     tone_shadow: ToneCurve
@@ -67,7 +69,7 @@ class SavedResult:
     """The part of a saved result from which it can be rendered again. ``folder`` : where it was read."""
 
     folder: Path
-    light: SphericalGaussians
+    light: Rig
     tone_fg: ToneCurve
     tone_shadow: ToneCurve
     camera: Camera
@@ -96,7 +98,7 @@ def _write_all(result: Result, out: Path) -> None:
     write_layers(out / "layers.exr", exr_layers(result), result.camera)
     envmap = _write_envmap(out / "light.exr", result.light)
     write_png(out / "light.png", report_figures.show_light(envmap))
-    _write_json(out / "light.json", result.light.to_dict())
+    write_light(out, result.light)
     write_cube(out / "tone.cube", result.tone_fg, CurveRole.FOREGROUND)
     write_cube(out / "tone_shadow.cube", result.tone_shadow, CurveRole.SHADOW)
     dump_yaml(result.config, out / "config.yaml")
@@ -118,15 +120,14 @@ def exr_layers(result: Result) -> dict[str, Tensor]:
             "albedo": g.albedo, "position": g.position, "id": g.object_id}
 
 
-def _write_envmap(path: Path, light: SphericalGaussians) -> EnvMap:
+def _write_envmap(path: Path, light: Rig) -> EnvMap:
     """Latlong float32 EXR; values stay within half's range so that no reader makes them infinite (NaN still fails)."""
     envmap, width = light.envmap(*LIGHT_SIZE).detach(), np.pi / LIGHT_SIZE[0]
     while float(envmap.max()) > HALF_MAX and width < 0.5:
         # A sun too bright for half floats is drawn wider, with the energy that it has.
         envmap, width = light.widened(width).envmap(*LIGHT_SIZE).detach(), 1.5 * width
     envmap = envmap.clamp(0, HALF_MAX)
-    write_exr(path, dict(zip("RGB", envmap.unbind(-1), strict=True)),
-              {"envmap": 0, "comments": "equirectangular, +Y up, row 0 = +Y; radiance, 1.0 = plate white"})
+    write_exr(path, dict(zip("RGB", envmap.unbind(-1), strict=True)), _LATLONG)
     return envmap
 
 
@@ -140,17 +141,23 @@ def history_csv(history: list[dict]) -> str:
     return text.getvalue()
 
 
-def load_light(result_dir: str | Path) -> SphericalGaussians:
-    """The recovered light of a saved result (a folder, or a ``light.json``). Raises ConfigError."""
+def write_light(out: Path, light: Rig) -> None:
+    """``light.json``, and beside it the map that it refers to, if it has one."""
+    if isinstance(light.around, EnvironmentMap):
+        write_exr(out / MAP_NAME, dict(zip("RGB", light.around.data.unbind(-1), strict=True)), _LATLONG)
+    _write_json(out / "light.json", light.to_dict())
+
+
+def load_light(result_dir: str | Path) -> Rig:
+    """The light of a saved result (a folder, or a ``light.json``). Raises ConfigError."""
     path = Path(result_dir)
-    data = load_yaml(path if path.suffix == ".json" else _inside(path, "light.json"))
-    return SphericalGaussians.from_dict(data)
+    path = path if path.suffix == ".json" else _inside(path, "light.json")
+    return Rig.from_dict(load_yaml(path), path.parent)
 
 
 def load_result(result_dir: str | Path) -> SavedResult:
     """What :func:`save` wrote, as far as rendering again needs it. Raises ConfigError that names the damaged file."""
     folder = Path(result_dir)
-    light = load_yaml(_inside(folder, "light.json"))
     data = load_yaml(_inside(folder, "result.json"))
     config = load_yaml(_inside(folder, "config.yaml"), whole=True)
     if data.get("format") != _FORMAT:
@@ -160,7 +167,7 @@ def load_result(result_dir: str | Path) -> SavedResult:
         tones = ToneCurve.from_dict(data["tone_fg"]), ToneCurve.from_dict(data["tone_shadow"])
         camera = Camera.from_dict(data["camera"])
         provenance = dict(data["provenance"])
-        light = SphericalGaussians.from_dict(light)
+        light = load_light(folder)
     except (KeyError, TypeError, ValueError, DipirError) as problem:
         raise ConfigError(f"{folder}: not a complete result of `dipir insert` ({problem}). Run it again.") from problem
     return SavedResult(folder, light, *tones, camera, config, provenance)

@@ -82,6 +82,8 @@ class PlateLight:
     """(3,) unit normal of the ground where the objects stand, None = level."""
     around: EnvMap | None = None
     """(16, 32, 3), what is beside the dominant light; None = not known."""
+    told: str = ""
+    """Of a light that was given, not estimated: what it is."""
 
     @property
     def rest(self) -> EnvMap:
@@ -102,7 +104,7 @@ class PlateLight:
     def describe(self) -> str:
         """What was decided, in one line for people; empty where there was nothing to decide."""
         if self.hard is None:
-            return ""
+            return f"light: as given: {self.told}" if self.told else ""
         if self.source is None:
             return f"light: soft, no single source (chance of one {self.hard:.2f}); --guess 1, 2, 3 for one"
         others = [str(n + 1) for n in range(len(self.guesses)) if n != self.chosen]

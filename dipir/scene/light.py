@@ -239,6 +239,12 @@ def azimuth_elevation_deg(direction: Tensor) -> tuple[float, float]:
     return math.degrees(math.atan2(-x, -z)), math.degrees(math.asin(max(-1.0, min(1.0, y))))
 
 
+def towards(azimuth_deg: float, elevation_deg: float) -> Tensor:
+    """(3,) unit vector towards a light, in the world: the inverse of :func:`azimuth_elevation_deg`; on the CPU."""
+    a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
+    return torch.tensor([-math.sin(a) * math.cos(e), math.sin(e), -math.cos(a) * math.cos(e)], device="cpu")
+
+
 def fit_gaussians(target: EnvMap, count: int = 32, steps: int = 200, learning_rate: float = 0.05) -> SphericalGaussians:
     """Spherical Gaussians for a map (H, W, 3): a quarter of the lobes starts on its brightest separate spots, the rest
     on a Fibonacci sphere; Adam on solid-angle weighted relative L1 in linear and in log radiance, and on the irradiance

@@ -42,21 +42,21 @@ class Source:
     def ground_share(self, rest: EnvMap, up: Tensor | None = None) -> float:
         """Its part of the luminance that the ground receives, the other part being from ``rest`` (H, W, 3);
         ``up`` : (3,) unit normal of the ground, None = level."""
-        own = float(_level(self.irradiance)) * max(0.0, float(self._cosine(up)))
-        return own / max(own + float(_level(ground_irradiance(rest, up))), 1e-12)
+        own = float(luminance_of(self.irradiance)) * max(0.0, float(self._cosine(up)))
+        return own / max(own + float(luminance_of(ground_irradiance(rest, up))), 1e-12)
 
     def with_ground_share(self, rest: EnvMap, share: float | Tensor, up: Tensor | None = None) -> Source:
         """The same light as strong as is needed to have ``share`` in [0, 1) of what the ground receives (as of
         :meth:`ground_share`). Light that grazes the ground counts as if it came from 1.1 degrees above it."""
-        own = _level(self.irradiance) * self._cosine(up).clamp_min(0.02)
-        wanted = share / (1 - share) * _level(ground_irradiance(rest, up))
+        own = luminance_of(self.irradiance) * self._cosine(up).clamp_min(0.02)
+        wanted = share / (1 - share) * luminance_of(ground_irradiance(rest, up))
         return replace(self, irradiance=self.irradiance * (wanted / own.clamp_min(1e-12)))
 
     def shared_out(self, rest: EnvMap, share: float, up: Tensor | None = None) -> tuple[Source, EnvMap]:
         """Source and rest (H, W, 3) of which the source has ``share`` of what the ground receives, while the ground
         stays as bright as it was (luminance)."""
-        own = _level(self.irradiance) * self._cosine(up).clamp_min(0)
-        around = _level(ground_irradiance(rest, up))
+        own = luminance_of(self.irradiance) * self._cosine(up).clamp_min(0)
+        around = luminance_of(ground_irradiance(rest, up))
         dimmed = rest * ((1 - share) * (own + around) / around.clamp_min(1e-12))
         return self.with_ground_share(dimmed, share, up), dimmed
 
@@ -74,7 +74,7 @@ class Source:
         return self.direction[1] if up is None else self.direction @ up.to(self.direction)
 
 
-def _level(colour: Tensor) -> Tensor:
+def luminance_of(colour: Tensor) -> Tensor:
     """(..., 3) linear BT.709 -> (...)."""
     return sum(weight * colour[..., channel] for channel, weight in enumerate(BT709))
 

@@ -43,6 +43,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                      help="what is fitted, where guidance.kind is not none: light,tone,material,emission")
     fit.add_argument("--guess", type=int, choices=(0, 1, 2, 3), metavar="N",
                      help="light from the light prior's guess N, 1 to 3 (0: as it decides)")
+    fit.add_argument("--light", type=Path, metavar="FILE",
+                     help="start from this light: light.json as it is, or a latlong .exr or .hdr (a probe)")
     fit.add_argument("--no-denoise", action="store_true", help="leave the final picture as it is sampled")
     fit.add_argument("--resume", action="store_true",
                      help="continue a run that was stopped (same settings, same --out)")
@@ -145,6 +147,7 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
     """Options that are settings."""
     return overrides(args, {"prior": args.prior, "seed": args.seed, "optimize": args.optimize,
                             "light.guess": args.guess,
+                            "light.start": None if args.light is None else str(args.light),
                             "final.denoise": False if args.no_denoise else None})
 
 
