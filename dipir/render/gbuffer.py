@@ -14,10 +14,10 @@ from torch import Tensor
 from dipir import device
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import columns, flags, to_array, to_index, to_torch
-from dipir.render.mitsuba_scene import BuiltScene
+from dipir.render.mitsuba_scene import BuiltScene, vertex_colors
 from dipir.render.rays import camera_ray, first_hit, opaque, pixel_position, proxy_hit, stratified_offsets
 from dipir.render.renderer import GBuffers
-from dipir.scene.assets.asset import ROUGHNESS_MIN, Material
+from dipir.scene.assets.asset import ROUGHNESS_MIN, Material, Part
 from dipir.scene.camera import Camera
 
 _LANES = 2**20  # Rays in flight.
@@ -151,7 +151,7 @@ def _hits(built: BuiltScene, camera: Camera, pixels: Tensor, offsets: np.ndarray
     pointer = dr.reinterpret_array(mi.UInt32, si.shape)
     normal = dr.select(dr.dot(si.sh_frame.n, ray.d) > 0, -si.sh_frame.n, si.sh_frame.n)
     # In one kernel: each array alone would trace the ray once more.
-    dr.eval(si.is_valid(), si.p, si.uv, normal, pointer)
+    dr.eval(si.is_valid(), si.p, si.uv, normal, pointer, si.prim_index)
     valid, pointer = flags(si.is_valid()), to_torch(pointer).long()
     shape = torch.full((count,), -1, device=valid.device)
     for k, ident in enumerate(ids):
@@ -159,7 +159,8 @@ def _hits(built: BuiltScene, camera: Camera, pixels: Tensor, offsets: np.ndarray
     shape[valid == 0] = -1
     owner = torch.tensor([0] + [1 + i for i, _ in built.parts], device=valid.device)
     return {"valid": valid, "point": columns(si.p, 3) * valid[:, None], "normal": columns(normal, 3),
-            "uv": columns(si.uv, 2), "shape": shape, "object": owner[shape + 1]}
+            "uv": columns(si.uv, 2), "face": to_torch(si.prim_index).long(), "shape": shape,
+            "object": owner[shape + 1]}
 
 
 def _materials(built: BuiltScene, hit: dict[str, Tensor]) -> Tensor:
@@ -169,7 +170,22 @@ def _materials(built: BuiltScene, hit: dict[str, Tensor]) -> Tensor:
         chosen = (hit["shape"] == k).nonzero()[:, 0]
         if len(chosen):
             out[chosen] = _lookup(part.material, hit["uv"][chosen], part.uvs is not None)
+            colors = vertex_colors(part)
+            if colors is not None:
+                out[chosen, :3] = _between(part, colors, hit["face"][chosen], hit["point"][chosen])
     return out
+
+
+def _between(part: Part, values: np.ndarray, face: Tensor, point: Tensor) -> Tensor:
+    """(n, 3): ``values`` (V, 3) of a part's vertices, interpolated at points (n, 3) of its faces (n,)."""
+    corner = torch.from_numpy(part.faces.astype(np.int64)).to(face.device)[face]
+    a, b, c = torch.from_numpy(part.vertices).to(point)[corner].double().unbind(1)
+    normal = torch.linalg.cross(b - a, c - a)
+    area = (normal * normal).sum(1).clamp_min(1e-300)
+    u = (torch.linalg.cross(c - b, point.double() - b) * normal).sum(1) / area
+    v = (torch.linalg.cross(a - c, point.double() - c) * normal).sum(1) / area
+    weight = torch.stack([u, v, 1 - u - v], 1).clamp(0, 1)[..., None]
+    return (torch.from_numpy(values).to(point)[corner] * weight).sum(1).float()
 
 
 def _bilinear(texture: Tensor, uv: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from dipir.scene.camera import Camera
 from dipir.scene.scene import Scene
 
 _PLACEHOLDER = (16, 32)
+_COLOR = "vertex_color"
 Kind = Literal["base_color", "roughness", "metallic", "emission"]
 
 
@@ -132,7 +133,7 @@ def put(built: BuiltScene) -> None:
 
 def _same_thing(one: Part, other: Part) -> bool:
     """The same mesh and material, wherever it is."""
-    arrays = [(one.faces, other.faces), (one.uvs, other.uvs)]
+    arrays = [(one.faces, other.faces), (one.uvs, other.uvs), (one.colors, other.colors)]
     arrays += [(getattr(one.material, f.name), getattr(other.material, f.name)) for f in fields(Material)]
     return len(one.vertices) == len(other.vertices) and (one.normals is None) == (other.normals is None) and all(
         a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in arrays)
@@ -152,7 +153,9 @@ def make_mesh(part: Part, name: str, plain: bool = False):
     """mi.Mesh of a part. Mitsuba's v axis points down the image, ours up, hence 1 - v."""
     mi = mitsuba()
     props = mi.Properties()
-    props["bsdf"] = mi.load_dict({"type": "diffuse"} if plain else material_dict(part.material, part.uvs is not None))
+    colors = None if plain else vertex_colors(part)
+    props["bsdf"] = mi.load_dict({"type": "diffuse"} if plain else material_dict(
+        part.material, part.uvs is not None, colored=colors is not None))
     if part.normals is None:
         props["face_normals"] = True
     emission = None if plain else _emission(part.material, part.uvs is not None)
@@ -170,7 +173,17 @@ def make_mesh(part: Part, name: str, plain: bool = False):
         flipped = np.stack([part.uvs[:, 0], 1 - part.uvs[:, 1]], -1)
         params["vertex_texcoords"] = mi.Float(flipped.astype(np.float32).ravel())
     params.update()
+    if colors is not None:
+        mesh.add_attribute(_COLOR, 3, mi.Float(colors.ravel()))
     return mesh
+
+
+def vertex_colors(part: Part) -> np.ndarray | None:
+    """(V, 3) float32, linear: base colour at each vertex of a part that has colours there; None for any other. A
+    texture goes before them."""
+    if part.colors is None or (part.uvs is not None and part.material.base_color_texture is not None):
+        return None
+    return np.clip(part.colors * np.asarray(part.material.base_color), 0, 1).astype(np.float32)
 
 
 def _bitmap(texture: np.ndarray) -> dict:
@@ -184,9 +197,11 @@ def _rgb(value) -> dict:
     return {"type": "rgb", "value": [float(v) for v in value]}
 
 
-def material_dict(material: Material, textured: bool) -> dict:
-    """Principled BSDF of a material. Specular never below 0.01 (a metal with specular 0 renders black) and roughness
-    never below 0.05 (gradients turn NaN near 0)."""
+def material_dict(material: Material, textured: bool, colored: bool = False) -> dict:
+    """Principled BSDF of a material; ``colored`` : its base colour is the mesh's :func:`vertex_colors`.
+
+    Specular never below 0.01 (a metal with specular 0 renders black) and roughness never below 0.05 (gradients turn NaN
+    near 0)."""
     m = material
 
     def pick(texture: np.ndarray | None, constant: object) -> object:
@@ -194,7 +209,8 @@ def material_dict(material: Material, textured: bool) -> dict:
 
     roughness = None if m.roughness_texture is None else np.clip(m.roughness_texture, ROUGHNESS_MIN, 1)
     bsdf = {"type": "principled",
-            "base_color": pick(m.base_color_texture, _rgb(m.base_color)),
+            "base_color": ({"type": "mesh_attribute", "name": _COLOR} if colored else
+                           pick(m.base_color_texture, _rgb(m.base_color))),
             "roughness": pick(roughness, float(np.clip(m.roughness, ROUGHNESS_MIN, 1))),
             "metallic": pick(m.metallic_texture, float(np.clip(m.metallic, 0, 1))),
             "specular": float(np.clip(m.specular, SPECULAR_MIN, 1))}

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -38,8 +38,8 @@ class PlacedAsset:
         rotation_scale = self.to_world[:3, :3]
         rotation = rotation_scale / np.cbrt(np.linalg.det(rotation_scale))
         return tuple(
-            Part(p.name, (p.vertices @ rotation_scale.T + self.to_world[:3, 3]).astype(np.float32), p.faces,
-                 None if p.normals is None else (p.normals @ rotation.T).astype(np.float32), p.uvs, p.material)
+            replace(p, vertices=(p.vertices @ rotation_scale.T + self.to_world[:3, 3]).astype(np.float32),
+                    normals=None if p.normals is None else (p.normals @ rotation.T).astype(np.float32))
             for p in self.asset.parts)
 
 

@@ -230,11 +230,12 @@ def _place_object(spec: ObjectSpec, name: str, camera: Camera, proxy: Proxy, whe
 def override_materials(asset: Asset, overrides: Mapping[str, MaterialOverride]) -> Asset:
     """The asset with the overrides of its parts applied; those of '*' first, the part's own after them."""
     def changed(part: Part) -> Part:
-        material = part.material
+        material, colors = part.material, part.colors
         for key in (EVERY_PART, part.name):
             if key in overrides:
                 material = override_material(material, overrides[key])
-        return replace(part, material=material)
+                colors = colors if overrides[key].base_color is None else None
+        return replace(part, material=material, colors=colors)
 
     return replace(asset, parts=tuple(changed(p) for p in asset.parts)) if overrides else asset
 

@@ -1,8 +1,11 @@
 """dipir.render.mitsuba_scene: Mitsuba's scene says what ours says."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 
 from dipir.errors import SceneError
 from dipir.render.backend import mitsuba
@@ -14,12 +17,15 @@ from dipir.render.mitsuba_scene import (
     put,
     sensor_dict,
     shape_key,
+    vertex_colors,
 )
+from dipir.render.path_traced import PathTracer
+from dipir.render.renderer import RenderSettings
 from dipir.scene.assets.asset import Asset, Material, Part
 from dipir.scene.camera import Camera
 from dipir.scene.proxy import PlacedAsset
 from dipir.workshop.things.objects import simple_asset
-from tests.support.scenes import placed, scene_of
+from tests.support.scenes import placed, scene_of, sunny
 
 CHECKER = np.indices((4, 4)).sum(0).astype(np.float32) % 2
 
@@ -82,6 +88,59 @@ def test_vertices_that_are_not_finite_are_refused():
     bad = Part("p", np.array([[0, 0, 3], [1, 0, 3], [0, np.nan, 3]], np.float32), np.array([[0, 1, 2]], np.uint32))
     with pytest.raises(SceneError, match="NaN or infinite vertices"):
         build(scene_of(PlacedAsset(Asset((bad,)), np.eye(4))))
+
+
+def _coloured(colors, material=None):
+    """A sphere and a box, the sphere with ``colors`` (callable of its vertices)."""
+    (part,) = simple_asset("sphere", material or Material(base_color=(1, 1, 1), roughness=0.8)).parts
+    part = replace(part, colors=np.asarray(colors(part.vertices), np.float32))
+    return scene_of(placed(Asset((part,))), placed(simple_asset("box"), x=1.1, name="b"), size=32)
+
+
+def test_vertices_of_one_colour_are_a_base_colour():
+    red = np.float32([0.7, 0.2, 0.1])
+    one = _coloured(lambda v: np.broadcast_to(red, v.shape))
+    half = _coloured(lambda v: np.broadcast_to(red * [2 / 1.4, 2, 2], v.shape), Material(
+        base_color=(0.7, 0.5, 0.5), roughness=0.8))
+    plain = scene_of(placed(simple_asset("sphere", Material(base_color=tuple(red), roughness=0.8))),
+                     placed(simple_asset("box"), x=1.1, name="b"), size=32)
+    env = sunny((0.5, 0.6, -0.6))
+    pictures = [PathTracer(s, settings=RenderSettings(8)).object_pass(env, seed=3)[0] for s in (one, half, plain)]
+    assert float(pictures[2].max()) > 0.2
+    for picture in pictures[:2]:
+        torch.testing.assert_close(picture, pictures[2], atol=2e-4, rtol=1e-3)
+
+
+def test_colours_of_vertices_go_over_into_each_other():
+    """Blue below, red above, linear in height: the albedo says it where it stands, and light shows it."""
+    def fade(v):
+        t = (v[:, 1] / v[:, 1].max())[:, None]
+        return t * [0.8, 0.1, 0.1] + (1 - t) * [0.1, 0.1, 0.8]
+    tracer = PathTracer(_coloured(fade), settings=RenderSettings(16))
+    g = tracer.gbuffers
+    sphere = (g.object_id == 1)[0, 0] & (g.alpha > 0.99)[0, 0]
+    height = (g.position[0, 1] / 0.8).clamp(0, 1)[sphere]
+    albedo = g.albedo[0][:, sphere]
+    assert float(height.min()) < 0.3 and float(height.max()) > 0.8
+    torch.testing.assert_close(albedo[0], 0.1 + 0.7 * height, atol=0.01, rtol=0)
+    torch.testing.assert_close(albedo[2], 0.8 - 0.7 * height, atol=0.01, rtol=0)
+    picture = tracer.object_pass(torch.full((16, 32, 3), 0.5), seed=1)[0][0][:, sphere]
+    share = picture[0] / picture[2]
+    expected = albedo[0] / albedo[2]
+    assert float(np.corrcoef(share.log(), expected.log())[0, 1]) > 0.97
+    assert float(share[height < 0.3].mean()) < 0.6 and float(share[height > 0.8].mean()) > 2
+
+
+def test_a_texture_goes_before_colours_of_vertices():
+    (part,) = simple_asset("sphere").parts
+    colors = np.full((len(part.vertices), 3), 0.5, np.float32)
+    assert vertex_colors(part) is None
+    np.testing.assert_allclose(vertex_colors(replace(part, colors=colors, material=Material(base_color=(1, 0.5, 0)))),
+                               np.broadcast_to([0.5, 0.25, 0], colors.shape))
+    texture = Material(base_color_texture=np.ones((2, 2, 3), np.float32))
+    uvs = np.zeros((len(part.vertices), 2), np.float32)
+    assert vertex_colors(replace(part, colors=colors, material=texture, uvs=uvs)) is None
+    assert vertex_colors(replace(part, colors=colors, material=texture, uvs=None)) is not None
 
 
 def test_objects_that_moved_stand_in_the_loaded_scene():

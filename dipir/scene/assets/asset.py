@@ -44,6 +44,9 @@ class Part:
     normals: np.ndarray | None = None  # (V, 3) float32, unit, or None = face normals
     uvs: np.ndarray | None = None  # (V, 2) float32, v up, or None
     material: Material = field(default_factory=Material)
+    colors: np.ndarray | None = None
+    """(V, 3) float32, linear BT.709, [0, 1]: times the material's ``base_color`` at each vertex; None = white.
+    Not beside a ``base_color_texture``: whoever reads a file with both puts the mean into the texture and says so."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ def asset_hash(asset: Asset) -> str:
     for part in asset.parts:
         for array in (part.vertices, part.faces, part.normals, part.uvs):
             add(array)
+        if part.colors is not None:
+            add(part.colors)
         for item in fields(part.material):
             if item.name != "name":
                 value = getattr(part.material, item.name)

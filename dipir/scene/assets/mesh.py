@@ -1,6 +1,8 @@
 """Mesh helpers shared by the asset loader and the procedural objects: normals split at sharp edges, box projection."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import sparse
 
@@ -74,5 +76,4 @@ def rest_together(parts: list[Part]) -> tuple[Part, ...]:
     points = np.concatenate([p.vertices for p in parts])
     low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)
     shift = np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
-    return tuple(Part(p.name, (p.vertices - shift).astype(np.float32), p.faces, p.normals, p.uvs, p.material)
-                 for p in parts)
+    return tuple(replace(p, vertices=(p.vertices - shift).astype(np.float32)) for p in parts)
