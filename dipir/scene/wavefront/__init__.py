@@ -1,0 +1,1 @@
+"""OBJ and MTL, read by ourselves."""
