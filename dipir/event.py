@@ -1,12 +1,49 @@
-"""What a run says while it goes on. Without torch, so that processes which only pass events on start at once."""
+"""What a run says: remarks about what it was given, reports while it goes on. Without torch, so that processes which
+only pass events on start at once."""
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class Remark(str):
+    """A remark about an asset, plate or camera, for people: one line with the file and what to do.
+
+    A plain text among remarks is a note. ``warning`` : it changes the picture: something was left out, approximated or
+    cannot be seen.
+    """
+
+    warning: bool
+
+    def __new__(cls, text: str, warning: bool = False) -> Remark:
+        made = super().__new__(cls, text)
+        made.warning = warning
+        return made
+
+    @staticmethod
+    def about(where: str, note: str) -> Remark:
+        """``note`` with what it is about in front, unless it says that itself; a warning stays one."""
+        text = note if where in note else f"{where}: {note}"
+        return Remark(text, is_warning(note))
+
+
+def warn(text: str) -> Remark:
+    """A remark about what changes the picture."""
+    return Remark(text, warning=True)
+
+
+def is_warning(note: str) -> bool:
+    """Whether a remark is a warning; plain texts are notes."""
+    return getattr(note, "warning", False)
+
+
+def warnings_in(notes: Iterable[str]) -> list[str]:
+    """The warnings among remarks, as plain texts, each once."""
+    return [str(note) for note in dict.fromkeys(notes) if is_warning(note)]
 
 
 @dataclass(frozen=True)
@@ -22,6 +59,13 @@ class Event:
     """Preview images, (1, 3, H, W) display-referred [0, 1], on the CPU."""
     note: str = ""
     """What was decided, for people; said once, on a line of its own."""
+    remarks: Sequence[str] = ()
+    """Remarks about what was given (:class:`Remark`); said once, before work."""
+
+    @staticmethod
+    def about(remarks: Iterable[str]) -> Event:
+        """What there is to say about the inputs, before anything is done with them."""
+        return Event("inputs", 0, 0, remarks=tuple(dict.fromkeys(remarks)))
 
 
 Notify = Callable[[Event], None] | None

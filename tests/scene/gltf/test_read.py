@@ -1,4 +1,4 @@
-"""dipir.scene.assets.gltf: node trees, primitives, UVs and images of glTF documents."""
+"""dipir.scene.gltf.read: node trees, primitives, UVs and images of glTF documents."""
 from __future__ import annotations
 
 import base64
@@ -86,8 +86,9 @@ def test_hostile_gltf_structures(tmp_path):
     refused(write(tmp_path, gltf(nodes=[{"children": [1, 1]}, {"mesh": 0}])), "two parents")
     huge = gltf()
     huge["accessors"].append({"componentType": 5126, "count": 10**15, "type": "VEC3"})
-    refused(write(tmp_path, huge), "without data")
-    refused(write(tmp_path, gltf(extensionsRequired=["KHR_draco_mesh_compression"])), "KHR_draco")
-    refused(write(tmp_path, gltf(material={"normalTexture": {"index": 7}})), "not a valid glTF")
+    huge["meshes"][0]["primitives"][0]["attributes"]["POSITION"] = len(huge["accessors"]) - 1
+    refused(write(tmp_path, huge), "claims 1000000000000000 items")
+    refused(write(tmp_path, gltf(extensionsRequired=["XYZ_unheard_of"])), "requires XYZ_unheard_of")
+    refused(write(tmp_path, gltf(material={"normalTexture": {"index": 7}})), "textures 7, which does not exist")
     refused(write(tmp_path, [1, 2]), "glTF 2")
     refused(write(tmp_path, gltf(asset={"version": "1.0"})), "glTF 2")
