@@ -221,8 +221,8 @@ def _finished(path: Path, raws: list[_Raw], notes: list[str], unit_given: str | 
 
 
 def _seen(raws: list[_Raw], notes: list[str]) -> list[_Raw]:
-    """The parts that can be seen. One that is wholly transparent would decide size, foot and picture frame unseen; where
-    there is nothing else, all are kept. Either is said."""
+    """The parts that can be seen. One that is wholly transparent would decide size and foot unseen; where there is
+    nothing else, all are kept. Either is said."""
     hidden = [r for r in raws if r.material.opacity == 0 and r.material.opacity_texture is None]
     ids = {id(r) for r in hidden}
     seen = [r for r in raws if id(r) not in ids]

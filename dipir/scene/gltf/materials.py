@@ -245,7 +245,7 @@ def metallic_of_specular(diffuse: np.ndarray, specular: np.ndarray) -> tuple[np.
     # ---- metallic ----
     b = light * left / (1 - _DIELECTRIC) + shine - 2 * _DIELECTRIC
     root = np.sqrt(np.maximum(b * b - 4 * _DIELECTRIC * (_DIELECTRIC - shine), 0))
-    metallic = np.where(shine < _DIELECTRIC, 0, np.clip((root - b) / (2 * _DIELECTRIC), 0, 1))[..., None]
+    metallic = np.where(shine < _DIELECTRIC + 1e-3, 0, np.clip((root - b) / (2 * _DIELECTRIC), 0, 1))[..., None]
     # ---- base colour: of the diffuse part where it is no metal, of the specular one where it is ----
     of_diffuse = diffuse * left[..., None] / (1 - _DIELECTRIC) / np.maximum(1 - metallic, 1e-6)
     of_specular = (specular - _DIELECTRIC * (1 - metallic)) / np.maximum(metallic, 1e-6)
