@@ -48,6 +48,13 @@ class MissingExtra(DipirError):
     """An optional package is needed. Text names the extra to install."""
 
 
+def printable(text: str, limit: int = 2000) -> str:
+    """``text`` for a terminal, at most ``limit`` characters: control characters as escapes, but line ends stay."""
+    head = text[:limit + 1]
+    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in head)
+    return shown if len(shown) <= limit else shown[:limit - 1] + "…"
+
+
 def nearest(word: str, valid: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the nearest valid word, or the empty string."""
     match = difflib.get_close_matches(str(word), list(valid), n=1, cutoff=0.5)

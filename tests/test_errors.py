@@ -26,3 +26,9 @@ def test_all_problems_come_in_one_error():
     with pytest.raises(errors.ConfigError) as two:
         errors.raise_all(errors.ConfigError, "yard.yaml", ["no plate", "no camera"])
     assert str(two.value) == "yard.yaml: 2 problems:\n  - no plate\n  - no camera"
+
+
+def test_texts_for_a_terminal_are_bounded_and_cannot_drive_it():
+    assert errors.printable("grün\n\x1b[2J\r\u202e") == "grün\n\\x1b[2J\\r\\u202e"
+    assert errors.printable("x" * 2000) == "x" * 2000
+    assert len(errors.printable("\x00" * 10**6)) == 2000 and errors.printable("x" * 10**6).endswith("x…")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import dipir
 from dipir import device
 from dipir.cli.verbs import bench, doctor, init, insert, layout, light, prior, relight, render, rti, synth
-from dipir.errors import DipirError, nearest
+from dipir.errors import DipirError, nearest, printable
 
 VERBS = (insert, light, render, init, relight, layout, rti, synth, prior, bench, doctor)
 
@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(args: argparse.Namespace, text: str) -> int:
+    # Names in files may hold anything, also what drives a terminal.
+    text = printable(text, 20_000)
     if getattr(args, "log", "") == "json":
         print(json.dumps({"event": "error", "message": text}))
     print(f"dipir: error: {text}", file=sys.stderr)
@@ -68,7 +70,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args, **options) -> None:
         super().__init__(*args, **options)
         # What looks like a negative number is a value where no option does.
-        self._negative_number_matcher = re.compile(r"-(\.?\d|(inf|nan)$)")
+        self._negative_number_matcher = re.compile(r"-(\.?\d|(inf|nan|[xyzXYZ])$)")
 
     def error(self, message: str) -> None:
         if message.startswith("unrecognized arguments:"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dipir import device, disk
-from dipir.cli.progress import Progress
+from dipir.cli.progress import Progress, remark_line
 
 
 # ---------------------------------------------------------------------------------------------------- types of options
@@ -51,6 +51,11 @@ def count(text: str) -> int:
     return int(text)
 
 
+def axis(text: str) -> str:
+    """The name of an axis: y, -z."""
+    return text.lower().removeprefix("+")
+
+
 def pair(kind: Callable[[str], Any], what: str, example: str = "640,480") -> Callable[[str], tuple]:
     """The type of two values of ``kind`` with a comma between them; ``what`` names them for people."""
     def parse(text: str) -> tuple:
@@ -68,10 +73,17 @@ def add_output(p: argparse.ArgumentParser, out: str) -> None:
     group = p.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="DIR", help=f"default: {out}")
     group.add_argument("--quiet", action="store_true", help="errors only")
+    add_strict(group)
     group.add_argument("--log", choices=("text", "json"), default="text", help="json: one JSON object a line on stdout")
     group.add_argument("--tensorboard", type=Path, metavar="DIR", help="also log there for TensorBoard")
     group.add_argument("--threads", type=count, metavar="N", help="CPU threads (default: those of the CPU affinity)")
     device.add_option(group)
+
+
+def add_strict(group: argparse._ActionsContainer) -> None:
+    """Whether warnings about assets, plates and cameras are errors."""
+    group.add_argument("--strict", action="store_true", help="warnings about the inputs (something left out, "
+                                                             "approximated, invisible) end with exit code 2")
 
 
 def add_settings(p: argparse._ActionsContainer, method: str) -> None:
@@ -132,7 +144,7 @@ def running(args: argparse.Namespace, out: Path, names_device: bool = True) -> I
     """The out folder and the progress of a run that has the options of :func:`add_output`: says where it computes, and
     at the end where the result is."""
     with out_folder(out) as folder, \
-            Progress(folder, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
+            Progress(folder, log=args.log, quiet=args.quiet, board=args.tensorboard, strict=args.strict) as progress:
         if names_device:
             progress.device(device.current())
         yield folder, progress
@@ -141,5 +153,5 @@ def running(args: argparse.Namespace, out: Path, names_device: bool = True) -> I
 
 def say(notes: Sequence[str], quiet: bool) -> None:
     """Remarks for the user, a line each."""
-    for note in () if quiet else notes:
-        print(f"note: {note}", file=sys.stderr)
+    for note in () if quiet else dict.fromkeys(notes):
+        print(remark_line(note), file=sys.stderr)

@@ -4,6 +4,8 @@
 
 * ``{"event": "device", "torch", "renderer", "asked", "why"}`` at first: what each half computes on, what was asked for,
   and why a half is on the CPU (null when both are on the GPU)
+* ``{"event": "warning", "message"}`` and ``{"event": "note", "message"}``: remarks about the inputs, each once, before
+  work; a warning says what changes the picture
 * ``{"event": "progress", "stage", "step", "steps", "seconds_left", "scalars", "preview"}``; ``seconds_left`` and
   ``preview`` (path of the newest preview picture) may be null; a number that is not finite is null; where something
   was decided ``note`` says what
@@ -16,12 +18,14 @@ import math
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
 from dipir.device import Device
-from dipir.event import Event
+from dipir.errors import SceneError, printable
+from dipir.event import Event, is_warning, warnings_in
 from dipir.fit.board import Board
 
 _PREVIEW_SECONDS = 2.0
@@ -33,18 +37,25 @@ class Progress:
     out : folder for ``preview.png``, or None = no previews (it is removed when the block ends)
     board : folder for TensorBoard too, or None
     log : "text" or "json";  quiet : say nothing;  stream : for JSON, stdout by default;  terminal : for the bar, stderr
+    strict : warnings about the inputs are errors
     """
 
     def __init__(self, out: Path | None = None, *, log: str = "text", quiet: bool = False,
-                 stream: TextIO | None = None, terminal: TextIO | None = None, board: Path | None = None) -> None:
+                 stream: TextIO | None = None, terminal: TextIO | None = None, board: Path | None = None,
+                 strict: bool = False) -> None:
         self._preview = None if out is None else Path(out) / "preview.png"
         self._json, self._quiet = log == "json", quiet
         self._stream, self._terminal = stream or sys.stdout, terminal or sys.stderr
         self._bar = not quiet and not self._json and self._terminal.isatty()
         self._shown, self._written = False, -math.inf
+        self._strict, self._said = strict, set()
         self._board = None if board is None else Board(board)
 
     def __call__(self, event: Event) -> None:
+        if event.remarks:
+            self.remarks(event.remarks)
+        if not event.steps and not event.note:
+            return
         self._save_preview(event)
         if self._board is not None:
             self._board(event)
@@ -61,6 +72,19 @@ class Progress:
         if event.note and not self._json and not self._quiet:
             self._clear()
             print(event.note, file=self._terminal, flush=True)
+
+    def remarks(self, notes: Iterable[str]) -> None:
+        """Say remarks about the inputs, each once. SceneError with all warnings among them where they are errors."""
+        notes = [note for note in dict.fromkeys(notes) if note not in self._said]
+        if self._strict:
+            refuse_warnings(notes)
+        self._said |= set(notes)
+        for note in notes:
+            if self._json:
+                self._line({"event": "warning" if is_warning(note) else "note", "message": str(note)})
+            if not self._quiet:
+                self._clear()
+                print(remark_line(note), file=self._terminal, flush=True)
 
     def device(self, chosen: Device) -> None:
         """Say once where the run computes, and why not on a GPU."""
@@ -127,6 +151,19 @@ class Progress:
             self._terminal.write("\r\x1b[K")
             self._terminal.flush()
             self._shown = False
+
+
+def remark_line(note: str) -> str:
+    """``note: ...`` or ``warning: ...``, without control characters."""
+    return f"{'warning' if is_warning(note) else 'note'}: {printable(note)}"
+
+
+def refuse_warnings(notes: Iterable[str]) -> None:
+    """SceneError that lists the warnings among remarks; nothing when there is none."""
+    found = warnings_in(notes)
+    if found:
+        head = f"--strict: {len(found)} warning{'s' if len(found) > 1 else ''}"
+        raise SceneError("\n  - ".join([f"{head}; mend the input, or leave --strict out:", *found]))
 
 
 def clock(seconds: float) -> str:

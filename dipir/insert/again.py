@@ -10,7 +10,7 @@ import torch
 
 from dipir import device
 from dipir.errors import ConfigError, nearest
-from dipir.event import Event
+from dipir.event import Event, warnings_in
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.insert.final import final_picture, final_quality
@@ -78,6 +78,7 @@ def render_again(result_dir: str | Path, changes: Changes = Changes(),
     scene_path = changes.scene or folder / "scene.yaml"
     scene_file = changed_scene(load_scene_file(scene_path, whole=changes.scene is None), changes)
     scene = device.moved(build_scene(scene_file, str(scene_path)))
+    on_event(Event.about(scene.notes))
     config = read.from_dict(InsertConfig, saved.config, str(folder / "config.yaml"))
     config = replace(config, final=_final(config, scene, changes))
     said: list[str] = []
@@ -89,6 +90,7 @@ def render_again(result_dir: str | Path, changes: Changes = Changes(),
     picture = final_picture(scene, light, tones, config, on_event, device.moved(materials))
     provenance = {**saved.provenance, "rendered_from": str(result_dir), "device": device.current().record(),
                   "changes": [*saved.provenance.get("changes", []), *described(changes), *said],
+                  "notes": list(map(str, scene.notes)), "warnings": warnings_in(scene.notes),
                   "render_notes": [*final_quality(config.final)[2], *said]}
     provenance["light"] = {**provenance.get("light", {}), "now": light.describe()}
     result = Result(**vars(picture), light=light, tone_fg=tones[0], tone_shadow=tones[1], config=saved.config,
@@ -141,7 +143,8 @@ def changed_scene(scene: SceneFile, changes: Changes) -> SceneFile:
     if move.height_m is not None:
         values |= {"height_m": move.height_m, "scale": None}
     if changes.asset is not None:
-        values |= {"asset": Path(changes.asset), "name": None, "material": {}}
+        values |= {"asset": Path(changes.asset), "name": None, "material": {}, "unit": None,
+                   "up": None}
     try:
         spec = replace(spec, **values)
         spec = replace(spec, material=_materials(spec.material, move.material))

@@ -20,6 +20,7 @@ from dipir.diffusion.memory import MemorySettings
 from dipir.diffusion.personalize import Examples, FrozenBase, concept_images, personalise
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.diffusion.schedule import karras
+from dipir.event import warnings_in
 from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event, minimise
 from dipir.fit.parameters import Parameters
@@ -197,5 +198,4 @@ def _provenance(scene: Scene, work: Work, config: InsertConfig, materials: dict[
             "hashes": {"plate": plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects]},
             "materials": {k: v.tolist() for k, v in materials.items() if v.numel() <= 16},
             "light": work.light.to_dict(), "light_guesses": work.light.guesses_to_dict(),
-            "notes": [*final_quality(config.final)[2], *scene.plate.notes,
-                      *(n for o in scene.objects for n in o.asset.notes)]}
+            "notes": [*final_quality(config.final)[2], *map(str, scene.notes)], "warnings": warnings_in(scene.notes)}

@@ -38,7 +38,8 @@ def report_html(shown: InsertPage) -> str:
     p, picture = shown.provenance, shown.picture
     return report_page.render(
         "insert.html", name=p.get("name", "insert"), title=p.get("name") or "Insertion", prompt=p.get("prompt") or "",
-        facts=_facts(shown), notes=p.get("notes", []), plate=picture.plate_disp, composite=picture.composite_disp,
+        facts=_facts(shown), notes=p.get("notes", []),
+        warnings=p.get("warnings", []), plate=picture.plate_disp, composite=picture.composite_disp,
         layers=_layers(picture), guesses=_guesses(shown), light=_light(shown.light), tones=_tones(shown.tones),
         curves=report_page.curves_of(shown.history), config=shown.config, provenance=p)
 

@@ -13,6 +13,7 @@ from dipir import device
 from dipir.arrays import Image, Mask
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.errors import ConfigError, ImageError
+from dipir.event import warnings_in
 from dipir.layout.config import LayoutConfig
 from dipir.layout.edit import edit
 from dipir.layout.regions import Region
@@ -39,6 +40,7 @@ class LayoutRequest:
     source: str = ""  # what that picture shows; "" = unknown
     name: str = "layout"  # for the result
     seed: int | None = None  # of the noise; None = that of the settings
+    notes: tuple[str, ...] = ()  # remarks about the picture's file (`dipir.event.Remark`)
 
     def __post_init__(self) -> None:
         if not self.regions and not self.caption.strip() and self.image is None:
@@ -162,7 +164,8 @@ def _result(prior: TextPrior, request: LayoutRequest, words: Wording, config: La
             attention.append((row.region.words, work.maps[k][None, None].float().cpu()))
         if k in work.deltas:
             deltas[name] = [round(v, 5) for v in work.deltas[k].tolist()]
-    provenance |= {"name": request.name, "caption": words.caption, "background": words.background,
+    provenance |= {"notes": list(map(str, request.notes)), "warnings": warnings_in(request.notes), "name": request.name,
+                   "caption": words.caption, "background": words.background,
                    "regions": [{"caption": r.caption, "box": [round(v, 4) for v in r.bounds()],
                                 "kind": "box" if r.mask is None else "mask"} for r in request.regions],
                    "edited": request.image is not None, "layered_steps": config.layered_steps if layers else 0,

@@ -22,7 +22,8 @@ def layout_html(result: Layout) -> str:
             for words, values in result.attention}
     before = None if result.request.image is None else enlarged(result.request.image)
     return report_page.render(
-        "layout.html", name=p["name"], prompt=result.caption, facts=facts, before=before, after=enlarged(result.image),
+        "layout.html", name=p["name"], prompt=result.caption, facts=facts, notes=p.get("notes", ()),
+        warnings=p.get("warnings", ()), before=before, after=enlarged(result.image),
         grids={"Picture": shown, "Layers": layers, "Attention": maps}, config=result.config, provenance=p)
 
 

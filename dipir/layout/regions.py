@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from dipir.arrays import Image, Mask
 from dipir.errors import ConfigError, ImageError, SceneError, raise_all
+from dipir.event import Remark
 from dipir.image.palette import Colour, parse_palette
 from dipir.settings import read
 from dipir.settings.yaml import load_yaml
@@ -134,11 +135,13 @@ def read_region_mask(path: str | Path) -> Mask:
     return read_image(Path(path).expanduser()).pixels.mean(1, keepdim=True).clamp(0, 1)
 
 
-def read_picture(path: str | Path) -> Image:
-    """(1, 3, H, W) display values of the picture to edit. ImageError when it cannot be read."""
+def read_picture(path: str | Path) -> tuple[Image, tuple[str, ...]]:
+    """(1, 3, H, W) display values of the picture to edit, and remarks. ImageError when it cannot be read."""
     from dipir.scene.plate import read_plate
 
-    return read_plate(Path(path).expanduser()).disp
+    path = Path(path).expanduser()
+    plate = read_plate(path)
+    return plate.disp, tuple(Remark.about(path.name, note) for note in plate.notes)
 
 
 # ---------------------------------------------------------------------------------------------------------------- files

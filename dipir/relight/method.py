@@ -16,6 +16,7 @@ from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.diffusion.memory import MemoryOptions
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.errors import ConfigError, ImageError
+from dipir.event import warnings_in
 from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event
 from dipir.guidance.guidance import Asked, Guidance
@@ -62,6 +63,7 @@ class Picture:
     mask: Mask | None = None  # (1, 1, H, W), 1 = light may change
     alpha: Mask | None = None  # (1, 1, H, W), coverage of a cut-out
     name: str = "picture"  # for the result
+    notes: tuple[str, ...] = ()  # remarks about the file (`dipir.event.Remark`)
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[2:]
@@ -143,7 +145,8 @@ def relight(picture: Picture, request: RelightRequest, config: RelightConfig | N
         image, layers, history = work(device.moved(picture), request, config, engine, on_event, checkpoint)
     image, layers = device.moved((image, layers), torch.device("cpu"))
     multiply, divide = (None, None) if layers is None else layers
-    provenance = {"name": picture.name, "prompt": request.prompt, "seed": config.seed, "engine": config.engine,
+    provenance = {"notes": list(map(str, picture.notes)), "warnings": warnings_in(picture.notes),
+                  "name": picture.name, "prompt": request.prompt, "seed": config.seed, "engine": config.engine,
                   "prior": engine.fingerprint or config.prior,
                   "device": device.current().record(), "seconds": round(time.monotonic() - began, 2),
                   "versions": versions(_PACKAGES)}

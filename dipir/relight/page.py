@@ -72,8 +72,9 @@ def relight_html(page: RelightPage) -> str:
     if stops is not None:
         dial, layers = _dial(page, stops), _layers(page, stops)
     return report_page.render(
-        "relight.html", name=page.name, prompt=page.prompt, facts=page.facts, notes=page.notes, before=page.before,
-        after=page.after, aspect=page.before.shape[3] / page.before.shape[2], dial=dial, layers=layers,
+        "relight.html", name=page.name, prompt=page.prompt, facts=page.facts, notes=page.notes,
+        warnings=page.provenance.get("warnings", ()), before=page.before, after=page.after,
+        aspect=page.before.shape[3] / page.before.shape[2], dial=dial, layers=layers,
         curves=report_page.curves_of(page.history), config=page.config, provenance=page.provenance)
 
 

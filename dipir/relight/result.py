@@ -82,4 +82,5 @@ def page_of(result: RelightResult) -> RelightPage:
         layers = ({"multiply": result.multiply, "divide": result.divide} if result.multiply.shape[1] == 1
                   else {"gain": result.multiply / (result.divide + EPS)})
     return RelightPage(str(p["name"]), request.prompt, result.picture.image, result.image, facts=facts,
-                       history=result.history, config=result.config, provenance=p, **layers)
+                       history=result.history, config=result.config, provenance=p,
+                       notes=p.get("notes", []), **layers)

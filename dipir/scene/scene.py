@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dipir.event import Remark
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset, Proxy
@@ -21,3 +22,13 @@ class Scene:
     prompt: str = ""
     """What the finished picture shows, in words."""
     name: str = "scene"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks about plate and assets (:class:`dipir.event.Remark`), each with its file in front, each once."""
+        plate = self.plate.path.name if self.plate.path is not None else "plate"
+        said = [Remark.about(plate, note) for note in self.plate.notes]
+        for item in self.objects:
+            path = item.asset.path
+            said += [Remark.about(item.name if path is None else path.name, note) for note in item.asset.notes]
+        return tuple(dict.fromkeys(said))

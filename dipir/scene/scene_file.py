@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dipir.errors import DipirError, SceneError, nearest, raise_all
-from dipir.scene.assets.asset import ROUGHNESS_MIN, Asset, Material, Part
+from dipir.scene.assets.asset import ROUGHNESS_MIN, UNITS, UP_AXES, Asset, Material, Part
 from dipir.scene.camera import Camera
 from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, resolve_camera
 from dipir.scene.plate import Plate, read_plate
@@ -45,7 +45,8 @@ class MaterialOverride:
 
 @dataclass(frozen=True)
 class ObjectSpec:
-    """One object: asset file, contact pixel (x, y), height in metres or scale, yaw in degrees, material overrides."""
+    """One object: asset file, contact pixel (x, y), height in metres or scale, yaw in degrees, material overrides; unit
+    and up axis of the file where it does not state them (or states them wrongly)."""
 
     asset: Path
     at: tuple[float, float]
@@ -54,9 +55,14 @@ class ObjectSpec:
     yaw_deg: float = 0.0
     name: str | None = None
     material: dict[str, MaterialOverride] = field(default_factory=dict)
+    unit: str | None = None
+    up: str | None = None
 
     def __post_init__(self) -> None:
-        bad = [f"{name} must be a positive number, got {getattr(self, name):g}." for name in ("height_m", "scale")
+        bad = [f"{name} '{value}' is unknown; accepted are {', '.join(valid)}.{nearest(value, valid)}"
+               for name, value, valid in (("unit", self.unit, UNITS), ("up", self.up, UP_AXES))
+               if value is not None and value not in valid]
+        bad += [f"{name} must be a positive number, got {getattr(self, name):g}." for name in ("height_m", "scale")
                if getattr(self, name) is not None and not 0 < getattr(self, name) < float("inf")]
         if self.height_m is not None and self.scale is not None:
             bad.append("height_m and scale were both given; give one of them.")
@@ -211,7 +217,7 @@ def _place_object(spec: ObjectSpec, name: str, camera: Camera, proxy: Proxy, whe
     from dipir.scene.assets.load import load_asset
 
     try:
-        asset = load_asset(spec.asset)
+        asset = load_asset(spec.asset, spec.unit, spec.up)
     except DipirError as error:
         problems.append(f"{where}.asset: {error}")
         return None

@@ -168,6 +168,11 @@ def test_json_lines(files, stub, capsys):
     chosen = device.current()
     assert lines.pop(0) == {"event": "device", "torch": chosen.kind, "renderer": chosen.variant, "asked": chosen.asked,
                             "why": chosen.why}
+    said = [line for line in lines if line["event"] in ("note", "warning")]
+    assert any("cube.obj: OBJ states no unit" in line["message"] for line in said)
+    assert len({line["message"] for line in said}) == len(said), "each once"
+    assert lines[:len(said)] == said, "before work"
+    del lines[:len(said)]
     assert lines == [{"event": "progress", "stage": "fit", "step": 1, "steps": 2, "seconds_left": 3.0,
                       "preview": str(files / "out" / "preview.png"), "scalars": {"loss": 0.5, "bad": None}},
                      {"event": "done", "out": str(files / "out")}]

@@ -8,8 +8,8 @@ import torch
 from dipir.cli import progress
 from dipir.cli.progress import Progress, clock
 from dipir.device import Device
-from dipir.errors import DipirError
-from dipir.fit.loop import Event
+from dipir.errors import DipirError, SceneError
+from dipir.event import Event, warn
 
 
 class Terminal(io.StringIO):
@@ -119,3 +119,30 @@ def test_what_was_decided_is_said_once_on_a_line_of_its_own():
     Progress(log="json", stream=stream, terminal=quiet)(event)
     assert log.getvalue() == "prepare: 1 of 1\nlight: soft\n" and quiet.getvalue() == ""
     assert json.loads(stream.getvalue())["note"] == "light: soft"
+
+
+def test_remarks_are_said_once_and_as_what_they_are():
+    notes = ["a.obj: no unit", warn("a.obj: a part is \x1b[31minvisible")]
+    for log in ("text", "json"):
+        stream, terminal = io.StringIO(), io.StringIO()
+        show = Progress(log=log, stream=stream, terminal=terminal)
+        show(Event.about(notes))
+        show.remarks([*notes, "late"])
+        assert terminal.getvalue() == ("note: a.obj: no unit\nwarning: a.obj: a part is \\x1b[31minvisible\n"
+                                       "note: late\n")
+        told = [json.loads(line) for line in stream.getvalue().splitlines()]
+        assert told == ([] if log == "text" else [
+            {"event": "note", "message": notes[0]}, {"event": "warning", "message": notes[1]},
+            {"event": "note", "message": "late"}])
+    quiet = io.StringIO()
+    Progress(quiet=True, terminal=quiet).remarks(notes)
+    assert quiet.getvalue() == ""
+
+
+def test_strict_refuses_all_warnings_at_once():
+    terminal = io.StringIO()
+    show = Progress(strict=True, terminal=terminal)
+    show.remarks(["a note"])
+    with pytest.raises(SceneError, match=r"--strict: 2 warnings;.*\n  - one\n  - two$"):
+        show(Event.about([warn("one"), "a note", warn("two")]))
+    assert terminal.getvalue() == "note: a note\n"

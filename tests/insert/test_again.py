@@ -1,6 +1,7 @@
 """Results rendered again: the same picture, another light, objects moved; results of results."""
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import trimesh
 
 from dipir.errors import ConfigError
+from dipir.event import warnings_in
 from dipir.image.files import write_exr, write_png
 from dipir.image.tone import ToneCurve
 from dipir.insert import method
@@ -39,6 +41,18 @@ def result(tmp_path_factory) -> Path:
     save(made, out)
     write_scene_file(scene_file, out / "scene.yaml")
     return out
+
+
+def test_remarks_about_the_inputs_are_kept_and_said_again(result, tmp_path):
+    """A result says in words what was warned of; a render of another mesh says what there is about that one."""
+    stored = json.loads((result / "result.json").read_text())["provenance"]
+    assert any("box.obj: OBJ states no unit" in note for note in stored["notes"]) and stored["warnings"] == []
+    (tmp_path / "b.obj").write_text("mtllib gone.mtl\nusemtl x\n" + (result.parent / "box.obj").read_text())
+    told = []
+    made, _ = render_again(result, Changes(asset=tmp_path / "b.obj", size=(32, 32)), lambda e: told.extend(e.remarks))
+    (warning,) = made.provenance["warnings"]
+    assert warning.startswith("b.obj: material file 'gone.mtl' is missing") and warning in made.provenance["notes"]
+    assert warnings_in(told) == [warning] and not any("box.obj" in note for note in made.provenance["notes"])
 
 
 def kept(result: Path, out: Path, changes: Changes) -> Path:

@@ -54,6 +54,14 @@ def test_report_escapes_every_text():
     assert text.count("<script>") == 1 and "alert(1)&lt;/script&gt;" in text
 
 
+def test_report_marks_warnings():
+    notes = ["a.obj: no unit", "a.obj: a part is invisible"]
+    _, page = _page(small_result(provenance={"notes": notes, "warnings": notes[1:]}))
+    texts = [text.strip() for text in page.texts if text.strip()]
+    at = texts.index("Warning:")
+    assert texts[at - 1:at + 2] == [notes[0], "Warning:", notes[1]] and texts.count("Warning:") == 1
+
+
 def test_report_marks_the_light_where_it_is():
     text, _ = _page(small_result())
     x, y = (float(v) for v in re.search(r'<circle cx="([\d.]+)" cy="([\d.]+)"', text).groups())

@@ -4,7 +4,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dipir.cli.options import say
+from dipir.cli.options import add_strict, say
+from dipir.cli.progress import refuse_warnings
 from dipir.cli.verbs.insert import SCENE_SUFFIXES, add_camera, add_placement, camera_options, scene_file_of
 from dipir.errors import ConfigError
 
@@ -31,6 +32,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--out", type=Path, metavar="FILE", help=f"the scene file (default: {_DEFAULT_OUT})")
     p.add_argument("--force", "--overwrite", dest="force", action="store_true",
                    help="write the file and its grid anew where they exist")
+    add_strict(p)
     p.add_argument("--grid-only", action="store_true", help="draw the grid of a scene that is there, with its camera "
                                                             "or that of the options; the scene file stays as it is")
     p.set_defaults(verb=run)
@@ -67,9 +69,10 @@ def _write(args: argparse.Namespace) -> None:
         options = camera_options(args, CameraOptions())
     except ValueError as problem:
         raise ConfigError(f"command line: {problem}") from problem
-    placement = PlacementOptions(args.at, args.height, args.scale, args.yaw or 0.0)
+    placement = PlacementOptions(args.at, args.height, args.scale, args.yaw or 0.0, args.unit, args.up)
     written, notes = init_scene(*args.inputs, args.out or _DEFAULT_OUT, options, overwrite=args.force,
-                                placement=placement, prompt=args.prompt)
+                                placement=placement, prompt=args.prompt,
+                                check=refuse_warnings if args.strict else None)
     say(notes, quiet=False)
     print(f"{written}\nLook at {grid_path(written)}: the grid should lie on the ground, and the object stand where you "
           f"want it. Another camera is tried with\ndipir init {written} --grid-only --pitch 10\nThen:\n"
@@ -113,7 +116,7 @@ def _tried(args: argparse.Namespace, path: Path) -> list[str]:
     """The remark that the command line, and not the scene file, has decided some numbers."""
     keys = {"fov": "camera.fov_deg", "pitch": "camera.pitch_deg", "roll": "camera.roll_deg",
             "camera_height": "camera.height_m", "camera": "camera.file", "at": "at", "height": "height_m",
-            "scale": "scale", "yaw": "yaw_deg"}
+            "scale": "scale", "yaw": "yaw_deg", "unit": "unit", "up": "up"}
     given = {name: getattr(args, name) for name in keys if getattr(args, name) is not None}
     if not given:
         return []

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, found, number, overrides, pair, positive, running, say
+from dipir.cli.options import add_output, add_settings, axis, found, number, overrides, pair, positive, running, say
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ def add_placement(group: argparse._ActionsContainer) -> None:
     group.add_argument("--height", type=positive, metavar="M", help="height of the object in metres")
     group.add_argument("--scale", type=positive, metavar="S", help="factor on the asset's own size instead of --height")
     group.add_argument("--yaw", type=number, metavar="DEG", help="turn about the vertical")
+    group.add_argument("--unit", metavar="U", help="unit of the asset's file: m, cm, mm, in or ft (glTF: metres; "
+                                                   "others: guessed by size)")
+    group.add_argument("--up", type=axis, metavar="AXIS", help="axis of the asset's file that points up: y, z, x, -y, "
+                                                               "-z or -x (PLY and STL: guessed as z, others: y)")
 
 
 def add_camera(group: argparse._ActionsContainer) -> None:
@@ -89,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
     estimate = resolve_camera(plate, scene_file.camera)
     scene = build_scene(scene_file, str(args.inputs[0]), estimate, plate)
     with running(args, args.out or Path("out") / scene.name) as (out, progress):
+        progress.remarks([*scene.notes, *estimate.notes])
         prior, light_prior = method.ready(config)
         _show_camera(scene, estimate, out, args.quiet)
         say([*final_quality(config.final)[2], *_idle(config, args)], args.quiet)
@@ -102,7 +107,8 @@ def scene_file_of(args: argparse.Namespace) -> SceneFile:
     """The scene that the arguments describe. Raises ConfigError or SceneError."""
     from dipir.scene.scene_file import ObjectSpec, SceneFile, load_scene_file
 
-    placement = {"at": args.at, "height_m": args.height, "scale": args.scale, "yaw_deg": args.yaw}
+    placement = {"at": args.at, "height_m": args.height, "scale": args.scale, "yaw_deg": args.yaw,
+                 "unit": args.unit, "up": args.up}
     placement = {key: value for key, value in placement.items() if value is not None}
     try:
         if len(args.inputs) == 1 and args.inputs[0].suffix.lower() in SCENE_SUFFIXES:
@@ -128,7 +134,8 @@ def _moved(objects: tuple[ObjectSpec, ...], placement: dict, path: Path) -> tupl
     if not placement:
         return objects
     if len(objects) > 1:
-        raise ConfigError(f"{path} has {len(objects)} objects, so --at, --height, --scale and --yaw are ambiguous. "
+        raise ConfigError(f"{path} has {len(objects)} objects, so --at, --height, --scale, --yaw, --unit and --up "
+                          "are ambiguous. "
                           "Change them in the file.")
     # Height and scale exclude each other; the one on the command line wins over the file's.
     if placement.keys() & {"height_m", "scale"}:
@@ -162,12 +169,11 @@ def _idle(config: InsertConfig, args: argparse.Namespace) -> list[str]:
 
 
 def _show_camera(scene: Scene, estimate: CameraEstimate, out: Path, quiet: bool) -> None:
-    """The camera as a grid over the plate (camera.png), so that a person can judge it; all remarks about the scene."""
+    """The camera as a grid over the plate (camera.png), so that a person can judge it."""
     from dipir.image.files import write_png
     from dipir.scene.photo_camera.grid import draw_grid
 
     write_png(out / "camera.png", draw_grid(scene.plate, scene.camera, estimate.heading_deg))
     guess = [f"the camera is a guess (confidence {estimate.confidence:.2f}); look at {out / 'camera.png'} and correct "
              "it with --fov, --pitch, --camera-height"] if estimate.confidence < 0.5 else []
-    assets = [f"{item.name}: {note}" for item in scene.objects for note in item.asset.notes]
-    say([*scene.plate.notes, *estimate.notes, *guess, *assets], quiet)
+    say(guess, quiet)

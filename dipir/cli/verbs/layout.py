@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dipir.cli.options import add_output, add_settings, count, found, overrides, running
 from dipir.errors import ConfigError
+from dipir.event import Remark
 
 if TYPE_CHECKING:
     from dipir.layout.method import LayoutRequest
@@ -60,16 +61,17 @@ def run(args: argparse.Namespace) -> None:
     config = load_config(args.preset, args.config, overrides_of(args))
     request = request_of(args)
     method.check(request, config)
-    box = None
+    box, notes = None, list(request.notes)
     if args.as_scene is not None:
         if args.asset is None:
             raise ConfigError("--as-scene needs --asset FILE, the mesh that shall stand there.")
         target, box = layout_scene.scene_path(args.as_scene), layout_scene.chosen_box(args.place, request.regions)
-        layout_scene.load_asset(args.asset)
+        notes += [Remark.about(args.asset.name, note) for note in layout_scene.load_asset(args.asset).notes]
     elif args.asset is not None or args.place is not None:
         raise ConfigError("--asset and --place belong to --as-scene NAME.yaml; leave them out, or name the scene.")
     prior = method.find_prior(config)
     with running(args, args.out or Path("out") / request.name) as (out, progress):
+        progress.remarks(notes)
         result = method.layout(request, config, prior=prior, on_event=progress)
         save(result, out)
         if box is not None:
@@ -92,7 +94,8 @@ def request_of(args: argparse.Namespace) -> LayoutRequest:
     edit = args.edit or file.edit
     if args.source is not None and edit is None:
         raise ConfigError("--source says what the picture of --edit shows; there is none. Leave it out, or give one.")
+    picture, notes = (None, ()) if edit is None else read_picture(edit)
     name = f"layout_{args.edit.stem}" if args.file is None and args.edit is not None else file.name
     return LayoutRequest(file.caption if args.caption is None else args.caption, regions,
                          file.background if args.background is None else args.background,
-                         None if edit is None else read_picture(edit), args.source or file.source, name)
+                         picture, args.source or file.source, name, notes=notes)

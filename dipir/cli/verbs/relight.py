@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dipir.cli.options import add_output, add_settings, number, overrides, pair, running
 from dipir.errors import ConfigError
+from dipir.event import Remark
 
 if TYPE_CHECKING:
     from dipir.relight.method import Picture, RelightRequest
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
     picture = read_picture(args.image, args.mask)
     engine = method.find_engine(config, request)
     with running(args, args.out or Path("out") / f"relight_{args.image.stem}") as (out, progress):
+        progress.remarks(picture.notes)
         result = method.relight(picture, request, config, engine=engine, on_event=progress, out=out, resume=args.resume)
         save(result, out)
 
@@ -128,4 +130,5 @@ def read_picture(image: Path, mask: Path | None) -> Picture:
     pixels, state, info = read_image(image)
     disp = pixels if state == "display" else linear_to_srgb(pixels.clamp(0, 1))
     limits = None if mask is None else read_mask(mask, (info.width, info.height))
-    return Picture(disp, limits, read_alpha(image), image.stem)
+    return Picture(disp, limits, read_alpha(image), image.stem,
+                   tuple(Remark.about(image.name, note) for note in info.notes))

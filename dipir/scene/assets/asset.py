@@ -11,6 +11,11 @@ import numpy as np
 # Near zero roughness gives NaN gradients, and specular 0 switches off the metal lobe (black metal) in Mitsuba.
 ROUGHNESS_MIN, SPECULAR_MIN = 0.05, 0.01
 _LATER = ("clearcoat", "clearcoat_gloss", "sheen", "sampling")
+UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048}
+# Columns: where the file's x, y, z axes go so that the named axis points to +Y; all are rotations.
+UP_AXES = {"y": np.eye(3), "-y": np.diag([1.0, -1, -1]),
+           "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), "-z": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
+           "x": np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), "-x": np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])}
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,13 @@ import trimesh
 
 from dipir.errors import AssetError
 from dipir.event import warn
-from dipir.scene.assets.asset import Asset, Material, Part
+from dipir.scene.assets.asset import UNITS, UP_AXES, Asset, Material, Part
 from dipir.scene.assets.files import SRGB_TO_LINEAR, decode_image, read_asset_file, read_reference
 from dipir.scene.assets.material import linear_rgb
 from dipir.scene.assets.mesh import face_cross, rest_together, split_normals, unit
 from dipir.scene.assets.obj import read_obj
 from dipir.scene.gltf.read import read_gltf
 
-UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048}
-# Columns: where the file's x, y, z axes go so that the named axis points to +Y; all are rotations.
-UP_AXES = {"y": np.eye(3), "-y": np.diag([1.0, -1, -1]),
-           "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), "-z": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
-           "x": np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), "-x": np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])}
 _MAX_FACES = 50_000_000
 
 
@@ -213,10 +208,11 @@ def _finished(path: Path, raws: list[_Raw], notes: list[str], unit_given: str | 
     extent = float(np.ptp(points, axis=0).max())
     if not np.isfinite(extent) or extent <= 0:
         raise AssetError(f"{path}: the mesh has no finite extent; export the asset again.")
-    scale = _scale(path, extent, unit_given, notes)
+    scale, up_axis = _scale_and_up(path, extent, unit_given, up_axis, notes)
     if not 1e-6 < extent * scale < 1e6:
-        raise AssetError(f"{path}: the mesh would be {extent * scale:.3g} m large; give its unit (m, cm, mm, in, ft).")
-    turn = UP_AXES[up_axis or _default_up(path, notes)] * scale
+        raise AssetError(f"{path}: the mesh would be {extent * scale:.3g} m large; give its unit with --unit "
+                         f"({', '.join(UNITS)}) or unit in a scene file.")
+    turn = UP_AXES[up_axis] * scale
     return Asset(rest_together([_part(r, turn, notes) for r in raws]), path, tuple(dict.fromkeys(notes)))
 
 
@@ -272,23 +268,22 @@ def _part(raw: _Raw, turn: np.ndarray, notes: list[str]) -> Part:
                 None if raw.colors is None else raw.colors.astype(np.float32))
 
 
-def _scale(path: Path, extent: float, given: str | float | None, notes: list[str]) -> float:
-    """Metres per file unit. Only glTF states its unit; elsewhere sizes up to 20 are taken for metres, larger ones for
-    millimetres in STL (printing) and beyond 1000, else for centimetres."""
-    if given is not None:
-        return UNITS[given] if isinstance(given, str) else float(given)
+def _scale_and_up(path: Path, extent: float, unit: str | float | None, up: str | None, notes: list[str]
+                  ) -> tuple[float, str]:
+    """Metres per file unit, and the file's axis that points up. Only glTF states them; elsewhere sizes up to 20 are
+    taken for metres, larger ones for millimetres in STL (printing) and beyond 1000, else for centimetres, and +Z for up
+    in PLY and STL. What was assumed is said."""
     kind = path.suffix.lower()
     if kind in (".glb", ".gltf"):
-        return 1.0
-    name = "m" if extent <= 20 else "mm" if kind == ".stl" or extent > 1000 else "cm"
-    notes.append(f"{kind[1:].upper()} states no unit; {name} was assumed (largest side {extent * UNITS[name]:.3g} m). "
-                 "Give the unit or the height to change it.")
-    return UNITS[name]
-
-
-def _default_up(path: Path, notes: list[str]) -> str:
-    kind = path.suffix.lower()
-    if kind not in (".ply", ".stl"):
-        return "y"
-    notes.append(f"{kind[1:].upper()} states no up axis; +Z was assumed. Give the up axis to change it.")
-    return "z"
+        unit, up = unit or "m", up or "y"
+    guessed = []
+    if unit is None:
+        unit = "m" if extent <= 20 else "mm" if kind == ".stl" or extent > 1000 else "cm"
+        guessed.append(f"no unit: {unit} was assumed, the largest side is {extent * UNITS[unit]:.3g} m (--unit)")
+    if up is None:
+        up = "z" if kind in (".ply", ".stl") else "y"
+        guessed.append(f"no up axis: +{up.upper()} was assumed (--up)")
+    if guessed:
+        notes.append(f"{kind[1:].upper()} states {'; '.join(guessed)}. Another one is given with the option in "
+                     "brackets, or with unit and up in a scene file.")
+    return UNITS[unit] if isinstance(unit, str) else float(unit), up

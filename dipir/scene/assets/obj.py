@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dipir.errors import AssetError
+from dipir.event import warn
 from dipir.scene.assets.asset import Material
 from dipir.scene.assets.files import decode_image, read_reference
 from dipir.scene.assets.material import Built, mtl_material
@@ -73,7 +74,7 @@ def _read_library(path: Path, library: str, notes: list[str]) -> dict[str, dict[
     except AssetError as error:
         if "is missing" not in str(error):
             raise
-    notes.append(f"material file '{library}' is missing; its materials are grey.")
+    notes.append(warn(f"material file '{library}' is missing; its materials are grey. Put it beside the OBJ file."))
     return {}
 
 

@@ -27,7 +27,7 @@ _LEFT_OUT = {"KHR_materials_anisotropy": ("anisotropy", "anisotropyStrength", 0.
 
 
 @dataclass(frozen=True)
-class Surface:
+class GltfMaterial:
     """A material and where its textures lie."""
 
     material: Material
@@ -40,11 +40,11 @@ class Surface:
         return has_textures(self.material)
 
 
-def build_surface(document: Document, index: Any, images: Images) -> Surface:
-    """Surface of material ``index``, None = the primitive has none. Remarks go to the document."""
+def build_surface(document: Document, index: Any, images: Images) -> GltfMaterial:
+    """The material of number ``index``, None = the primitive has none. Remarks go to the document."""
     if index is None:
         document.note("a primitive without material was given a grey one.")
-        return Surface(Material(), {})
+        return GltfMaterial(Material(), {})
     entry = document.item("materials", index)
     name = shown(entry.get("name", "material"))
     for key, (what, switch, default) in _LEFT_OUT.items():
@@ -77,7 +77,7 @@ def build_surface(document: Document, index: Any, images: Images) -> Surface:
         infos["normal"] = normal
     values |= _layers(document, name, entry, images)
     material = Material(**values)
-    return Surface(material, {slot: info for slot, info in infos.items()
+    return GltfMaterial(material, {slot: info for slot, info in infos.items()
                               if getattr(material, f"{slot}_texture") is not None},
                    entry.get("alphaMode") == "BLEND")
 

@@ -11,7 +11,7 @@ from dipir.scene.assets.asset import Material, Sampling
 from dipir.scene.gltf.document import Document, blamed, extension, read_document, shown
 from dipir.scene.gltf.geometry import Primitive, is_surface, morphed, read_primitive, sizes
 from dipir.scene.gltf.images import Images, one_sampling, placement
-from dipir.scene.gltf.materials import Surface, build_surface
+from dipir.scene.gltf.materials import GltfMaterial, build_surface
 from dipir.scene.gltf.nodes import MeshUse, blended, instance_matrices, joint_matrices, mesh_uses
 
 MAX_FACES, MAX_VERTICES = 20_000_000, 60_000_000
@@ -134,7 +134,7 @@ def _placed(document: Document, shape: Primitive, use: MeshUse, joints: dict[int
 
 # --- what it looks like ----------------------------------------------------------------------------------------------
 
-def _piece(document: Document, shape: Primitive, surface: Surface, images: Images, name: str) -> Piece:
+def _piece(document: Document, shape: Primitive, surface: GltfMaterial, images: Images, name: str) -> Piece:
     material, uvs = _textured(document, shape, surface, images)
     colors = shape.colors
     if colors is not None:
@@ -178,7 +178,7 @@ def _faded(document: Document, material: Material, alpha: np.ndarray, images: Im
         opacity_texture=None if texture is None else texture * np.float32(mean)))
 
 
-def _textured(document: Document, shape: Primitive, surface: Surface, images: Images
+def _textured(document: Document, shape: Primitive, surface: GltfMaterial, images: Images
               ) -> tuple[Material, np.ndarray | None]:
     """The material with the sampling of its textures, and the UVs (V, 2; v down) that they have in common."""
     sets = shape.uvs or {}

@@ -29,6 +29,8 @@ class PlacementOptions:
     height_m: float | None = None  # of the object, metres, > 0
     scale: float | None = None  # or a factor on the asset's own size, > 0
     yaw_deg: float = 0.0  # about the vertical; 0: its front (+Z) looks at the camera
+    unit: str | None = None  # of the asset's file, as `load_asset` takes it; its size is then the file's
+    up: str | None = None  # the file's axis that points up
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ def _factors(asset: Asset, size: float, fitted: float, options: PlacementOptions
     """(origin, factor on the asset's own size) of every size that may be tried where ``fitted`` shows it well."""
     if options.scale is not None:
         return [("given", options.scale)]
+    if options.unit is not None and options.height_m is None:
+        return [("given", 1.0)]
     if options.height_m is not None:
         if _height(asset) <= 1e-6 * size:
             raise SceneError(f"the asset is flat, so no height of {options.height_m:g} m can be given to it; give "
@@ -175,7 +179,8 @@ def _remark(asset: Asset, chosen: _Choice) -> str:
     why = "cannot be seen here" if low <= _size(asset) <= high else "is not plausible"
     text = f"The object's {what}, {now:.3g} m, is a guess: the file's own, {own:.3g} m, {why}"
     if chosen.origin == "unit":
-        text += f"; glTF is in metres, this file seems to be in {'centi' if chosen.factor == 0.01 else 'milli'}metres"
+        seems = "centimetres (--unit cm)" if chosen.factor == 0.01 else "millimetres (--unit mm)"
+        text += f"; glTF is in metres, this file seems to be in {seems}"
     change = "" if flat else "--height M changes it, "
     return f"{text}. {change}--scale 1 keeps the file's."
 

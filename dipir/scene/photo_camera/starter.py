@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dipir import disk
@@ -14,20 +15,22 @@ from dipir.scene.photo_camera.grid import Marker, draw_grid
 from dipir.scene.photo_camera.placement import Placement, PlacementOptions, suggest_placement
 from dipir.scene.plate import read_plate
 from dipir.scene.proxy import Proxy, place
+from dipir.scene.scene import Scene
 from dipir.scene.scene_file import SceneFile, load_proxy, object_names, relative_path
 
 # ---- a scene that is not there yet -----------------------------------------------------------------------------------
 
 def init_scene(photo: str | Path, asset: str | Path, out: str | Path, options: CameraOptions = CameraOptions(), *,
-               overwrite: bool = False, placement: PlacementOptions = PlacementOptions(), prompt: str | None = None
-               ) -> tuple[Path, tuple[str, ...]]:
+               overwrite: bool = False, placement: PlacementOptions = PlacementOptions(), prompt: str | None = None,
+               check: Callable[[Sequence[str]], None] | None = None) -> tuple[Path, tuple[str, ...]]:
     """Write the scene file ``out`` and beside it ``<name>.grid.png``; returns the path of the scene file and remarks
     about what was guessed.
 
     The camera is estimated (numbers in ``options`` are kept); the contact point lies on visible ground, where an object
     of the asset's own size, when that is plausible, is well seen (what ``placement`` has is kept). The prompt is made
-    from the asset's name unless it is given. Raises a ``DipirError`` for an unreadable photo or asset, no visible
-    ground, or a file that exists already and may not be written over.
+    from the asset's name unless it is given. ``check`` : hears the remarks before anything is written, and may raise.
+    Raises a ``DipirError`` for an unreadable photo or asset, no visible ground, or a file that exists already and may
+    not be written over.
     """
     from dipir.image.files import write_png
 
@@ -35,19 +38,22 @@ def init_scene(photo: str | Path, asset: str | Path, out: str | Path, options: C
     if out.exists() and not overwrite:
         raise SceneError(f"{out}: exists already; choose another name with --out, write over it with --force, or draw "
                          "its grid again with --grid-only.")
-    plate, loaded = read_plate(photo), load_asset(asset)
+    plate, loaded = read_plate(photo), load_asset(asset, placement.unit, placement.up)
     estimate = resolve_camera(plate, options)
     found = suggest_placement(loaded, estimate.camera, placement)
     made, origin = prompt_of(loaded) if prompt is None else (prompt, "")
     placed = place(loaded, estimate.camera, found.at, height_m=found.height_m, scale=found.scale, yaw_deg=found.yaw_deg,
                    name=loaded.path.stem)
+    given = Scene(plate, estimate.camera, (placed,))
+    notes = tuple(filter(None, (*given.notes, *estimate.notes, origin and f"{origin} ({made})", found.note)))
+    if check is not None:
+        check(notes)
     text = scene_text(Path(photo), out, made, camera_text(estimate, options, out.parent),
-                      object_text(Path(asset), found, out.parent))
+                      object_text(Path(asset), found, out.parent, placement))
     heading = grid_heading_deg(plate, estimate)
     write_png(grid_path(out), draw_grid(plate, estimate.camera, heading, [Marker.of(placed)]))
     disk.write_text(out, text)
-    return out, tuple(filter(None, (*plate.notes, *estimate.notes, *loaded.notes, origin and f"{origin} ({made})",
-                                    found.note)))
+    return out, notes
 
 
 def scene_path(out: str | Path) -> Path:
@@ -81,8 +87,8 @@ def objects_markers(scene_file: SceneFile, camera: Camera, proxy: Proxy) -> tupl
     markers, notes = [], []
     for spec, name in zip(scene_file.objects, object_names(scene_file.objects), strict=True):
         try:
-            placed = place(load_asset(spec.asset), camera, spec.at, height_m=spec.height_m, scale=spec.scale,
-                           yaw_deg=spec.yaw_deg, proxy=proxy, name=name)
+            placed = place(load_asset(spec.asset, spec.unit, spec.up), camera, spec.at,
+                           height_m=spec.height_m, scale=spec.scale, yaw_deg=spec.yaw_deg, proxy=proxy, name=name)
             markers.append(Marker.of(placed))
         except DipirError as problem:
             notes.append(f"{name} is not marked: {problem}")
@@ -119,15 +125,16 @@ def camera_text(estimate: CameraEstimate, options: CameraOptions, folder: Path) 
     return f"camera:   # confidence {estimate.confidence:.2f}: {' '.join(estimate.source.split())}\n{notes}{numbers}"
 
 
-def object_text(asset: Path, placement: Placement, folder: Path) -> str:
-    """The lines of the one object."""
+def object_text(asset: Path, placement: Placement, folder: Path, options: PlacementOptions = PlacementOptions()) -> str:
+    """The lines of the one object; of ``options`` the unit and the up axis, where they were given."""
+    stated = "".join(f"    {key}: {value}\n" for key, value in (("unit", options.unit), ("up", options.up)) if value)
     x, y = placement.at
     size = (f"scale: {placement.scale:g}    # factor on the size of the file; or 'height_m: 0.9', height of the object"
             if placement.height_m is None else
             f"height_m: {placement.height_m:g}    # height of the object; or 'scale: 1' to keep the size of the file")
     return f"""\
   - asset: {_file(asset, folder)}
-    at: [{x:g}, {y:g}]     # pixel where the middle of its foot touches the ground, from the top left corner
+{stated}    at: [{x:g}, {y:g}]     # pixel where the middle of its foot touches the ground, from the top left corner
     # {placement.note}
     {size}
     yaw_deg: {placement.yaw_deg:g}         # turn about the vertical; 0: its front (+Z) looks at the camera

@@ -107,3 +107,22 @@ def test_options_that_are_named_by_what_is_printed_are_accepted(files, stub, cap
 @pytest.mark.parametrize("text, value", [("-5", -5), ("-.5", -0.5), ("-1e1", -10)])
 def test_negative_numbers(option, text, value):
     assert getattr(parsed("init", "p.png", "c.glb", option, text), option[2:]) == value
+
+
+def test_unit_and_up_are_kept_in_the_scene(files, stub, capsys):
+    assert cli.main(words(files, "--unit", "ft", "--up", "z", "--pitch", "15")) == 0
+    spec = load_scene_file(files / "new.yaml").objects[0]
+    assert (spec.unit, spec.up, spec.height_m) == ("ft", "z", pytest.approx(0.3048, abs=0.005))
+    err = capsys.readouterr().err
+    assert "as given" in err and "--unit" not in err and "--up" not in err
+    assert cli.main(words(files, out="b.yaml")) == 0
+    err = capsys.readouterr().err
+    assert err.count("cube.obj: OBJ states no unit: m was assumed") == 1 and "--unit" in err and "--up" in err
+
+
+def test_strict_writes_nothing_where_something_is_missing(files, stub, capsys):
+    assert cli.main(words(files, "--strict")) == 0
+    (files / "cube.obj").write_text("mtllib none.mtl\nusemtl gone\n" + (files / "cube.obj").read_text())
+    capsys.readouterr()
+    assert cli.main(words(files, "--strict", out="b.yaml")) == 2
+    assert "none.mtl" in capsys.readouterr().err and not list(files.glob("b.*"))

@@ -1,17 +1,22 @@
 """``dipir insert``: arguments -> scene and settings; bad input makes no folder. The method is replaced by ``stub``."""
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dipir import disk
 from dipir.cli import main as cli
 from dipir.cli.verbs import insert
 from dipir.errors import ConfigError
+from dipir.event import warnings_in
 from dipir.insert import method
 from dipir.insert.config import GuidanceSettings, InsertConfig, load_config
 from dipir.scene import plate as plates
+from dipir.scene.scene_file import load_scene_file
 from tests.support.asset_samples import gltf, write
 from tests.support.command_line import fails, insert_words, parsed
 
@@ -162,7 +167,51 @@ def test_the_plate_is_read_once(files, stub, monkeypatch):
 def test_remarks_about_assets_are_said(files, stub, capsys):
     write(files, gltf(nodes=[{"mesh": 0, "name": "thing", "skin": 0}], skins=[{"joints": [0]}]), "cube.gltf")
     assert cli.main(insert_words(files, asset="cube.gltf")) == 0
-    assert "note: cube: skins and animations were ignored" in capsys.readouterr().err
+    assert capsys.readouterr().err.count("cube.gltf: skins and animations were ignored") == 1
+
+
+def broken_materials(files) -> None:
+    """The cube with a material that hides something, and one that is not there."""
+    text = (files / "cube.obj").read_text()
+    (files / "cube.obj").write_text(f"mtllib none.mtl\nusemtl gone\n{text}")
+
+
+def test_warnings_are_said_as_such(files, stub, capsys):
+    broken_materials(files)
+    assert cli.main(insert_words(files, "--log", "json")) == 0
+    out, err = capsys.readouterr()
+    (line,) = [line for line in err.splitlines() if "none.mtl" in line]
+    assert line.startswith("warning: cube.obj: ") and "grey" in line
+    (told,) = [json.loads(line) for line in out.splitlines() if "none.mtl" in line]
+    assert told == {"event": "warning", "message": line.removeprefix("warning: ")}
+    notes = stub.calls["scene"].notes
+    assert told["message"] in notes and warnings_in(notes) == [told["message"]]
+
+
+def test_strict_makes_warnings_errors_before_any_work(files, stub, capsys):
+    assert cli.main(insert_words(files, "--strict")) == 0, "notes are no warnings"
+    shutil.rmtree(files / "out")
+    stub.calls.clear()
+    broken_materials(files)
+    capsys.readouterr()
+    assert cli.main(insert_words(files, "--strict", "--quiet")) == 2
+    err = capsys.readouterr().err
+    assert "--strict: 1 warning;" in err and "none.mtl" in err and "cube.obj" in err
+    assert "scene" not in stub.calls and not (files / "out").exists()
+
+
+def test_unit_and_up_reach_the_asset(files, stub):
+    assert cli.main(insert_words(files, "--unit", "cm", "--up", "-y", "--quiet")) == 0
+    (placed,) = stub.calls["scene"].objects
+    assert np.ptp(placed.asset.bounds, axis=0) == pytest.approx([0.01] * 3)
+    assert not [note for note in placed.asset.notes if "--unit" in note or "--up" in note]
+    scene = load_scene_file(files / "out/scene.yaml")
+    assert (scene.objects[0].unit, scene.objects[0].up) == ("cm", "-y")
+
+
+@pytest.mark.parametrize("words", [("--unit", "furlong"), ("--up", "w")])
+def test_units_and_axes_that_are_none(files, stub, capsys, words):
+    fails(insert_words(files, *words), capsys, words[1], "accepted are")
 
 
 def test_the_shipped_scene_from_any_folder(tmp_path, monkeypatch, capsys):

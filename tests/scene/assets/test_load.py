@@ -21,7 +21,8 @@ def test_ply_vertex_colour_unit_and_axis(tmp_path):
     assert asset.parts[0].material.base_color == pytest.approx((0.5029, 0, 1), abs=1e-3)
     # File axes x, y, z (2, 1, 4); +Z up: height 4.
     assert np.ptp(asset.bounds, axis=0) == pytest.approx([2, 4, 1])
-    assert sum("unit" in n or "axis" in n for n in asset.notes) == 2
+    (note,) = [n for n in asset.notes if "states" in n]
+    assert "--unit" in note and "--up" in note and "m was assumed, the largest side is 4 m" in note and "+Z" in note
     given = load_asset(path, unit="mm", up_axis="y")
     assert np.ptp(given.bounds, axis=0) == pytest.approx([0.002, 0.001, 0.004], rel=1e-4)
 

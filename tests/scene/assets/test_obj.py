@@ -25,7 +25,8 @@ def test_obj_materials_and_options(tmp_path):
     assert tex.base_color_texture == pytest.approx(np.full((2, 2, 3), 0.2514), abs=1e-3)
     assert tex.roughness == 0.05 and tex.emission == (2, 0, 0)
     assert np.ptp(asset.bounds, axis=0) == pytest.approx([0.02, 0.01, 0.04])
-    assert asset.notes == ()
+    assert len(asset.notes) == 1 and "no up axis: +Y was assumed (--up)" in asset.notes[0]
+    assert load_asset(tmp_path / "a.obj", unit="cm", up_axis="y").notes == ()
 
 
 def test_obj_without_material_file_is_grey_and_says_so(tmp_path):
