@@ -17,7 +17,7 @@ from dipir.render.bridge import columns, flags, to_array, to_index, to_torch
 from dipir.render.mitsuba_scene import BuiltScene, vertex_colors
 from dipir.render.rays import camera_ray, first_hit, opaque, pixel_position, proxy_hit, stratified_offsets
 from dipir.render.renderer import GBuffers
-from dipir.scene.assets.asset import ROUGHNESS_MIN, Material, Part
+from dipir.scene.assets.asset import ROUGHNESS_MIN, Material, Part, Sampling
 from dipir.scene.camera import Camera
 
 _LANES = 2**20  # Rays in flight.
@@ -188,26 +188,40 @@ def _between(part: Part, values: np.ndarray, face: Tensor, point: Tensor) -> Ten
     return (torch.from_numpy(values).to(point)[corner] * weight).sum(1).float()
 
 
-def _bilinear(texture: Tensor, uv: Tensor) -> Tensor:
-    """(h, w, C) at (n, 2), repeated beyond [0, 1], as Mitsuba's bitmaps are: (n, C)."""
+def _texel(texture: Tensor, uv: Tensor, sampling: Sampling) -> Tensor:
+    """(h, w, C) at (n, 2), between texels or at the nearest, beyond [0, 1] as Mitsuba's bitmaps are: (n, C)."""
     height, width = texture.shape[:2]
-    x, y = uv[:, 0] * width - 0.5, uv[:, 1] * height - 0.5
-    left, top = x.floor(), y.floor()
-    columns = [((left + k).long() % width) for k in (0, 1)]
-    rows = [((top + k).long() % height) for k in (0, 1)]
-    fx, fy = (x - left)[:, None], (y - top)[:, None]
+    (a, b, c), (d, e, f), (u, v) = sampling.matrix[:3], sampling.matrix[3:], uv.unbind(1)
+    x, y = (a * u + b * v + c) * width, (d * u + e * v + f) * height
+    if sampling.nearest:
+        return texture[_wrapped(y.floor(), height, sampling.wrap), _wrapped(x.floor(), width, sampling.wrap)]
+    left, top = (x - 0.5).floor(), (y - 0.5).floor()
+    columns = [_wrapped(left + k, width, sampling.wrap) for k in (0, 1)]
+    rows = [_wrapped(top + k, height, sampling.wrap) for k in (0, 1)]
+    fx, fy = (x - 0.5 - left)[:, None], (y - 0.5 - top)[:, None]
     upper, lower = (torch.lerp(texture[row, columns[0]], texture[row, columns[1]], fx) for row in rows)
     return torch.lerp(upper, lower, fy)
 
 
+def _wrapped(place: Tensor, size: int, wrap: str) -> Tensor:
+    """Whole places of texels beyond [0, size) back into it."""
+    place = place.long()
+    if wrap == "clamp":
+        return place.clamp(0, size - 1)
+    if wrap == "mirror":
+        place = place % (2 * size)
+        return torch.minimum(place, 2 * size - 1 - place)
+    return place % size
+
+
 def _lookup(material: Material, uv: Tensor, textured: bool) -> Tensor:
     """Material values at UVs in Mitsuba's orientation (v down the image)."""
-    def value(texture, constant, channels: int) -> Tensor:
+    def value(slot: str, texture, constant, channels: int) -> Tensor:
         if not textured or texture is None:
             return uv.new_tensor(constant).reshape(1, -1).expand(len(uv), channels)
         t = torch.from_numpy(np.ascontiguousarray(texture, np.float32)).reshape(*texture.shape[:2], channels).to(uv)
-        return _bilinear(t, uv)
+        return _texel(t, uv, material.sampled(slot))
     m = material
-    return torch.cat([value(m.base_color_texture, m.base_color, 3),
-                      value(m.roughness_texture, m.roughness, 1).clamp(ROUGHNESS_MIN, 1),
-                      value(m.metallic_texture, m.metallic, 1)], 1)
+    return torch.cat([value("base_color", m.base_color_texture, m.base_color, 3),
+                      value("roughness", m.roughness_texture, m.roughness, 1).clamp(ROUGHNESS_MIN, 1),
+                      value("metallic", m.metallic_texture, m.metallic, 1)], 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from dipir.errors import RenderError, SceneError
 from dipir.render.backend import mitsuba
-from dipir.scene.assets.asset import ROUGHNESS_MIN, SPECULAR_MIN, Material, Part
+from dipir.scene.assets.asset import ROUGHNESS_MIN, SPECULAR_MIN, Material, Part, Sampling
 from dipir.scene.camera import Camera
 from dipir.scene.scene import Scene
 
@@ -186,11 +186,16 @@ def vertex_colors(part: Part) -> np.ndarray | None:
     return np.clip(part.colors * np.asarray(part.material.base_color), 0, 1).astype(np.float32)
 
 
-def _bitmap(texture: np.ndarray) -> dict:
+def _bitmap(texture: np.ndarray, sampling: Sampling = Sampling()) -> dict:
     """A float bitmap: raw (already linear), float32 so that it has gradients (8-bit ones have none since 3.9)."""
     mi = mitsuba()
     data = texture[..., None] if texture.ndim == 2 else texture
-    return {"type": "bitmap", "data": mi.TensorXf(np.ascontiguousarray(data, np.float32)), "raw": True}
+    bitmap = {"type": "bitmap", "data": mi.TensorXf(np.ascontiguousarray(data, np.float32)), "raw": True}
+    if sampling != Sampling():
+        rows = np.array([*sampling.matrix, 0, 0, 1], float).reshape(3, 3)
+        bitmap |= {"wrap_mode": sampling.wrap, "filter_type": "nearest" if sampling.nearest else "bilinear",
+                   "to_uv": mi.ScalarTransform3f(rows)}
+    return bitmap
 
 
 def _rgb(value) -> dict:
@@ -204,25 +209,29 @@ def material_dict(material: Material, textured: bool, colored: bool = False) -> 
     near 0)."""
     m = material
 
-    def pick(texture: np.ndarray | None, constant: object) -> object:
-        return _bitmap(texture) if textured and texture is not None else constant
+    def pick(slot: str, texture: np.ndarray | None, constant: object) -> object:
+        return _bitmap(texture, m.sampled(slot)) if textured and texture is not None else constant
 
     roughness = None if m.roughness_texture is None else np.clip(m.roughness_texture, ROUGHNESS_MIN, 1)
     bsdf = {"type": "principled",
             "base_color": ({"type": "mesh_attribute", "name": _COLOR} if colored else
-                           pick(m.base_color_texture, _rgb(m.base_color))),
-            "roughness": pick(roughness, float(np.clip(m.roughness, ROUGHNESS_MIN, 1))),
-            "metallic": pick(m.metallic_texture, float(np.clip(m.metallic, 0, 1))),
+                           pick("base_color", m.base_color_texture, _rgb(m.base_color))),
+            "roughness": pick("roughness", roughness, float(np.clip(m.roughness, ROUGHNESS_MIN, 1))),
+            "metallic": pick("metallic", m.metallic_texture, float(np.clip(m.metallic, 0, 1))),
             "specular": float(np.clip(m.specular, SPECULAR_MIN, 1))}
     if m.transmission > 0:
         bsdf["spec_trans"] = float(min(m.transmission, 1))
+    if m.clearcoat > 0:
+        bsdf |= {"clearcoat": float(min(m.clearcoat, 1)), "clearcoat_gloss": float(np.clip(m.clearcoat_gloss, 0, 1))}
+    if m.sheen > 0:
+        bsdf["sheen"] = float(min(m.sheen, 1))
     if textured and m.normal_texture is not None:
-        bsdf = {"type": "normalmap", "normalmap": _bitmap(m.normal_texture), "bsdf": bsdf}
+        bsdf = {"type": "normalmap", "normalmap": _bitmap(m.normal_texture, m.sampled("normal")), "bsdf": bsdf}
     if m.transmission == 0:
         # What refracts has two different sides of its own.
         bsdf = {"type": "twosided", "bsdf": bsdf}
     if (textured and m.opacity_texture is not None) or m.opacity < 1:
-        opacity = pick(m.opacity_texture, float(m.opacity))
+        opacity = pick("opacity", m.opacity_texture, float(m.opacity))
         if isinstance(opacity, dict) and np.isin(m.opacity_texture, (0.0, 1.0)).all():
             # A cut-out has no half-open edge: interpolation would make one.
             opacity["filter_type"] = "nearest"
@@ -232,7 +241,7 @@ def material_dict(material: Material, textured: bool, colored: bool = False) -> 
 
 def _emission(material: Material, textured: bool) -> dict | None:
     if textured and material.emission_texture is not None:
-        return _bitmap(material.emission_texture)
+        return _bitmap(material.emission_texture, material.sampled("emission"))
     return _rgb(material.emission) if max(material.emission) > 0 else None
 
 

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from dipir.render.gbuffer import PixelBox
-from dipir.render.mitsuba_scene import build
+from dipir.render.backend import mitsuba
+from dipir.render.gbuffer import PixelBox, _lookup
+from dipir.render.mitsuba_scene import build, material_dict
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
+from dipir.scene.assets.asset import Material, Sampling
 from dipir.workshop.things.objects import simple_asset
 from tests.support.scenes import MATERIALS, placed, scene_of, sphere_scene, sunny
 
@@ -40,7 +42,6 @@ def test_the_part_is_what_the_whole_shows():
     part, whole = (PathTracer(scene, settings=RenderSettings(256), gbuffer_samples=1) for _ in range(2))
     assert part.region.width < 96
     whole.region = PixelBox(0, 0, 96, 96, (96, 96))
-    from dipir.render.backend import mitsuba
     from dipir.render.mitsuba_scene import sensor_dict
 
     whole._sensor = mitsuba().load_dict(sensor_dict(scene.camera, 256))
@@ -73,3 +74,30 @@ def test_gbuffers_of_a_sphere():
     torch.testing.assert_close(g.albedo[0, :, row, col], torch.tensor([0.7, 0.4, 0.2]), atol=1e-4, rtol=0)
     assert float(g.roughness[0, 0, row, col]) == pytest.approx(0.8, abs=1e-4) and int(g.object_id[0, 0, row, col]) == 1
     assert (g.object_id[g.alpha == 0] == 0).all() and (g.ground[0, 0, -1] == 1).all()
+
+
+MOVES = [(1.0, 0, 0, 0, 1, 0), (2.0, 0, 0.1, 0, 3, -0.4), (0.0, 1.5, 0.2, -1.5, 0, 0.3)]
+
+
+@pytest.mark.parametrize("matrix", MOVES)
+@pytest.mark.parametrize("wrap", ["repeat", "mirror", "clamp"])
+@pytest.mark.parametrize("nearest", [False, True])
+def test_textures_are_looked_up_as_the_renderer_does(matrix, wrap, nearest):
+    """Base colour and roughness at random UVs, inside and beyond [0, 1]: the renderer's own bitmaps are the oracle."""
+    import drjit as dr
+
+    rng = np.random.default_rng(0)
+    material = Material(base_color_texture=rng.random((5, 7, 3), np.float32),
+                        roughness_texture=rng.uniform(0.05, 1, (4, 3)).astype(np.float32),
+                        sampling=(("base_color", Sampling(wrap, nearest, matrix)),))
+    uv = rng.uniform(-2.2, 3.1, (400, 2)).astype(np.float32)
+    mi = mitsuba()
+    si = dr.zeros(mi.SurfaceInteraction3f, len(uv))
+    si.uv = mi.Point2f(mi.Float(uv[:, 0]), mi.Float(uv[:, 1]))
+    bsdf = material_dict(material, True)["bsdf"]
+    color = np.array(mi.load_dict(bsdf["base_color"]).eval(si)).T
+    rough = np.array(mi.load_dict(bsdf["roughness"]).eval_1(si))
+    ours = _lookup(material, torch.from_numpy(uv), True).numpy()
+    close = np.isclose(ours[:, :3], color, atol=2e-4).all(1)
+    # Where the nearest texel changes, rounding may decide for the other.
+    assert close.mean() > (0.99 if nearest else 0.9999) and np.allclose(ours[:, 3], rough, atol=1e-4)

@@ -4,16 +4,28 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 # Near zero roughness gives NaN gradients, and specular 0 switches off the metal lobe (black metal) in Mitsuba.
 ROUGHNESS_MIN, SPECULAR_MIN = 0.05, 0.01
+_LATER = ("clearcoat", "clearcoat_gloss", "sheen", "sampling")
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048}
 # Columns: where the file's x, y, z axes go so that the named axis points to +Y; all are rotations.
 UP_AXES = {"y": np.eye(3), "-y": np.diag([1.0, -1, -1]),
            "z": np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]]), "-z": np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]]),
            "x": np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), "-x": np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a texture is looked up."""
+
+    wrap: Literal["repeat", "mirror", "clamp"] = "repeat"  # beyond [0, 1], along both axes
+    nearest: bool = False  # the nearest texel instead of between four
+    matrix: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    """(2, 3) row by row: from the part's UVs to those of this texture, both with v down the image."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,15 @@ class Material:
     normal_texture: np.ndarray | None = None  # (H, W, 3) float32 in [0, 1], OpenGL (+Y) convention, or None
     emission_texture: np.ndarray | None = None  # (H, W, 3) float32, or None
     opacity_texture: np.ndarray | None = None  # (H, W) float32 in [0, 1], or None
+    clearcoat: float = 0.0  # [0, 1], share of a clear layer of index 1.5 on top
+    clearcoat_gloss: float = 1.0  # [0, 1], 1 = smooth
+    sheen: float = 0.0  # [0, 1], white light scattered at grazing angles, as of cloth
+    sampling: tuple[tuple[str, Sampling], ...] = ()
+    """How textures are looked up, by slot ("base_color", "normal", ...); the plain way for slots that are not here."""
+
+    def sampled(self, slot: str) -> Sampling:
+        """How the texture of a slot is looked up."""
+        return dict(self.sampling).get(slot, Sampling())
 
 
 @dataclass(frozen=True)
@@ -86,8 +107,10 @@ def asset_hash(asset: Asset) -> str:
         if part.colors is not None:
             add(part.colors)
         for item in fields(part.material):
-            if item.name != "name":
-                value = getattr(part.material, item.name)
-                add(tuple(float(v) for v in value) if isinstance(value, tuple) else
+            value = getattr(part.material, item.name)
+            # What came later counts where it is used only, so that assets keep the hash they had.
+            if item.name != "name" and not (item.name in _LATER and value == item.default):
+                add(value if item.name == "sampling" else
+                    tuple(float(v) for v in value) if isinstance(value, tuple) else
                     float(value) if isinstance(value, (int, float, np.floating)) else value)
     return digest.hexdigest()

@@ -85,8 +85,20 @@ def _read(path: Path, label: str) -> bytes:
         raise AssetError(f"{label} cannot be read: {error.strerror or error}.") from None
 
 
-def decode_image(data: bytes, label: str) -> tuple[np.ndarray, str | None]:
-    """(H, W, 4) uint8 RGBA of an image file, rows top down, and a note when it was scaled down.
+def image_size(data: bytes) -> tuple[int, int]:
+    """(width, height) from the header of an image file; (0, 0) where it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            return PIL.Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS).size
+    # Pillow's readers raise all kinds of errors; :func:`decode_image` is the one to tell of them.
+    except Exception:
+        return 0, 0
+
+
+def decode_image(data: bytes, label: str, side: int | None = None) -> tuple[np.ndarray, str | None]:
+    """(H, W, 4) uint8 RGBA of an image file, rows top down, and a note when it was scaled down to ``side``
+    (None = 4096).
 
     The size is taken from the header before any pixel is decoded. Grey images fill all three channels. AssetError for
     corrupt, truncated, unsupported or too large images.
@@ -95,7 +107,7 @@ def decode_image(data: bytes, label: str) -> tuple[np.ndarray, str | None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             image = PIL.Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS)
-        width, height = image.size
+        (width, height), side = image.size, side or MAX_TEXTURE_SIDE
         if width * height > MAX_TEXTURE_PIXELS:
             raise AssetError(f"{label} has {width} x {height} pixels; {MAX_TEXTURE_PIXELS / 1e6:.0f} megapixels are "
                              "the limit. Scale it down.")
@@ -103,8 +115,8 @@ def decode_image(data: bytes, label: str) -> tuple[np.ndarray, str | None]:
         if image.mode.startswith("I"):
             image = PIL.Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
         rgba = image.convert("RGBA")
-        if max(width, height) > MAX_TEXTURE_SIDE:
-            scale = MAX_TEXTURE_SIDE / max(width, height)
+        if max(width, height) > side:
+            scale = side / max(width, height)
             size = max(1, round(width * scale)), max(1, round(height * scale))
             rgba = _shrink(rgba, size)
             note = f"{label} was scaled from {width} x {height} to {size[0]} x {size[1]} pixels."

@@ -14,12 +14,13 @@ import numpy as np
 import trimesh
 
 from dipir.errors import AssetError
+from dipir.event import warn
 from dipir.scene.assets.asset import UNITS, UP_AXES, Asset, Material, Part
 from dipir.scene.assets.files import SRGB_TO_LINEAR, decode_image, read_asset_file, read_reference
-from dipir.scene.assets.gltf import read_gltf
 from dipir.scene.assets.material import linear_rgb
 from dipir.scene.assets.mesh import face_cross, rest_together, split_normals, unit
 from dipir.scene.assets.obj import read_obj
+from dipir.scene.gltf.read import read_gltf
 
 _MAX_FACES = 50_000_000
 
@@ -36,6 +37,7 @@ class _Raw:
     material: Material
     needs_uvs: bool = False
     smooth: bool = True  # make normals where none are given
+    colors: np.ndarray | None = None  # (V, 3), linear
 
 
 def load_asset(path: str | Path, unit: str | float | None = None, up_axis: str | None = None) -> Asset:
@@ -119,27 +121,9 @@ def _placed(raw: _Raw, matrix: np.ndarray) -> _Raw:
 # --- one reader for each family of formats -----------------------------------------------------------------------
 
 def _from_gltf(path: Path, data: bytes) -> tuple[list[_Raw], list[str]]:
-    document = read_gltf(path, data)
-    notes, raws = list(document.notes), []
-    scene = _scene(path, document.json, "gltf", document.buffers)
-    for node, matrix, mesh in _instances(path, scene):
-        source = document.sources[mesh.visual.material.name]
-        node_name = document.nodes.get(re.sub(r"_.*", "", node), source.name)
-        uvs = mesh.visual.uv
-        if uvs is not None and source.uv_matrix is not None:
-            flipped = np.stack([uvs[:, 0], 1 - uvs[:, 1], np.ones(len(uvs))], -1) @ source.uv_matrix.T
-            uvs = np.stack([flipped[:, 0], 1 - flipped[:, 1]], -1)
-        material = source.built.material
-        colors = mesh.visual.vertex_attributes.get("color")
-        if colors is not None:
-            scale = np.iinfo(colors.dtype).max if colors.dtype.kind in "iu" else 1.0
-            material = _tinted(material, colors[:, :3] / scale, notes)
-        normals = mesh.vertex_normals if source.has_normals else None
-        raw = _Raw(f"{node_name}/{source.name}" if node_name != source.name else node_name,
-                   np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces), normals, uvs, material,
-                   source.built.needs_uvs, smooth=False)
-        raws.append(_placed(raw, matrix))
-    return raws, notes
+    pieces, notes = read_gltf(path, data)
+    return [_Raw(p.name, p.vertices, p.faces, p.normals, p.uvs, p.material, p.needs_uvs, smooth=False, colors=p.colors)
+            for p in pieces], notes
 
 
 def _tinted(material: Material, colors: np.ndarray, notes: list[str]) -> Material:
@@ -219,6 +203,7 @@ def _finished(path: Path, raws: list[_Raw], notes: list[str], unit_given: str | 
     raws = [r for r in (_cleaned(path, r, notes) for r in raws) if r is not None]
     if not raws:
         raise AssetError(f"{path}: all faces are degenerate (no area); a surface of triangles is needed.")
+    raws = _seen(raws, notes)
     points = np.concatenate([r.vertices for r in raws])
     extent = float(np.ptp(points, axis=0).max())
     if not np.isfinite(extent) or extent <= 0:
@@ -229,6 +214,18 @@ def _finished(path: Path, raws: list[_Raw], notes: list[str], unit_given: str | 
                          f"({', '.join(UNITS)}) or unit in a scene file.")
     turn = UP_AXES[up_axis] * scale
     return Asset(rest_together([_part(r, turn, notes) for r in raws]), path, tuple(dict.fromkeys(notes)))
+
+
+def _seen(raws: list[_Raw], notes: list[str]) -> list[_Raw]:
+    """The parts that can be seen. One that is wholly transparent would decide size and foot unseen; where there is
+    nothing else, all are kept. Either is said."""
+    hidden = [r for r in raws if r.material.opacity == 0 and r.material.opacity_texture is None]
+    ids = {id(r) for r in hidden}
+    seen = [r for r in raws if id(r) not in ids]
+    what = "was left out" if seen else "cannot be seen"
+    notes += [warn(f"part '{r.name}' is wholly transparent (alpha 0) and {what}; raise its alpha in the file "
+                   "if it should be seen.") for r in hidden]
+    return seen or raws
 
 
 def _cleaned(path: Path, raw: _Raw, notes: list[str]) -> _Raw | None:
@@ -246,13 +243,14 @@ def _cleaned(path: Path, raw: _Raw, notes: list[str]) -> _Raw | None:
         notes.append(f"part '{raw.name}' has only degenerate faces and was left out.")
         return None
     used, faces = np.unique(raw.faces[keep], return_inverse=True)
-    normals, uvs = (None if a is None or len(a) != len(raw.vertices) else np.asarray(a)[used]
-                    for a in (raw.normals, raw.uvs))
+    normals, uvs, colors = (None if a is None or len(a) != len(raw.vertices) else np.asarray(a)[used]
+                            for a in (raw.normals, raw.uvs, raw.colors))
     if uvs is not None and not np.isfinite(uvs).all():
         if raw.needs_uvs:
             raise AssetError(f"{path}: part '{raw.name}' has NaN or infinite UVs; unwrap it and export it again.")
         uvs = None
-    return replace(raw, vertices=raw.vertices[used], faces=faces.reshape(-1, 3), normals=normals, uvs=uvs)
+    return replace(raw, vertices=raw.vertices[used], faces=faces.reshape(-1, 3), normals=normals, uvs=uvs,
+                   colors=colors)
 
 
 def _part(raw: _Raw, turn: np.ndarray, notes: list[str]) -> Part:
@@ -263,10 +261,11 @@ def _part(raw: _Raw, turn: np.ndarray, notes: list[str]) -> Part:
         normals = None
     if normals is not None:
         normals = unit(normals).astype(np.float32)
-    elif raw.smooth or raw.normals is not None:
+    elif (raw.smooth or raw.normals is not None) and raw.colors is None:
         vertices, faces, normals, uvs = split_normals(vertices, faces, uvs)
     return Part(raw.name, vertices.astype(np.float32), faces.astype(np.uint32), normals,
-                None if uvs is None else uvs.astype(np.float32), raw.material)
+                None if uvs is None else uvs.astype(np.float32), raw.material,
+                None if raw.colors is None else raw.colors.astype(np.float32))
 
 
 def _scale_and_up(path: Path, extent: float, unit: str | float | None, up: str | None, notes: list[str]

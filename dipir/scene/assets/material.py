@@ -1,8 +1,7 @@
 """Material descriptions of files -> :class:`Material`: channels split, factors multiplied in, colours linear.
 
-glTF 2.0 section 3.9: base colour and emission textures are sRGB; metallic-roughness is linear with G = roughness and
-B = metallic; normals are linear with +Y up. An RGB texture on a scalar slot would be read as luminance by Mitsuba, so
-every scalar slot gets a 2-D array.
+What all formats share, and MTL; glTF is in ``scene/gltf/materials.py``. An RGB texture on a scalar slot would be read
+as luminance by Mitsuba, so every scalar slot gets a 2-D array.
 """
 from __future__ import annotations
 
@@ -49,7 +48,7 @@ def normal_map(rgba: np.ndarray, scale: float = 1.0) -> np.ndarray | None:
     return n * 0.5 + 0.5
 
 
-def _numbers(value: Any, default: tuple[float, ...]) -> list[float]:
+def numbers(value: Any, default: tuple[float, ...]) -> list[float]:
     """``value`` as finite floats of the length of ``default``, or the default (broken files are common)."""
     try:
         numbers = [float(v) for v in value][:len(default)]
@@ -58,95 +57,13 @@ def _numbers(value: Any, default: tuple[float, ...]) -> list[float]:
     return numbers if len(numbers) == len(default) and np.isfinite(numbers).all() else list(default)
 
 
-def _number(value: Any, default: float) -> float:
-    return _numbers([value], (default,))[0]
+def number(value: Any, default: float) -> float:
+    """``value`` as a finite float, or the default."""
+    return numbers([value], (default,))[0]
 
 
 def _unit(values: Any) -> tuple:
     return tuple(float(np.clip(v, 0, 1)) for v in values)
-
-
-# --- glTF ------------------------------------------------------------------------------------------------------
-
-IGNORED = {"KHR_materials_clearcoat": "clear coat",
-           "KHR_materials_sheen": "sheen", "KHR_materials_anisotropy": "anisotropy", "KHR_materials_volume": "volume",
-           "KHR_materials_iridescence": "iridescence", "KHR_materials_pbrSpecularGlossiness": "specular-glossiness"}
-
-
-def gltf_material(entry: dict, fetch: Fetch) -> Built:
-    """Material of one glTF material object; ``fetch`` turns a textureInfo into (H, W, 4) uint8."""
-    name, extensions = str(entry.get("name", "material")), entry.get("extensions") or {}
-    pbr = entry.get("pbrMetallicRoughness") or {}
-    notes = [f"material '{name}': {IGNORED[e]} is not supported and was ignored." for e in extensions if e in IGNORED]
-    unlit = "KHR_materials_unlit" in extensions
-    if unlit:
-        notes.append(f"material '{name}' is unlit; it was taken as a matte surface.")
-    *factor, alpha = _numbers(pbr.get("baseColorFactor"), (1.0, 1.0, 1.0, 1.0))
-    color = _gltf_color(pbr, np.clip(factor, 0, 1), fetch)
-    values = {**color, **_gltf_opacity(entry, pbr, alpha, fetch), **_gltf_emission(entry, extensions, fetch)}
-    values |= {"roughness": 1.0, "metallic": 0.0} if unlit else _gltf_surface(pbr, fetch)
-    if entry.get("normalTexture"):
-        values["normal_texture"] = normal_map(fetch(entry["normalTexture"]),
-                                              _number(entry["normalTexture"].get("scale"), 1.0))
-    values["specular"] = _gltf_specular(extensions)
-    values["transmission"] = float(np.clip(_number((extensions.get("KHR_materials_transmission") or {}).get(
-        "transmissionFactor"), 0.0), 0, 1))
-    material = Material(name=name, double_sided=bool(entry.get("doubleSided", False)), **values)
-    return Built(material, has_textures(material), tuple(notes))
-
-
-def _gltf_color(pbr: dict, factor: np.ndarray, fetch: Fetch) -> dict:
-    if not pbr.get("baseColorTexture"):
-        return {"base_color": _unit(factor)}
-    texture = linear_rgb(fetch(pbr["baseColorTexture"]), factor)
-    return {"base_color": _unit(texture.mean((0, 1))), "base_color_texture": texture}
-
-
-def _gltf_surface(pbr: dict, fetch: Fetch) -> dict:
-    roughness = float(np.clip(_number(pbr.get("roughnessFactor"), 1.0), 0, 1))
-    metallic = float(np.clip(_number(pbr.get("metallicFactor"), 1.0), 0, 1))
-    if not pbr.get("metallicRoughnessTexture"):
-        return {"roughness": max(roughness, ROUGHNESS_MIN), "metallic": metallic}
-    rgba = fetch(pbr["metallicRoughnessTexture"])
-    roughness, roughness_map = scalar_map(rgba[..., 1], roughness, ROUGHNESS_MIN)
-    metallic, metallic_map = scalar_map(rgba[..., 2], metallic)
-    return {"roughness": roughness, "roughness_texture": roughness_map,
-            "metallic": metallic, "metallic_texture": metallic_map}
-
-
-def _gltf_opacity(entry: dict, pbr: dict, factor: float, fetch: Fetch) -> dict:
-    """Alpha modes of section 3.9.4: OPAQUE ignores alpha, MASK compares with the cutoff, BLEND takes it as it is."""
-    mode = entry.get("alphaMode", "OPAQUE")
-    if mode not in ("MASK", "BLEND"):
-        return {}
-    cutoff = _number(entry.get("alphaCutoff"), 0.5)
-    alpha = np.array([[255]], np.uint8)
-    if pbr.get("baseColorTexture"):
-        alpha = fetch(pbr["baseColorTexture"])[..., 3]
-    if mode == "MASK":
-        alpha = ((alpha.astype(np.float32) / 255 * np.float32(factor)) >= cutoff).astype(np.uint8) * 255
-        factor = 1.0
-    opacity, opacity_map = scalar_map(alpha, factor)
-    return {"opacity": opacity, "opacity_texture": opacity_map}
-
-
-def _gltf_emission(entry: dict, extensions: dict, fetch: Fetch) -> dict:
-    strength = _number((extensions.get("KHR_materials_emissive_strength") or {}).get("emissiveStrength"), 1.0)
-    factor = np.maximum(_numbers(entry.get("emissiveFactor"), (0.0, 0.0, 0.0)), 0) * max(strength, 0.0)
-    if not factor.any() or not entry.get("emissiveTexture"):
-        return {"emission": tuple(float(f) for f in factor)}
-    texture = linear_rgb(fetch(entry["emissiveTexture"]), factor)
-    if not texture.any():
-        return {}
-    return {"emission": tuple(float(v) for v in texture.mean((0, 1))), "emission_texture": texture}
-
-
-def _gltf_specular(extensions: dict) -> float:
-    """Principled specular: 0.08 * specular is the reflectance at normal incidence (0.5 = index 1.5)."""
-    ior = _number((extensions.get("KHR_materials_ior") or {}).get("ior"), 1.5)
-    weight = _number((extensions.get("KHR_materials_specular") or {}).get("specularFactor"), 1.0)
-    reflectance = ((ior - 1) / (ior + 1)) ** 2 if ior >= 1 else 0.04
-    return round(float(np.clip(weight * reflectance / 0.08, SPECULAR_MIN, 1)), 9)
 
 
 def has_textures(material: Material) -> bool:

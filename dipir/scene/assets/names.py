@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dipir.errors import DipirError
 from dipir.scene.assets.asset import Asset
 from dipir.scene.assets.files import read_asset_file
-from dipir.scene.assets.gltf import stated_names
+from dipir.scene.gltf.document import stated_names
 
 NOTHING = "an object"
 _EXPORT = set("""final export exported untitled unnamed lod lowpoly highpoly hipoly midpoly gltf glb obj fbx stl ply usd

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipir.scene.assets.gltf import stated_names
 from dipir.scene.assets.load import load_asset
 from dipir.scene.assets.names import NOTHING, prompt_of, with_article, words_of
+from dipir.scene.gltf.document import stated_names
 from tests.support import asset_samples as samples
 
 
