@@ -7,6 +7,9 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import os
+import re
+import unicodedata
 import warnings
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes
@@ -15,7 +18,8 @@ import numpy as np
 import PIL.Image
 
 from dipir import disk
-from dipir.errors import AssetError
+from dipir.errors import AssetError, printable
+from dipir.event import warn
 from dipir.image.color import srgb_to_linear_array
 
 EXTENSIONS = (".glb", ".gltf", ".obj", ".ply", ".stl")
@@ -57,9 +61,68 @@ def resolve_reference(asset: Path, uri: str, what: str) -> Path | None:
         raise AssetError(f"{asset}: a {what} has an empty file name; export the asset again.")
     if uri.startswith("data:"):
         return None
-    name = unquote(uri).replace("\\", "/").strip()
+    return _beside(asset, unquote(uri).replace("\\", "/").strip(), what)
+
+
+def find_beside(asset: Path, name: str, what: str, anywhere: bool = True) -> tuple[Path, str | None]:
+    """The file that a name means, for formats whose names follow no rule: as it is, without a remark, with percent
+    signs decoded, with other slashes or letter case; at last (``anywhere``) by its name alone beside the asset, which
+    is said. AssetError as :func:`resolve_reference`."""
+    spellings = dict.fromkeys([name, re.split(r"\s+#", name)[0], unquote(name), name.strip('"')])
+    names = [spelling.replace("\\", "/").strip() for spelling in spellings]
+    problems: list[AssetError] = []
+    # ---- as it is written ----
+    for spelling in names:
+        try:
+            return _beside(asset, spelling, what), None
+        except AssetError as error:
+            problems.append(error)
+    # ---- in other letters, then anywhere beside the asset ----
+    for spelling in names:
+        found = _in_other_letters(asset, spelling)
+        if found is not None:
+            return _beside(asset, found, what), None
+    for spelling in names if anywhere else ():
+        found = _in_other_letters(asset, re.split("[/:]", spelling)[-1])
+        if found is not None:
+            return _beside(asset, found, what), warn(
+                f"{what} '{printable(name, 200)}' is not where its name says; '{found}' beside {asset.name} was taken. "
+                "Write that name into the file.")
+    raise next((problem for problem in problems if "is missing" not in str(problem)), problems[0])
+
+
+def _beside(asset: Path, name: str, what: str) -> Path:
+    if not name:
+        raise AssetError(f"{asset}: a {what} has an empty file name; export the asset again.")
     remedy = f"Put the {what} beside the asset and refer to it by a relative path."
     return disk.beside(asset, name, what, remedy, error=AssetError, missing=AssetError)
+
+
+def _in_other_letters(asset: Path, name: str) -> str | None:
+    """The relative path of a file in the asset's folder whose name differs in case or Unicode form only."""
+    folder, parts = asset.parent, [part for part in name.split("/") if part not in ("", ".")]
+    found: list[str] = []
+    if not parts or ".." in parts or name.startswith("/"):
+        return None
+    for part in parts:
+        try:
+            there = sorted(os.listdir(folder.joinpath(*found)))
+        except (OSError, ValueError):
+            return None
+        like = [entry for entry in there if entry == part] or [e for e in there if _letters(e) == _letters(part)]
+        if not like:
+            return None
+        found.append(like[0])
+    return "/".join(found) if folder.joinpath(*found).is_file() else None
+
+
+def _letters(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def read_found(asset: Path, found: Path, name: str, what: str) -> bytes:
+    """Bytes of what :func:`find_beside` found. AssetError when the file is empty or larger than 1 GiB."""
+    return _read(found, f"{asset}: {what} '{printable(name, 200)}'")
 
 
 def _data_uri(asset: Path, uri: str, what: str) -> bytes:

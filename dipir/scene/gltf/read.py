@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from dipir.scene.assets.asset import Material, Sampling
+from dipir.scene.assets.mesh import Piece
 from dipir.scene.gltf.document import Document, blamed, extension, read_document, shown
 from dipir.scene.gltf.geometry import Primitive, is_surface, morphed, read_primitive, sizes
 from dipir.scene.gltf.images import Images, one_sampling, placement
@@ -16,20 +17,6 @@ from dipir.scene.gltf.nodes import MeshUse, blended, instance_matrices, joint_ma
 
 MAX_FACES, MAX_VERTICES = 20_000_000, 60_000_000
 _MANY = 300  # Parts; beyond that those that look the same become one.
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A primitive in the scene's axes and units."""
-
-    name: str
-    vertices: np.ndarray  # (V, 3) float64
-    faces: np.ndarray  # (F, 3) int64
-    normals: np.ndarray | None  # (V, 3) float64, of any length, or None = flat faces
-    uvs: np.ndarray | None  # (V, 2) float64, v up
-    colors: np.ndarray | None  # (V, 3) float64, linear, times the base colour
-    material: Material
-    needs_uvs: bool
 
 
 def read_gltf(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:

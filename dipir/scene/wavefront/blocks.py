@@ -51,7 +51,7 @@ def blocks(text: bytes) -> Iterator[bytes]:
 
 
 @dataclass
-class Block:
+class TextBlock:
     """Lines and their words."""
 
     letters: np.ndarray  # (B,) uint8, writable
@@ -63,23 +63,23 @@ class Block:
     count: np.ndarray  # (L,) words of each line
 
     @staticmethod
-    def of(text: bytes) -> Block:
+    def of(text: bytes) -> TextBlock:
         letters = np.frombuffer(bytearray(text), np.uint8)
         ends = np.flatnonzero(letters == 10)
-        block = Block._split(letters, ends)
+        block = TextBlock._split(letters, ends)
         remarks = block.words[letters[block.words] == ord("#")]
         if len(remarks):
-            block = Block._split(_without_remarks(letters, ends, remarks), ends)
+            block = TextBlock._split(_without_remarks(letters, ends, remarks), ends)
         return block
 
     @staticmethod
-    def _split(letters: np.ndarray, ends: np.ndarray) -> Block:
+    def _split(letters: np.ndarray, ends: np.ndarray) -> TextBlock:
         ink = letters > 32
         words = np.flatnonzero(ink & ~np.concatenate([[False], ink[:-1]]))
         starts = np.concatenate([[0], ends[:-1] + 1])
         line = np.searchsorted(ends, words)
         first = np.searchsorted(words, starts)
-        return Block(letters, starts, ends, words, line, first, np.diff(np.concatenate([first, [len(words)]])))
+        return TextBlock(letters, starts, ends, words, line, first, np.diff(np.concatenate([first, [len(words)]])))
 
     def kinds(self) -> np.ndarray:
         """(L,) what each line states; 0 = nothing that is read."""

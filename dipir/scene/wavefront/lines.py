@@ -10,7 +10,19 @@ import numpy as np
 
 from dipir.errors import AssetError
 from dipir.scene.assets.polygons import MAX_CORNERS as MAX_POLYGON
-from dipir.scene.wavefront.blocks import CURVE, FACE, NORMAL, STATE, UV, VERTEX, Block, as_text, blocks, decoded, parsed
+from dipir.scene.wavefront.blocks import (
+    CURVE,
+    FACE,
+    NORMAL,
+    STATE,
+    UV,
+    VERTEX,
+    TextBlock,
+    as_text,
+    blocks,
+    decoded,
+    parsed,
+)
 
 MAX_CORNERS = 200_000_000
 _WORDS = {VERTEX: "v", UV: "vt", NORMAL: "vn"}
@@ -78,7 +90,7 @@ class _Reader:
     object: str = ""
 
     def add(self, text: bytes) -> None:
-        block = Block.of(text)
+        block = TextBlock.of(text)
         kind = block.kinds()
         self._add_numbers(block, kind)
         self._add_faces(block, kind, self._states(block, kind))
@@ -86,13 +98,13 @@ class _Reader:
             self.left_out[block.text(line).split()[0]] = None
         self.lines += len(kind)
 
-    def _bad(self, block: Block, line: int, what: str) -> AssetError:
+    def _bad(self, block: TextBlock, line: int, what: str) -> AssetError:
         return AssetError(f"{self.path}: line {self.lines + int(line) + 1} '{block.text(int(line))}': {what}. The file "
                           "is damaged or was written wrongly; export it again.")
 
     # --- v, vt, vn ---------------------------------------------------------------------------------------------------
 
-    def _add_numbers(self, block: Block, kind: np.ndarray) -> None:
+    def _add_numbers(self, block: TextBlock, kind: np.ndarray) -> None:
         for what, word in _WORDS.items():
             lines = np.flatnonzero(kind == what)
             if not len(lines):
@@ -111,7 +123,7 @@ class _Reader:
             if what == VERTEX:
                 self._add_colors(values, first, count)
 
-    def _values(self, block: Block, lines: np.ndarray, word: int) -> tuple[np.ndarray, np.ndarray]:
+    def _values(self, block: TextBlock, lines: np.ndarray, word: int) -> tuple[np.ndarray, np.ndarray]:
         """All numbers of lines, and how many each has."""
         at = block.words[block.first[lines]]
         for k in range(word):
@@ -135,7 +147,7 @@ class _Reader:
 
     # --- f -----------------------------------------------------------------------------------------------------------
 
-    def _add_faces(self, block: Block, kind: np.ndarray, states: _States) -> None:
+    def _add_faces(self, block: TextBlock, kind: np.ndarray, states: _States) -> None:
         lines = np.flatnonzero(kind == FACE)
         if not len(lines):
             return
@@ -184,7 +196,7 @@ class _Reader:
             inside = states.objects[int(np.searchsorted(states.begins, lines[at])) - 1]
             self.objects.setdefault(int(index), inside)
 
-    def _check_amount(self, block: Block, lines: np.ndarray, sizes: np.ndarray) -> None:
+    def _check_amount(self, block: TextBlock, lines: np.ndarray, sizes: np.ndarray) -> None:
         if sum(map(len, self.corners)) + int(sizes.sum()) > MAX_CORNERS:
             raise AssetError(f"{self.path}: its faces have more than {MAX_CORNERS} corners; decimate the mesh.")
         if sizes.max() > MAX_POLYGON:
@@ -192,7 +204,7 @@ class _Reader:
                                                           "accepted")
 
     @staticmethod
-    def _bad_face(block: Block, lines: np.ndarray) -> int:
+    def _bad_face(block: TextBlock, lines: np.ndarray) -> int:
         for line in lines:
             words = block.raw(line)
             if not all(re.fullmatch(rb"[-+]?\d+(/[-+]?\d*){0,2}", word) for word in words.split()):
@@ -201,7 +213,7 @@ class _Reader:
 
     # --- usemtl, mtllib, o -------------------------------------------------------------------------------------------
 
-    def _states(self, block: Block, kind: np.ndarray) -> _States:
+    def _states(self, block: TextBlock, kind: np.ndarray) -> _States:
         """What usemtl and o of a block say; libraries are kept."""
         where, which, begins, objects = [], [self.current], [-1], [self.object]
         for line in np.flatnonzero(kind == STATE):
