@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dipir.errors import AssetError
 from dipir.event import warn
 from dipir.scene.assets.files import read_reference, resolve_reference
@@ -77,7 +79,9 @@ def extension(entry: Any, name: str) -> dict | None:
 def blamed(path: Path) -> Iterator[None]:
     """Whatever a malformed document makes our reading stumble over is the file's fault, as an AssetError."""
     try:
-        yield
+        # Numbers that are not finite are found where they matter; numpy need not speak of them.
+        with np.errstate(all="ignore"):
+            yield
     except AssetError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,

@@ -15,6 +15,7 @@ from dipir.scene.gltf.materials import GltfMaterial, build_surface
 from dipir.scene.gltf.nodes import MeshUse, blended, instance_matrices, joint_matrices, mesh_uses
 
 MAX_FACES, MAX_VERTICES = 20_000_000, 60_000_000
+_UV_MAX = 1e6
 _MANY = 300  # Parts; beyond that those that look the same become one.
 
 
@@ -55,10 +56,11 @@ def read_gltf(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:
         for mesh, primitives in meshes.items():
             for k, primitive in primitives:
                 shape, surface = read_primitive(document, primitive), surfaces[primitive.get("material")]
-                for use in of_mesh[mesh]:
-                    posed = morphed(document, shape, primitive, use.weights)
-                    placed = _placed(document, posed, use, joints)
-                    pieces.append((use.node, k, _piece(document, placed, surface, images, _name(document, use))))
+                for group in _together(document, of_mesh[mesh]):
+                    posed = morphed(document, shape, primitive, group[0].weights)
+                    placed = _placed(document, posed, group, joints)
+                    name = _name(document, group[0])
+                    pieces.append((group[0].node, k, _piece(document, placed, surface, images, name)))
     pieces.sort(key=lambda found: found[:2])
     return _joined(document, [piece for _, _, piece in pieces]), document.notes
 
@@ -102,10 +104,22 @@ def _name(document: Document, use: MeshUse) -> str:
 
 # --- where it stands -------------------------------------------------------------------------------------------------
 
-def _placed(document: Document, shape: Primitive, use: MeshUse, joints: dict[int, np.ndarray]) -> Primitive:
-    """The primitive in the scene: bent by its skin, or moved by its node, once for each instance."""
+def _together(document: Document, uses: list[MeshUse]) -> list[list[MeshUse]]:
+    """The uses of one mesh, each for itself; where they are very many, those of one shape as one part."""
+    if len(uses) <= _MANY:
+        return [[use] for use in uses]
+    document.note(f"{len(uses)} nodes show mesh '{_name(document, uses[0])}'; they were joined to one part.")
+    groups: dict[object, list[MeshUse]] = {}
+    for use in uses:
+        groups.setdefault(use.weights if use.skin is None else use.node, []).append(use)
+    return list(groups.values())
+
+
+def _placed(document: Document, shape: Primitive, uses: list[MeshUse], joints: dict[int, np.ndarray]) -> Primitive:
+    """The primitive in the scene: bent by the skin of its one use, or moved by its nodes, once for each instance."""
+    use = uses[0]
     if use.skin is None:
-        matrices = instance_matrices(document, use)[:, None, :3]
+        matrices = np.concatenate([instance_matrices(document, u) for u in uses])[:, None, :3]
     elif shape.influences:
         matrices = blended(document, shape.influences, joints[use.skin])[None]
     else:
@@ -142,7 +156,8 @@ def _piece(document: Document, shape: Primitive, surface: GltfMaterial, images: 
             material = _faded(document, material, colors[:, 3], images)
         material, colors = _colored(document, material, colors[:, :3], images)
     if uvs is not None:
-        uvs = np.stack([uvs[:, 0], 1 - uvs[:, 1]], -1)
+        # Beyond this single precision has no place within a texel left, and further on no number.
+        uvs = np.where(np.abs(uvs) < _UV_MAX, np.stack([uvs[:, 0], 1 - uvs[:, 1]], -1), np.nan)
     return Piece(name, shape.positions, shape.faces, shape.normals, uvs, colors, material, surface.needs_uvs)
 
 
