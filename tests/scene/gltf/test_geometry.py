@@ -123,6 +123,15 @@ def test_morph_targets_by_weight(tmp_path, where):
     assert np.ptp(loaded(tmp_path, built.glb(meshes=meshes, nodes=nodes)).bounds, axis=0) == pytest.approx([7, 1, 4])
 
 
+def test_other_attributes_of_morph_targets_are_said(tmp_path):
+    built = GltfBuilder()
+    primitive = {"attributes": {"POSITION": built.add(BOX)}, "indices": built.add(BOX_FACES.ravel()),
+                 "targets": [{"TEXCOORD_0": 0}]}
+    for weight, said in ((1, True), (0, False)):
+        asset = loaded(tmp_path, built.glb(primitive=primitive, nodes=[{"mesh": 0, "weights": [weight]}]))
+        assert any("TEXCOORD_0" in n and n.warning for n in asset.notes if "morph" in n) == said
+
+
 def test_attributes_must_match(tmp_path):
     built = GltfBuilder()
     attributes = {"POSITION": built.add(BOX), "NORMAL": built.add(BOX[:5])}

@@ -112,6 +112,13 @@ def test_what_is_left_out_is_said(tmp_path, name, values, what):
         assert made(tmp_path, extended(name))[1] == ""
 
 
+def test_occlusion_is_not_used(tmp_path):
+    dark = np.zeros((4, 4, 3), np.uint8)
+    plain, _ = made(tmp_path, {})
+    shaded, said = made(tmp_path, {"occlusionTexture": {"index": 0}}, dark)
+    assert shaded == plain and not said
+
+
 def test_broken_numbers_are_defaults(tmp_path):
     material = {"pbrMetallicRoughness": {"baseColorFactor": "red", "roughnessFactor": None, "metallicFactor": [1]},
                 "emissiveFactor": [1, float("nan"), 0], "alphaMode": "BLEND"}

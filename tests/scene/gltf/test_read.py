@@ -57,6 +57,27 @@ def test_uvs_point_up_and_texture_transform_is_applied(tmp_path):
     assert b == pytest.approx(np.stack([raw[:, 0] * 2 + 0.25, 1 - (raw[:, 1] * 3 + 0.5)], -1))
 
 
+def test_flat_without_normals(tmp_path):
+    """Flat faces have no normals at their vertices; given ones are turned with their node and made of length 1."""
+    assert load_asset(write(tmp_path, gltf())).parts[0].normals is None
+    built = GltfBuilder()
+    up = np.tile(np.array([[0, 2, 0]], "f4"), (3, 1))
+    attributes = {"POSITION": built.add(np.eye(3, dtype="f4")), "NORMAL": built.add(up)}
+    quarter = {"rotation": [0, 0, 0.5**0.5, 0.5**0.5], "scale": [3, 3, 3]}
+    document = built.document(primitive={"attributes": attributes}, nodes=[{"mesh": 0, **quarter}])
+    normals = load_asset(write(tmp_path, document)).parts[0].normals
+    assert normals == pytest.approx(np.tile([[-1, 0, 0]], (3, 1)), abs=1e-6)
+
+
+def test_what_a_still_asset_has_no_use_for_is_noted(tmp_path):
+    document = gltf(material={}, animations=[{"channels": [], "samplers": []}], extensions={
+        "KHR_lights_punctual": {"lights": []}, "KHR_materials_variants": {"variants": []}})
+    notes = load_asset(write(tmp_path, document)).notes
+    assert len(notes) == 3 and not any(getattr(n, "warning", False) for n in notes)
+    for word in ("default pose", "lights in the file", "default one is shown"):
+        assert any(word in n for n in notes)
+
+
 def test_glb_with_image_in_buffer(tmp_path):
     document = gltf(material={"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}})
     blob = base64.b64decode(document["buffers"][0].pop("uri").split(",")[1])
