@@ -13,7 +13,7 @@ import numpy as np
 
 from dipir.errors import AssetError
 from dipir.event import warn
-from dipir.scene.assets.files import read_reference, resolve_reference
+from dipir.scene.assets.files import read_reference
 
 # What is read, approximated or rightly without effect on a still picture; docs/assets.md says which.
 KNOWN_EXTENSIONS = frozenset((
@@ -91,8 +91,8 @@ def blamed(path: Path) -> Iterator[None]:
 
 
 def read_document(path: Path, data: bytes) -> Document:
-    """The document in ``data``, with the buffers it names. AssetError for a corrupt or truncated file, references that
-    are missing or lead outside the folder, and required extensions that are not supported."""
+    """The document in ``data``, with the buffers it names. AssetError for a corrupt or truncated file, buffers that
+    are missing or outside the folder, and required extensions that are not supported."""
     with blamed(path):
         tree, binary = _split(path, data)
         document = Document(path, tree, [])
@@ -105,10 +105,6 @@ def read_document(path: Path, data: bytes) -> Document:
                                        "Join meshes and materials, or export a part of it.")
         _check_extensions(document)
         document.buffers = _buffers(document, binary)
-        # Every reference is checked, used or not: a file that points outside its folder is not trusted at all.
-        for image in tree.get("images", []):
-            if "uri" in image:
-                resolve_reference(path, image["uri"], "texture")
         return document
 
 

@@ -33,15 +33,20 @@ class Piece:
     needs_uvs: bool
 
 
-def read_gltf(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:
+def read_gltf(path: Path, data: bytes, looks: bool = True) -> tuple[list[Piece], list[str]]:
     """The pieces of a document, by node, and remarks. AssetError for corrupt or truncated files, outside or missing
-    references, unsupported required extensions, cyclic or too deep node trees, more than 20 million faces."""
+    references, unsupported required extensions, cyclic or too deep node trees, more than 20 million faces.
+
+    looks : False leaves materials and images alone"""
     document = read_document(path, data)
     with blamed(path):
         # ---- what stands where, and whether that is too much ----
         uses, world = mesh_uses(document)
         meshes = _surfaces_of(document, uses)
         _check_total(document, uses, meshes)
+        if not looks:
+            document.tree["images"] = []
+            meshes = {mesh: [(k, {**p, "material": None}) for k, p in found] for mesh, found in meshes.items()}
         used = {p.get("material") for found in meshes.values() for _, p in found}
         images = Images(document, [document.item("materials", m) for m in used if m is not None])
         surfaces = {m: build_surface(document, m, images) for m in sorted(used, key=lambda m: -1 if m is None else m)}
