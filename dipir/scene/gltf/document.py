@@ -28,7 +28,6 @@ MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 MAX_ENTRIES = 100_000
 _LISTS = ("accessors", "animations", "buffers", "bufferViews", "images", "materials", "meshes", "nodes", "samplers",
           "scenes", "skins", "textures")
-_MAX_TEXT = 80
 
 
 @dataclass
@@ -61,10 +60,10 @@ class Document:
         self.note(warn(text))
 
 
-def shown(text: object) -> str:
+def shown(text: object, limit: int = 80) -> str:
     """A name or value of a file, short and without control characters, for messages."""
-    plain = "".join(c if c.isprintable() else "?" for c in str(text)[:4 * _MAX_TEXT])
-    return plain if len(plain) <= _MAX_TEXT else plain[:_MAX_TEXT - 3] + "..."
+    plain = "".join(c if c.isprintable() else "?" for c in str(text)[:limit + 1])
+    return plain if len(plain) <= limit else plain[:limit - 3] + "..."
 
 
 def extension(entry: Any, name: str) -> dict | None:

@@ -15,6 +15,7 @@ from dipir.scene.gltf.materials import GltfMaterial, build_surface
 from dipir.scene.gltf.nodes import MeshUse, blended, instance_matrices, joint_matrices, mesh_uses
 
 MAX_FACES, MAX_VERTICES = 20_000_000, 60_000_000
+_MAX_MORPHED = 300_000_000
 _UV_MAX = 1e6
 _MANY = 300  # Parts; beyond that those that look the same become one.
 
@@ -86,11 +87,15 @@ def _check_total(document: Document, uses: list[MeshUse], meshes: dict[int, list
     each = {mesh: np.array([sizes(document, p) for _, p in found], object).reshape(-1, 2).sum(0)
             for mesh, found in meshes.items()}
     faces, vertices = (sum(int(each[use.mesh][k]) * use.copies for use in uses) for k in (0, 1))
+    moved = sum(int(each[use.mesh][1]) * sum(map(bool, use.weights)) for use in uses)
     if faces == 0:
         raise document.refused("no mesh with faces is part of the scene; it has no faces of triangles")
     if faces > MAX_FACES or vertices > MAX_VERTICES:
         raise document.refused(f"has {faces} faces and {vertices} vertices with all instances; at most {MAX_FACES} and "
                                f"{MAX_VERTICES} are accepted", "Decimate the mesh or export fewer instances.")
+    if moved > _MAX_MORPHED:
+        raise document.refused(f"its morph targets move {moved} vertices; at most {_MAX_MORPHED} are accepted",
+                               "Apply the targets before export.")
 
 
 def _note_what_is_not_shown(document: Document) -> None:
@@ -103,7 +108,7 @@ def _note_what_is_not_shown(document: Document) -> None:
 
 
 def _name(document: Document, use: MeshUse) -> str:
-    mesh = shown(document.item("meshes", use.mesh).get("name", f"mesh_{use.mesh}"))
+    mesh = shown(document.item("meshes", use.mesh).get("name", f"mesh_{use.mesh}"), 200)
     return use.name if use.name == mesh else f"{use.name}/{mesh}"
 
 
