@@ -1,6 +1,7 @@
 """Scene -> Mitsuba scene: one shape per part, principled BSDF, textures as float bitmaps, one environment emitter."""
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
@@ -16,6 +17,7 @@ from dipir.scene.scene import Scene
 
 _PLACEHOLDER = (16, 32)
 _COLOR = "vertex_color"
+_COPIES = 200_000_000  # Numbers that all copies of one texture may have.
 Kind = Literal["base_color", "roughness", "metallic", "emission"]
 
 
@@ -79,12 +81,11 @@ def build(scene: Scene) -> BuiltScene:
     """Load the scene once; later light and material changes go through ``params``. Raises SceneError without objects'
     geometry being finite."""
     mi = mitsuba()
-    parts, keys, content = [], [], {"type": "scene"}
-    for i, placed in enumerate(scene.objects):
-        for j, part in enumerate(placed.parts):
-            content[shape_key(i, j)] = make_mesh(part, shape_key(i, j))
-            parts.append((i, part))
-            keys.append(shape_key(i, j))
+    parts = [(i, part) for i, placed in enumerate(scene.objects) for part in placed.parts]
+    keys = [shape_key(i, j) for i, placed in enumerate(scene.objects) for j in range(len(placed.parts))]
+    bitmaps = _Bitmaps(part.material for _, part in parts)
+    content = {"type": "scene"} | {key: make_mesh(part, key, bitmaps=bitmaps)
+                                   for key, (_, part) in zip(keys, parts, strict=True)}
     content["environment"] = {"type": "envmap", "bitmap": mi.Bitmap(np.full((*_PLACEHOLDER, 3), 0.5, np.float32))}
     objects = mi.load_dict(content)
     points = np.concatenate([p.vertices for _, p in parts]) if parts else np.zeros((1, 3), np.float32)
@@ -149,16 +150,38 @@ def _sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
     return (low + high) / 2, float(np.linalg.norm(high - low) / 2)
 
 
-def make_mesh(part: Part, name: str, plain: bool = False):
+class _Bitmaps:
+    """Textures as Mitsuba has them: one for each part that shows it, so that each can be changed alone; but one for all
+    parts where the copies would be too large, and then :func:`material_names` has it with the first part only."""
+
+    def __init__(self, materials: Iterable[Material] = ()):
+        names = [f.name for f in fields(Material) if f.name.endswith("_texture")]
+        # Parts hold the arrays as long as this lives, so their ids stay theirs.
+        textures = [t for m in materials for t in (getattr(m, name) for name in names) if t is not None]
+        uses = Counter(id(texture) for texture in textures)
+        self._large = {id(t) for t in textures if (uses[id(t)] - 1) * t.size > _COPIES}
+        self._made: dict[tuple, object] = {}
+
+    def of(self, texture: np.ndarray, sampling: Sampling) -> object:
+        """Dictionary or texture object for :func:`mi.load_dict`."""
+        if id(texture) not in self._large:
+            return _bitmap(texture, sampling)
+        key = (id(texture), sampling)
+        if key not in self._made:
+            self._made[key] = mitsuba().load_dict(_bitmap(texture, sampling))
+        return self._made[key]
+
+
+def make_mesh(part: Part, name: str, plain: bool = False, bitmaps: _Bitmaps | None = None):
     """mi.Mesh of a part. Mitsuba's v axis points down the image, ours up, hence 1 - v."""
-    mi = mitsuba()
+    mi, bitmaps = mitsuba(), bitmaps or _Bitmaps()
     props = mi.Properties()
     colors = None if plain else vertex_colors(part)
     props["bsdf"] = mi.load_dict({"type": "diffuse"} if plain else material_dict(
-        part.material, part.uvs is not None, colored=colors is not None))
+        part.material, part.uvs is not None, colors is not None, bitmaps))
     if part.normals is None:
         props["face_normals"] = True
-    emission = None if plain else _emission(part.material, part.uvs is not None)
+    emission = None if plain else _emission(part.material, part.uvs is not None, bitmaps)
     if emission is not None:
         props["emitter"] = mi.load_dict({"type": "area", "radiance": emission})
     has_uv = part.uvs is not None
@@ -202,17 +225,19 @@ def _rgb(value) -> dict:
     return {"type": "rgb", "value": [float(v) for v in value]}
 
 
-def material_dict(material: Material, textured: bool, colored: bool = False) -> dict:
+def material_dict(material: Material, textured: bool, colored: bool = False, bitmaps: _Bitmaps | None = None) -> dict:
     """Principled BSDF of a material; ``colored`` : its base colour is the mesh's :func:`vertex_colors`.
 
     Specular never below 0.01 (a metal with specular 0 renders black) and roughness never below 0.05 (gradients turn NaN
     near 0)."""
-    m = material
+    m, bitmaps = material, bitmaps or _Bitmaps()
 
     def pick(slot: str, texture: np.ndarray | None, constant: object) -> object:
-        return _bitmap(texture, m.sampled(slot)) if textured and texture is not None else constant
+        return bitmaps.of(texture, m.sampled(slot)) if textured and texture is not None else constant
 
-    roughness = None if m.roughness_texture is None else np.clip(m.roughness_texture, ROUGHNESS_MIN, 1)
+    roughness = m.roughness_texture
+    if roughness is not None and roughness.min() < ROUGHNESS_MIN:
+        roughness = np.clip(roughness, ROUGHNESS_MIN, 1)
     bsdf = {"type": "principled",
             "base_color": ({"type": "mesh_attribute", "name": _COLOR} if colored else
                            pick("base_color", m.base_color_texture, _rgb(m.base_color))),
@@ -226,22 +251,24 @@ def material_dict(material: Material, textured: bool, colored: bool = False) -> 
     if m.sheen > 0:
         bsdf["sheen"] = float(min(m.sheen, 1))
     if textured and m.normal_texture is not None:
-        bsdf = {"type": "normalmap", "normalmap": _bitmap(m.normal_texture, m.sampled("normal")), "bsdf": bsdf}
+        bsdf = {"type": "normalmap", "normalmap": pick("normal", m.normal_texture, None), "bsdf": bsdf}
     if m.transmission == 0:
         # What refracts has two different sides of its own.
         bsdf = {"type": "twosided", "bsdf": bsdf}
     if (textured and m.opacity_texture is not None) or m.opacity < 1:
-        opacity = pick("opacity", m.opacity_texture, float(m.opacity))
-        if isinstance(opacity, dict) and np.isin(m.opacity_texture, (0.0, 1.0)).all():
+        opacity: object = float(m.opacity)
+        if textured and m.opacity_texture is not None:
+            sampling = m.sampled("opacity")
             # A cut-out has no half-open edge: interpolation would make one.
-            opacity["filter_type"] = "nearest"
+            cut_out = bool(np.isin(m.opacity_texture, (0.0, 1.0)).all())
+            opacity = bitmaps.of(m.opacity_texture, replace(sampling, nearest=sampling.nearest or cut_out))
         bsdf = {"type": "mask", "opacity": opacity, "bsdf": bsdf}
     return bsdf
 
 
-def _emission(material: Material, textured: bool) -> dict | None:
+def _emission(material: Material, textured: bool, bitmaps: _Bitmaps) -> object | None:
     if textured and material.emission_texture is not None:
-        return _bitmap(material.emission_texture, material.sampled("emission"))
+        return bitmaps.of(material.emission_texture, material.sampled("emission"))
     return _rgb(material.emission) if max(material.emission) > 0 else None
 
 

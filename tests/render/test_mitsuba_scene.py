@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dipir.errors import SceneError
+from dipir.render import mitsuba_scene
 from dipir.render.backend import mitsuba
 from dipir.render.mitsuba_scene import (
     build,
@@ -165,3 +166,18 @@ def test_other_objects_do_not_stand_in_it():
     assert moved(built, scene_of(placed(ball), placed(ball))) is None
     with pytest.raises(SceneError, match="finite"):
         moved(built, scene_of(placed(ball, x=float("nan"))))
+
+
+def test_a_large_texture_of_many_parts_is_loaded_once_and_looks_the_same(monkeypatch):
+    """Beyond a limit the parts share one texture: the pictures are those of the copies."""
+    texture = np.random.default_rng(0).random((4, 4, 3), np.float32)
+    box = simple_asset("box", Material(base_color_texture=texture))
+    scene = scene_of(placed(box, x=-0.6), placed(box, x=0.6, name="b"), size=24)
+    pictures, names = [], []
+    for limit in (10**9, 10):
+        monkeypatch.setattr(mitsuba_scene, "_COPIES", limit)
+        tracer = PathTracer(scene, settings=RenderSettings(16), gbuffer_samples=1)
+        pictures.append(tracer.object_pass(torch.ones(8, 16, 3), seed=3, spp=16)[0])
+        names.append([n.part for n in material_names(tracer.built.params) if n.kind == "base_color"])
+    assert names == [["object0_part0", "object1_part0"], ["object0_part0"]]
+    assert float(pictures[0].max()) > 0.1 and torch.allclose(*pictures, atol=1e-5)

@@ -109,8 +109,9 @@ def asset_hash(asset: Asset) -> str:
         for item in fields(part.material):
             value = getattr(part.material, item.name)
             # What came later counts where it is used only, so that assets keep the hash they had.
-            if item.name != "name" and not (item.name in _LATER and value == item.default):
-                add(value if item.name == "sampling" else
-                    tuple(float(v) for v in value) if isinstance(value, tuple) else
+            if item.name in _LATER and value != item.default:
+                add(f"{item.name}={value!r}")
+            elif item.name != "name" and item.name not in _LATER:
+                add(tuple(float(v) for v in value) if isinstance(value, tuple) else
                     float(value) if isinstance(value, (int, float, np.floating)) else value)
     return digest.hexdigest()

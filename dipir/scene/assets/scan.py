@@ -25,9 +25,9 @@ _UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 
 # --- PLY -------------------------------------------------------------------------------------------------------------
 
-def read_ply(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:
+def read_ply(path: Path, data: bytes, looks: bool = True) -> tuple[list[Piece], list[str]]:
     """The pieces of a PLY file, one for each of its textures, and remarks. AssetError for damaged files, outside
-    references, missing or corrupt textures."""
+    references, missing or corrupt textures. looks : False leaves images alone."""
     notes: list[str] = []
     ply = parse_ply(path, data)
     vertex, face = ply.elements.get("vertex"), ply.elements.get("face")
@@ -52,7 +52,8 @@ def read_ply(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:
         raise AssetError(f"{path}: the mesh has no faces with three corners; a surface of polygons is needed.")
     # ---- one piece for each texture ----
     found = [(_Faces(corners[triangles[chosen]], triangles[chosen], owner[chosen]), material)
-             for chosen, material in _textures(path, ply, owner, notes)]
+             for chosen, material in (_textures(path, ply, owner, notes) if looks else
+                                       [(np.ones(len(owner), bool), Material())])]
     return [_piece(ply, positions, faces, material, notes) for faces, material in found], notes
 
 

@@ -13,6 +13,7 @@ KINDS = {5120: np.dtype("i1"), 5121: np.dtype("u1"), 5122: np.dtype("<i2"), 5123
 _SHAPES = {"SCALAR": (1, 0), "VEC2": (2, 0), "VEC3": (3, 0), "VEC4": (4, 0), "MAT2": (4, 2), "MAT3": (9, 3),
            "MAT4": (16, 4)}
 MAX_ITEMS = 60_000_000
+_MAX_BARE = 30_000_000  # Numbers of an accessor without data, which is zeros.
 
 
 def count_of(document: Document, index: Any) -> int:
@@ -36,6 +37,8 @@ def read_accessor(document: Document, index: Any, shapes: tuple[str, ...] = ()) 
                                f"{' or '.join(shapes) or 'another'} was expected there")
     if "bufferView" in entry:
         values = _array(document, entry["bufferView"], _whole(document, entry, "byteOffset"), count, (shape, kind))
+    elif count * _SHAPES[shape][0] > _MAX_BARE:
+        raise document.refused(f"accessor {index} claims {count} items without data", "The file is corrupt.")
     else:
         values = np.zeros((count, _SHAPES[shape][0]), KINDS[kind])
     if "sparse" in entry:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dipir.errors import AssetError
 from dipir.event import warn
-from dipir.scene.assets.files import read_reference, resolve_reference
+from dipir.scene.assets.files import read_reference
 
 # What is read, approximated or rightly without effect on a still picture; docs/assets.md says which.
 KNOWN_EXTENSIONS = frozenset((
@@ -26,7 +28,6 @@ MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 MAX_ENTRIES = 100_000
 _LISTS = ("accessors", "animations", "buffers", "bufferViews", "images", "materials", "meshes", "nodes", "samplers",
           "scenes", "skins", "textures")
-_MAX_TEXT = 80
 
 
 @dataclass
@@ -59,10 +60,10 @@ class Document:
         self.note(warn(text))
 
 
-def shown(text: object) -> str:
+def shown(text: object, limit: int = 80) -> str:
     """A name or value of a file, short and without control characters, for messages."""
-    plain = "".join(c if c.isprintable() else "?" for c in str(text)[:4 * _MAX_TEXT])
-    return plain if len(plain) <= _MAX_TEXT else plain[:_MAX_TEXT - 3] + "..."
+    plain = "".join(c if c.isprintable() else "?" for c in str(text)[:limit + 1])
+    return plain if len(plain) <= limit else plain[:limit - 3] + "..."
 
 
 def extension(entry: Any, name: str) -> dict | None:
@@ -77,7 +78,9 @@ def extension(entry: Any, name: str) -> dict | None:
 def blamed(path: Path) -> Iterator[None]:
     """Whatever a malformed document makes our reading stumble over is the file's fault, as an AssetError."""
     try:
-        yield
+        # Numbers that are not finite are found where they matter; numpy need not speak of them.
+        with np.errstate(all="ignore"):
+            yield
     except AssetError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
@@ -87,8 +90,8 @@ def blamed(path: Path) -> Iterator[None]:
 
 
 def read_document(path: Path, data: bytes) -> Document:
-    """The document in ``data``, with the buffers it names. AssetError for a corrupt or truncated file, references that
-    are missing or lead outside the folder, and required extensions that are not supported."""
+    """The document in ``data``, with the buffers it names. AssetError for a corrupt or truncated file, buffers that
+    are missing or outside the folder, and required extensions that are not supported."""
     with blamed(path):
         tree, binary = _split(path, data)
         document = Document(path, tree, [])
@@ -101,10 +104,6 @@ def read_document(path: Path, data: bytes) -> Document:
                                        "Join meshes and materials, or export a part of it.")
         _check_extensions(document)
         document.buffers = _buffers(document, binary)
-        # Every reference is checked, used or not: a file that points outside its folder is not trusted at all.
-        for image in tree.get("images", []):
-            if "uri" in image:
-                resolve_reference(path, image["uri"], "texture")
         return document
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dipir.scene.assets.asset import Sampling
-from dipir.scene.assets.files import MAX_TEXTURE_SIDE, decode_image, image_size, read_reference
+from dipir.scene.assets.files import MAX_TEXTURE_SIDE, decode_image, image_size, read_reference, resolve_reference
 from dipir.scene.gltf.accessors import view_bytes
 from dipir.scene.gltf.document import Document, extension, shown
 
@@ -34,6 +34,10 @@ class Images:
         self._made: dict[tuple, Any] = {}
         # Images that are the same file or view count as one.
         self._same: dict[object, int] = {}
+        # Every reference is checked, used or not: a file that points outside its folder is not trusted at all.
+        for image in document.tree.get("images", []):
+            if "uri" in image:
+                resolve_reference(document.path, image["uri"], "texture")
         self._side = self._affordable(materials)
 
     def fetch(self, info: dict) -> np.ndarray:

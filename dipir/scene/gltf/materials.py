@@ -15,7 +15,7 @@ import numpy as np
 from dipir.scene.assets.asset import ROUGHNESS_MIN, SPECULAR_MIN, Material
 from dipir.scene.assets.material import has_textures, linear_rgb, normal_map, number, numbers, scalar_map
 from dipir.scene.gltf.document import Document, extension, shown
-from dipir.scene.gltf.images import Images
+from dipir.scene.gltf.images import Images, placement
 
 _DIELECTRIC = 0.04  # Reflectance of the common dielectric, index 1.5.
 # Extension -> (what it is, the number that switches it on, its default).
@@ -214,6 +214,8 @@ def _specular_glossiness(document: Document, name: str, gloss: dict, images: Ima
         rough, rough_map = images.made(_roughness_of_gloss, specular_info, glossiness)
     color, metallic = images.once(("gloss", json.dumps(gloss, sort_keys=True)),
                                   lambda: metallic_of_specular(diffuse, specular))
+    if diffuse_info and specular_info and not _alike(diffuse_info, specular_info):
+        document.warn(f"material '{name}': its two textures lie differently; the diffuse one's UVs were used for both.")
     document.note(f"material '{name}': specular-glossiness was turned into metallic-roughness.")
     values: dict[str, Any] = {"roughness": rough, "roughness_texture": rough_map, "base_color": _unit(
         color.mean((0, 1))), "metallic": float(metallic.mean()), "specular": float(np.clip(
@@ -225,6 +227,12 @@ def _specular_glossiness(document: Document, name: str, gloss: dict, images: Ima
     if specular_info:
         infos["roughness"] = specular_info
     return values
+
+
+def _alike(one: dict, other: dict) -> bool:
+    """Whether two textures lie on the mesh in the same way."""
+    (set_one, move_one), (set_other, move_other) = placement(one), placement(other)
+    return set_one == set_other and np.allclose(move_one, move_other)
 
 
 def _roughness_of_gloss(rgba: np.ndarray, factor: float) -> tuple[float, np.ndarray | None]:

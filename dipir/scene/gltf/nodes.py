@@ -95,7 +95,7 @@ def _drawn(document: Document, nodes: list[dict], order: list[int], parent: np.n
 
 
 def _name(nodes: list[dict], index: int) -> str:
-    return shown(nodes[index].get("name", f"node_{index}"))
+    return shown(nodes[index].get("name", f"node_{index}"), 200)
 
 
 def _local(document: Document, index: int, node: dict) -> np.ndarray:

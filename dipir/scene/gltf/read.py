@@ -16,18 +16,25 @@ from dipir.scene.gltf.materials import GltfMaterial, build_surface
 from dipir.scene.gltf.nodes import MeshUse, blended, instance_matrices, joint_matrices, mesh_uses
 
 MAX_FACES, MAX_VERTICES = 20_000_000, 60_000_000
+_MAX_MORPHED = 300_000_000
+_UV_MAX = 1e6
 _MANY = 300  # Parts; beyond that those that look the same become one.
 
 
-def read_gltf(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:
+def read_gltf(path: Path, data: bytes, looks: bool = True) -> tuple[list[Piece], list[str]]:
     """The pieces of a document, by node, and remarks. AssetError for corrupt or truncated files, outside or missing
-    references, unsupported required extensions, cyclic or too deep node trees, more than 20 million faces."""
+    references, unsupported required extensions, cyclic or too deep node trees, more than 20 million faces.
+
+    looks : False leaves materials and images alone"""
     document = read_document(path, data)
     with blamed(path):
         # ---- what stands where, and whether that is too much ----
         uses, world = mesh_uses(document)
         meshes = _surfaces_of(document, uses)
         _check_total(document, uses, meshes)
+        if not looks:
+            document.tree["images"] = []
+            meshes = {mesh: [(k, {**p, "material": None}) for k, p in found] for mesh, found in meshes.items()}
         used = {p.get("material") for found in meshes.values() for _, p in found}
         images = Images(document, [document.item("materials", m) for m in used if m is not None])
         surfaces = {m: build_surface(document, m, images) for m in sorted(used, key=lambda m: -1 if m is None else m)}
@@ -42,10 +49,11 @@ def read_gltf(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:
         for mesh, primitives in meshes.items():
             for k, primitive in primitives:
                 shape, surface = read_primitive(document, primitive), surfaces[primitive.get("material")]
-                for use in of_mesh[mesh]:
-                    posed = morphed(document, shape, primitive, use.weights)
-                    placed = _placed(document, posed, use, joints)
-                    pieces.append((use.node, k, _piece(document, placed, surface, images, _name(document, use))))
+                for group in _together(document, of_mesh[mesh]):
+                    posed = morphed(document, shape, primitive, group[0].weights)
+                    placed = _placed(document, posed, group, joints)
+                    name = _name(document, group[0])
+                    pieces.append((group[0].node, k, _piece(document, placed, surface, images, name)))
     pieces.sort(key=lambda found: found[:2])
     return _joined(document, [piece for _, _, piece in pieces]), document.notes
 
@@ -66,11 +74,15 @@ def _check_total(document: Document, uses: list[MeshUse], meshes: dict[int, list
     each = {mesh: np.array([sizes(document, p) for _, p in found], object).reshape(-1, 2).sum(0)
             for mesh, found in meshes.items()}
     faces, vertices = (sum(int(each[use.mesh][k]) * use.copies for use in uses) for k in (0, 1))
+    moved = sum(int(each[use.mesh][1]) * sum(map(bool, use.weights)) for use in uses)
     if faces == 0:
         raise document.refused("no mesh with faces is part of the scene; it has no faces of triangles")
     if faces > MAX_FACES or vertices > MAX_VERTICES:
         raise document.refused(f"has {faces} faces and {vertices} vertices with all instances; at most {MAX_FACES} and "
                                f"{MAX_VERTICES} are accepted", "Decimate the mesh or export fewer instances.")
+    if moved > _MAX_MORPHED:
+        raise document.refused(f"its morph targets move {moved} vertices; at most {_MAX_MORPHED} are accepted",
+                               "Apply the targets before export.")
 
 
 def _note_what_is_not_shown(document: Document) -> None:
@@ -83,16 +95,28 @@ def _note_what_is_not_shown(document: Document) -> None:
 
 
 def _name(document: Document, use: MeshUse) -> str:
-    mesh = shown(document.item("meshes", use.mesh).get("name", f"mesh_{use.mesh}"))
+    mesh = shown(document.item("meshes", use.mesh).get("name", f"mesh_{use.mesh}"), 200)
     return use.name if use.name == mesh else f"{use.name}/{mesh}"
 
 
 # --- where it stands -------------------------------------------------------------------------------------------------
 
-def _placed(document: Document, shape: Primitive, use: MeshUse, joints: dict[int, np.ndarray]) -> Primitive:
-    """The primitive in the scene: bent by its skin, or moved by its node, once for each instance."""
+def _together(document: Document, uses: list[MeshUse]) -> list[list[MeshUse]]:
+    """The uses of one mesh, each for itself; where they are very many, those of one shape as one part."""
+    if len(uses) <= _MANY:
+        return [[use] for use in uses]
+    document.note(f"{len(uses)} nodes show mesh '{_name(document, uses[0])}'; they were joined to one part.")
+    groups: dict[object, list[MeshUse]] = {}
+    for use in uses:
+        groups.setdefault(use.weights if use.skin is None else use.node, []).append(use)
+    return list(groups.values())
+
+
+def _placed(document: Document, shape: Primitive, uses: list[MeshUse], joints: dict[int, np.ndarray]) -> Primitive:
+    """The primitive in the scene: bent by the skin of its one use, or moved by its nodes, once for each instance."""
+    use = uses[0]
     if use.skin is None:
-        matrices = instance_matrices(document, use)[:, None, :3]
+        matrices = np.concatenate([instance_matrices(document, u) for u in uses])[:, None, :3]
     elif shape.influences:
         matrices = blended(document, shape.influences, joints[use.skin])[None]
     else:
@@ -129,7 +153,8 @@ def _piece(document: Document, shape: Primitive, surface: GltfMaterial, images: 
             material = _faded(document, material, colors[:, 3], images)
         material, colors = _colored(document, material, colors[:, :3], images)
     if uvs is not None:
-        uvs = np.stack([uvs[:, 0], 1 - uvs[:, 1]], -1)
+        # Beyond this single precision has no place within a texel left, and further on no number.
+        uvs = np.where(np.abs(uvs) < _UV_MAX, np.stack([uvs[:, 0], 1 - uvs[:, 1]], -1), np.nan)
     return Piece(name, shape.positions, shape.faces, shape.normals, uvs, colors, material, surface.needs_uvs)
 
 

@@ -21,9 +21,12 @@ MANY, MOST = 300, 5_000
 """Materials beyond which those that differ in colour only become one part; and what is too many even then."""
 
 
-def read_obj(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:
+def read_obj(path: Path, data: bytes, looks: bool = True) -> tuple[list[Piece], list[str]]:
     """The pieces of an OBJ file, in the order of their materials, and remarks. AssetError for damaged files, outside
-    references, missing or corrupt textures; a missing material file gives grey materials and a warning."""
+    references, missing or corrupt textures; a missing material file gives grey materials and a warning.
+
+    looks : False leaves materials and images alone
+    """
     notes: list[str] = []
     lines = read_lines(path, data)
     if lines.left_out:
@@ -31,7 +34,8 @@ def read_obj(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:
     if not len(lines.sizes):
         raise AssetError(f"{path}: the mesh has no faces; a surface of polygons is needed (no points or lines only).")
     surface = _Surface.of(lines, notes)
-    materials = _materials(path, lines, np.unique(surface.material), notes)
+    used = np.unique(surface.material)
+    materials = _materials(path, lines, used, notes) if looks else dict.fromkeys(used.tolist(), Material())
     pieces: dict[str, int] = {}
     return [_named(piece, lines.objects[group.first], pieces) for group in _groups(path, surface, materials, notes)
             for piece in _pieces(surface, group, notes)], notes

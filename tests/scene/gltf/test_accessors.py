@@ -99,5 +99,8 @@ def test_views_stay_in_their_buffer_and_sparse_places_in_their_array():
                                      "values": {"bufferView": 0}}
     with pytest.raises(AssetError, match="beyond its end"):
         read_accessor(opened(built), at)
+    built.accessors.append({"componentType": 5126, "count": 50_000_000, "type": "MAT4"})
+    with pytest.raises(AssetError, match="50000000 items without data"):
+        read_accessor(opened(built), at + 1)
     with pytest.raises(AssetError, match="VEC2 was expected"):
         read_accessor(opened(built), at, ("VEC2",))

@@ -9,6 +9,7 @@ import pytest
 from dipir.errors import AssetError
 from dipir.scene.assets.load import load_asset
 from dipir.scene.assets.mesh import face_cross, signed_volume, unit
+from dipir.scene.gltf import read
 from dipir.scene.gltf.geometry import FAN, STRIP, TRIANGLES, triangles
 from tests.support.asset_samples import BOX, BOX_FACES
 from tests.support.gltf_build import GltfBuilder
@@ -121,6 +122,25 @@ def test_morph_targets_by_weight(tmp_path, where):
     assert np.ptp(raised.bounds, axis=0) == pytest.approx([2, 2, 4])
     nodes[0]["weights"] = [0, 1]
     assert np.ptp(loaded(tmp_path, built.glb(meshes=meshes, nodes=nodes)).bounds, axis=0) == pytest.approx([7, 1, 4])
+
+
+def test_work_on_morph_targets_is_bounded(tmp_path, monkeypatch):
+    built = GltfBuilder()
+    primitive = {"attributes": {"POSITION": built.add(BOX)}, "indices": built.add(BOX_FACES.ravel()),
+                 "targets": [{"POSITION": 0}] * 10}
+    data = built.glb(primitive=primitive, nodes=[{"mesh": 0, "weights": [1, 0] * 5}])
+    monkeypatch.setattr(read, "_MAX_MORPHED", 39)
+    with pytest.raises(AssetError, match="move 40 vertices; at most 39"):
+        loaded(tmp_path, data)
+
+
+def test_other_attributes_of_morph_targets_are_said(tmp_path):
+    built = GltfBuilder()
+    primitive = {"attributes": {"POSITION": built.add(BOX)}, "indices": built.add(BOX_FACES.ravel()),
+                 "targets": [{"TEXCOORD_0": 0}]}
+    for weight, said in ((1, True), (0, False)):
+        asset = loaded(tmp_path, built.glb(primitive=primitive, nodes=[{"mesh": 0, "weights": [weight]}]))
+        assert any("TEXCOORD_0" in n and n.warning for n in asset.notes if "morph" in n) == said
 
 
 def test_attributes_must_match(tmp_path):

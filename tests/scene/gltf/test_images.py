@@ -103,6 +103,13 @@ def test_the_transform_is_part_of_whether_an_axis_stays_inside(tmp_path):
         n for n in asset.notes if "goes on" in n]
 
 
+def test_a_turned_quarter_is_the_one_of_the_specification():
+    """The example of KHR_texture_transform: offset (0, 1), a quarter turn, scale 0.5 is the lower left quadrant."""
+    matrix = images.uv_matrix({"offset": [0, 1], "rotation": np.pi / 2, "scale": [0.5, 0.5]})
+    corners = np.array([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1]]) @ matrix.T
+    assert corners[:, :2] == pytest.approx(np.array([[0, 1], [0, 0.5], [0.5, 1], [0.5, 0.5]]))
+
+
 def test_ktx2_is_refused_unless_another_image_is_there(tmp_path):
     document = lit(None, UNIT)
     document["textures"][0] |= {"extensions": {"KHR_texture_basisu": {"source": 0}}}

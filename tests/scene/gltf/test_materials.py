@@ -63,6 +63,13 @@ def test_specular_glossiness_texture_gives_roughness_by_its_alpha(tmp_path):
     assert m.specular == 0.01
 
 
+def test_specular_glossiness_textures_that_lie_differently_are_said(tmp_path):
+    for scale, said in ((1, False), (2, True)):
+        info = {"index": 0, "extensions": {"KHR_texture_transform": {"scale": [scale, scale]}}}
+        gloss = extended("pbrSpecularGlossiness", diffuseTexture={"index": 0}, specularGlossinessTexture=info)
+        assert ("lie differently" in made(tmp_path, gloss, MIXED)[1]) == said
+
+
 def test_case_specular_glossiness_shows_its_texture():
     part, = load_asset(case("13_spec_gloss/a.glb")).parts
     assert part.material.metallic == 0 and part.material.base_color_texture.reshape(-1, 3).std(0).min() > 0.2
@@ -110,6 +117,13 @@ def test_what_is_left_out_is_said(tmp_path, name, values, what):
     assert what in made(tmp_path, extended(name, **values))[1]
     if values:
         assert made(tmp_path, extended(name))[1] == ""
+
+
+def test_occlusion_is_not_used(tmp_path):
+    dark = np.zeros((4, 4, 3), np.uint8)
+    plain, _ = made(tmp_path, {})
+    shaded, said = made(tmp_path, {"occlusionTexture": {"index": 0}}, dark)
+    assert shaded == plain and not said
 
 
 def test_broken_numbers_are_defaults(tmp_path):

@@ -57,6 +57,27 @@ def test_uvs_point_up_and_texture_transform_is_applied(tmp_path):
     assert b == pytest.approx(np.stack([raw[:, 0] * 2 + 0.25, 1 - (raw[:, 1] * 3 + 0.5)], -1))
 
 
+def test_flat_without_normals(tmp_path):
+    """Flat faces have no normals at their vertices; given ones are turned with their node and made of length 1."""
+    assert load_asset(write(tmp_path, gltf())).parts[0].normals is None
+    built = GltfBuilder()
+    up = np.tile(np.array([[0, 2, 0]], "f4"), (3, 1))
+    attributes = {"POSITION": built.add(np.eye(3, dtype="f4")), "NORMAL": built.add(up)}
+    quarter = {"rotation": [0, 0, 0.5**0.5, 0.5**0.5], "scale": [3, 3, 3]}
+    document = built.document(primitive={"attributes": attributes}, nodes=[{"mesh": 0, **quarter}])
+    normals = load_asset(write(tmp_path, document)).parts[0].normals
+    assert normals == pytest.approx(np.tile([[-1, 0, 0]], (3, 1)), abs=1e-6)
+
+
+def test_what_a_still_asset_has_no_use_for_is_noted(tmp_path):
+    document = gltf(material={}, animations=[{"channels": [], "samplers": []}], extensions={
+        "KHR_lights_punctual": {"lights": []}, "KHR_materials_variants": {"variants": []}})
+    notes = load_asset(write(tmp_path, document)).notes
+    assert len(notes) == 3 and not any(getattr(n, "warning", False) for n in notes)
+    for word in ("default pose", "lights in the file", "default one is shown"):
+        assert any(word in n for n in notes)
+
+
 def test_glb_with_image_in_buffer(tmp_path):
     document = gltf(material={"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}})
     blob = base64.b64decode(document["buffers"][0].pop("uri").split(",")[1])
@@ -177,6 +198,12 @@ def test_case_texture_transform_shows_the_second_set_twice():
     assert part.uvs == pytest.approx(np.stack([raw[:, 0], 1 - raw[:, 1]], -1), abs=1e-6)
 
 
+def test_uvs_without_a_place_in_single_precision_are_refused(tmp_path):
+    document = two_textures(moved(scale=[1e30, 1]), {}, UV0)
+    with pytest.raises(AssetError, match="NaN or infinite UVs"):
+        load_asset(write(tmp_path, document))
+
+
 # --- vertex colours -----------------------------------------------------------------------------------------------
 
 def painted(colors, material, uvs=False):
@@ -241,13 +268,20 @@ def test_invisible_parts_decide_nothing_and_are_said(tmp_path):
 
 
 def test_very_many_parts_of_one_look_become_one(tmp_path, monkeypatch):
-    nodes = [{"children": list(range(1, 8))}] + [{"mesh": 0, "translation": [3 * k, 0, 0]} for k in range(7)]
-    apart = load_asset(write(tmp_path, gltf(material={}, nodes=nodes)))
+    nodes = [{"children": list(range(1, 8))}] + [{"mesh": 0, "translation": [3 * k, 0, 0], "scale": [1, -1, 1]}
+                                                 for k in range(7)]
+    document = gltf(material={}, nodes=nodes)
+    apart = load_asset(write(tmp_path, document))
+    several = copy.deepcopy(document)
+    several["meshes"] = [several["meshes"][0]] * 7
+    for k, node in enumerate(several["nodes"][1:]):
+        node["mesh"] = k
     monkeypatch.setattr(read, "_MANY", 5)
-    joined = load_asset(write(tmp_path, gltf(material={}, nodes=nodes)))
-    assert len(apart.parts) == 7 and len(joined.parts) == 1 and len(joined.parts[0].faces) == 84
-    assert joined.parts[0].vertices == pytest.approx(np.concatenate([p.vertices for p in apart.parts]))
-    assert any("7 parts were joined to 1" in n for n in joined.notes)
+    together = np.concatenate([p.vertices[p.faces] for p in apart.parts])
+    for tree, said in ((document, "7 nodes show mesh"), (several, "7 parts were joined to 1")):
+        joined = load_asset(write(tmp_path, tree))
+        assert len(apart.parts) == 7 and len(joined.parts) == 1 and any(said in n for n in joined.notes)
+        assert joined.parts[0].vertices[joined.parts[0].faces] == pytest.approx(together)
 
 
 # --- damaged files ------------------------------------------------------------------------------------------------

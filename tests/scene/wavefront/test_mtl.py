@@ -6,11 +6,13 @@ import pytest
 
 from dipir.errors import AssetError
 from dipir.event import is_warning
+from dipir.render.path_traced import PathTracer
 from dipir.scene.assets.asset import Sampling
 from dipir.scene.assets.load import load_asset
 from dipir.scene.wavefront import mtl
 from dipir.scene.wavefront.mtl import map_statement, parse_mtl
 from tests.support.asset_samples import BOX_FACES, OBJ, png
+from tests.support.scenes import placed, scene_of
 from tests.support.shared_cases import case
 
 GREY = np.full((2, 2, 3), 188)
@@ -147,6 +149,32 @@ def test_scale_and_offset_go_to_the_texture():
     assert map_statement("-s 2 t.png").sampling.matrix == (2, 0, 0, 0, 1, 0)
     assert map_statement("-clamp on t.png").sampling == Sampling("clamp")
     assert map_statement("-clamp off t.png").sampling == Sampling()
+
+
+@pytest.mark.parametrize("options, moved", [
+    ("-s 3 2 1 -o 0.5 0.25 0", lambda uv: uv * [3, 2] + [0.5, 0.25]), ("", lambda uv: uv),
+    ("-s 2 2 1 -clamp on", lambda uv: (uv * 2).clip(0.5 / 32, 1 - 0.5 / 32))])
+def test_pixels_of_a_map_with_options_are_those_of_moved_coordinates(tmp_path, options, moved):
+    """The albedo of a square with options, and of one whose coordinates say the same; a smooth texture."""
+    at = np.linspace(0, 1, 32)
+    image = np.stack(np.broadcast_arrays(255 * at[None], 200 * (1 - at[:, None]), 90), -1)
+    (tmp_path / "t.png").write_bytes(png(image))
+    corners = np.stack(np.meshgrid(np.linspace(0, 1, 17), np.linspace(0, 1, 17)), -1).reshape(-1, 2)
+    square = "".join(f"v {2 * u - 1} {2 * v} 0\n" for u, v in corners)
+    row = np.arange(16)[:, None] * 17 + np.arange(16) + 1
+    quads = np.stack([row, row + 1, row + 18, row + 17], -1).reshape(-1, 4)
+    faces = "usemtl t\n" + "".join("f " + " ".join(f"{c}/{c}" for c in quad) + "\n" for quad in quads)
+
+    def albedo(uvs, options):
+        text = f"mtllib a.mtl\n{square}" + "".join("vt {} {}\n".format(*uv) for uv in uvs) + faces
+        asset = loaded(tmp_path, f"newmtl t\nmap_Kd {options} t.png\n", text)
+        g = PathTracer(scene_of(placed(asset, yaw_rad=0.0, height_m=1.2), size=48), gbuffer_samples=4).gbuffers
+        return g.albedo[0].permute(1, 2, 0).numpy()[g.alpha[0, 0].numpy() > 0.99]
+
+    seen, expected = albedo(corners, options), albedo(moved(corners), "")
+    assert len(seen) > 300 and np.ptp(seen[:, 0]) > 0.5
+    # Where the image begins again both are blends; those few may differ.
+    assert (np.abs(seen - expected).max(1) > 0.04).mean() < 0.02
 
 
 def test_channels_and_ranges_of_maps(tmp_path):
