@@ -56,10 +56,10 @@ def fails(words: list[str], capsys, *texts: str) -> None:
 
 class Stub:
     """Stands in for the method of ``dipir insert`` and ``render``: ``calls`` keeps what it was given, ``fail`` is
-    raised by it."""
+    raised by it, ``remarks`` are said by a render."""
 
     def __init__(self, monkeypatch) -> None:
-        self.calls, self.fail = {}, None
+        self.calls, self.fail, self.remarks = {}, None, ()
         method, result = (importlib.import_module(f"dipir.insert.{name}") for name in ("method", "result"))
         for name in ("insert", "load_config", "ready"):
             monkeypatch.setattr(method, name, getattr(self, name))
@@ -81,6 +81,7 @@ class Stub:
 
     def render_again(self, folder, changes, on_event):
         self.calls.update(folder=folder, changes=changes, on_event=on_event)
+        on_event(Event.about(self.remarks))
         return RENDERED, load_scene_file(Path(folder) / "scene.yaml")
 
     def ready(self, config):

@@ -3,13 +3,16 @@ input."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dipir.cli import main as cli
+from dipir.event import warn
 from dipir.priors.layout import LayoutPrior
+from dipir.scene import plate
 from dipir.scene.scene_file import load_scene
 from tests.support.command_line import CUBE
 
@@ -144,3 +147,19 @@ def test_priors_that_cannot_be_used(folder, tmp_path, capsys, prior, text):
     words = ["layout", *BOX, "--prior", prior.format(folder), *FAST, "--out", str(tmp_path / "out")]
     assert cli.main(words) == 2
     assert text in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_remarks_about_the_picture_and_the_asset(folder, tmp_path, monkeypatch, capsys):
+    """Warnings of both are said, kept and shown, and errors where that is asked for."""
+    real = plate.read_plate
+    monkeypatch.setattr(plate, "read_plate", lambda path: replace(real(path), notes=(warn("its profile is ignored"),)))
+    (tmp_path / "bad.obj").write_text("mtllib gone.mtl\n" + CUBE)
+    words = ["--edit", "{}/photo.png", *BOX, "--as-scene", str(tmp_path / "s.yaml"), "--asset",
+             str(tmp_path / "bad.obj")]
+    assert run(folder, *words, "--strict", "--out", str(tmp_path / "b")) == 2
+    err = capsys.readouterr().err
+    assert "2 warnings" in err and "photo.png: its profile is ignored" in err and "bad.obj" in err and "gone.mtl" in err
+    assert not (tmp_path / "b").exists() and not (tmp_path / "s.yaml").exists()
+    assert run(folder, *words[:4], "--out", str(tmp_path / "a")) == 0
+    assert told(tmp_path / "a")["warnings"] == ["photo.png: its profile is ignored"]
+    assert "<b>Warning:</b> photo.png: its profile is ignored" in (tmp_path / "a/report.html").read_text()

@@ -9,6 +9,7 @@ import torch
 
 from dipir.cli import main as cli
 from dipir.cli.options import free_folder
+from dipir.event import warn
 from dipir.image.color import blackbody
 from dipir.scene.light import SphericalGaussians
 from dipir.scene.rig import Lamp, Rig
@@ -72,3 +73,11 @@ def test_what_cannot_be_done_ends_before_the_folder_is_made(result, stub, capsys
 
 def test_no_result(files, stub, capsys):
     fails(["light", str(files / "none"), "--guess", "1"], capsys, "no such folder")
+
+
+def test_warnings_about_the_inputs(result, stub, capsys):
+    stub.remarks = [warn("b.glb: a part is invisible")]
+    assert cli.main(["light", str(result), "--guess", "1"]) == 0
+    assert "warning: b.glb: a part is invisible\n" in capsys.readouterr().err
+    fails(["light", str(result), "--guess", "1", "--strict", "--quiet"], capsys, "--strict: 1 warning", "b.glb")
+    assert not (result / "light_2").exists()

@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dipir.cli import main as cli
+from dipir.event import warn
+from dipir.image import files
 from dipir.priors import geometry
 from dipir.priors.picture import RELIGHT, PicturePrior
 
@@ -102,3 +105,23 @@ def test_a_direction_that_is_no_pair(folder, capsys):
     with pytest.raises(SystemExit) as end:
         relight(folder, str(folder / "photo.png"), "--direction", "30")
     assert end.value.code == 2 and "azimuth,elevation" in capsys.readouterr().err
+
+
+def test_remarks_about_the_picture(folder, tmp_path, monkeypatch, capsys):
+    """A warning is said, kept and shown, and an error where that is asked for."""
+    real = files.read_image
+
+    def with_a_warning(path):
+        pixels, state, info = real(path)
+        return pixels, state, replace(info, notes=("a note", warn("its profile is ignored")))
+
+    monkeypatch.setattr(files, "read_image", with_a_warning)
+    words = [str(folder / "photo.png"), "--prompt", "soft light from the left"]
+    assert relight(folder, *words, "--out", str(tmp_path / "a")) == 0
+    told = json.loads((tmp_path / "a/result.json").read_text())
+    assert told["notes"] == ["photo.png: a note", "photo.png: its profile is ignored"]
+    assert told["warnings"] == ["photo.png: its profile is ignored"]
+    assert (tmp_path / "a/report.html").read_text().count("<b>Warning:</b> photo.png: its profile is ignored") == 1
+    capsys.readouterr()
+    assert relight(folder, *words, "--strict", "--out", str(tmp_path / "b")) == 2
+    assert "photo.png: its profile is ignored" in capsys.readouterr().err and not (tmp_path / "b").exists()

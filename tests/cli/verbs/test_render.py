@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dipir.cli import main as cli
+from dipir.event import warn
 from dipir.insert.again import Changes, Move
 from dipir.scene.scene_file import load_scene_file, write_scene_file
 from tests.support.command_line import RENDERED, fails
@@ -53,3 +54,12 @@ def test_objects_are_moved_and_changed(result, stub):
 def test_what_cannot_be_changed_ends_before_the_folder_is_made(result, stub, capsys, words, text):
     fails(["render", str(result), *words], capsys, text)
     assert not (result / "render").exists() and "changes" not in stub.calls
+
+
+def test_warnings_about_the_inputs(result, stub, capsys):
+    stub.remarks = ["a note", warn("b.glb: a part is invisible")]
+    assert cli.main(["render", str(result)]) == 0
+    assert "note: a note\nwarning: b.glb: a part is invisible\n" in capsys.readouterr().err
+    words = ["render", str(result), "--strict", "--quiet", "--out", str(result / "strict")]
+    fails(words, capsys, "--strict: 1 warning", "b.glb")
+    assert not (result / "strict").exists()

@@ -9,7 +9,8 @@ import pytest
 
 import dipir.scene.assets.files as asset_files
 from dipir.errors import AssetError
-from dipir.scene.assets.files import decode_image, read_reference
+from dipir.event import is_warning
+from dipir.scene.assets.files import decode_image, find_beside, read_reference
 from dipir.scene.assets.load import load_asset
 from tests.support.asset_samples import BOX, BOX_FACES, OBJ, gltf, ply, png, write
 
@@ -109,3 +110,33 @@ def test_corrupt_and_large_textures(tmp_path, monkeypatch):
 def test_large_files_are_refused_before_reading(tmp_path, monkeypatch):
     monkeypatch.setattr(asset_files, "MAX_FILE_BYTES", 100)
     refused(write(tmp_path, gltf()), "GiB")
+
+
+@pytest.mark.parametrize("name, found", [
+    ("a.png", "a.png"), ("A.PNG", "a.png"), ("sub\\b.png", "sub/b.png"), ("SUB/./B.png", "sub/b.png"),
+    ("a.png # old", "a.png"), ("x%20y.png", "x%20y.png"), ("x%20z.png", "x z.png"), (".\\a.png", "a.png")])
+def test_names_that_follow_no_rule(tmp_path, name, found):
+    (tmp_path / "sub").mkdir()
+    for file in ("a.png", "sub/b.png", "x%20y.png", "x y.png", "x z.png"):
+        (tmp_path / file).write_bytes(b"x")
+    assert find_beside(tmp_path / "a.obj", name, "texture") == ((tmp_path / found).resolve(), None)
+
+
+def test_a_name_that_is_elsewhere(tmp_path):
+    (tmp_path / "b.png").write_bytes(b"x")
+    for name in ("D:\\maps\\B.png", "maps/b.png", "/maps/b.png", "../b.png"):
+        path, note = find_beside(tmp_path / "a.obj", name, "texture")
+        assert path == (tmp_path / "b.png").resolve() and is_warning(note) and name in note
+        with pytest.raises(AssetError, match="missing|absolute|outside"):
+            find_beside(tmp_path / "a.obj", name, "texture", anywhere=False)
+
+
+def test_no_spelling_leads_out_of_the_folder(tmp_path):
+    folder = tmp_path / "asset"
+    folder.mkdir()
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    for name in ("../secret.png", "%2e%2e/secret.png", "LINK.png", "x/../../secret.png",
+                 str(tmp_path / "secret.png")):
+        with pytest.raises(AssetError, match="outside|absolute"):
+            find_beside(folder / "a.obj", name, "texture")

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dipir.errors import AssetError
+from dipir.event import is_warning
 from dipir.scene.assets.load import load_asset
 from dipir.scene.assets.mesh import face_cross, signed_volume, unit
-from tests.support.asset_samples import BOX, BOX_FACES, embedded, gltf, ply, write
+from tests.support.asset_samples import BOX, BOX_FACES, embedded, gltf, ply, png, write
 
 
 def test_ply_vertex_colour_unit_and_axis(tmp_path):
@@ -133,3 +136,47 @@ def test_real_assets(name, parts, size):
         assert np.linalg.norm(part.normals, axis=1) == pytest.approx(1, abs=1e-3)
     textured = "dishes" not in name
     assert textured == any(p.material.base_color_texture is not None for p in asset.parts)
+
+
+def test_remarks_are_bounded_and_harmless(tmp_path):
+    """300 warnings from one file: a hundred are said, warnings first, none can drive a terminal or fill it."""
+    names = "".join(f"newmtl m{k}\x1b[31m{'x' * 900}\nTr 1\nd 1\nNs {k}\n" for k in range(300))
+    (tmp_path / "a.mtl").write_text(names)
+    uses = "".join(f"usemtl m{k}\x1b[31m{'x' * 900}\nf 1 2 3\n" for k in range(300))
+    (tmp_path / "a.obj").write_text(f"mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\n{uses}")
+    notes = load_asset(tmp_path / "a.obj").notes
+    assert len(notes) == 101 and all(len(note) <= 600 and "\x1b" not in note for note in notes)
+    assert all(map(is_warning, notes)) and notes[-1].endswith("more remarks were left out.")
+
+
+def test_colours_and_new_normals_go_together(tmp_path):
+    """A box whose corners have colours: 24 vertices, each with the colour of its corner."""
+    points = "".join(f"v {x} {y} {z} {x / 2} {y} {z / 4}\n" for x, y, z in BOX)
+    (tmp_path / "a.obj").write_text(points + "".join("f {} {} {}\n".format(*f) for f in BOX_FACES + 1))
+    part = load_asset(tmp_path / "a.obj", unit="m", up_axis="y").parts[0]
+    assert part.vertices.shape == part.normals.shape == part.colors.shape == (24, 3)
+    np.testing.assert_allclose(part.colors, (part.vertices + [1, 0, 2] > [1, 0.5, 2]).astype(float), atol=1e-6)
+
+
+OBJ_TEXT = (b"mtllib a.mtl\nv 0 0 0 1 0 0\nv 1 0 0\nv 0 1 0\nv 1 1 .5\nvt 0 0\nvt 1 1\nvn 0 0 1\no x\nusemtl red\n"
+            b"f 1/1/1 2/2/1 3/1/1\nusemtl blue\nf -1 -2 -3\nf 1 2 4 3\n")
+MTL_TEXT = b"newmtl red\nKd 1 0 0\nd 0.5\nmap_Kd -s 2 2 1 -clamp on t.png\nnewmtl blue\nKd 0 0 1\nTr 0.5\nNs 3\n"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.booleans(), st.integers(0, 190), st.binary(max_size=6), st.booleans())
+def test_any_damage_to_an_obj_loads_or_is_one_kind_of_error(tmp_path_factory, library, at, patch, cut):
+    folder = tmp_path_factory.getbasetemp() / "damaged"
+    folder.mkdir(exist_ok=True)
+    (folder / "t.png").write_bytes(png(np.full((2, 2, 3), 100)))
+    obj, mtl = OBJ_TEXT, MTL_TEXT
+    damaged = mtl if library else obj
+    damaged = damaged[:at] + patch + (b"" if cut else damaged[at + len(patch):])
+    (folder / "a.obj").write_bytes(obj if library else damaged)
+    (folder / "a.mtl").write_bytes(damaged if library else mtl)
+    try:
+        asset = load_asset(folder / "a.obj")
+    except AssetError as error:
+        assert len(str(error)) <= 2000
+    else:
+        assert all(np.isfinite(part.vertices).all() for part in asset.parts)

@@ -4,7 +4,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dipir.event import is_warning
+from dipir.scene.assets.asset import Material, Sampling
 from dipir.scene.assets.load import load_asset
+from dipir.scene.assets.material import has_textures, tinted, untextured
 from tests.support.asset_samples import embedded, gltf, write
 
 
@@ -67,3 +70,24 @@ def test_emission_with_strength(tmp_path):
     material = {"emissiveFactor": [1, 0.5, 0],
                 "extensions": {"KHR_materials_emissive_strength": {"emissiveStrength": 6}}}
     assert load_asset(write(tmp_path, gltf(material=material))).parts[0].material.emission == (6, 3, 0)
+
+
+def test_colours_of_vertices_with_a_material():
+    notes: list[str] = []
+    many = np.array([[1, 0, 0], [0, 1, 0]], float)
+    plain = Material(base_color=(0.5, 0.5, 1))
+    same, colors = tinted(plain, many, notes)
+    assert same is plain and colors is many
+    one, colors = tinted(plain, np.full((4, 3), 0.5), notes)
+    assert colors is None and one.base_color == (0.25, 0.25, 0.5)
+    assert tinted(plain, np.ones((4, 3)), notes) == (plain, None) and notes == []
+    textured = Material(base_color_texture=np.ones((2, 2, 3), np.float32))
+    mean, colors = tinted(textured, many, notes)
+    assert colors is None and mean.base_color == (0.5, 0.5, 0) and is_warning(notes[0]) and "averaged" in notes[0]
+    np.testing.assert_allclose(mean.base_color_texture, np.broadcast_to([0.5, 0.5, 0], (2, 2, 3)))
+
+
+def test_a_material_without_its_textures_has_their_means():
+    bare = untextured(Material(base_color=(0.1, 0.2, 0.3), base_color_texture=np.ones((2, 2, 3), np.float32),
+                               roughness_texture=np.ones((2, 2), np.float32), sampling=(("base_color", Sampling()),)))
+    assert bare == Material(base_color=(0.1, 0.2, 0.3)) and not has_textures(bare)
