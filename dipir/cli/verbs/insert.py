@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, axis, found, number, overrides, pair, positive, running, say
+from dipir.cli.options import add_output, add_settings, axis, found, number, overrides, pair, positive, running
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ def run(args: argparse.Namespace) -> None:
     with running(args, args.out or Path("out") / scene.name) as (out, progress):
         progress.remarks([*scene.notes, *estimate.notes])
         prior, light_prior = method.ready(config)
-        _show_camera(scene, estimate, out, args.quiet)
-        say([*final_quality(config.final)[2], *_idle(config, args)], args.quiet)
+        progress.remarks([*_show_camera(scene, estimate, out), *final_quality(config.final)[2], *_idle(config, args)])
         result = method.insert(scene, config, prior=prior, light_prior=light_prior, on_event=progress, out=out,
                                resume=args.resume)
         save(result, out)
@@ -168,12 +167,11 @@ def _idle(config: InsertConfig, args: argparse.Namespace) -> list[str]:
             "--set guidance.kind=posterior"]
 
 
-def _show_camera(scene: Scene, estimate: CameraEstimate, out: Path, quiet: bool) -> None:
-    """The camera as a grid over the plate (camera.png), so that a person can judge it."""
+def _show_camera(scene: Scene, estimate: CameraEstimate, out: Path) -> list[str]:
+    """The camera as a grid over the plate (camera.png), so that a person can judge it; a remark where it is a guess."""
     from dipir.image.files import write_png
     from dipir.scene.photo_camera.grid import draw_grid
 
     write_png(out / "camera.png", draw_grid(scene.plate, scene.camera, estimate.heading_deg))
-    guess = [f"the camera is a guess (confidence {estimate.confidence:.2f}); look at {out / 'camera.png'} and correct "
+    return [f"the camera is a guess (confidence {estimate.confidence:.2f}); look at {out / 'camera.png'} and correct "
              "it with --fov, --pitch, --camera-height"] if estimate.confidence < 0.5 else []
-    say(guess, quiet)

@@ -68,7 +68,7 @@ def find_beside(asset: Path, name: str, what: str, anywhere: bool = True) -> tup
     """The file that a name means, for formats whose names follow no rule: as it is, without a remark, with percent
     signs decoded, with other slashes or letter case; at last (``anywhere``) by its name alone beside the asset, which
     is said. AssetError as :func:`resolve_reference`."""
-    spellings = dict.fromkeys([name, re.split(r"\s+#", name)[0], unquote(name), name.strip('"')])
+    spellings = dict.fromkeys([name, re.split(r"\s#", name, maxsplit=1)[0], unquote(name), name.strip('"')])
     names = [spelling.replace("\\", "/").strip() for spelling in spellings]
     problems: list[AssetError] = []
     # ---- as it is written ----

@@ -18,7 +18,7 @@ from dipir.scene.assets.mesh import Piece, distinct
 from dipir.scene.assets.ply import Ply, PlyElement, parse_ply
 from dipir.scene.assets.polygons import MAX_CORNERS, triangulate
 
-_MAX_FACES = 50_000_000
+_MAX_FACES = 20_000_000
 _COLORS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
 _UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 
@@ -36,6 +36,8 @@ def read_ply(path: Path, data: bytes, looks: bool = True) -> tuple[list[Piece], 
     names = [n for n in ("vertex_indices", "vertex_index") if face is not None and n in face.lengths]
     if not names or not face.rows:
         raise AssetError(f"{path}: the mesh has no faces; a surface of polygons is needed (no points or strips only).")
+    if face.rows > _MAX_FACES:
+        raise AssetError(f"{path}: has {face.rows} faces; at most {_MAX_FACES} are accepted. Decimate the mesh.")
     # ---- polygons as triangles ----
     positions = np.stack([vertex.values[axis].astype(np.float64) for axis in "xyz"], -1)
     corners, sizes = face.values[names[0]].astype(np.int64), face.lengths[names[0]]

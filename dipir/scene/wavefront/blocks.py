@@ -58,7 +58,6 @@ class TextBlock:
     starts: np.ndarray  # (L,) of the lines
     ends: np.ndarray  # (L,) their line feeds
     words: np.ndarray  # (W,) where words begin
-    line: np.ndarray  # (W,) the line of each word
     first: np.ndarray  # (L,) index of each line's first word
     count: np.ndarray  # (L,) words of each line
 
@@ -77,9 +76,8 @@ class TextBlock:
         ink = letters > 32
         words = np.flatnonzero(ink & ~np.concatenate([[False], ink[:-1]]))
         starts = np.concatenate([[0], ends[:-1] + 1])
-        line = np.searchsorted(ends, words)
         first = np.searchsorted(words, starts)
-        return TextBlock(letters, starts, ends, words, line, first, np.diff(np.concatenate([first, [len(words)]])))
+        return TextBlock(letters, starts, ends, words, first, np.diff(np.concatenate([first, [len(words)]])))
 
     def kinds(self) -> np.ndarray:
         """(L,) what each line states; 0 = nothing that is read."""

@@ -24,7 +24,7 @@ from dipir.scene.wavefront.blocks import (
     parsed,
 )
 
-MAX_CORNERS = 200_000_000
+MAX_CORNERS = 60_000_000
 _WORDS = {VERTEX: "v", UV: "vt", NORMAL: "vn"}
 _LEAST = {VERTEX: 3, UV: 1, NORMAL: 3}
 
@@ -163,10 +163,9 @@ class _Reader:
         begins = ink & ~before
         digit = ink & ~slash
         number_at = np.flatnonzero(digit & ~np.concatenate([[False], digit[:-1]]))
-        corner = np.cumsum(begins)[number_at] - 1
-        passed = np.cumsum(slash)
-        begin = np.flatnonzero(begins)
-        slot = passed[number_at] - passed[begin][corner] + slash[begin][corner]
+        begin, slash_at = np.flatnonzero(begins), np.flatnonzero(slash)
+        corner = np.searchsorted(begin, number_at, "right") - 1
+        slot = np.searchsorted(slash_at, number_at) - np.searchsorted(slash_at, begin)[corner]
         letters = np.where(slash, 32, letters).astype(np.uint8)
         values = parsed(letters.tobytes(), np.int64)
         sizes = block.count[lines] - 1

@@ -16,8 +16,9 @@ from dipir.scene.assets.files import MAX_TEXTURE_SIDE, decode_image, find_beside
 from dipir.scene.assets.material import linear_rgb, normal_map, scalar_map
 from dipir.scene.wavefront.blocks import as_text, decoded
 
-BUDGET_TEXELS = 128_000_000
-"""Texels of all maps of a file together; textures are scaled down to meet it."""
+BUDGET_TEXELS, MAX_PIXELS = 128_000_000, 2_000_000_000
+"""Texels of all maps of a file together; textures are scaled down to meet it. And pixels before that."""
+MOST_FILES, MOST_MAPS, MOST_LIBRARIES = 2_000, 20_000, 100
 # Options of map statements and how many values each takes at most ("-o u [v [w]]": trailing numbers are optional).
 _OPTIONS = {"-blendu": 1, "-blendv": 1, "-boost": 1, "-mm": 2, "-o": 3, "-s": 3, "-t": 3, "-texres": 1, "-clamp": 1,
             "-bm": 1, "-imfchan": 1, "-type": 1, "-cc": 1, "-colorspace": 1}
@@ -25,7 +26,7 @@ _WORDS = {"-blendu", "-blendv", "-clamp", "-imfchan", "-type", "-cc", "-colorspa
 _HARMLESS = {"-texres", "-type", "-colorspace", "-cc"}
 _SLOTS = {"map_kd": "base_color", "map_ke": "emission", "map_d": "opacity", "map_pr": "roughness", "map_pm": "metallic",
           "norm": "normal", "map_kn": "normal", "map_bump": "normal", "bump": "normal"}
-_MANY_WORDS = 40
+_MANY_WORDS = 20
 _BUMPS = ("norm", "map_kn", "map_bump", "bump")
 _UNREAD = {"map_ks": "specular map", "map_ns": "shininess map", "disp": "displacement", "map_disp": "displacement",
            "decal": "decal", "refl": "reflection map", "map_refl": "reflection map", "map_ps": "sheen map",
@@ -48,6 +49,11 @@ class MapStatement:
     def word(self, option: str) -> str:
         """The value of an option that takes a word, in lower case; "" where it is not there."""
         return (dict(self.options).get(option) or ("",))[0].lower()
+
+    @property
+    def content(self) -> MapStatement:
+        """The file with the options that change its values."""
+        return MapStatement(self.file, tuple(o for o in self.options if o[0] in ("-mm", "-imfchan")))
 
     @property
     def sampling(self) -> Sampling:
@@ -77,7 +83,7 @@ def map_statement(statement: str) -> MapStatement:
 
 
 def _is_number(word: str) -> bool:
-    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", word) is not None
+    return re.fullmatch(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", word) is not None
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -102,13 +108,16 @@ def parse_mtl(data: bytes) -> dict[str, dict[str, str]]:
 
 def without_remark(text: str) -> str:
     """The text before a # that stands after a blank."""
-    return re.split(r"\s+#", text)[0].strip()
+    return re.split(r"\s#", text, maxsplit=1)[0].strip()
 
 
 def read_libraries(path: Path, statements: Iterable[str], notes: list[str]) -> dict[str, dict[str, str]]:
     """The blocks of all material files; one that is missing is said. A statement may name several files, and a name
     may hold blanks."""
     blocks: dict[str, dict[str, str]] = {}
+    statements = list(statements)
+    if len(statements) > MOST_LIBRARIES:
+        raise AssetError(f"{path}: names {len(statements)} material files; at most {MOST_LIBRARIES} are accepted.")
     for statement in statements:
         for name in _library_names(path, statement):
             found = _library(path, name, True)
@@ -151,38 +160,49 @@ class Textures:
     """Decoded textures and the maps made of them, once for all the materials of one file."""
 
     def __init__(self, path: Path, blocks: Iterable[dict[str, str]], notes: list[str]):
+        """``blocks`` : those that are used; their maps share the budget. AssetError where there are too many."""
         self.path, self.notes = path, notes
-        self._found: dict[str, tuple[Path, bytes]] = {}
-        self._rgba: dict[MapStatement, np.ndarray] = {}
+        self._found: dict[str, bytes] = {}
+        self._decoded: dict[str, np.ndarray] = {}
         self._made: dict[tuple, Any] = {}
-        wanted = {(map_statement(block[key]), key, block.get("kd"), block.get("ke")) for block in blocks
+        wanted = {(map_statement(block[key]).content, key, block.get("kd"), block.get("ke")) for block in blocks
                   for key in _SLOTS if key in block}
-        sizes = [max(image_size(self._file(statement.file)[1]), (1, 1)) for statement, *_ in wanted]
+        files = sorted({content.file for content, *_ in wanted})
+        if len(files) > MOST_FILES or len(wanted) > MOST_MAPS:
+            raise AssetError(f"{path}: {len(files)} textures for {len(wanted)} maps; at most {MOST_FILES} and "
+                             f"{MOST_MAPS} are accepted. Join textures and materials.")
+        # ---- the side to which all are scaled down ----
+        sizes = {file: max(image_size(self._bytes(file)), (1, 1)) for file in files}
+        if sum(w * h for w, h in sizes.values()) > MAX_PIXELS:
+            raise AssetError(f"{path}: its textures have more than {MAX_PIXELS // 10**6} megapixels together. Scale "
+                             "them down.")
+        sides = [sizes[content.file] for content, *_ in wanted]
         self._side = MAX_TEXTURE_SIDE
-        while self._side > 128 and sum(w * h * min(1.0, self._side / max(w, h)) ** 2 for w, h in sizes) > BUDGET_TEXELS:
+        while self._side > 8 and sum(w * h * min(1.0, self._side / max(w, h)) ** 2 for w, h in sides) > BUDGET_TEXELS:
             self._side //= 2
 
     def made(self, make: Callable[..., Any], statement: MapStatement, *arguments: Any) -> Any:
         """``make(image, *arguments)`` of a map statement."""
-        key = (make.__qualname__, statement, arguments)
+        content = statement.content
+        key = (make.__qualname__, content, arguments)
         if key not in self._made:
-            self._made[key] = make(self.rgba(statement), *arguments)
+            image = self._image(content.file)
+            self._made[key] = make(_ranged(_channel(image, content.word("-imfchan")), content), *arguments)
         return self._made[key]
 
-    def rgba(self, statement: MapStatement) -> np.ndarray:
-        """(H, W, 4) uint8 of the file, with -mm and -imfchan in it."""
-        if statement not in self._rgba:
-            name = printable(statement.file, 200)
-            rgba, note = decode_image(self._file(statement.file)[1], f"{self.path}: texture '{name}'", self._side)
+    def _image(self, name: str) -> np.ndarray:
+        """(H, W, 4) uint8 of a file."""
+        if name not in self._decoded:
+            label = f"{self.path}: texture '{printable(name, 200)}'"
+            self._decoded[name], note = decode_image(self._bytes(name), label, self._side)
             self.notes += [note] if note else []
-            self._rgba[statement] = _ranged(_channel(rgba, statement.word("-imfchan")), statement)
-        return self._rgba[statement]
+        return self._decoded[name]
 
-    def _file(self, name: str) -> tuple[Path, bytes]:
+    def _bytes(self, name: str) -> bytes:
         if name not in self._found:
             path, note = find_beside(self.path, name, "texture")
             self.notes += [note] if note else []
-            self._found[name] = path, read_found(self.path, path, name, "texture")
+            self._found[name] = read_found(self.path, path, name, "texture")
         return self._found[name]
 
 

@@ -17,8 +17,9 @@ from dipir.scene.assets.polygons import triangulate
 from dipir.scene.wavefront.lines import ObjLines, read_lines
 from dipir.scene.wavefront.mtl import Textures, mtl_material, read_libraries, without_remark
 
-MANY, MOST = 300, 5_000
-"""Materials beyond which those that differ in colour only become one part; and what is too many even then."""
+MANY, MOST, MOST_NAMES = 300, 5_000, 50_000
+"""Materials beyond which those that differ in colour only become one part; what is too many even then; and what is not
+even looked at."""
 
 
 def read_obj(path: Path, data: bytes, looks: bool = True) -> tuple[list[Piece], list[str]]:
@@ -35,6 +36,9 @@ def read_obj(path: Path, data: bytes, looks: bool = True) -> tuple[list[Piece], 
         raise AssetError(f"{path}: the mesh has no faces; a surface of polygons is needed (no points or lines only).")
     surface = _Surface.of(lines, notes)
     used = np.unique(surface.material)
+    if len(used) > MOST_NAMES:
+        raise AssetError(f"{path}: {len(used)} materials are too many; at most {MOST_NAMES} are accepted. Join materials, "
+                         "or bake them into a texture.")
     materials = _materials(path, lines, used, notes) if looks else dict.fromkeys(used.tolist(), Material())
     pieces: dict[str, int] = {}
     return [_named(piece, lines.objects[group.first], pieces) for group in _groups(path, surface, materials, notes)

@@ -254,6 +254,27 @@ def test_textures_together_stay_within_a_budget(tmp_path, monkeypatch):
     assert sum("scaled from 256 x 256" in note for note in asset.notes) == 4
 
 
+@pytest.mark.parametrize("limit, what", [("MOST_FILES", "2 textures"), ("MOST_MAPS", "2 maps"),
+                                         ("MAX_PIXELS", "megapixels together"), ("MOST_LIBRARIES", "2 material files")])
+def test_what_is_too_much_is_refused_before_it_is_decoded(tmp_path, monkeypatch, limit, what):
+    monkeypatch.setattr(mtl, limit, 1)
+    monkeypatch.setattr(mtl, "decode_image", lambda *a: pytest.fail("decoded"))
+    for k in range(2):
+        (tmp_path / f"{k}.png").write_bytes(png(GREY))
+    with pytest.raises(AssetError, match=what):
+        loaded(tmp_path, "".join(f"newmtl m{k}\nmap_Kd {k}.png\n" for k in range(2)),
+               "mtllib a.mtl\n" * (limit == "MOST_LIBRARIES") + f"mtllib ./a.mtl\n{QUAD}"
+               + "".join(f"usemtl m{k}\nf 1/1 2/2 3/3\n" for k in range(2)))
+
+
+def test_the_same_values_looked_up_otherwise_are_one_map(tmp_path):
+    (tmp_path / "t.png").write_bytes(png(GREY))
+    asset = loaded(tmp_path, "".join(f"newmtl m{k}\nmap_Kd -s {k} 1 1 t.png\n" for k in (2, 3)),
+                   f"mtllib a.mtl\n{QUAD}usemtl m2\nf 1/1 2/2 3/3\nusemtl m3\nf 1/1 2/2 3/3\n")
+    a, b = (part.material for part in asset.parts)
+    assert a.base_color_texture is b.base_color_texture and a.sampling != b.sampling
+
+
 def test_blocks_keep_every_line_with_a_value():
     blocks = parse_mtl(b"# x\nnewmtl a b\n  Kd 1 0 0 # red\n\tmap_Kd\tx y.png\nnewmtl c\nKd\nNS 3\n")
     assert blocks == {"a b": {"kd": "1 0 0", "map_kd": "x y.png"}, "c": {"ns": "3"}}

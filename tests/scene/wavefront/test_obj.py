@@ -9,6 +9,7 @@ from dipir.event import is_warning
 from dipir.image.color import srgb_to_linear_array
 from dipir.scene.assets.load import load_asset
 from dipir.scene.assets.mesh import face_cross, signed_volume
+from dipir.scene.wavefront import obj
 from tests.support.asset_samples import BOX, BOX_FACES, OBJ, png
 from tests.support.shared_cases import case
 
@@ -169,6 +170,15 @@ def test_very_many_materials_become_few_parts_that_look_the_same(tmp_path):
     first = coloured.colors[coloured.faces]
     left = coloured.vertices[coloured.faces][..., 0].min(1)
     np.testing.assert_allclose(first[..., 0], np.repeat((np.round(left - left.min()) / 400)[:, None], 3, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", ["MOST", "MOST_NAMES"])
+def test_too_many_materials_are_refused(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(obj, "MANY", 3)
+    monkeypatch.setattr(obj, limit, 4)
+    (tmp_path / "a.mtl").write_text("".join(f"newmtl m{k}\nNs {k}\n" for k in range(5)))
+    with pytest.raises(AssetError, match="5 materials are too many; at most 4"):
+        loaded(tmp_path, f"mtllib a.mtl\n{TRIANGLE}" + "".join(f"usemtl m{k}\nf 1 2 3\n" for k in range(5)))
 
 
 def test_materials_that_change_very_often(tmp_path):
