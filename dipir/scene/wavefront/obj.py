@@ -37,8 +37,8 @@ def read_obj(path: Path, data: bytes, looks: bool = True) -> tuple[list[Piece], 
     surface = _Surface.of(lines, notes)
     used = np.unique(surface.material)
     if len(used) > MOST_NAMES:
-        raise AssetError(f"{path}: {len(used)} materials are too many; at most {MOST_NAMES} are accepted. Join materials, "
-                         "or bake them into a texture.")
+        raise AssetError(f"{path}: {len(used)} materials are too many; at most {MOST_NAMES} are accepted. Join "
+                         "materials, or bake them into a texture.")
     materials = _materials(path, lines, used, notes) if looks else dict.fromkeys(used.tolist(), Material())
     pieces: dict[str, int] = {}
     return [_named(piece, lines.objects[group.first], pieces) for group in _groups(path, surface, materials, notes)
