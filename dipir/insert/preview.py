@@ -129,6 +129,11 @@ class Preview:
         return made
 
     @property
+    def built(self) -> BuiltScene:
+        """The scene as it is loaded; its objects are put where this preview has them when it works."""
+        return self._lamp.built
+
+    @property
     def size(self) -> tuple[int, int]:
         """(width, height) of the pictures."""
         return self.camera.width, self.camera.height
