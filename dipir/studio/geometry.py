@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
@@ -73,7 +74,10 @@ def stand(item: Item, asset: Asset, setting: Setting) -> PlacedAsset:
 
 def overrides_of(item: Item) -> dict[str, MaterialOverride]:
     """Part -> what is changed of its material."""
-    return {part: MaterialOverride(**{key: tuple(v) if isinstance(v, (list, tuple)) else v for key, v in values.items()})
+    def plain(value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    return {part: MaterialOverride(**{key: plain(value) for key, value in values.items()})
             for part, values in item.material.items()}
 
 

@@ -160,7 +160,7 @@ class Pictures:
         """What shows the document's objects: the last view where it can; a small, coarse one while they are moved; else
         one of the wished size, which takes long where there is none to begin with."""
         geometry, old = _geometry(wish.document), self._view
-        longest = min(max(wish.longest, SMALLEST_VIEW), LARGEST_VIEW, max(self.plate(wish.document.plate).size))
+        longest = self._longest(wish)
         there = old is not None and old.preview is not None and old.geometry.plate == geometry.plate
         if old is not None and old.geometry == geometry and (old.preview is None or old.coarse or (
                 max(old.preview.size) == longest)):
@@ -238,18 +238,19 @@ class Pictures:
 
     def _sharpen(self, go_on: Callable[..., None], began: float) -> None:
         """Still coarse, but of full size."""
-        preview, longest = self._view.preview, self._wanted()
+        preview, longest = self._view.preview, self._longest(self._wish)
         if max(preview.size) < longest:
             self._view = replace(self._view, preview=preview.moved(preview.scene, longest))
             self._send("drag", self._picture(self._view, self._wish.document, longest), began)
 
     def _record(self, go_on: Callable[..., None], began: float) -> None:
-        longest = self._wanted()
+        longest = self._longest(self._wish)
         self._view = replace(self._view, preview=self._view.preview.refined(longest=longest), coarse=False)
         self._send("drag", self._picture(self._view, self._wish.document, longest), began)
 
-    def _wanted(self) -> int:
-        return min(max(self._wish.longest, SMALLEST_VIEW), LARGEST_VIEW)
+    def _longest(self, wish: Wish) -> int:
+        """Of the view that is wished."""
+        return min(max(wish.longest, SMALLEST_VIEW), LARGEST_VIEW, max(self.plate(wish.document.plate).size))
 
     def _refined(self, go_on: Callable[..., None], began: float) -> None:
         self._send("refined", self._picture(self._view, self._wish.document, self._wish.longest, full=True), began)
