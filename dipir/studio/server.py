@@ -27,8 +27,9 @@ from dipir.studio.opening import Opening
 from dipir.studio.session import Session
 
 STATIC = Path(__file__).resolve().parent / "static"
-_TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
-          ".js": "text/javascript; charset=utf-8", ".png": "image/png", ".jpg": "image/jpeg"}
+TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
+         ".js": "text/javascript; charset=utf-8", ".png": "image/png", ".jpg": "image/jpeg"}
+"""Of the page's files: suffix -> media type."""
 _LARGEST_JSON = 1 << 20
 
 
@@ -151,10 +152,10 @@ async def _static(request: Request) -> Response:
 
 def _page_file(name: str) -> Response:
     # Looked up among the names that are there: what a browser asks for never becomes a path.
-    files = {file.name: file for file in STATIC.iterdir() if file.is_file() and file.suffix in _TYPES}
+    files = {file.name: file for file in STATIC.iterdir() if file.is_file() and file.suffix in TYPES}
     if name not in files:
         raise HTTPException(404, f"there is no file '{name[:100]}' in the page.")
-    return Response(files[name].read_bytes(), media_type=_TYPES[files[name].suffix])
+    return Response(files[name].read_bytes(), media_type=TYPES[files[name].suffix])
 
 
 # ---- what is asked of the session ------------------------------------------------------------------------------------
