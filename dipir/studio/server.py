@@ -82,11 +82,12 @@ def serve(start: Start, say: Callable[[str], None], opened: Callable[[str], None
         say(text)
     app = make_app(session)
     guarded = guard.Guard(app, token, hosts, port)
+    address = f"{guard.address_of(start.host, port)}?token={token}"
     config = uvicorn.Config(guarded, log_level="warning", access_log=False, ws_max_size=1 << 16, lifespan="off",
                             timeout_graceful_shutdown=2, server_header=False)
     # Asked to stop, it ends as by Ctrl+C: jobs are ended, the session is saved.
     signal.signal(signal.SIGTERM, _stop)
-    asyncio.run(_serve(app, uvicorn.Server(config), sock, start, lambda: opened(f"http://{hosts[0]}/?token={token}")))
+    asyncio.run(_serve(app, uvicorn.Server(config), sock, start, lambda: opened(address)))
 
 
 def _stop(number: int, where: object) -> None:
@@ -114,6 +115,8 @@ async def _begin(app: Starlette, server: uvicorn.Server, start: Start, opened: C
     session = app.state.session
     try:
         await session.begin()
+        if session.fact is not None and not session.fact.lights:
+            app.state.opening.guess_again()
         for kind, path in [*([("plate", start.plate)] if start.plate else []), *(("asset", a) for a in start.assets)]:
             await app.state.opening.adopt(kind, path)
     except DipirError as problem:

@@ -12,6 +12,7 @@ import pytest
 from dipir.errors import ConfigError
 from dipir.insert.result import load_light, save
 from dipir.scene.scene_file import load_scene
+from dipir.studio import finals
 from dipir.studio.finals import Finals
 from dipir.studio.jobs import Job
 from dipir.studio.live import Page
@@ -110,11 +111,28 @@ def test_a_job_that_failed_or_was_cancelled_changes_nothing(session):
     async def work(finals, orders):
         for state in ("failed", "cancelled"):
             finals._documents["j1"] = session.document
-            await finals._ended(Job("j1", "fit", state), session.folder)
+            folder = session.folder / "jobs" / "j1"
+            folder.mkdir(parents=True)
+            await finals._ended(Job("j1", "fit", state), folder)
+            assert not folder.exists()
 
     before = session.public()
     with_worker(session, work)
     assert session.public() == before
+
+
+def test_only_the_newest_renders_are_kept_and_fits_that_are_in_use(session, monkeypatch):
+    monkeypatch.setattr(finals, "MOST_KEPT", 2)
+
+    async def work(finals, orders):
+        await finish(session, finals, "fit", "j1")
+        for k in range(2, 6):
+            await finish(session, finals, "render", f"j{k}")
+
+    with_worker(session, work)
+    assert [entry["id"] for entry in session.finished] == ["j1", "j4", "j5"]
+    assert sorted(f.name for f in (session.folder / "jobs").iterdir()) == ["j1", "j4", "j5"]
+    assert "newest 2 are kept" in session.notes[-1]
 
 
 def test_downloads(session, tmp_path):

@@ -14,6 +14,7 @@ from dipir.image.files import write_exr
 from dipir.insert.result import save
 from dipir.scene.camera import Camera
 from dipir.scene.scene_file import ObjectSpec, SceneFile, write_scene_file
+from dipir.studio import opening as openings
 from dipir.studio.opening import Opening, listed, result_id, results_in, untouched
 from dipir.studio.pictures import lights
 from dipir.studio.session import Session
@@ -237,10 +238,11 @@ def test_a_light_that_somebody_changed_is_not_replaced(tmp_path):
     assert session.fact.lights["0"].base == "ambient"
 
 
-def test_a_light_that_nobody_changed_is_guessed_anew_without_a_step(tmp_path):
+def test_a_light_that_nobody_changed_is_guessed_anew_without_a_step(tmp_path, monkeypatch):
     session = set_up(tmp_path / "session", tmp_path)
 
     async def work(opening):
+        monkeypatch.setattr(openings, "SETTLED_S", 0.01)
         session.edit({"op": "camera", "pitch_deg": 25})
 
     with_worker(session, work)
