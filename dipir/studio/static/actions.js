@@ -88,8 +88,9 @@ export class Actions {
     const order = {plate: 0, camera: 1, hdri: 2, asset: 3};
     const known = sorted.filter((f) => f.kind in order).sort((a, b) => order[a.kind] - order[b.kind]);
     for (const {file} of sorted.filter((f) => f.kind === "unknown")) {
-      this.messages.error(`${file.name}: not a file that is used here. Accepted are photos (JPEG, PNG, TIFF, EXR, HDR), `
-        + "meshes in one file (GLB, glTF, OBJ, PLY, STL), panoramas of light (EXR, HDR) and cameras (YAML, JSON).");
+      this.messages.error(`${file.name}: not a file that is used here. Accepted are photos (JPEG, PNG, `
+        + "TIFF, EXR, HDR), meshes in one file (GLB, glTF, OBJ, PLY, STL), panoramas of light (EXR, HDR) and cameras "
+        + "(YAML, JSON).");
     }
     for (const {file, kind: what} of known) if (!await this.send(file, what)) break;
   }
@@ -126,7 +127,8 @@ export class Actions {
     return new Promise((resolve) => {
       let answer = "none";
       const choose = (what) => () => { answer = what; box.close(); };
-      const box = h("dialog", {"aria-label": "What is this file?", on: {close: () => { box.remove(); resolve(answer); }}},
+      const box = h("dialog", {"aria-label": "What is this file?",
+        on: {close: () => { box.remove(); resolve(answer); }}},
         h("p", {}, `What is ${file.name}?`), h("div", {class: "row"}, button("A panorama of light", choose("hdri"),
           {class: "primary"}), button("A photo", choose("plate")), button("Neither", choose("none"))));
       document.body.append(box);

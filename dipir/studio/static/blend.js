@@ -53,7 +53,8 @@ function widened(most, columns, rows) {
     for (let x = 0; x < columns; x += 1) {
       let top = 0;
       for (let v = Math.max(0, y - 1); v <= Math.min(rows - 1, y + 1); v += 1) {
-        for (let u = Math.max(0, x - 1); u <= Math.min(columns - 1, x + 1); u += 1) top = Math.max(top, most[v * columns + u]);
+        for (let u = Math.max(0, x - 1); u <= Math.min(columns - 1, x + 1); u += 1) top = Math.max(top,
+          most[v * columns + u]);
       }
       wide[y * columns + x] = top;
     }
@@ -76,7 +77,8 @@ function partsOf(frame, small) {
     y1 = y;
   });
   if (x1 < 0) return null;
-  const left = x0 * BLOCK, top = y0 * BLOCK, right = Math.min(width, (x1 + 1) * BLOCK), foot = Math.min(height, (y1 + 1) * BLOCK);
+  const left = x0 * BLOCK, top = y0 * BLOCK, right = Math.min(width, (x1 + 1) * BLOCK),
+    foot = Math.min(height, (y1 + 1) * BLOCK);
   const w = right - left, h = foot - top, bright = new ImageData(w, h), dark = new ImageData(w, h);
   const mask = new ImageData(x1 - x0 + 1, y1 - y0 + 1);
   for (let y = 0, to = 0; y < h; y += 1) {
@@ -89,7 +91,8 @@ function partsOf(frame, small) {
     }
   }
   for (let y = 0, to = 3; y < mask.height; y += 1) {
-    for (let x = 0; x < mask.width; x += 1, to += 4) mask.data[to] = 255 * (wide[(y + y0) * columns + x + x0] - FROM) / (TO - FROM);
+    for (let x = 0; x < mask.width; x += 1, to += 4) mask.data[to] = 255 * (wide[(y + y0) * columns + x
+      + x0] - FROM) / (TO - FROM);
   }
   const [strong, pen] = canvasOf(w, h);
   pen.putImageData(f, -left, -top);

@@ -10,7 +10,8 @@ export class CameraView {
     Object.assign(this, {stage, store, actions});
     this.grid = s("path", {class: "grid"});
     this.horizon = s("line", {class: "horizon"});
-    this.grip = s("line", {class: "horizon-grip", tabindex: 0, role: "slider", "aria-label": "Horizon: pitch of the camera"});
+    this.grip = s("line", {class: "horizon-grip", tabindex: 0, role: "slider",
+      "aria-label": "Horizon: pitch of the camera"});
     this.ends = [0, 1].map((k) => s("circle", {class: "handle", r: 8, tabindex: 0, role: "slider",
       "aria-label": `${k ? "Right" : "Left"} end of the horizon: roll of the camera`}));
     this.name = s("text", {class: "label", "text-anchor": "middle"});
@@ -22,7 +23,8 @@ export class CameraView {
     this.lines = s("g", {}, this.fans, this.edges, this.point, ...this.grips);
     this.handles = s("g", {}, this.horizon, this.grip, ...this.ends, this.name, this.lines);
     this.window = s("rect");
-    layer.append(s("clipPath", {id: "photo"}, this.window), s("g", {"clip-path": "url(#photo)"}, this.grid), this.handles);
+    layer.append(s("clipPath", {id: "photo"}, this.window), s("g", {"clip-path": "url(#photo)"}, this.grid),
+      this.handles);
     this.dragHorizon();
     this.dragEdges();
   }
@@ -81,7 +83,8 @@ export class CameraView {
       return [x + (goal[0] - x) * t, y];
     });
     const far = Math.min(0.85, Math.max(0.6, goal[1] / h + 0.15));
-    if (this.store.ui.right) return [[[0.25 * w, 0.9 * h], [0.45 * w, far * h]], [[0.75 * w, 0.9 * h], [0.55 * w, far * h]]];
+    if (this.store.ui.right) return [[[0.25 * w, 0.9 * h], [0.45 * w, far * h]],
+      [[0.75 * w, 0.9 * h], [0.55 * w, far * h]]];
     return [towards(0.15 * w, 0.92, far), towards(0.85 * w, 0.92, far)];
   }
 
@@ -119,7 +122,8 @@ export class CameraView {
     attrs(this.handles, {display: shown && ui.tab === "open" ? "inline" : "none"});
     if (!shown) return;
     const out = (p) => this.stage.out(p);
-    const path = (pairs) => pairs.map(([a, b]) => `M${out(a).map((v) => v.toFixed(1))}L${out(b).map((v) => v.toFixed(1))}`).join("");
+    const path = (pairs) =>
+      pairs.map(([a, b]) => `M${out(a).map((v) => v.toFixed(1))}L${out(b).map((v) => v.toFixed(1))}`).join("");
     attrs(this.grid, {d: path(camera.grid ?? [])});
     const [left, top] = out([0, 0]), [pw, ph] = this.stage.size.map((v) => v * this.stage.scale);
     attrs(this.window, {x: left, y: top, width: pw, height: ph});
@@ -139,7 +143,8 @@ export class CameraView {
     attrs(this.lines, {display: ui.lines ? "inline" : "none"});
     if (!ui.lines) return;
     const [one, other] = ui.lines, across = [[0, y0], [w, y1]];
-    const goals = ui.right ? [meeting(one, across), meeting(other, across)] : [meeting(one, other), meeting(one, other)];
+    const goals = ui.right ? [meeting(one, across), meeting(other, across)]
+      : [meeting(one, other), meeting(one, other)];
     attrs(this.edges, {d: path(ui.lines)});
     attrs(this.fans, {d: path(ui.lines.map((line, k) => [line[1], goals[k] ?? line[1]]))});
     const spot = !ui.right && goals[0] ? out(goals[0]) : null;

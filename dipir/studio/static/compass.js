@@ -56,11 +56,13 @@ class Dots {
   update(state) {
     const lamps = state?.light?.lamps ?? [];
     rebuilt(this.dots, JSON.stringify(lamps.map((lamp) => lamp.name)), () => lamps.map((lamp, k) => s("g", {},
-      s("circle", {class: "halo", r: 15}), s("circle", {class: k ? "lamp" : "lamp sun", r: k ? 6 : 7.5}), s("title", {}, lamp.name))));
+      s("circle", {class: "halo", r: 15}), s("circle", {class: k ? "lamp" : "lamp sun", r: k ? 6 : 7.5}),
+        s("title", {}, lamp.name))));
     lamps.forEach((lamp, k) => {
       const [x, y] = this.toPoint(lamp.azimuth_deg, lamp.elevation_deg), node = this.dots.childNodes[k];
       attrs(node, {transform: `translate(${x.toFixed(2)} ${y.toFixed(2)})`,
-        class: [lamp.name === this.store.lamp?.name ? "chosen" : "", lamp.elevation_deg < 0 ? "below" : ""].join(" ").trim()});
+        class: [lamp.name === this.store.lamp?.name ? "chosen" : "", lamp.elevation_deg < 0 ? "below"
+          : ""].join(" ").trim()});
     });
   }
 }
@@ -70,16 +72,20 @@ export class Compass {
     this.store = store;
     this.ghosts = s("g", {class: "ghosts"});
     this.shadow = s("line", {class: "shadow"});
-    this.node = s("svg", {class: "dial", viewBox: "-124 -124 248 248", tabindex: 0, role: "application", testid: "compass",
+    this.node = s("svg", {class: "dial", viewBox: "-124 -124 248 248", tabindex: 0, role: "application",
+      testid: "compass",
       "aria-label": "Compass of the lamps: the middle is overhead, the rim the horizon, behind the subject on top. "
         + "Arrow keys turn and raise the chosen lamp."},
     s("circle", {class: "sky", r: R}), ...[30, 60].map((e) => s("circle", {class: "ring", r: R * (90 - e) / 90})),
     s("path", {class: "ring", d: `M-${R} 0H${R}M0-${R}V${R}`}),
     ...[[0, -111, "behind"], [0, 117, "camera"], [-114, 4, "left"], [114, 4, "right"]].map(([x, y, words]) => s("text",
-      {x, y, class: "side", transform: words === "left" ? "rotate(-90 -114 0)" : words === "right" ? "rotate(90 114 0)" : null}, words)),
-    s("text", {class: "scale", x: 3, y: -R * 2 / 3 - 2}, "30°"), s("text", {class: "scale", x: 3, y: -R / 3 - 2}, "60°"),
+      {x, y, class: "side", transform: words === "left" ? "rotate(-90 -114 0)" : words === "right" ? "rotate(90 114 0)"
+        : null}, words)),
+    s("text", {class: "scale", x: 3, y: -R * 2 / 3 - 2}, "30°"), s("text", {class: "scale", x: 3, y: -R / 3 - 2},
+      "60°"),
     this.ghosts, this.shadow, s("path", {class: "subject", d: "M0-6 5 5H-5Z"}));
-    this.dots = new Dots(store, actions, this.node, (a, e) => onDial(a, e).map((v) => v * R), (x, y) => fromDial(x / R, y / R));
+    this.dots = new Dots(store, actions, this.node, (a, e) => onDial(a, e).map((v) => v * R),
+      (x, y) => fromDial(x / R, y / R));
     this.words = h("p", {class: "under center"});
   }
 
@@ -90,7 +96,8 @@ export class Compass {
     attrs(this.node, {class: state?.light ? "dial" : "dial off"});
     // The shadow's direction on the ground, seen from above.
     if (sun && sun.elevation_deg > 0) {
-      const [x, y] = onDial(sun.azimuth_deg, 0), length = clamp(9 / Math.tan(sun.elevation_deg * Math.PI / 180), 4, R * 0.8);
+      const [x, y] = onDial(sun.azimuth_deg, 0), length = clamp(9 / Math.tan(sun.elevation_deg * Math.PI / 180), 4,
+        R * 0.8);
       attrs(this.shadow, {x1: 0, y1: 0, x2: (-x * length).toFixed(1), y2: (-y * length).toFixed(1), display: "inline",
         "stroke-opacity": (0.25 + 0.7 * (sun.share ?? 0.5)).toFixed(2)});
     } else attrs(this.shadow, {display: "none"});
@@ -107,7 +114,8 @@ export class LightMap {
     this.image = h("img", {alt: "The light all around, behind the subject in the middle", draggable: "false"});
     this.image.addEventListener("error", () => { this.image.hidden = true; });
     this.image.addEventListener("load", () => { this.image.hidden = false; });
-    this.svg = s("svg", {viewBox: "0 0 360 180", "aria-hidden": "true"}, s("path", {class: "ring", d: "M0 90H360M90 0V180M180 0V180M270 0V180"}));
+    this.svg = s("svg", {viewBox: "0 0 360 180", "aria-hidden": "true"},
+      s("path", {class: "ring", d: "M0 90H360M90 0V180M180 0V180M270 0V180"}));
     this.node = h("figure", {class: "map"}, this.image, this.svg,
       h("figcaption", {}, ...["camera", "left", "behind", "right", "camera"].map((w) => h("span", {}, w))));
     this.dots = new Dots(store, actions, this.svg, (a, e) => onMap(a, e).map((v, k) => v * (k ? 180 : 360)),
@@ -120,7 +128,8 @@ export class LightMap {
     attrs(this.node, {class: state?.light ? "map" : "map off"});
     const light = settled?.light;
     if (!light) return;
-    const key = [light.base, light.guess, wrap(light.rotate_deg ?? 0), light.ambient_stops, light.exposure_stops, settled.plate?.name].join("|");
+    const key = [light.base, light.guess, wrap(light.rotate_deg ?? 0), light.ambient_stops, light.exposure_stops,
+      settled.plate?.name].join("|");
     if (key === this.key) return;
     this.key = key;
     this.image.src = `/api/light.jpg?rev=${settled.rev}`;

@@ -5,9 +5,12 @@ import {h, text} from "./dom.js";
 const same = (v) => v;
 
 /** A slider and a number: {node, set(value), enable(on)}.
- * scale: [to slider, from slider] where it is not linear; note(value) -> words under it; input while it moves, done after. */
-export function slider({label, testid, min, max, step, unit = "", scale = [same, same], digits = 2, note, input, done, wide}) {
-  const range = h("input", {type: "range", min: scale[0](min), max: scale[0](max), step: scale[0] === same ? step : "any",
+ * scale: [to slider, from slider] where it is not linear; note(value) -> words under it; input while it moves,
+   done after. */
+export function slider({label, testid, min, max, step, unit = "", scale = [same, same], digits = 2, note, input, done,
+  wide}) {
+  const range = h("input", {type: "range", min: scale[0](min), max: scale[0](max), step: scale[0] === same ? step
+    : "any",
     "aria-label": label, testid: testid && `${testid}-slider`});
   const number = h("input", {type: "number", min: wide?.[0] ?? min, max: wide?.[1] ?? max, step: "any",
     "aria-label": `${label}${unit ? `, ${unit}` : ""}`, testid, inputmode: "decimal"});
@@ -50,7 +53,8 @@ export function numeric(field, done) {
     if (e.key === "Escape") { field.value = before; field.blur(); e.stopPropagation(); }
   });
   field.addEventListener("change", () => {
-    const low = field.min === "" ? -Infinity : Number(field.min), high = field.max === "" ? Infinity : Number(field.max);
+    const low = field.min === "" ? -Infinity : Number(field.min), high = field.max === "" ? Infinity
+      : Number(field.max);
     if (field.value === "" || !Number.isFinite(field.valueAsNumber)) field.value = before;
     else done(Math.min(high, Math.max(low, field.valueAsNumber)));
   });
@@ -58,7 +62,8 @@ export function numeric(field, done) {
 
 /** A number with a name: {node, field, set(value)}. */
 export function field({label, testid, min, max, unit = "", digits = 2, done, placeholder}) {
-  const input = h("input", {type: "number", min, max, step: "any", "aria-label": `${label}${unit ? `, ${unit}` : ""}`, testid,
+  const input = h("input", {type: "number", min, max, step: "any", "aria-label": `${label}${unit ? `, ${unit}` : ""}`,
+    testid,
     placeholder, inputmode: "decimal"});
   numeric(input, done ?? (() => {}));
   return {node: h("label", {class: "field"}, h("span", {class: "label"}, label), h("span", {class: "number"}, input,

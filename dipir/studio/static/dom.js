@@ -4,8 +4,10 @@ const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
   undo: "M7 4 3 8l4 4M3 8h8a5 5 0 0 1 0 10H7", redo: "M13 4l4 4-4 4M17 8H9a5 5 0 0 0 0 10h4",
   close: "M5 5l10 10M15 5 5 15", plus: "M10 4v12M4 10h12", minus: "M4 10h12", pin: "M7 3h6l-1 6 3 3H5l3-3zM10 12v6",
-  copy: "M7 7h9v9H7zM13 7V4H4v9h3", trash: "M4 6h12M8 6V4h4v2M6 6l1 11h6l1-11", photo: "M3 4h14v12H3zM3 13l4-4 4 4 2-2 4 4",
-  mesh: "M10 2l7 4v8l-7 4-7-4V6zM3 6l7 4 7-4M10 10v8", twice: "M4 4h8v8H4zM8 12v4h8V8h-4", down: "M10 3v10M6 9l4 4 4-4M4 17h12",
+  copy: "M7 7h9v9H7zM13 7V4H4v9h3", trash: "M4 6h12M8 6V4h4v2M6 6l1 11h6l1-11",
+    photo: "M3 4h14v12H3zM3 13l4-4 4 4 2-2 4 4",
+  mesh: "M10 2l7 4v8l-7 4-7-4V6zM3 6l7 4 7-4M10 10v8", twice: "M4 4h8v8H4zM8 12v4h8V8h-4",
+    down: "M10 3v10M6 9l4 4 4-4M4 17h12",
 };
 
 function put(node, given, children) {

@@ -69,7 +69,10 @@ export function fovOfParallels(width, height, camera, one, other) {
   const point = meeting(one, other);
   if (!point) return {why: "The two lines are parallel in the picture too: they say nothing of the field of view."};
   const roll = camera.roll_deg * RAD, pitch = camera.pitch_deg * RAD;
-  if (Math.abs(camera.pitch_deg) < 2) return {why: "The camera looks level (pitch below 2 degrees): parallel edges say nothing of the field of view. Use two edges at a right angle."};
+  if (Math.abs(camera.pitch_deg) < 2) {
+    return {why: "The camera looks level (pitch below 2 degrees): parallel edges say nothing of the field of view. "
+      + "Use two edges at a right angle."};
+  }
   const above = height / 2 + (width / 2 - point[0]) * Math.tan(roll) - point[1];
   return checked(width, above * Math.cos(roll) / Math.tan(pitch));
 }
@@ -87,8 +90,9 @@ export function fovOfRightAngle(width, height, camera, one, other) {
 
 function checked(width, focalPx) {
   const fov = focalPx > 0 ? fovOf(width, focalPx) : -1;
-  if (fov < 5 || fov > 150) return {why: "No field of view from 5 to 150 degrees fits these lines and this horizon: set the horizon first, then lay the lines along edges on the ground."};
-  return {fov_deg: fov};
+  if (fov >= 5 && fov <= 150) return {fov_deg: fov};
+  return {why: "No field of view from 5 to 150 degrees fits these lines and this horizon: set the horizon first, then "
+    + "lay the lines along edges on the ground."};
 }
 
 /** "#rrggbb" of a linear BT.709 colour, and back. */

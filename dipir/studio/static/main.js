@@ -29,7 +29,8 @@ const store = new Store();
 const messages = new Messages(get("foot"));
 const stage = new Stage(get("stage"), get("stage-area"), store);
 const pictures = new Pictures(stage, store, messages);
-const live = new Live({state: (state) => store.receive(state), job, note: (words) => messages.note(words), error: refused,
+const live = new Live({state: (state) => store.receive(state), job, note: (words) => messages.note(words),
+  error: refused,
   frame: (meta, blob) => pictures.frame(meta, blob), status: connection});
 const actions = new Actions(store, live, messages);
 const overlay = get("overlay");
@@ -40,9 +41,11 @@ const placing = new Placing(stage, store, actions, layers[1]);
 const match = new Match(stage, store, actions, layers[2], get("banner"));
 const wipe = new Wipe(stage, store, layers[3]);
 const top = new TopBar(get("top"), store, actions, showHelp);
-const pages = Object.fromEntries(Object.keys(TABS).map((name) => [name, h("section", {id: `page-${name}`, role: "tabpanel",
+const pages = Object.fromEntries(Object.keys(TABS).map((name) => [name,
+  h("section", {id: `page-${name}`, role: "tabpanel",
   "aria-labelledby": `tab-${name}`, tabindex: -1})]));
-const panels = {open: new PanelOpen(pages.open, store, actions, camera), place: new PanelPlace(pages.place, store, actions),
+const panels = {open: new PanelOpen(pages.open, store, actions, camera), place: new PanelPlace(pages.place, store,
+  actions),
   light: new PanelLight(pages.light, store, actions, match), look: new PanelLook(pages.look, store, stage, live),
   keep: new PanelKeep(pages.keep, store, actions)};
 const tabs = makeTabs();
@@ -67,7 +70,8 @@ actions.acceptDrops(get("drop-veil"));
 listenKeys({store, actions, stage, match, render: () => panels.keep.render()});
 addEventListener("beforeunload", () => actions.flush());
 get("empty").append(fileButton({label: "Drop a photo here", testid: "drop-first", accept: PLATES, mark: icon("photo"),
-  hint: "or click to choose one. Nothing leaves this machine.", taken: (files) => actions.files(files, files.length > 1 ? null : "plate")}).node);
+  hint: "or click to choose one. Nothing leaves this machine.", taken: (files) => actions.files(files, files.length > 1
+    ? null : "plate")}).node);
 begin();
 
 // ---- tabs and tools ----
@@ -101,9 +105,12 @@ function makeTabs() {
 
 function makeTools() {
   const zoom = h("span", {class: "zoom"});
-  const before = button("Before", () => store.set({before: !store.ui.before}), {testid: "before-after", "aria-pressed": "false", title: "Before and after (B)"});
-  get("stage-tools").append(before, iconButton("minus", "Zoom out", () => stage.zoomTo(stage.scale / 1.25), {"data-wide": true}), zoom,
-    iconButton("plus", "Zoom in", () => stage.zoomTo(stage.scale * 1.25), {"data-wide": true}), button("Fit", () => stage.fit(), {title: "Fit (F)"}),
+  const before = button("Before", () => store.set({before: !store.ui.before}),
+    {testid: "before-after", "aria-pressed": "false", title: "Before and after (B)"});
+  get("stage-tools").append(before, iconButton("minus", "Zoom out", () => stage.zoomTo(stage.scale / 1.25),
+    {"data-wide": true}), zoom,
+    iconButton("plus", "Zoom in", () => stage.zoomTo(stage.scale * 1.25), {"data-wide": true}),
+      button("Fit", () => stage.fit(), {title: "Fit (F)"}),
     button("1:1", () => stage.oneToOne(), {title: "One pixel of the photo on one of the screen (1)"}));
   return {update(state, ui) {
     get("stage-tools").hidden = !state?.plate;
@@ -111,7 +118,8 @@ function makeTools() {
     text(zoom, `${Math.round(100 * stage.scale * (devicePixelRatio || 1))} %`);
     const meta = stage.frame?.meta;
     text(get("badge"), ui.before ? "the photo" : stage.layer ? "layer" : meta ? QUALITY[meta.kind] ?? "" : "");
-    stage.canvas.setAttribute("aria-label", state?.plate ? `The picture: ${state.plate.name} with ${state.objects.length} objects` : "The picture");
+    stage.canvas.setAttribute("aria-label", state?.plate
+      ? `The picture: ${state.plate.name} with ${state.objects.length} objects` : "The picture");
   }};
 }
 
@@ -122,7 +130,8 @@ function job(now) {
   if (now?.state === "failed" && !(before?.id === now.id && before?.state === "failed")) {
     messages.error(now.error ?? "The job failed.");
   }
-  if (now?.state === "done" && before?.state !== "done" && now.kind === "render") messages.note("The final picture is ready: see Keep.");
+  if (now?.state === "done" && before?.state !== "done"
+    && now.kind === "render") messages.say("The final picture is ready: see Keep.", "note");
   store.state = {...store.state, job: now};
   store.changed();
 }
@@ -146,7 +155,8 @@ async function connection(open, ms, tries) {
     await api("/api/state");
   } catch (problem) {
     if (problem.status === 401 || problem.status === 403) {
-      messages.hold("The server was started anew and has a new key: open the address that it printed in the terminal. The session is kept.");
+      messages.hold("The server was started anew and has a new key: open the address that it printed in the terminal. "
+        + "The session is kept.");
     }
   }
 }
@@ -155,7 +165,8 @@ async function connection(open, ms, tries) {
 function measured(meta) {
   if (!meta || meta.begun === undefined || meta.counted) return;
   meta.counted = true;
-  performance.measure(`picture-${meta.kind}`, {start: meta.begun, end: performance.now(), detail: {w: meta.w, ms: meta.ms}});
+  performance.measure(`picture-${meta.kind}`, {start: meta.begun, end: performance.now(),
+    detail: {w: meta.w, ms: meta.ms}});
   if (performance.getEntriesByType("measure").length > MEASURES) performance.clearMeasures();
   store.changed();
 }

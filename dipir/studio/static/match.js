@@ -56,13 +56,15 @@ export class Match {
     if (!points) { delete this.banner.dataset.step; return; }
     if (this.banner.dataset.step !== String(points.length)) {
       this.banner.dataset.step = String(points.length);
-      this.banner.replaceChildren(h("b", {}, `${Math.min(3, points.length + 1)} of 3`), h("span", {}, STEPS[points.length] ?? ""),
+      this.banner.replaceChildren(h("b", {}, `${Math.min(3, points.length + 1)} of 3`),
+        h("span", {}, STEPS[points.length] ?? ""),
         ...(points.length === 2 ? [button("Skip (Enter)", () => this.send(), {class: "primary"})] : []),
         button("Cancel (Esc)", () => this.stop()));
     }
     const shown = [...points, ...(this.at && points.length < 3 ? [this.at] : [])].map((p) => this.stage.out(p));
     const line = (a, b) => (a && b ? `M${a}L${b}` : "");
     attrs(this.path, {d: line(shown[0], shown[1]) + line(shown[0], shown[2])});
-    this.dots.forEach((dot, k) => attrs(dot, shown[k] ? {cx: shown[k][0], cy: shown[k][1], display: "inline"} : {display: "none"}));
+    this.dots.forEach((dot, k) => attrs(dot, shown[k] ? {cx: shown[k][0], cy: shown[k][1], display: "inline"}
+      : {display: "none"}));
   }
 }

@@ -8,7 +8,8 @@ const ONCE_MS = 4000;
 export class Messages {
   constructor(foot) {
     this.line = h("output", {id: "message", testid: "message", role: "status", "aria-live": "polite"});
-    this.more = h("button", {type: "button", class: "quiet", "aria-expanded": "false", "aria-controls": "notes", hidden: true,
+    this.more = h("button", {type: "button", class: "quiet", "aria-expanded": "false", "aria-controls": "notes",
+      hidden: true,
       on: {click: () => this.toggle()}});
     this.shut = iconButton("close", "Dismiss the message", () => this.clear(), {hidden: true});
     this.list = h("ul", {id: "notes", hidden: true, "aria-label": "Earlier messages"});
@@ -23,11 +24,11 @@ export class Messages {
     this.say(words, "error");
   }
 
+  /** Notes are part of the state too: each is said once. */
   note(words) {
-    this.say(words, "note");
+    this.notes([words]);
   }
 
-  /** Notes that belong to the state: each is said once. */
   notes(list) {
     for (const words of list) {
       if (this.known.has(words)) continue;

@@ -88,7 +88,8 @@ export class Pictures {
 
   async show(bitmap, meta) {
     if (!this.stage.plate) return;
-    const longest = Math.max(bitmap.width, bitmap.height), whole = Math.max(this.stage.plate.naturalWidth, this.stage.plate.naturalHeight);
+    const longest = Math.max(bitmap.width, bitmap.height), whole = Math.max(this.stage.plate.naturalWidth,
+      this.stage.plate.naturalHeight);
     this.stage.small = longest < whole ? this.smalls.get(`${bitmap.width}x${bitmap.height}`) ?? null : null;
     this.stage.setFrame(bitmap, meta);
     if (longest < whole && !this.stage.small && !this.smalls.has(longest)) this.takeSmall(longest);

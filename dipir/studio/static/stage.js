@@ -174,7 +174,8 @@ export class Stage {
       if (!e.ctrlKey && this.wheel(e)) return;
       const box = canvas.getBoundingClientRect();
       const lines = e.deltaMode === 1 ? 30 : 1;
-      this.zoomTo(this.scale * Math.exp(-clamp(e.deltaY * lines, -200, 200) / 500), [e.clientX - box.left, e.clientY - box.top]);
+      this.zoomTo(this.scale * Math.exp(-clamp(e.deltaY * lines, -200, 200) / 500),
+        [e.clientX - box.left, e.clientY - box.top]);
     }, {passive: false});
     canvas.addEventListener("contextmenu", (e) => { if (this.drag) e.preventDefault(); });
   }
@@ -212,7 +213,8 @@ export class Stage {
     return {move: () => {
       const now = spread(), box = this.canvas.getBoundingClientRect();
       this.pan(now.middle[0] - last.middle[0], now.middle[1] - last.middle[1]);
-      this.zoomTo(this.scale * now.apart / Math.max(1, last.apart), [now.middle[0] - box.left, now.middle[1] - box.top]);
+      this.zoomTo(this.scale * now.apart / Math.max(1, last.apart), [now.middle[0] - box.left,
+        now.middle[1] - box.top]);
       last = now;
     }};
   }

@@ -6,7 +6,7 @@ const KINDS = {render: "Final picture", fit: "Fit", prepare: "Preparing"};
 
 /** "3 of 200 · 12 s left" */
 export function progressOf(job) {
-  const parts = [job.stage && job.stage !== job.kind ? job.stage : "", job.steps ? `${job.step} of ${job.steps}` : "",
+  const parts = [job.stage && job.stage !== job.kind ? job.stage : "", job.steps > 1 ? `${job.step} of ${job.steps}` : "",
     job.seconds_left > 0 ? `${remaining(job.seconds_left)} left` : ""];
   return parts.filter(Boolean).join(" · ");
 }
@@ -28,22 +28,25 @@ export class TopBar {
     this.bar = h("progress", {"aria-label": "Progress", max: 1, value: 0});
     this.cancel = button("Cancel", () => actions.cancel(), {testid: "cancel"});
     this.job = h("div", {class: "job", testid: "job-progress", hidden: true}, this.words, this.bar, this.cancel);
-    node.append(h("span", {class: "brand"}, "dipir ", h("b", {}, "studio")), this.undo, this.redo, this.name, this.saved,
-      h("span", {class: "gap"}), this.job, button("?", help, {class: "icon-button", "aria-label": "Keyboard shortcuts", title: "Keyboard shortcuts (?)"}));
+    node.append(h("span", {class: "brand"}, "dipir ", h("b", {}, "studio")), this.undo, this.redo, this.name,
+      this.saved,
+      h("span", {class: "gap"}), this.job, button("?", help, {class: "icon-button", "aria-label": "Keyboard shortcuts",
+        title: "Keyboard shortcuts (?)"}));
   }
 
   update(state, ui) {
     attrs(this.undo, {disabled: state?.undo ? null : ""});
     attrs(this.redo, {disabled: state?.redo ? null : ""});
     text(this.name, state?.plate?.name ?? "no photo yet");
-    this.name.title = state?.plate?.name ?? "";
+    this.name.title = state?.session ? `Session ${state.session}` : "";
     text(this.saved, !ui.connected ? "not connected" : !state?.plate ? "" : state.saved ? "saved" : "saving…");
     this.saved.classList.toggle("bad", !ui.connected);
     const job = state?.job, on = busy(job) || Boolean(ui.upload);
     this.job.hidden = !on;
     if (!on) return;
-    const share = ui.upload ? ui.upload.share : job.steps ? job.step / job.steps : null;
-    text(this.words, ui.upload ? `Sending ${ui.upload.name}` : job.state === "waiting" ? `${KINDS[job.kind] ?? job.kind} waits`
+    const share = ui.upload ? ui.upload.share : job.steps > 1 ? job.step / job.steps : null;
+    text(this.words, ui.upload ? `Sending ${ui.upload.name}` : job.state === "waiting"
+      ? `${KINDS[job.kind] ?? job.kind} waits`
       : `${KINDS[job.kind] ?? job.kind}: ${progressOf(job) || "starting"}`);
     this.words.title = this.words.textContent;
     if (share === null) this.bar.removeAttribute("value"); else this.bar.value = share;
