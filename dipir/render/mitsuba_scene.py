@@ -1,7 +1,7 @@
 """Scene -> Mitsuba scene: one shape per part, principled BSDF, textures as float bitmaps, one environment emitter."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ class BuiltScene:
 
     objects: object  # mi.Scene with every asset and the environment (no proxy)
     proxy: object | None  # mi.Scene of the proxy mesh or None
+    proxy_mesh: Part | None  # that mesh
     params: object  # traversed parameters of ``objects``
     parts: tuple[tuple[int, Part], ...]  # (object index, Part) in the order of shape ids
     keys: tuple[str, ...]  # the parts' names in ``params``
@@ -30,6 +31,7 @@ class BuiltScene:
     center: np.ndarray  # of the assets' bounding sphere, metres
     radius: float  # of the same
     spheres: tuple[tuple[np.ndarray, float], ...]  # (center, radius) of each object
+    standing: list  # [parts that are in ``objects`` now]; shared with what was `moved` from it
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,53 @@ def build(scene: Scene) -> BuiltScene:
     if scene.proxy.mesh is not None:
         proxy = mi.load_dict({"type": "scene", "proxy": make_mesh(scene.proxy.mesh, "proxy", plain=True)})
     materials = [p.material for _, p in parts]
-    return BuiltScene(objects, proxy, mi.traverse(objects), tuple(parts), tuple(keys),
+    return BuiltScene(objects, proxy, scene.proxy.mesh, mi.traverse(objects), tuple(parts), tuple(keys),
                       any(m.opacity_texture is not None or m.opacity < 1 for m in materials),
                       any(max(m.emission) > 0 or m.emission_texture is not None for m in materials),
-                      *_sphere(points),
-                      tuple(_sphere(np.concatenate([p.vertices for p in o.parts])) for o in scene.objects))
+                      *_sphere(points), _spheres(scene), [tuple(parts)])
+
+
+def moved(built: BuiltScene, scene: Scene) -> BuiltScene | None:
+    """The scene whose objects stand elsewhere (turned, scaled), in the loaded one: a scene loaded anew takes longer and
+    makes all kernels slower as long as both are there. None when its objects or its proxy are other ones. Of the two
+    :func:`put` brings back the one that is wanted."""
+    parts = tuple((i, part) for i, placed in enumerate(scene.objects) for part in placed.parts)
+    mesh, known = scene.proxy.mesh, built.proxy_mesh
+    if len(parts) != len(built.parts) or mesh is not known or not all(
+            i == j and _same_thing(new, old) for (i, new), (j, old) in zip(parts, built.parts, strict=True)):
+        return None
+    points = np.concatenate([p.vertices for _, p in parts]) if parts else np.zeros((1, 3), np.float32)
+    if not np.isfinite(points).all():
+        raise SceneError("an object was moved to NaN or infinity; give a finite pose.")
+    center, radius = _sphere(points)
+    again = replace(built, parts=parts, center=center, radius=radius, spheres=_spheres(scene))
+    put(again)
+    return again
+
+
+def put(built: BuiltScene) -> None:
+    """See to it that the objects stand where this one has them, in a loaded scene that several share."""
+    if built.standing[0] is built.parts:
+        return
+    mi = mitsuba()
+    for key, (_, part) in zip(built.keys, built.parts, strict=True):
+        built.params[f"{key}.vertex_positions"] = mi.Float(part.vertices.astype(np.float32).ravel())
+        if part.normals is not None:
+            built.params[f"{key}.vertex_normals"] = mi.Float(part.normals.astype(np.float32).ravel())
+    built.params.update()
+    built.standing[0] = built.parts
+
+
+def _same_thing(one: Part, other: Part) -> bool:
+    """The same mesh and material, wherever it is."""
+    arrays = [(one.faces, other.faces), (one.uvs, other.uvs)]
+    arrays += [(getattr(one.material, f.name), getattr(other.material, f.name)) for f in fields(Material)]
+    return len(one.vertices) == len(other.vertices) and (one.normals is None) == (other.normals is None) and all(
+        a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in arrays)
+
+
+def _spheres(scene: Scene) -> tuple[tuple[np.ndarray, float], ...]:
+    return tuple(_sphere(np.concatenate([p.vertices for p in o.parts])) for o in scene.objects)
 
 
 def _sphere(points: np.ndarray) -> tuple[np.ndarray, float]:

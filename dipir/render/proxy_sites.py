@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dipir import device
 from dipir.arrays import EnvMap, Image, Mask, split_seed
 from dipir.image import latlong
 from dipir.render.backend import mitsuba
@@ -127,6 +128,23 @@ def possible(built: BuiltScene, camera: Camera, radiance: EnvMap, side: int) -> 
     rows, cols = ((torch.arange(0, size, side, device=where) // step).clamp_max(most - 1)
                   for size, most in zip((height, width), grown.shape, strict=True))
     return grown[rows][:, cols]
+
+
+@torch.no_grad()
+def shaded_pixels(built: BuiltScene, camera: Camera) -> Tensor:
+    """(n,) flat indices, ascending, of the pixels of the plane that the objects' bounding spheres, and so the objects,
+    can darken by more than NEGLIGIBLE under an even sky, and their neighbours. A sphere of radius r at distance d takes
+    (r / d)^2 times a cosine, here the largest within its cone."""
+    height, width = camera.height, camera.width
+    valid, point, _ = _centres(built, camera, torch.arange(height * width, device=device.current().torch))
+    taken = valid.new_zeros(height * width)
+    for centre, radius in built.spheres:
+        distance = (valid.new_tensor(centre) - point).norm(dim=1)
+        beyond = (distance - radius).clamp_min(1e-6)
+        cosine = ((float(centre[1]) + radius) / beyond).clamp(0, 1)
+        taken += torch.where(distance < 1.05 * radius, 1.0, (radius / distance).square() * cosine)
+    near = (taken > NEGLIGIBLE) & (valid > 0)
+    return _grown(near.reshape(height, width)).flatten().nonzero()[:, 0]
 
 
 def _centres(built: BuiltScene, camera: Camera, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:

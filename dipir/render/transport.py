@@ -102,15 +102,20 @@ class Transport(AbstractRenderer):
 
     @staticmethod
     def record(scene: Scene, camera: Camera | None = None, settings: TransportSettings | None = None,
-               source: Source | None = None) -> Transport:
-        """Trace the map, and the column of a ``source``. Raises RenderError when a value is NaN or infinite."""
+               source: Source | None = None, *, built: BuiltScene | None = None,
+               near: Tensor | None = None) -> Transport:
+        """Trace the map, and the column of a ``source``. Raises RenderError when a value is NaN or infinite.
+
+        built : ``scene`` loaded already;  near : flat indices, ascending, of the only pixels of a ground plane whose
+        shadow is recorded, as of ``proxy_sites.possible``
+        """
         settings = settings or TransportSettings()
         camera = camera or scene.camera
-        built = build(scene)
+        built = built or build(scene)
         gbuffers = record_gbuffers(built, camera, settings.samples, settings.seed)
         recorder = Recorder(built, camera, settings)
         object_map, object_pixels = recorder.object_map()
-        blocked, shadow_pixels, lit_map = recorder.proxy_map()
+        blocked, shadow_pixels, lit_map = recorder.proxy_map(near)
         kept = torch.bfloat16 if settings.half else torch.float32
         offset = (_emission(scene, camera, settings, object_pixels) if built.emissive
                   else object_map.new_zeros(len(object_pixels), 3))

@@ -4,16 +4,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import drjit as dr
-import numpy as np
 import torch
 from torch import Tensor
 
 from dipir import device
 from dipir.arrays import split_seed
-from dipir.image import latlong
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import to_array, to_index, to_torch
 from dipir.render.gbuffer import PixelBox, touched_pixels
+from dipir.render.light.sky import DiscSky, TexelSky
 from dipir.render.mitsuba_scene import BuiltScene
 from dipir.render.rays import (
     camera_ray,
@@ -55,85 +54,6 @@ def _texel_start(slot, bounce: int, seed: int):
     mi = mitsuba()
     first, _ = mi.sample_tea_32(slot, dr.opaque(mi.UInt32, split_seed(seed, "start", bounce)))
     return first >> 8
-
-
-# ---- what is recorded for: parts of the sky, each lit evenly ---------------------------------------------------------
-
-class TexelSky:
-    """All texels of a latlong map with ``height`` rows."""
-
-    def __init__(self, height: int):
-        self.height, self.width = height, 2 * height
-        self.count = self.height * self.width
-        edges = np.cos(np.linspace(0, np.pi, self.height + 1))
-        self._cos_edges = to_array(edges)
-        self._solid_angle = to_array((edges[:-1] - edges[1:]) * 2 * np.pi / self.width)
-
-    def direction(self, texel, u2):
-        """Uniform direction within a texel."""
-        mi = mitsuba()
-        row, col = texel // self.width, texel % self.width
-        cos_top, cos_bottom = dr.gather(mi.Float, self._cos_edges, row), dr.gather(mi.Float, self._cos_edges, row + 1)
-        y = dr.lerp(cos_top, cos_bottom, u2.y)
-        sin = dr.safe_sqrt(1 - y * y)
-        s, c = dr.sincos((mi.Float(col) + u2.x) * (2 * np.pi / self.width))
-        return mi.Vector3f(s * sin, y, -c * sin)
-
-    def solid(self, texel):
-        """Solid angle of a texel."""
-        return dr.gather(mitsuba().Float, self._solid_angle, texel // self.width)
-
-    def find(self, direction):
-        """(texel that a direction falls into, whether there is one)."""
-        mi = mitsuba()
-        u = dr.atan2(direction.x, -direction.z) * (0.5 / np.pi)
-        u -= dr.floor(u)
-        row = dr.minimum(mi.UInt32(dr.acos(dr.clip(direction.y, -1, 1)) * (self.height / np.pi)), self.height - 1)
-        col = dr.minimum(mi.UInt32(u * self.width), self.width - 1)
-        return row * self.width + col, mi.Bool(True)
-
-    def plane_weights(self) -> Tensor:
-        """(J,) exact integral of cos / pi over each texel for a surface that looks up, on the CPU."""
-        return latlong.plane_weights(self.height, self.width).reshape(-1)
-
-
-class DiscSky:
-    """One disc: a light of angular ``radius_rad`` about ``direction`` (3,), its only texel."""
-
-    count = 1
-
-    def __init__(self, direction: Tensor, radius_rad: float):
-        self._axis = [float(v) for v in direction.detach().cpu()]
-        # 1 - cos, without the loss of digits of a narrow disc.
-        self._rise = 2 * np.sin(radius_rad / 2) ** 2
-
-    def direction(self, texel, u2):
-        """Uniform direction within the disc."""
-        mi = mitsuba()
-        rise = u2.x * opaque(self._rise)
-        sin = dr.safe_sqrt(rise * (2 - rise))
-        s, c = dr.sincos(u2.y * (2 * np.pi))
-        return mi.Frame3f(self._centre()).to_world(mi.Vector3f(c * sin, s * sin, 1 - rise))
-
-    @property
-    def steradian(self) -> float:
-        """Solid angle of the disc."""
-        return float(2 * np.pi * self._rise)
-
-    def solid(self, texel):
-        """The same as a Dr.Jit value."""
-        return opaque(self.steradian)
-
-    def find(self, direction):
-        """(0, whether a direction falls into the disc)."""
-        return mitsuba().UInt32(0), dr.squared_norm(direction - self._centre()) <= 2 * opaque(self._rise)
-
-    def plane_weights(self) -> Tensor:
-        """(1,) as of :class:`TexelSky`; the disc counts as its centre."""
-        return torch.tensor([2 * self._rise * max(0.0, self._axis[1])], dtype=torch.float32, device="cpu")
-
-    def _centre(self):
-        return mitsuba().Vector3f(*opaque(*self._axis))
 
 
 class Recorder:
@@ -267,35 +187,38 @@ class Recorder:
                 _add(target[c], value[c] * free, slot * self.texels + texel, wanted)
 
     # ------------------------------------------------ proxy ------------------------------------------------
-    def proxy_map(self) -> tuple[Tensor, Tensor, Tensor]:
+    def proxy_map(self, near: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """((G, J) blocked, (G,) pixels, lit): cosine / pi integrated over each texel, and the share the assets
-        block."""
-        pixels = self.camera.width * self.camera.height
+        block. near : flat indices of the plane's only pixels that are looked at, ascending."""
+        where = device.current().torch
+        if near is None or self.built.proxy is not None:
+            near = torch.arange(self.camera.width * self.camera.height, device=where)
         chunk = max(1, _THREADS // (self.texels * self.settings.samples))
-        blocked, kept, lit = [], [], []
-        for first in range(0, pixels, chunk):
-            hidden, free = self._proxy_chunk(first, min(chunk, pixels - first))
-            touched = (hidden > 0).any(1).nonzero()[:, 0]
+        blocked, kept, lit = [near.new_zeros(0, self.texels, dtype=torch.float32)], [near[:0]], []
+        for first, pixels in enumerate(near.split(chunk) if len(near) else ()):
+            hidden, free = self._proxy_chunk(pixels, first * chunk)
+            touched = (hidden > 0).any(1)
             blocked.append(hidden[touched])
-            kept.append(touched + first)
+            kept.append(pixels[touched])
             if self.built.proxy is not None:
                 lit.append(free)
-        lit_map = torch.cat(lit) if lit else self.sky.plane_weights().to(device.current().torch, copy=True)
+        lit_map = torch.cat(lit) if lit else self.sky.plane_weights().to(where, copy=True)
         return torch.cat(blocked), torch.cat(kept), lit_map
 
-    def _proxy_chunk(self, first: int, count: int) -> tuple[Tensor, Tensor]:
-        """(count, J) blocked and lit weights of a run of pixels."""
+    def _proxy_chunk(self, pixels: Tensor, tag: int) -> tuple[Tensor, Tensor]:
+        """(count, J) blocked and lit weights of some pixels."""
         mi = mitsuba()
-        s = self.settings
+        s, count = self.settings, len(pixels)
         n = count * s.samples * self.texels
         index = dr.arange(mi.UInt32, n)
-        sampler = self.sampler(n, "proxy", first)
+        sampler = self.sampler(n, "proxy", tag)
         sample_index, texel = index // self.texels, index % self.texels
         # ---- where camera rays meet the proxy ----
         offsets = stratified_offsets(s.samples, s.seed)
         slot, k = sample_index // s.samples, sample_index % s.samples
         ox, oy = (dr.gather(mi.Float, to_array(offsets[:, axis]), k) for axis in range(2))
-        ray = camera_ray(self.camera, *pixel_position(self.camera, slot + dr.opaque(mi.UInt32, first), ox, oy))
+        pixel = dr.gather(mi.UInt32, to_index(pixels), slot)
+        ray = camera_ray(self.camera, *pixel_position(self.camera, pixel, ox, oy))
         valid, point, normal = proxy_hit(self.built, self.camera, ray)
         # ---- one direction in every texel: its weight, and whether an asset hides it ----
         direction = self.sky.direction(texel, sampler.next_2d())
