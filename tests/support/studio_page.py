@@ -130,9 +130,10 @@ class Studio:
     def sides(self) -> tuple[float, float]:
         """(brightness left, right) of the foot of the only object, beside its outline."""
         thing = self.state()["objects"][0]
-        (x, y), (x0, _, x1, _) = thing["at"], thing["box"]
+        y, (x0, _, x1, _) = thing["at"][1], thing["box"]
         wide = max(8.0, x1 - x0)
-        return (self.brightness(x0 - 1.5 * wide, y - 5, x0 - 2, y + 3), self.brightness(x1 + 2, y - 5, x1 + 1.5 * wide, y + 3))
+        return (self.brightness(x0 - 1.5 * wide, y - 5, x0 - 2, y + 3),
+                self.brightness(x1 + 2, y - 5, x1 + 1.5 * wide, y + 3))
 
     # ---- the compass ----
     def dial(self, azimuth_deg: float, elevation_deg: float) -> tuple[float, float]:
@@ -142,7 +143,7 @@ class Studio:
         a = np.radians(azimuth_deg)
         return (box["x"] + box["width"] / 2 + r * float(np.sin(a)), box["y"] + box["height"] / 2 + r * float(np.cos(a)))
 
-    def drag_sun(self, to: tuple[float, float], steps: int = 12) -> None:
+    def drag_sun(self, to: tuple[float, float], steps: int = 40) -> None:
         """Takes the first lamp on the compass and drags it to (azimuth, elevation) along the dial."""
         self.get("compass").scroll_into_view_if_needed()
         lamp = self.state()["light"]["lamps"][0]

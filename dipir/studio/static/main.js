@@ -117,7 +117,8 @@ function makeTools() {
     before.setAttribute("aria-pressed", String(ui.before));
     text(zoom, `${Math.round(100 * stage.scale * (devicePixelRatio || 1))} %`);
     const meta = stage.frame?.meta;
-    text(get("badge"), ui.before ? "the photo" : stage.layer ? "layer" : meta ? QUALITY[meta.kind] ?? "" : "");
+    const quality = meta ? QUALITY[meta.kind] ?? "" : "";
+    text(get("badge"), ui.before ? "the photo" : stage.layer ? `layer: ${ui.layer}` : quality);
     stage.canvas.setAttribute("aria-label", state?.plate
       ? `The picture: ${state.plate.name} with ${state.objects.length} objects` : "The picture");
   }};

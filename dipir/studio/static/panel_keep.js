@@ -18,7 +18,7 @@ export class PanelKeep {
       h("option", {value: "full"}, "as the photo"), h("option", {value: "half"}, "half of it"),
         h("option", {value: "own"}, "other"));
     this.width = field({label: "Width", testid: "render-width", min: 16, max: 20000, unit: "px", digits: 0});
-    this.samples = field({label: "Samples", testid: "render-spp", min: 1, max: 65536, digits: 0, placeholder: "usual"});
+    this.samples = field({label: "Samples", testid: "render-spp", min: 1, max: 4096, digits: 0, placeholder: "usual"});
     this.go = button("Render (R)", () => this.render(), {testid: "render", class: "primary"});
     this.words = h("p", {class: "under", role: "status"});
     this.bar = h("progress", {max: 1, value: 0, "aria-label": "Progress of the final picture", hidden: true});

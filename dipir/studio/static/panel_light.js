@@ -91,8 +91,8 @@ export class PanelLight {
     for (const part of [this.lamp, this.around]) part.hidden = !light;
     this.match.disabled = this.fit.disabled = !light;
     this.guesses(state, settled);
-    text(this.decided, light ? [light.decided, light.base ? `Base: ${light.base}.` : ""].filter(Boolean).join(" ")
-      : "");
+    const own = light && !/^(prior|guess|ambient)/.test(light.base ?? "prior") ? `Its base: ${light.base}.` : "";
+    text(this.decided, [light?.decided?.replace(/; --guess.*$/, "."), own].filter(Boolean).join(" "));
     const job = state?.job, fitting = busy(job) && job.kind === "fit";
     this.fit.disabled ||= busy(job);
     text(this.fitting, fitting ? `Fitting: ${progressOf(job) || "starting"}` : "");
@@ -101,8 +101,8 @@ export class PanelLight {
     this.names(light);
     const lamp = this.store.lamp;
     // The server knows what is left in its shadow; while the slider moves the share says it.
-    this.keeps = lamp && lamp.share === settled?.light?.lamps.find((l) => l.name === lamp.name)?.share ? lamp.left_in_shadow
-      : undefined;
+    const same = settled?.light?.lamps.find((l) => l.name === lamp?.name)?.share === lamp?.share;
+    this.keeps = same ? lamp?.left_in_shadow : undefined;
     for (const [key, c] of Object.entries(this.controls)) {
       c.enable(Boolean(lamp));
       if (lamp) c.set(key === "azimuth_deg" ? wrap(lamp[key]) : lamp[key]);

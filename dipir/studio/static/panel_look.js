@@ -12,12 +12,7 @@ export const liveSize = () => {
   return SIZES.includes(kept) ? kept : 512;
 };
 
-/** The layer that is asked for: null for the whole picture. */
-export function layerOf({object, shadow, difference}) {
-  if (difference) return "difference";
-  if (object && shadow) return null;
-  return object ? "object" : shadow ? "shadow" : "none";
-}
+const LAYERS = {picture: "Picture", object: "Object", shadow: "Shadow", difference: "Difference"};
 
 export class PanelLook {
   constructor(node, store, stage, live) {
@@ -26,9 +21,8 @@ export class PanelLook {
       note: () => "Photo on the left, picture on the right.",
       input: (v) => store.set({wipe: v / 100, before: false}), done: (v) => store.set({wipe: v / 100, before: false})});
     this.before = button("Before (B)", () => store.set({before: !store.ui.before}), {"aria-pressed": "false"});
-    this.layers = Object.entries({object: "Object", shadow: "Shadow and reflected light",
-      difference: "Difference from the photo"}).map(([key, label]) => [key,
-      tick({label, testid: `layer-${key}`, change: (on) => store.set({layers: {...store.ui.layers, [key]: on}})})]);
+    this.layers = Object.entries(LAYERS).map(([key, label]) => [key, button(label, () => store.set({layer: key}),
+      {testid: `layer-${key}`})]);
     this.sharp = tick({label: "Keep the photo sharp while the picture is small",
       change: (on) => store.set({sharp: on})});
     this.size = h("select", {"aria-label": "Longest side of the live picture", testid: "live-size", on: {change: () => {
@@ -41,7 +35,9 @@ export class PanelLook {
       group("Zoom", h("div", {class: "row"}, button("Fit (F)", () => stage.fit()),
         button("1:1 (1)", () => stage.oneToOne()),
         button("200 %", () => stage.zoomTo(2 / devicePixelRatio)))),
-      group("Layers", ...this.layers.map(([, t]) => t.node)),
+      group("Layers", h("div", {class: "choice", role: "group", "aria-label": "Layers"},
+        ...this.layers.map(([, node]) => node)),
+      h("p", {class: "under"}, "The object alone, what its shadow leaves of the light, what differs from the photo.")),
       group("Live picture", h("label", {class: "field"}, h("span", {class: "label"}, "While dragging"), this.size),
         this.sharp.node, this.speed));
   }
@@ -49,7 +45,7 @@ export class PanelLook {
   update(state, ui) {
     this.wipe.set(100 * ui.wipe);
     this.before.setAttribute("aria-pressed", String(ui.before));
-    for (const [key, t] of this.layers) t.set(ui.layers[key]);
+    for (const [key, node] of this.layers) node.setAttribute("aria-pressed", String(ui.layer === key));
     this.sharp.set(ui.sharp);
     const meta = this.stage.frame?.meta;
     text(this.speed, meta?.w ? `Newest picture: ${meta.w} × ${meta.h}${meta.ms ? `, ${Math.round(meta.ms)} ms` : ""}.`

@@ -1,7 +1,5 @@
 // Pictures from the server: the plate at the screen's size, frames of the socket, layers.
 
-import {layerOf} from "./panel_look.js";
-
 const SLOW = 2000;
 
 /** An image of an address; rejects when there is none. */
@@ -92,6 +90,7 @@ export class Pictures {
       this.stage.plate.naturalHeight);
     this.stage.small = longest < whole ? this.smalls.get(`${bitmap.width}x${bitmap.height}`) ?? null : null;
     this.stage.setFrame(bitmap, meta);
+    this.store.changed();
     if (longest < whole && !this.stage.small && !this.smalls.has(longest)) this.takeSmall(longest);
   }
 
@@ -112,12 +111,12 @@ export class Pictures {
 
   // ---- layers ----
   async takeLayer(ui, settled) {
-    const name = layerOf(ui.layers);
-    const key = name && settled?.objects.length ? `${name}|${name === "none" ? "" : settled.rev}` : "";
+    const name = ui.layer === "picture" ? "" : ui.layer;
+    const key = name && settled?.objects.length ? `${name}|${settled.rev}` : "";
     if (key === this.layer) return;
     this.layer = key;
-    if (!key || name === "none") {
-      this.stage.layer = key ? this.stage.plate : null;
+    if (!key) {
+      this.stage.layer = null;
       this.stage.draw();
       return;
     }

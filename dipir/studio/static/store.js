@@ -40,7 +40,7 @@ export class Store {
     this.state = null;
     this.draft = null;
     this.settled = null;
-    this.ui = {tab: "open", lamp: null, before: false, wipe: 0, layers: {object: true, shadow: true, difference: false},
+    this.ui = {tab: "open", lamp: null, before: false, wipe: 0, layer: "picture",
       grid: true, lines: null, right: false, match: null, part: "*", connected: false, sharp: true};
     this.listeners = [];
     this.asked = false;

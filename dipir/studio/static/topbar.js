@@ -6,7 +6,8 @@ const KINDS = {render: "Final picture", fit: "Fit", prepare: "Preparing"};
 
 /** "3 of 200 · 12 s left" */
 export function progressOf(job) {
-  const parts = [job.stage && job.stage !== job.kind ? job.stage : "", job.steps > 1 ? `${job.step} of ${job.steps}` : "",
+  const parts = [job.stage && job.stage !== job.kind ? job.stage : "",
+    job.steps > 1 ? `${job.step} of ${job.steps}` : "",
     job.seconds_left > 0 ? `${remaining(job.seconds_left)} left` : ""];
   return parts.filter(Boolean).join(" · ");
 }
