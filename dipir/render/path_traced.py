@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import RenderError
+from dipir.event import between_pieces
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import check_finite, padded_envmap, to_drjit, to_torch
 from dipir.render.gbuffer import PixelBox, record_gbuffers
@@ -130,6 +131,7 @@ class PathTracer(AbstractRenderer):
                               seed=split_seed(seed, "object", k))
             dr.eval(image)
             total = total + image * (part / spp)
+            between_pieces()
         return total
 
     def object_gradient(self, names: tuple[str, ...], tensors, grad: Tensor, seed: int, spp: int) -> list[Tensor]:

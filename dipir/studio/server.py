@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -82,7 +83,13 @@ def serve(start: Start, say: Callable[[str], None], opened: Callable[[str], None
     guarded = guard.Guard(app, token, hosts, port)
     config = uvicorn.Config(guarded, log_level="warning", access_log=False, ws_max_size=1 << 16, lifespan="off",
                             timeout_graceful_shutdown=2, server_header=False)
+    # Asked to stop, it ends as by Ctrl+C: jobs are ended, the session is saved.
+    signal.signal(signal.SIGTERM, _stop)
     asyncio.run(_serve(app, uvicorn.Server(config), sock, start, lambda: opened(f"http://{hosts[0]}/?token={token}")))
+
+
+def _stop(number: int, where: object) -> None:
+    raise KeyboardInterrupt
 
 
 async def _serve(app: Starlette, server: uvicorn.Server, sock: socket.socket, start: Start,

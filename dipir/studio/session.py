@@ -218,7 +218,11 @@ class Session:
                 "selected": document.selected, "light": light_view(document),
                 "guesses": [{"n": k + 1, **guess} for k, guess in enumerate(fact.guesses)] if fact else [],
                 "base_result": self._base_result(document), "prompt": document.prompt, "notes": list(self.notes),
-                "job": self.job() or self.preparing, "finished": list(reversed(self.finished))}
+                "job": self._busy(), "finished": list(reversed(self.finished))}
+
+    def _busy(self) -> dict[str, Any] | None:
+        job = self.job()
+        return job if self.preparing is None or (job and job["state"] in ("waiting", "running")) else self.preparing
 
     def _base_result(self, document: Document) -> dict[str, str] | None:
         path = self.opened.get(document.result or "")

@@ -16,7 +16,7 @@ from torch.nn import functional
 from dipir import device
 from dipir.arrays import Image
 from dipir.errors import DipirError
-from dipir.event import Event
+from dipir.event import stoppable
 from dipir.image.color import linear_to_srgb
 from dipir.image.tone import ToneCurve
 from dipir.insert.preview import Preview
@@ -40,6 +40,8 @@ from dipir.studio.worker import Superseded
 LARGEST = 2048
 """Longer side of the plate that is kept in memory, pixels: all but final renders is made from it."""
 SMALLEST_VIEW, USUAL_VIEW, LARGEST_VIEW = 128, 512, 1024
+MOVING_VIEW = 256
+"""While an object is dragged: every step is a recording."""
 SETTLED_S, PAUSED_S, RESTED_S = 0.15, 0.8, 1.2
 """Of rest before what is coarse is recorded anew: after a change, during a drag; and before the path tracer begins."""
 Tones = tuple[ToneCurve | None, ToneCurve | None]
@@ -156,22 +158,23 @@ class Pictures:
             return
         self._since = time.monotonic()
         if view.preview is not None:
-            self._todo = [*(["record"] if view.coarse else []), "refined", "warm", "traced"]
+            self._todo = [*(["sharpen", "record"] if view.coarse else []), "refined", "warm", "traced"]
 
     def _viewed(self, wish: Wish) -> _View:
-        """What shows the document's objects; the last one where it can."""
-        geometry = _geometry(wish.document)
-        longest = min(max(wish.longest, SMALLEST_VIEW), LARGEST_VIEW)
-        old = self._view
-        same = old is not None and old.preview is not None and old.geometry.plate == geometry.plate
-        same = same and max(old.preview.size) == min(longest, max(self.plate(geometry.plate).size))
-        if old is not None and old.geometry == geometry and (same or old.preview is None):
+        """What shows the document's objects: the last view where it can; a small, coarse one while they are moved; else
+        one of the wished size, which takes long where there is none to begin with."""
+        geometry, old = _geometry(wish.document), self._view
+        longest = min(max(wish.longest, SMALLEST_VIEW), LARGEST_VIEW, max(self.plate(wish.document.plate).size))
+        there = old is not None and old.preview is not None and old.geometry.plate == geometry.plate
+        if old is not None and old.geometry == geometry and (old.preview is None or old.coarse or (
+                max(old.preview.size) == longest)):
             return old
         scene = self.scene(wish.document, wish.size)
         if not scene.objects:
             self._view = _View(geometry, None)
-        elif same:
-            self._view = _View(geometry, old.preview.moved(scene), coarse=True)
+        elif there:
+            small = min(MOVING_VIEW, longest) if old.geometry != geometry else longest
+            self._view = _View(geometry, old.preview.moved(scene, small), coarse=True)
         else:
             # Both at once would take the memory of two.
             self._view = old = None
@@ -222,21 +225,35 @@ class Pictures:
             return left
         step, began = self._todo.pop(0), time.perf_counter()
 
-        def go_on(event: Event | None = None) -> None:
+        def go_on() -> None:
             if newer():
                 raise Superseded
 
         try:
-            getattr(self, f"_{step}")(go_on, began)
+            with stoppable(go_on):
+                getattr(self, f"_{step}")(go_on, began)
+        except Superseded:
+            self._todo.insert(0, step)
+            raise
         except DipirError as problem:
             self._todo = []
             self._say("error", str(problem), None)
         return 0.0
 
+    def _sharpen(self, go_on: Callable[..., None], began: float) -> None:
+        """Still coarse, but of full size."""
+        preview, longest = self._view.preview, self._wanted()
+        if max(preview.size) < longest:
+            self._view = replace(self._view, preview=preview.moved(preview.scene, longest))
+            self._send("drag", self._picture(self._view, self._wish.document, longest), began)
+
     def _record(self, go_on: Callable[..., None], began: float) -> None:
-        self._view = replace(self._view, preview=self._view.preview.refined(go_on), coarse=False)
-        go_on()
-        self._send("drag", self._picture(self._view, self._wish.document, self._wish.longest), began)
+        longest = self._wanted()
+        self._view = replace(self._view, preview=self._view.preview.refined(longest=longest), coarse=False)
+        self._send("drag", self._picture(self._view, self._wish.document, longest), began)
+
+    def _wanted(self) -> int:
+        return min(max(self._wish.longest, SMALLEST_VIEW), LARGEST_VIEW)
 
     def _refined(self, go_on: Callable[..., None], began: float) -> None:
         self._send("refined", self._picture(self._view, self._wish.document, self._wish.longest, full=True), began)

@@ -21,7 +21,7 @@ LONGEST = 1280
 """Longer side, pixels."""
 SPP, CHUNK = 16, 4
 """Samples a pixel; it can be given up after each chunk of the object's."""
-MAP_ROWS, SUN_ROWS, DEPTH = 128, 1024, 4
+MAP_ROWS, SUN_ROWS, DEPTH = 128, 512, 4
 Tones = tuple[ToneCurve | None, ToneCurve | None]
 
 
