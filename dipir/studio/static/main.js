@@ -64,7 +64,12 @@ store.listen((state, ui, settled) => {
   get("empty").hidden = Boolean(state?.plate) || !state;
   document.title = state?.plate ? `${state.plate.name} · dipir studio` : "dipir studio";
   messages.notes([...(state?.plate?.notes ?? []), ...(state?.notes ?? [])]);
-  stage.draw();
+  // The picture itself is drawn anew when a frame comes or the view moves, not for every change of a slider.
+  const look = [ui.before, ui.wipe, ui.sharp].join();
+  if (look !== stage.look) {
+    stage.look = look;
+    stage.draw();
+  }
 });
 actions.acceptDrops(get("drop-veil"));
 listenKeys({store, actions, stage, match, render: () => panels.keep.render()});
