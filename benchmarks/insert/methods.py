@@ -171,7 +171,7 @@ class Estimator:
                 self._adapters[key] = trained[0]
             else:
                 adapter = self._adapters.get(key, adapter)
-        light = final_light(parameters, config).detach().envmap(LIGHT_ROWS, 2 * LIGHT_ROWS)
+        light = final_light(parameters, config).envmap(LIGHT_ROWS, 2 * LIGHT_ROWS)
         seconds, cpu = (own + a + b for own, a, b in zip(clock.read(), recording, adapter, strict=True))
         return Estimate(light, final_tones(parameters), seconds, cpu,
                         tuple(g.direction for g in work.light.guesses) if prior else ())

@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args, **options) -> None:
         super().__init__(*args, **options)
         # What looks like a negative number is a value where no option does.
-        self._negative_number_matcher = re.compile(r"-\.?\d")
+        self._negative_number_matcher = re.compile(r"-(\.?\d|(inf|nan)$)")
 
     def error(self, message: str) -> None:
         if message.startswith("unrecognized arguments:"):

@@ -53,6 +53,20 @@ class ToneCurve:
         """The curve y = x (up to rounding) with ``bins`` equal bins, on ``device``."""
         return ToneCurve(*(torch.zeros(channels, n, dtype=dtype, device=device) for n in (bins, bins, bins + 1)))
 
+    @staticmethod
+    def contrast(amount: float, bins: int = 5, channels: int = 1) -> ToneCurve:
+        """A curve that leaves 0, 1/2 and 1 where they are and has the slope 1 + 0.6 ``amount`` in the middle, amount in
+        [-1, 1]: through y = x - 0.6 amount sin(2 pi x) / (2 pi) at its knots, with the slopes of that. ConfigError
+        outside."""
+        if not -1 <= amount <= 1:
+            raise ConfigError(f"contrast: {amount:g}; accepted is -1 (flat) to 1 (hard), 0 = none.")
+        x = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device="cpu")
+        y = x - 0.6 * amount * (2 * math.pi * x).sin() / (2 * math.pi)
+        heights = ((y.diff() - MIN_BIN) / (1 - bins * MIN_BIN)).log()
+        slopes = (1 - 0.6 * amount * (2 * math.pi * x).cos() - MIN_SLOPE).expm1().log() - _SLOPE_OFFSET
+        return ToneCurve(*(row.float().expand(channels, -1).clone() for row in (torch.zeros_like(heights),
+                                                                               heights - heights.mean(), slopes)))
+
     def parameters(self) -> dict[str, Tensor]:
         """Unconstrained parameters by name."""
         return {name: getattr(self, name) for name in _NAMES}

@@ -11,6 +11,7 @@ import torch
 from dipir import device
 from dipir.errors import ConfigError, nearest
 from dipir.event import Event
+from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.insert.final import final_picture, final_quality
 from dipir.insert.problem import given_light, start_of
@@ -60,6 +61,8 @@ class Changes:
     move: Move = Move()
     asset: Path | None = None
     """Another mesh in its place."""
+    contrast: float | None = None
+    """Of the object's tone curve, in place of the one that it has; see ``ToneCurve.contrast``."""
     size: tuple[int, int] | None = None
     spp: int | None = None
     denoise: bool | None = None
@@ -81,7 +84,8 @@ def render_again(result_dir: str | Path, changes: Changes = Changes(),
     light = changed_light(device.moved(saved.light), scene, config, changes, said.append)
     stored = saved.provenance.get("materials", {}) if changes.asset is None and changes.scene is None else {}
     materials = {k: torch.tensor(v, device="cpu") for k, v in stored.items()}
-    tones = device.moved((saved.tone_fg, saved.tone_shadow))
+    tone_fg = saved.tone_fg if changes.contrast is None else ToneCurve.contrast(changes.contrast)
+    tones = device.moved((tone_fg, saved.tone_shadow))
     picture = final_picture(scene, light, tones, config, on_event, device.moved(materials))
     provenance = {**saved.provenance, "rendered_from": str(result_dir), "device": device.current().record(),
                   "changes": [*saved.provenance.get("changes", []), *described(changes), *said],
@@ -192,7 +196,7 @@ def described(changes: Changes) -> list[str]:
     lines += [f"scene: {Path(changes.scene).name}"] if changes.scene is not None else []
     lines += [f"asset: {Path(changes.asset).name}"] if changes.asset is not None else []
     lines += [] if changes.move.empty else [f"{changes.object or 'object'}: {_shown(changes.move)}"]
-    lines += [f"{key}: {getattr(changes, key)}" for key in ("size", "spp", "denoise")
+    lines += [f"{key}: {getattr(changes, key)}" for key in ("contrast", "size", "spp", "denoise")
               if getattr(changes, key) is not None]
     return lines
 

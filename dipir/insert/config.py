@@ -67,6 +67,8 @@ class ToneSettings:
 
     bins: int = 5
     """Of the spline."""
+    contrast: float = 0.0
+    """Of the object's curve where it starts, -1 (flat) to 1 (hard), 0 = the identity."""
     per_channel: bool = False
     """A curve each for R, G, B."""
     rate: float = 0.01

@@ -19,7 +19,7 @@ from dipir.render.gbuffer import PixelBox
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.scene.camera import Camera
-from dipir.scene.light import EnvironmentMap
+from dipir.scene.light import EnvironmentMap, SphericalGaussians
 from dipir.scene.rig import Rig
 from dipir.scene.scene import Scene
 
@@ -72,10 +72,10 @@ def final_picture(scene: Scene, light: Rig, tones: Sequence[ToneCurve], config: 
     return FinalPicture(camera, passes, layers, flatten_disp(layers), plate.disp)
 
 
-def final_map(light: Rig, rows: int, sun_rows: int) -> EnvMap:
+def final_map(light: Rig | SphericalGaussians, rows: int, sun_rows: int) -> EnvMap:
     """(H, 2 H, 3) of ``rows`` rows; or, where lobes are sharper than its texels, as many times that as ``sun_rows``
     need, and only those lobes as fine as that. A map is as fine as it is, up to ``sun_rows``."""
-    if isinstance(light.around, EnvironmentMap):
+    if isinstance(light, Rig) and isinstance(light.around, EnvironmentMap):
         fine = min(sun_rows, len(light.around.data))
         rows *= max(1, fine // rows)
     wide, sharp = light.split(math.pi / rows)

@@ -44,8 +44,9 @@ def make_parameters(config: InsertConfig, start: SphericalGaussians, tracer: Pat
     rate = config.tone.rate if "tone" in wanted else 0.0
     for curve in ("tone_fg", "tone_shadow"):
         channels = 3 if config.tone.per_channel else 1
-        identity = moved(ToneCurve.identity(config.tone.bins, channels), where)
-        for name, value in identity.parameters().items():
+        begun = moved(ToneCurve.contrast(config.tone.contrast if curve == "tone_fg" else 0.0, config.tone.bins,
+                                         channels), where)
+        for name, value in begun.parameters().items():
             p.add(f"{curve}.{name}", value, rate=rate)
     rate = config.material.rate
     for name, value in materials.items():

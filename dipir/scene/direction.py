@@ -9,10 +9,13 @@ import math
 import re
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dipir.errors import ConfigError, nearest
+from dipir.errors import ConfigError, SceneError, nearest
+from dipir.scene.camera import Camera
+from dipir.scene.proxy import Proxy, contact_point
 
 HARD_DEG, NORMAL_DEG, SOFT_DEG = 4.0, 12.0, 35.0
 
@@ -61,6 +64,34 @@ def vector_of(azimuth_deg: float, elevation_deg: float) -> Tensor:
     """(3,) float32 unit vector of a direction in degrees, see :class:`LightDirection`; on the CPU."""
     a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
     return torch.tensor([math.sin(a) * math.cos(e), math.sin(e), math.cos(a) * math.cos(e)], device="cpu")
+
+
+def sun_of_shadow(camera: Camera, foot: tuple[float, float], tip: tuple[float, float],
+                  top: tuple[float, float] | None = None, proxy: Proxy = Proxy()) -> tuple[float, float | None]:
+    """(azimuth, elevation) in degrees of the sun by a thing in the photo and its shadow, plate pixels (x, y).
+
+    foot : where an upright thing touches the ground;  tip : where the shadow of its top falls on the ground;  top : its
+    upper end, straight above the foot; without it the elevation is None. SceneError when a pixel shows no ground, the
+    shadow has no length, or the top lies below the foot.
+    """
+    ground, end = contact_point(camera, foot, proxy), contact_point(camera, tip, proxy)
+    away = ground - end
+    length = float(np.hypot(away[0], away[2]))
+    if length < 1e-3 * max(float(np.linalg.norm(ground - camera.position)), 1e-9):
+        raise SceneError(f"the shadow from {foot[0]:g},{foot[1]:g} to {tip[0]:g},{tip[1]:g} has no length; draw from "
+                         "the foot of the thing to the tip of its shadow.")
+    azimuth = math.degrees(math.atan2(-away[0], -away[2]))
+    if top is None:
+        return azimuth, None
+    # The point of the vertical line through the foot that comes nearest to the ray through the top.
+    origin, ray = camera.position, camera.directions(np.array(top, dtype=float))
+    level = np.array([ray[0], ray[2]])
+    reach = float(np.array([ground[0] - origin[0], ground[2] - origin[2]]) @ level) / max(float(level @ level), 1e-12)
+    height = float(origin[1] + reach * ray[1] - ground[1])
+    if reach <= 0 or height <= 0:
+        raise SceneError(f"the top {top[0]:g},{top[1]:g} does not lie above the foot {foot[0]:g},{foot[1]:g}; click "
+                         "the upper end of the thing whose shadow it is.")
+    return azimuth, math.degrees(math.atan2(height + float(ground[1] - end[1]), length))
 
 
 def angles_of(vector: Tensor) -> tuple[float, float]:

@@ -185,7 +185,8 @@ def _named(sources: list[Source]) -> list[str | None]:
     names: list[str | None] = []
     for source in sources:
         names.append(usual_name(source, [n for n in names if n]) if source.sigma < _SHARP else None)
-    return names
+    # Something must be around them.
+    return [None] * len(names) if all(names) else names
 
 
 def usual_name(source: Source, taken: tuple[str, ...] | list[str]) -> str:

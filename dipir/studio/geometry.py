@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.spatial import ConvexHull, QhullError
@@ -18,6 +19,7 @@ from dipir.scene.camera import Camera
 from dipir.scene.photo_camera.files import load_camera, with_numbers
 from dipir.scene.photo_camera.grid import grid_step_m
 from dipir.scene.proxy import PlacedAsset, Proxy, place
+from dipir.scene.scene_file import MaterialOverride
 from dipir.studio.document.state import CameraNumbers, Document, Item, PlateFacts
 
 REACH = 12
@@ -68,6 +70,15 @@ def stand(item: Item, asset: Asset, setting: Setting) -> PlacedAsset:
     """The asset (or its hull) where the document has it. Raises SceneError where it cannot stand."""
     return place(asset, setting.camera, item.at, height_m=item.height_m, scale=item.scale, yaw_deg=item.yaw_deg,
                  proxy=setting.proxy, name=item.name)
+
+
+def overrides_of(item: Item) -> dict[str, MaterialOverride]:
+    """Part -> what is changed of its material."""
+    def plain(value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    return {part: MaterialOverride(**{key: plain(value) for key, value in values.items()})
+            for part, values in item.material.items()}
 
 
 def height_of(item: Item, asset: Asset) -> float:

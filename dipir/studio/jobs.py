@@ -144,8 +144,9 @@ class Jobs:
                 return job
             with contextlib.suppress(ValueError, TypeError):
                 event = json.loads(line)
-                job = after(job, event)
-                self._tell(job, event)
+                if isinstance(event, dict):
+                    job = after(job, event)
+                    self._tell(job, event)
 
     def _tell(self, job: Job, event: Mapping[str, Any] = {}) -> None:
         self.shown = job

@@ -6,14 +6,15 @@ import re
 import shlex
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dipir.errors import ConfigError
 from dipir.scene.photo_camera.estimate import CameraOptions
 from dipir.scene.rig import MAP_NAME
-from dipir.scene.scene_file import MaterialOverride, ObjectSpec, ProxySpec, SceneFile, write_scene_file
+from dipir.scene.scene_file import ObjectSpec, ProxySpec, SceneFile, write_scene_file
 from dipir.studio.document.state import AMBIENT, Document
+from dipir.studio.geometry import overrides_of
 from dipir.studio.uploads import Refusal, Store
 
 FILES = {"composite.png": "image/png", "composite.exr": "image/x-exr", "layers.exr": "image/x-exr",
@@ -33,15 +34,11 @@ def scene_file_of(document: Document, store: Store) -> SceneFile:
     if document.plate is None or not document.objects:
         raise ConfigError("there is no scene yet: open a photo and add an object first.")
     objects = tuple(ObjectSpec(store.path(item.asset), item.at, item.height_m, item.scale, item.yaw_deg, item.name,
-                               {part: _override(values) for part, values in item.material.items()})
+                               overrides_of(item))
                     for item in document.objects)
     camera = CameraOptions(**vars(document.camera), file=document.camera_file and store.path(document.camera_file))
     proxy = ProxySpec(document.proxy and store.path(document.proxy))
     return SceneFile(store.path(document.plate), objects, camera, proxy, document.prompt, document.name)
-
-
-def _override(values: Mapping) -> MaterialOverride:
-    return MaterialOverride(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
 
 
 def command_words(document: Document, result: Path | None, folder: Path, out: Path) -> list[str]:

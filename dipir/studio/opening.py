@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from dipir.image.files import read_envmap
 from dipir.insert.result import load_result
 from dipir.scene.assets.asset import Asset
 from dipir.scene.photo_camera.estimate import CameraOptions
-from dipir.scene.photo_camera.starter import suggest_placement
+from dipir.scene.photo_camera.placement import suggest_placement
 from dipir.scene.rig import probed
 from dipir.scene.scene_file import SceneFile, load_scene_file, object_names
 from dipir.settings.yaml import to_dict
@@ -76,32 +78,31 @@ class Opening:
         session = self._session
         hull = await session.read_asset(kept.id)
         document = session.document
-        at, height, remark = self._suggested(document, hull)
-        item = Item("", kept.id, session.store.name(kept.id)[:60], at, height)
+        item, remark = self._suggested(document, hull, Item("", kept.id, session.store.name(kept.id)[:60], (0.0, 0.0)))
         session.done(with_item(document, item))
         for note in (remark, *hull.notes):
             session.note(f"{kept.name}: {note}")
         if len(session.document.objects) == 1:
             self.guess_again()
 
-    def _suggested(self, document: Document, hull: Asset) -> tuple[tuple[float, float], float | None, str]:
-        """Where another object fits, its height, and where that is from."""
+    def _suggested(self, document: Document, hull: Asset, item: Item) -> tuple[Item, str]:
+        """Where another object fits, its size, and where that is from."""
         setting = self._session.setting(document)
+        width, height = setting.camera.width, setting.camera.height
         try:
-            (x, y), height, remark = suggest_placement(hull, setting.camera)
+            placement = suggest_placement(hull, setting.camera)
         except SceneError as problem:
-            width, low = setting.camera.width, setting.camera.height
-            return (width / 2, 0.8 * low), 1.0, f"{problem} It is put into the middle, 1 m high."
-        for step in _STEPS[len(document.objects) % len(_STEPS):] + _STEPS:
-            at = (x + step * setting.camera.width, float(y))
-            near = any(abs(at[0] - item.at[0]) < 0.07 * setting.camera.width for item in document.objects)
-            try:
-                stand(Item("", "", "it", at, height), hull, setting)
-            except SceneError:
-                continue
-            if not near:
-                return at, height, remark
-        return (float(x), float(y)), height, remark
+            middle = replace(item, at=(width / 2, 0.8 * height), height_m=1.0)
+            return middle, f"{problem} It is put into the middle, 1 m high."
+        (x, y), found = placement.at, replace(item, height_m=placement.height_m, scale=placement.scale)
+        for step in _STEPS:
+            found = replace(found, at=(x + step * width, float(y)))
+            near = any(math.dist(found.at, other.at) < 0.07 * width for other in document.objects)
+            with contextlib.suppress(SceneError):
+                stand(found, hull, setting)
+                if not near:
+                    return found, placement.note
+        return replace(found, at=(float(x), float(y))), placement.note
 
     async def _hdri(self, kept: Kept) -> None:
         session = self._session

@@ -21,8 +21,9 @@ from dipir.studio.document.state import Document, Item, Known, PlateFacts
 from dipir.studio.folders import SAVED
 from dipir.studio.geometry import Setting, camera_of, camera_view, seen, stand
 from dipir.studio.live import Pages, frame
-from dipir.studio.pictures.easel import LARGEST, LARGEST_VIEW, SMALLEST_VIEW, USUAL_VIEW, Pictures, Tones, Wish
+from dipir.studio.pictures.easel import LARGEST_VIEW, SMALLEST_VIEW, USUAL_VIEW, Pictures, Tones, Wish
 from dipir.studio.pictures.lights import Bases, left_in_shadow
+from dipir.studio.pictures.pixels import LARGEST
 from dipir.studio.uploads import Kept, Refusal, Store
 from dipir.studio.worker import Worker
 

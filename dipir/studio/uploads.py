@@ -88,8 +88,9 @@ class Store:
         self.files[kept.id] = kept
 
     def drop(self, kept: Kept) -> None:
-        """A received file that did not."""
-        if kept.id not in self.files:
+        """One that did not; a file of this machine is only forgotten."""
+        self.files.pop(kept.id, None)
+        if not Path(kept.file).is_absolute():
             shutil.rmtree((self.folder / kept.file).parent, ignore_errors=True)
 
     def _free(self) -> str:

@@ -344,7 +344,7 @@ def test_resume_of_another_run_is_refused(here, capsys):
 def test_render_of_no_result(here, capsys):
     fails(["render", "none"], capsys, here, "none", "no such folder")
     (here / "run").mkdir()
-    fails(["render", "run"], capsys, here, "run", "light.json", "--out folder of a finished")
+    fails(["render", "run"], capsys, here, "run", "result.json", "--out folder of a finished")
     fails(["render", "plate.png"], capsys, here, "plate.png")
 
 

@@ -58,6 +58,54 @@ def test_directions_may_begin_with_a_minus(words, text, pair):
     assert parsed(*words, f"--direction={text}").direction == pair
 
 
+def options_with_a_value() -> list[tuple[str, ...]]:
+    """(words of the command with its positionals, option) of every option of every verb that takes one value."""
+    found = []
+    for parser in parsers(cli.build_parser()):
+        if any(isinstance(action, argparse._SubParsersAction) for action in parser._actions):
+            continue
+        places = ["x" if action.choices is None else next(iter(action.choices)) for action in parser._actions
+                  if not action.option_strings and action.nargs not in ("?", "*", argparse.REMAINDER)]
+        found += [(*parser.prog.split()[1:], *places, action.option_strings[0]) for action in parser._actions
+                  if action.option_strings and action.nargs is None]
+    return found
+
+
+@pytest.mark.parametrize("words", options_with_a_value(), ids=" ".join)
+@pytest.mark.parametrize("text", ["-5", "-.5", "-90,30"])
+def test_every_option_takes_a_negative_number_or_says_what_is_accepted(words, text, capsys):
+    """Never "expected one argument", which names no remedy."""
+    try:
+        parsed(*words, text)
+    except SystemExit as end:
+        assert end.code == 2
+    said = capsys.readouterr().err
+    assert "expected one argument" not in said and "Traceback" not in said
+    if f"argument {words[-1]}" in said:
+        assert f"'{text}'" in said or "invalid" in said
+
+
+@pytest.mark.parametrize("words, text", [
+    (["insert", "s.yaml", "--yaw", "nan"], "'nan' is not a number"),
+    (["insert", "s.yaml", "--pitch", "-inf"], "'-inf' is not a number"),
+    (["insert", "s.yaml", "--at", "nan,3"], "'nan,3' is not X,Y in pixels"),
+    (["relight", "p.png", "--size", "nan"], "'nan' is not a number"),
+    (["relight", "p.png", "--direction", "-90"], "'-90' is not azimuth,elevation in degrees, for instance -45,30")])
+def test_what_is_no_number_says_so(words, text, capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(words)
+    assert exit.value.code == 2 and text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words, text", [
+    (["relight", "{photo}", "--direction", "-90,30", "--size", "-1"], "sizes from 1 to 60"),
+    (["relight", "{photo}", "--direction", "-190,30"], "azimuths from -180 to 360"),
+    (["init", "{photo}", "{cube}", "--pitch", "-95"], "pitch_deg must lie in -89 to 89, got -95"),
+    (["insert", "{photo}", "{cube}", "--at", "-5,10"], "-5,10 is outside the plate")])
+def test_negative_numbers_out_of_range(files, capsys, words, text):
+    fails([w.format(photo=files / "photo.png", cube=files / "cube.obj") for w in words], capsys, text)
+
+
 def test_a_word_that_begins_with_a_minus_is_still_an_option(capsys):
     with pytest.raises(SystemExit) as exit:
         parsed("relight", "p.png", "--direction", "-left")

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipir.image.color import linear_to_srgb, luminance, srgb_to_linear, srgb_to_linear_array
+from dipir.image.color import blackbody, linear_to_srgb, luminance, srgb_to_linear, srgb_to_linear_array
 
 
 def _oracle_decode(v: float) -> float:
@@ -69,3 +69,20 @@ def test_arrays_have_the_same_curve():
     assert got.dtype == np.float64
     np.testing.assert_allclose(got[::-1], [_oracle_decode(v) for v in x], rtol=1e-14, atol=1e-16)
     assert srgb_to_linear_array(x.astype(np.float32)).dtype == np.float32
+
+
+@pytest.mark.parametrize("kelvin, x, y", [(2000, 0.5267, 0.4133), (2856, 0.4476, 0.4074), (5000, 0.3451, 0.3516),
+                                          (6500, 0.3135, 0.3237), (10000, 0.2807, 0.2884)])
+def test_blackbody_has_the_chromaticity_of_the_planckian_locus(kelvin, x, y):
+    """Wyszecki and Stiles, Color Science (1982): table of the locus."""
+    to_xyz = torch.tensor([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+                           [0.0193339, 0.1191920, 0.9503041]])
+    xyz = to_xyz @ blackbody(kelvin)
+    assert float(xyz[1]) == pytest.approx(1, abs=1e-3)
+    assert (float(xyz[0] / xyz.sum()), float(xyz[1] / xyz.sum())) == (pytest.approx(x, abs=0.002),
+                                                                      pytest.approx(y, abs=0.002))
+
+
+def test_blackbody_grows_bluer_and_stays_in_gamut():
+    ratios = [float(c[2] / c[0]) for c in map(blackbody, (1000, 1500, 2222, 3000, 4000, 6500, 12000, 25000))]
+    assert ratios == sorted(ratios) and all(bool((blackbody(k) >= 0).all()) for k in (1000, 1700, 25000))

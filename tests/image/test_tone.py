@@ -136,3 +136,22 @@ def test_non_finite_parameters_are_refused(name, value):
 def test_bad_dictionaries(data):
     with pytest.raises(ConfigError):
         ToneCurve.from_dict(data)
+
+
+@pytest.mark.parametrize("amount", [-1.0, -0.4, 0.0, 0.7, 1.0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_contrast_keeps_the_middle_and_tilts_it(amount, channels):
+    curve = ToneCurve.contrast(amount, channels=channels)
+    x = torch.tensor([0.0, 0.5 - 1e-3, 0.5, 0.5 + 1e-3, 1.0]).expand(1, channels, 1, 5)
+    y = curve(x)[0, 0, 0]
+    torch.testing.assert_close(y[[0, 2, 4]], torch.tensor([0.0, 0.5, 1.0]), atol=1e-4, rtol=0)
+    assert float((y[3] - y[1]) / 2e-3) == pytest.approx(1 + 0.6 * amount, abs=0.05)
+    assert bool((curve(torch.linspace(0, 1, 201).expand(1, channels, 1, 201)).diff(dim=-1) > 0).all())
+
+
+def test_contrast_of_nothing_is_the_identity_and_too_much_is_refused():
+    x = torch.linspace(-0.2, 1.2, 50)
+    torch.testing.assert_close(ToneCurve.contrast(0.0)(x), ToneCurve.identity()(x))
+    for bad in (1.1, -2, float("nan")):
+        with pytest.raises(ConfigError, match="contrast"):
+            ToneCurve.contrast(bad)

@@ -26,3 +26,11 @@ def test_presets_load_and_unknown_ones_are_listed():
     assert load_config("paper").light.two_maps and load_config("fast").fit.steps < load_config("default").fit.steps
     with pytest.raises(ConfigError, match="default"):
         load_config("defualt")
+
+
+def test_a_light_may_start_from_a_file():
+    assert load_config(overrides=["light.start=a/b.json"]).light.start == "a/b.json"
+    with pytest.raises(ConfigError, match="'priro'.*prior.*light.json"):
+        load_config(overrides=["light.start=priro"])
+    with pytest.raises(ConfigError, match="light.guess"):
+        load_config(overrides=["light.start=a.exr", "light.guess=1"])

@@ -114,7 +114,8 @@ def fitted(config, work, target):
     samples = GaussianDenoiser(torch.zeros(3)).encode(composite(work, passes, None, None).clamp(0, 1).detach())
     parameters = make_parameters(config, fit_gaussians(work.start, config.light.lobes), None, work.light)
     objective = Objective(work, config, parameters, matching(work, config, samples))
-    return final_light(parameters, config), minimise(objective, parameters, config.fit), final_light(parameters, config)
+    begun = final_light(parameters, config).joined()
+    return begun, minimise(objective, parameters, config.fit), final_light(parameters, config).joined()
 
 
 def test_a_fit_finds_the_suns_strength_and_colour_and_leaves_it_where_it_is():
@@ -168,7 +169,7 @@ def test_two_maps_and_materials_know_the_sun(settings):
     objective(1)[0].backward()
     assert float(parameters.raw["source.log_irradiance"].grad.abs().min()) > 0
     assert parameters.raw["source.direction"].grad is None
-    found = final_light(parameters, config)
+    found = final_light(parameters, config).joined()
     assert len(found.axis) == 9 and float(found.sigma[-1]) == pytest.approx(0.0023, rel=1e-3)
 
 

@@ -24,6 +24,7 @@ from dipir.insert.result import (
 )
 from dipir.render.renderer import GBuffers, Passes
 from dipir.scene.light import SphericalGaussians
+from dipir.scene.rig import Rig
 from dipir.settings.yaml import load_yaml
 from tests.support.exr import read_layers
 from tests.support.small_result import small_result
@@ -65,16 +66,16 @@ def test_layers_rebuild_the_composite_by_the_stated_formula(saved):
 
 def test_light_round_trip(saved):
     result, out = saved
-    again = load_light(out)
+    again, saved_light = load_light(out).joined(), result.light.joined()
     for name in ("mu", "amplitude", "sigma"):
-        torch.testing.assert_close(getattr(again, name), getattr(result.light, name), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(getattr(again, name), getattr(saved_light, name), rtol=1e-4, atol=1e-5)
     assert torch.equal(read_envmap(out / "light.exr"), result.light.envmap(256, 512))
     assert json.loads((out / "light.json").read_text())["dominant"]["elevation_deg"] == pytest.approx(46, abs=2)
 
 
 def test_a_light_beyond_half_is_saved_finite(tmp_path):
     sharp = SphericalGaussians.of(torch.tensor([[0.0, 1, 0.2]]), torch.full((1, 3), 3e6), torch.tensor([0.1]))
-    save(small_result(light=sharp), tmp_path)
+    save(small_result(light=Rig(sharp)), tmp_path)
     envmap = read_envmap(tmp_path / "light.exr")
     assert torch.isfinite(envmap.half()).all() and envmap.max() == 65504
 
@@ -114,12 +115,12 @@ def test_a_sun_too_bright_for_half_floats_keeps_its_energy(tmp_path):
     """light.exr: wider, not weaker; light.json has it as sharp as it is."""
     sun = SphericalGaussians.of(torch.tensor([[0.48, 0.72, -0.5]]), torch.full((1, 3), 4e6), torch.tensor([0.0023]))
     light = SphericalGaussians.uniform(torch.full((3,), 0.4)).joined(sun)
-    save(small_result(light=light), tmp_path)
+    save(small_result(light=Rig(light)), tmp_path)
     envmap = read_envmap(tmp_path / "light.exr")
     assert float(light.envmap(256, 512).max()) > HALF_MAX >= float(envmap.max())
     total = (envmap * latlong.solid_angles(256, 512)[..., None]).sum((0, 1))
     torch.testing.assert_close(total, light.energy.sum(0), rtol=2e-3, atol=0)
-    torch.testing.assert_close(load_light(tmp_path).energy[-1], sun.energy[0], rtol=1e-3, atol=0)
+    torch.testing.assert_close(load_light(tmp_path).lamps[0].source.irradiance, sun.energy[0], rtol=1e-3, atol=0)
 
 
 # ---- bad folders and files ----------------------------------------------------------------------------------------

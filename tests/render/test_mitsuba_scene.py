@@ -6,7 +6,15 @@ import pytest
 
 from dipir.errors import SceneError
 from dipir.render.backend import mitsuba
-from dipir.render.mitsuba_scene import build, material_dict, material_names, sensor_dict, shape_key
+from dipir.render.mitsuba_scene import (
+    build,
+    material_dict,
+    material_names,
+    moved,
+    put,
+    sensor_dict,
+    shape_key,
+)
 from dipir.scene.assets.asset import Asset, Material, Part
 from dipir.scene.camera import Camera
 from dipir.scene.proxy import PlacedAsset
@@ -74,3 +82,27 @@ def test_vertices_that_are_not_finite_are_refused():
     bad = Part("p", np.array([[0, 0, 3], [1, 0, 3], [0, np.nan, 3]], np.float32), np.array([[0, 1, 2]], np.uint32))
     with pytest.raises(SceneError, match="NaN or infinite vertices"):
         build(scene_of(PlacedAsset(Asset((bad,)), np.eye(4))))
+
+
+def test_objects_that_moved_stand_in_the_loaded_scene():
+    ball, box = simple_asset("sphere"), simple_asset("box")
+    here, there = scene_of(placed(ball), placed(box, x=0.8)), scene_of(placed(ball, x=0.3, yaw_rad=1.0), placed(box))
+    built = build(here)
+    again, anew = moved(built, there), build(there)
+    assert again.objects is built.objects
+    for key in (k for k in built.params.keys() if k.endswith(("vertex_positions", "vertex_normals"))):
+        np.testing.assert_array_equal(np.array(built.params[key]), np.array(anew.params[key]))
+    assert again.radius == anew.radius and again.spheres[0][1] == anew.spheres[0][1]
+    put(built)
+    np.testing.assert_array_equal(np.array(built.params["object0_part0.vertex_positions"]).reshape(-1, 3),
+                                  here.objects[0].parts[0].vertices)
+
+
+def test_other_objects_do_not_stand_in_it():
+    ball = simple_asset("sphere")
+    built = build(scene_of(placed(ball)))
+    others = (placed(simple_asset("box")), placed(simple_asset("sphere", Material(roughness=0.9))))
+    assert all(moved(built, scene_of(one)) is None for one in others)
+    assert moved(built, scene_of(placed(ball), placed(ball))) is None
+    with pytest.raises(SceneError, match="finite"):
+        moved(built, scene_of(placed(ball, x=float("nan"))))

@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from dipir.render import proxy_sites
+from dipir.render.mitsuba_scene import build
 from dipir.render.path_traced import PathTracer
 from dipir.render.proxy_pass import Sites, trace
+from dipir.render.transport_record import Recorder, TransportSettings
 from dipir.scene.assets.asset import Part
 from dipir.scene.proxy import Proxy
 from dipir.scene.source import Source
@@ -104,3 +107,17 @@ def test_the_ground_receives_of_a_sun_what_it_sends(elevation_deg):
         torch.testing.assert_close(got[0], exact, rtol=0.01, atol=0)
         facing = float(torch.tensor([0.0, 0.8, -0.6]) @ sun.direction) / torch.pi
         torch.testing.assert_close(got[1], sun.irradiance * facing, rtol=0.01, atol=0)
+
+
+def test_pixels_left_out_of_a_recording_have_no_shadow_to_speak_of():
+    """Of an even sky: those that lose more than a thousandth (twice that, for the noise) are all looked at."""
+    scene = things(32)
+    built = build(scene)
+    near = proxy_sites.shaded_pixels(built, scene.camera)
+    blocked, pixels, lit = Recorder(built, scene.camera, TransportSettings(samples=32)).proxy_map()
+    dark = pixels[blocked.sum(1) > 2 * proxy_sites.NEGLIGIBLE * float(lit.sum())]
+    assert bool(torch.isin(dark, near).all()) and len(dark) > 100
+    far = replace(scene, objects=tuple(placed(o.asset, x=12 * x, z=20.0, height_m=0.2)
+                                       for x, o in zip((-0.3, 0.3), scene.objects, strict=True)))
+    assert 0 < len(proxy_sites.shaded_pixels(build(far), scene.camera)) < 0.2 * 32 * 32
+    assert len(proxy_sites.shaded_pixels(build(replace(scene, objects=())), scene.camera)) == 0

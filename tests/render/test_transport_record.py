@@ -1,17 +1,12 @@
-"""dipir.render.transport_record: texels and directions agree; the recorded plane is the exact one."""
+"""dipir.render.transport_record: the recorded plane is the exact one, and pixels can be chosen."""
 from __future__ import annotations
 
-import math
-
-import drjit as dr
 import pytest
 import torch
 
 from dipir.image import latlong
-from dipir.render.backend import mitsuba
-from dipir.render.bridge import columns, to_torch
 from dipir.render.mitsuba_scene import build
-from dipir.render.transport_record import DiscSky, Recorder, TransportSettings
+from dipir.render.transport_record import Recorder, TransportSettings
 from tests.support.scenes import sphere_scene
 
 
@@ -19,43 +14,6 @@ from tests.support.scenes import sphere_scene
 def recorder():
     scene = sphere_scene(size=16)
     return Recorder(build(scene), scene.camera, TransportSettings(env_height=8, samples=2, bsdf_samples=2))
-
-
-def test_a_direction_drawn_in_a_texel_falls_into_it(recorder):
-    mi = mitsuba()
-    count = 50 * recorder.texels
-    sampler = recorder.sampler(count, "test")
-    texel = dr.arange(mi.UInt32, count) % recorder.texels
-    direction = recorder.sky.direction(texel, sampler.next_2d())
-    found, _ = recorder.sky.find(direction)
-    solid = recorder.sky.solid(texel)
-    # On an edge rounding may decide for the neighbour.
-    assert (to_torch(found) != to_torch(texel)).float().mean() < 1e-3
-    assert float(to_torch(solid)[:recorder.texels].sum()) == pytest.approx(4 * math.pi, rel=1e-5)
-    mean = columns(direction, 3).reshape(50, recorder.texels, 3).mean(0).cpu()
-    centre = latlong.directions(8, 16).reshape(-1, 3)
-    assert float((torch.nn.functional.normalize(mean, dim=1) * centre).sum(1).min()) > math.cos(math.radians(8))
-
-
-@pytest.mark.parametrize("radius_rad", [0.0046, 0.1])
-def test_a_disc_is_drawn_evenly_and_found_again(radius_rad):
-    """Mean direction, mean square angle and solid angle of a small cap; what is beside it is not found."""
-    mi, axis = mitsuba(), torch.nn.functional.normalize(torch.tensor([-0.6, 0.5, 0.3]), dim=0)
-    disc, count = DiscSky(axis, radius_rad), 20000
-    sampler = mi.load_dict({"type": "independent"})
-    sampler.seed(0, count)
-    drawn = disc.direction(mi.UInt32(0), sampler.next_2d())
-    found = to_torch(mi.Float(dr.select(disc.find(drawn)[1], 1.0, 0.0)))
-    assert float(found.mean()) > 0.998
-    rays = columns(drawn, 3).double().cpu()
-    square = (rays - axis).square().sum(1)
-    assert float(square.mean()) == pytest.approx(radius_rad**2 / 2, rel=0.02)
-    assert float((torch.nn.functional.normalize(rays.mean(0), dim=0) - axis).norm()) < 0.02 * radius_rad
-    assert disc.steradian == pytest.approx(2 * math.pi * (1 - math.cos(radius_rad)), rel=1e-6)
-    beside = mi.Vector3f(*(float(v) for v in torch.nn.functional.normalize(axis + torch.tensor([0, 2 * radius_rad, 0]),
-                                                                           dim=0)))
-    assert not dr.any(disc.find(beside)[1])
-    assert float(disc.plane_weights()) == pytest.approx(disc.steradian * 0.5 / math.sqrt(0.7) / math.pi, rel=1e-3)
 
 
 def test_what_the_plane_receives_is_exact_and_what_is_blocked_is_a_part_of_it(recorder):
@@ -74,3 +32,16 @@ def test_the_object_reflects_no_more_than_it_receives(recorder):
     assert float(total.min()) > 0 and float(total.max()) < 1
     red, green, blue = total.median(0).values.tolist()
     assert 0.7 / 0.4 > red / green > 0.95 * 0.7 / 0.4 and 0.4 / 0.2 > green / blue > 0.9 * 0.4 / 0.2
+
+
+def test_pixels_that_are_not_looked_at_have_no_shadow_and_the_others_keep_theirs(recorder):
+    blocked, pixels, lit = recorder.proxy_map()
+    near = pixels[len(pixels) // 3:]
+    some, kept, same = recorder.proxy_map(near)
+    assert torch.isin(kept, near).all() and torch.equal(lit, same)
+    strong = blocked[len(pixels) // 3:].sum(1) > 0.05
+    assert torch.isin(near[strong], kept).all()
+    # Other random numbers: the sums over all pixels are alike.
+    assert float(some.sum()) == pytest.approx(float(blocked[len(pixels) // 3:].sum()), rel=0.02)
+    none, nowhere, _ = recorder.proxy_map(pixels[:0])
+    assert none.shape == (0, recorder.texels) and len(nowhere) == 0

@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dipir.errors import ConfigError
+from dipir.errors import ConfigError, SceneError
+from dipir.scene.camera import Camera
 from dipir.scene.direction import (
     HARD_DEG,
     NORMAL_DEG,
@@ -18,9 +20,10 @@ from dipir.scene.direction import (
     known_words,
     parse_words,
     side_of,
+    sun_of_shadow,
     vector_of,
 )
-from dipir.scene.light import azimuth_elevation_deg
+from dipir.scene.light import azimuth_elevation_deg, towards
 
 PLACES = {"left": (-90, 15), "right": (90, 15), "front": (0, 15), "behind": (180, 25), "above": (0, 90),
           "below": (0, -60), "upper left": (-60, 45), "upper right": (60, 45), "lower left": (-70, -35),
@@ -145,3 +148,30 @@ def test_out_of_range(values):
 def test_numbers_out_of_range_in_words():
     with pytest.raises(ConfigError, match="direction 30,100 with size 12: out of range"):
         parse_words("30,100")
+
+
+# ---- a thing in the photo and its shadow -----------------------------------------------------------------------------
+
+@pytest.mark.parametrize("azimuth, elevation", [(60, 40), (-90, 20), (170, 55), (0, 35), (-135, 15)])
+def test_sun_of_a_shadow(azimuth, elevation):
+    """A pole of 0.3 m, its shadow by geometry, both projected: the sun comes back."""
+    camera = Camera.looking(640, 480, 60, 1.6, 25)
+    foot = np.array([0.2, 0.0, 4.0])
+    sun = towards(azimuth, elevation).double().numpy()
+    tip = foot + [0, 0.3, 0] - sun * 0.3 / sun[1]
+    pixels = [tuple(camera.project(point)[0]) for point in (foot, tip, foot + [0, 0.3, 0])]
+    assert all(0 <= x < 640 and 0 <= y < 480 for x, y in pixels)
+    found = sun_of_shadow(camera, *pixels)
+    assert (found[0] - azimuth + 180) % 360 - 180 == pytest.approx(0, abs=0.05)
+    assert found[1] == pytest.approx(elevation, abs=0.05)
+    assert sun_of_shadow(camera, *pixels[:2]) == (pytest.approx(found[0]), None)
+
+
+def test_what_is_no_shadow():
+    camera = Camera.looking(640, 480, 60, 1.6, 25)
+    with pytest.raises(SceneError, match="no length"):
+        sun_of_shadow(camera, (300, 400), (300, 400))
+    with pytest.raises(SceneError, match="does not lie above"):
+        sun_of_shadow(camera, (300, 400), (350, 400), (300, 430))
+    with pytest.raises(SceneError, match="horizon"):
+        sun_of_shadow(Camera.looking(640, 480, 60, 1.6, 10), (300, 400), (300, 2))

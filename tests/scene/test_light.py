@@ -18,6 +18,7 @@ from dipir.scene.light import (
     fit_gaussians,
     fuse,
     fusion_weight,
+    towards,
 )
 
 
@@ -189,3 +190,10 @@ def test_json_round_trip_and_foreign_files():
                 {"lobes": [{"axis": [0, 1, 0], "colour": [float("nan"), 1, 1], "sharpness": 3}]}):
         with pytest.raises(ConfigError, match="lobes"):
             SphericalGaussians.from_dict(bad)
+
+
+@pytest.mark.parametrize("azimuth, elevation", [(0, 0), (90, 30), (-150, -60), (180, 10)])
+def test_towards_is_the_inverse_of_the_angles(azimuth, elevation):
+    found = azimuth_elevation_deg(towards(azimuth, elevation))
+    assert (found[0] - azimuth + 180) % 360 - 180 == pytest.approx(0, abs=1e-3)
+    assert found[1] == pytest.approx(elevation, abs=1e-3)

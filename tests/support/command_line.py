@@ -13,10 +13,14 @@ from PIL import Image
 from dipir.cli import main as cli
 from dipir.event import Event
 from dipir.insert.config import InsertConfig
+from dipir.scene.light import SphericalGaussians
+from dipir.scene.rig import Rig
+from dipir.scene.scene_file import load_scene_file
 
 CUBE = """v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nv 0 0 1\nv 1 0 1\nv 1 1 1\nv 0 1 1
 f 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8\n"""
-RENDERED = types.SimpleNamespace(provenance={"render_notes": ["no denoiser"]})
+RENDERED = types.SimpleNamespace(provenance={"render_notes": ["no denoiser"]},
+                                 light=Rig(SphericalGaussians.uniform(torch.ones(3), 4)))
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -57,8 +61,9 @@ class Stub:
     def __init__(self, monkeypatch) -> None:
         self.calls, self.fail = {}, None
         method, result = (importlib.import_module(f"dipir.insert.{name}") for name in ("method", "result"))
-        for name in ("insert", "load_config", "render_result", "ready"):
+        for name in ("insert", "load_config", "ready"):
             monkeypatch.setattr(method, name, getattr(self, name))
+        monkeypatch.setattr(importlib.import_module("dipir.insert.again"), "render_again", self.render_again)
         monkeypatch.setattr(result, "save", self.save)
 
     def insert(self, scene, config, **options):
@@ -74,9 +79,9 @@ class Stub:
         self.calls.update(preset=preset, paths=paths, overrides=overrides)
         return InsertConfig()
 
-    def render_result(self, *given, denoise=None):
-        self.calls.update(render=given, denoise=denoise)
-        return RENDERED
+    def render_again(self, folder, changes, on_event):
+        self.calls.update(folder=folder, changes=changes, on_event=on_event)
+        return RENDERED, load_scene_file(Path(folder) / "scene.yaml")
 
     def ready(self, config):
         return "prior", "light prior"

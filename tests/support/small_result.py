@@ -8,6 +8,7 @@ from dipir.insert.result import Result
 from dipir.render.renderer import GBuffers, Passes
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
+from dipir.scene.rig import Rig
 
 
 def small_result(width: int = 64, height: int = 48, **changes) -> Result:
@@ -33,8 +34,8 @@ def small_result(width: int = 64, height: int = 48, **changes) -> Result:
     plate = torch.stack([0.45 + 0.4 * y, 0.5 + 0.2 * x / 2, 0.75 - 0.4 * y])[None].clamp(0, 1)
     tone = ToneCurve.identity().with_parameters({"slopes": torch.tensor([[0.5, 0.2, 0.0, -0.3, 0.1, 0.0]])})
     layers = insert_layers(srgb_to_linear(plate), plate, object_rgb, alpha, passes.shadow_ratio, tone_fg=tone)
-    light = SphericalGaussians.of(torch.tensor([[0.48, 0.72, -0.5], [0.0, 1.0, 0.0]]),
-                                  torch.tensor([[20.0, 18, 15], [0.4, 0.6, 1.0]]), torch.tensor([0.15, 1.2]))
+    light = Rig(SphericalGaussians.of(torch.tensor([[0.48, 0.72, -0.5], [0.0, 1.0, 0.0]]),
+                                      torch.tensor([[20.0, 18, 15], [0.4, 0.6, 1.0]]), torch.tensor([0.15, 1.2])))
     history = [{"step": i, "loss": 1.0 / (i + 1), "rate": 1 - i / 40} for i in range(40)]
     values = dict(composite_disp=flatten_disp(layers), plate_disp=plate, passes=passes, layers=layers, light=light,
                   tone_fg=tone, tone_shadow=ToneCurve.identity(), camera=camera,

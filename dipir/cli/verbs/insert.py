@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, found, overrides, pair, positive, running, say
+from dipir.cli.options import add_output, add_settings, found, number, overrides, pair, positive, running, say
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,11 +35,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                    help="a scene file, or a photo and a mesh (GLB, glTF, OBJ, PLY, STL)")
     scene = p.add_argument_group("scene (with SCENE.yaml: replaces what the file says)")
     scene.add_argument("--prompt", help="what the finished picture shows")
-    scene.add_argument("--at", type=pair(float, "X,Y in pixels"), metavar="X,Y",
-                       help="plate pixel of the contact point")
-    scene.add_argument("--height", type=positive, metavar="M", help="height of the object in metres")
-    scene.add_argument("--scale", type=positive, help="factor on the asset's own size instead of --height")
-    scene.add_argument("--yaw", type=float, metavar="DEG", help="turn about the vertical")
+    add_placement(scene)
     add_camera(scene)
     fit = p.add_argument_group("fit")
     add_settings(fit, "insert")
@@ -56,11 +52,20 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.set_defaults(verb=run)
 
 
+def add_placement(group: argparse._ActionsContainer) -> None:
+    """Where the object stands and how large it is."""
+    group.add_argument("--at", type=pair(number, "X,Y in pixels"), metavar="X,Y",
+                       help="plate pixel of the contact point")
+    group.add_argument("--height", type=positive, metavar="M", help="height of the object in metres")
+    group.add_argument("--scale", type=positive, metavar="S", help="factor on the asset's own size instead of --height")
+    group.add_argument("--yaw", type=number, metavar="DEG", help="turn about the vertical")
+
+
 def add_camera(group: argparse._ActionsContainer) -> None:
     """What is known of the camera; :func:`camera_options` reads it."""
-    group.add_argument("--fov", type=float, metavar="DEG", help="horizontal field of view")
-    group.add_argument("--pitch", type=float, metavar="DEG", help="camera tilt, > 0 looks down")
-    group.add_argument("--roll", type=float, metavar="DEG", help="camera roll, > 0 clockwise")
+    group.add_argument("--fov", type=number, metavar="DEG", help="horizontal field of view")
+    group.add_argument("--pitch", type=number, metavar="DEG", help="camera tilt, > 0 looks down")
+    group.add_argument("--roll", type=number, metavar="DEG", help="camera roll, > 0 clockwise")
     group.add_argument("--camera-height", type=positive, metavar="M", help="height of the lens above the ground")
     group.add_argument("--camera", type=Path, metavar="FILE", help="camera file (YAML or JSON)")
 

@@ -80,8 +80,8 @@ def changes_of(args: argparse.Namespace) -> Changes:
         raise ConfigError(f"{' and '.join(given)} given; accepted is one of them.")
     for path in (args.light, args.hdri):
         if path is not None and not path.is_file():
-            raise ConfigError(f"{path}: no such file; accepted are a light.json for --light, a latlong .exr or .hdr for "
-                              "--hdri.")
+            raise ConfigError(f"{path}: no such file; accepted are a light.json for --light, a latlong .exr or "
+                              ".hdr for --hdri.")
     edit = edit_of(args)
     if not given and edit.empty:
         raise ConfigError("nothing to change was given; accepted are --guess, --light, --hdri, --sun, --strength, "

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, overrides, pair, running
+from dipir.cli.options import add_output, add_settings, number, overrides, pair, running
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     light.add_argument("--prompt", help="where light comes from: 'from the upper left', 'soft rim light'")
     light.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"), metavar="AZ,EL")
     light.add_argument("--light", type=Path, metavar="light.json", help="the main light of a result of `dipir insert`")
-    light.add_argument("--size", type=float, metavar="DEG", help="half width of the light, 1 to 60; small: hard")
+    light.add_argument("--size", type=number, metavar="DEG", help="half width of the light, 1 to 60; small: hard")
     p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
     p.add_argument("--colourise", "--colorize", action="store_true", help="colour a grey drawing by the prompt's words")
     p.add_argument("--engine", choices=("layers", "net"), help="layers: fitted in seconds, can be dialled back "

@@ -36,6 +36,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     objects.add_argument("--asset", type=Path, metavar="FILE", help="another mesh in its place")
     objects.add_argument("--scene", type=Path, metavar="FILE", help="another scene file in place of the result's own")
     p.add_argument("--light", type=Path, metavar="FILE", help="another light: light.json, or a latlong .exr or .hdr")
+    p.add_argument("--contrast", type=float, metavar="C", help="of the object's tone curve, -1 (flat) to 1 (hard)")
     p.add_argument("--size", type=pair(count, "W,H in pixels"), metavar="W,H")
     p.add_argument("--spp", type=count, metavar="N", help="samples per pixel")
     p.add_argument("--no-denoise", action="store_true", help="leave the picture as it is sampled")
@@ -69,5 +70,5 @@ def changes_of(args: argparse.Namespace) -> Changes:
         part, key, value = material_of(text)
         material.setdefault(part, {})[key] = value
     move = Move(args.at, args.height, args.yaw, material)
-    return Changes(light=args.light, scene=args.scene, object=args.object, move=move, asset=args.asset, size=args.size,
-                   spp=args.spp, denoise=False if args.no_denoise else None)
+    return Changes(light=args.light, scene=args.scene, object=args.object, move=move, asset=args.asset,
+                   contrast=args.contrast, size=args.size, spp=args.spp, denoise=False if args.no_denoise else None)

@@ -20,7 +20,7 @@ _DRAWS = 4  # Times that each camera sample draws what it meets, where cut-outs 
 
 @dataclass(frozen=True)
 class ObjectHits:
-    """First hits of the camera samples on the objects, ``lanes`` of a pixel beside each other."""
+    """First hits of the camera samples on the objects, ``lanes`` of a pixel beside each other; None for no pixels."""
 
     pixels: Tensor
     """(P,) flat indices of the pixels that the objects touch."""
@@ -43,11 +43,13 @@ class ObjectHits:
         pixels = touched_pixels(built, camera, offsets, PixelBox.of_objects(built, camera))
         lanes = settings.samples * (_DRAWS if built.masked else 1)
         count = len(pixels) * lanes
+        if not count:
+            return ObjectHits(pixels, lanes, *[None] * 4)
         slot, lane = _lanes(count, lanes)
-        ray = _ray(camera, offsets, dr.gather(mi.UInt32, to_index(pixels), slot), lane % dr.opaque(mi.UInt32,
-                                                                                                   settings.samples))
+        sample = lane % dr.opaque(mi.UInt32, settings.samples)
+        ray = _ray(camera, offsets, dr.gather(mi.UInt32, to_index(pixels), slot), sample)
         sampler = mi.load_dict({"type": "independent"})
-        sampler.seed(split_seed(settings.seed, "lamp hits"), max(1, count))
+        sampler.seed(split_seed(settings.seed, "lamp hits"), count)
         si, weight = first_hit(built, ray, sampler)
         weight = mi.Float(weight) + dr.zeros(mi.Float, count)
         dr.eval(si, weight)

@@ -7,6 +7,7 @@ plays them back (``dr.freeze``). Random numbers are those of the pixel and never
 """
 from __future__ import annotations
 
+import gc
 import math
 from dataclasses import dataclass, replace
 
@@ -44,8 +45,8 @@ class LampLight:
         spheres = built.spheres if len(built.spheres) <= 4 else ((built.center, built.radius),)
         self._spheres = [(mitsuba().Point3f(*opaque(*centre)), opaque((1.001 * radius) ** 2))
                          for centre, radius in spheres]
-        self._shine = _played_back(self._shine_traced)
-        self._shadow = _played_back(self._shadow_traced)
+        self._shine = _PlayedBack(_shine(self.objects.lanes, built.masked))
+        self._shadow = _PlayedBack(_shadow(self.ground.lanes, built.masked))
 
     def direct(self, source: Source) -> SourceColumn:
         """What ``source`` adds per unit of its irradiance, the light that comes straight from it. Its strength does not
@@ -70,14 +71,9 @@ class LampLight:
             return torch.zeros(0, 3, device=hits.pixels.device)
         disc = _Disc.of(source)
         sums = self._shine(self.built.objects, hits.si, hits.weight, (hits.slot, hits.lane, self._seed),
-                           disc.axis, disc.rise, disc.count)
+                           (disc.axis, disc.rise, disc.count))
         dr.eval(sums)
         return check_finite("object under the lamp", torch.stack([to_torch(c) for c in sums], 1) / hits.lanes)
-
-    def _shine_traced(self, scene, si, weight, numbers, axis, rise, count):
-        """[r, g, b], sums over the hits of each pixel."""
-        value = _reflected(replace(self.built, objects=scene), si, numbers, axis, rise, count) * weight
-        return [dr.block_sum(channel, self.objects.lanes) for channel in value]
 
     # ------------------------------------------------ ground ------------------------------------------------
     def _cast(self, source: Source) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,16 +92,6 @@ class LampLight:
         pixels = blocked.nonzero()[:, 0]
         lit = blocked.new_tensor([disc.above / math.pi]) if plane else to_torch(lit) * scale
         return blocked[pixels], pixels, lit
-
-    def _shadow_traced(self, scenes, origin, normal, numbers, spheres, disc):
-        """(blocked, lit), sums over the samples of each pixel, times pi; on the plane shares of the lamp's light."""
-        built = replace(self.built, objects=scenes[0], proxy=scenes[1])
-        hidden, free = _hidden(built, origin, normal, numbers, spheres, disc)
-        if normal is None:
-            # A share of the same samples' light, so that an umbra is exactly dark.
-            hidden, free = dr.select(free > 0, hidden / free, 0), None
-        lanes = self.ground.lanes
-        return dr.block_sum(hidden, lanes), None if free is None else dr.block_sum(free, lanes)
 
 
 @dataclass(frozen=True)
@@ -141,19 +127,58 @@ def _above(axis: np.ndarray, radius: float, points: int = 1024) -> float:
     return float(height.clip(0).mean())
 
 
-def _played_back(traced):
-    """``traced`` recorded at its first call; traced every time where Dr.Jit cannot record it."""
-    frozen, able = dr.freeze(traced), True
+@dataclass(frozen=True)
+class _Meshes:
+    """Of a loaded scene what shadow rays meet."""
 
-    def call(*arguments):
-        nonlocal able
-        if able:
+    objects: object
+    proxy: object | None
+    masked: bool
+
+
+class _PlayedBack:
+    """A function recorded by Dr.Jit at its first call; traced every time where that cannot be done (``able``)."""
+
+    def __init__(self, traced):
+        self.traced, self.frozen, self.able = traced, dr.freeze(traced), True
+
+    def __call__(self, *arguments):
+        # A scene that Python happens to give back meanwhile would abort the process.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return self._called(*arguments)
+        finally:
+            if collects:
+                gc.enable()
+
+    def _called(self, *arguments):
+        if self.able:
             try:
-                return frozen(*arguments)
+                return self.frozen(*arguments)
             except RuntimeError:
-                able = False
-        return traced(*arguments)
-    return call
+                self.able = False
+        return self.traced(*arguments)
+
+
+def _shine(lanes: int, masked: bool):
+    """-> function that gives [r, g, b], sums over the hits of each pixel."""
+    def traced(objects, si, weight, numbers, disc):
+        value = _reflected(_Meshes(objects, None, masked), si, numbers, disc) * weight
+        return [dr.block_sum(channel, lanes) for channel in value]
+    return traced
+
+
+def _shadow(lanes: int, masked: bool):
+    """-> function that gives (blocked, lit), sums over the samples of each pixel, times pi; on the plane (normal None)
+    the first as a share of the lamp's light there, and no second."""
+    def traced(scenes, origin, normal, numbers, spheres, disc):
+        hidden, lit = _hidden(_Meshes(*scenes, masked), origin, normal, numbers, spheres, disc)
+        if normal is None:
+            # Of the light of the same samples, so that an umbra is exactly dark.
+            return dr.block_sum(dr.select(lit > 0, hidden / lit, 0), lanes), None
+        return dr.block_sum(hidden, lanes), dr.block_sum(lit, lanes)
+    return traced
 
 
 def _jitter(slot, number, seed):
@@ -165,10 +190,11 @@ def _jitter(slot, number, seed):
 
 
 @dr.syntax
-def _reflected(built, si, numbers, axis, rise, count):
-    """Radiance towards the camera under a disc of irradiance 1, by ``count`` samples of the disc and of the BSDF."""
+def _reflected(built, si, numbers, disc):
+    """Radiance towards the camera under a disc of irradiance 1, by samples of the disc and as many of the BSDF."""
     mi = mitsuba()
     slot, lane, seed = numbers
+    axis, rise, count = disc
     total, j, ctx = mi.Color3f(0), mi.UInt32(0), mi.BSDFContext()
     density = dr.rcp(rise * (2 * np.pi))
     there = si.is_valid()

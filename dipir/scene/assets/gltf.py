@@ -50,11 +50,28 @@ def read_gltf(path: Path, data: bytes) -> Reduced:
     """Check and reduce a document. AssetError for corrupt or truncated files, outside or missing references,
     compressed geometry, cyclic node trees."""
     try:
-        tree, binary = _split_glb(path, data) if data[:4] == b"glTF" else (_parse(path, data), None)
+        tree, binary = _document(path, data)
         return _reduce(path, tree, _buffers(path, tree, binary))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         what = f"{type(error).__name__}: {error}"
         raise AssetError(f"{path}: not a valid glTF document ({what}); export it again.") from None
+
+
+def stated_names(path: Path, data: bytes) -> tuple[str, ...]:
+    """What the document calls itself and its things: title, scenes, nodes, meshes, in this order, empty ones left out.
+    AssetError for a corrupt file."""
+    tree, _ = _document(path, data)
+    extras = tree["asset"].get("extras")
+    listed = (tree.get(key) for key in ("scenes", "nodes", "meshes"))
+    things = [extras.get("title") if isinstance(extras, dict) else None,
+              *(thing.get("name") for things in listed if isinstance(things, list) for thing in things
+                if isinstance(thing, dict))]
+    return tuple(name for name in things if isinstance(name, str) and name.strip())
+
+
+def _document(path: Path, data: bytes) -> tuple[dict, bytes | None]:
+    """The JSON, and the binary chunk of a GLB."""
+    return _split_glb(path, data) if data[:4] == b"glTF" else (_parse(path, data), None)
 
 
 def _parse(path: Path, text: bytes) -> dict:

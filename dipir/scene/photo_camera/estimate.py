@@ -18,6 +18,7 @@ DEFAULT_HEIGHT_M = 1.6    # Eye height. No line in a photo tells it: it sets the
 DEFAULT_FOV_DEG = 60.0
 DEFAULT_PITCH_DEG = 12.0  # A photo taken for an insertion shows ground: tilted down a little.
 FEWEST_LINES = 12
+LEAST_EXPLAINED = 0.4     # Share of the lines that lead to the vanishing points; below they say nothing.
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,23 @@ def estimate_camera(plate: Plate, options: CameraOptions = CameraOptions(), seed
     if len(lines.length) < FEWEST_LINES:
         return _fallback(plate, options, f"only {len(lines.length)} straight lines were found")
     fit = fit_frame(lines, _prior(known), plate.size[0] / 2, seed)
-    if fit.shares.sum() < 0.4:
+    if fit.shares.sum() < LEAST_EXPLAINED:
         return _fallback(plate, options, "the straight lines share no clear vanishing points")
     return _from_fit(plate, options, fit, lines, max(0.15, _confidence(fit, fov is None)))
+
+
+def grid_heading_deg(plate: Plate, estimate: CameraEstimate, seed: int = 0) -> float:
+    """Heading of the buildings' axes against the camera's, (-45, 45], also where every number of the camera was given
+    and nothing else had to be estimated; 0 where the plate's lines say nothing."""
+    if estimate.heading_deg:
+        return estimate.heading_deg
+    camera = estimate.camera
+    lines = find_segments(_gray(plate), (camera.cx, camera.cy))
+    pitch, roll, _ = camera.angles_deg
+    if len(lines.length) < FEWEST_LINES or abs(pitch) > 75 or abs(roll) > 45:
+        return 0.0
+    fit = fit_frame(lines, _prior((camera.fov_x_deg, pitch, roll)), plate.size[0] / 2, seed)
+    return fit.heading_deg if fit.shares.sum() >= LEAST_EXPLAINED else 0.0
 
 
 def _known_fov(plate: Plate, options: CameraOptions) -> tuple[float | None, str]:

@@ -2,140 +2,139 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from pathlib import Path
 
 from dipir import disk
-from dipir.errors import SceneError
-from dipir.scene.assets.asset import Asset
+from dipir.errors import DipirError, SceneError
 from dipir.scene.assets.load import load_asset
+from dipir.scene.assets.names import prompt_of
 from dipir.scene.camera import Camera
-from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, resolve_camera
-from dipir.scene.photo_camera.grid import draw_grid
+from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, grid_heading_deg, resolve_camera
+from dipir.scene.photo_camera.grid import Marker, draw_grid
+from dipir.scene.photo_camera.placement import Placement, PlacementOptions, suggest_placement
 from dipir.scene.plate import read_plate
-from dipir.scene.proxy import contact_point, place
-from dipir.scene.scene_file import relative_path
+from dipir.scene.proxy import Proxy, place
+from dipir.scene.scene_file import SceneFile, load_proxy, object_names, relative_path
 
-WANTED_SHARE = 0.3                # A first placement shows the object at about this share of the picture's height.
-PLAUSIBLE_M = (0.02, 2.5)         # Assets outside of these heights are mostly in other units.
-TYPICAL_M = 1.0                   # Height where only far ground is seen, and a fitted height would make a giant.
+# ---- a scene that is not there yet -----------------------------------------------------------------------------------
 
-
-def init_scene(photo: str | Path, asset: str | Path, out: str | Path, options: CameraOptions = CameraOptions(),
-               overwrite: bool = False) -> tuple[Path, tuple[str, ...]]:
+def init_scene(photo: str | Path, asset: str | Path, out: str | Path, options: CameraOptions = CameraOptions(), *,
+               overwrite: bool = False, placement: PlacementOptions = PlacementOptions(), prompt: str | None = None
+               ) -> tuple[Path, tuple[str, ...]]:
     """Write the scene file ``out`` and beside it ``<name>.grid.png``; returns the path of the scene file and remarks
     about what was guessed.
 
     The camera is estimated (numbers in ``options`` are kept); the contact point lies on visible ground, where an object
-    of the asset's own height, when that is plausible, is well seen. Raises a ``DipirError`` for an unreadable photo or
-    asset, no visible ground, or a file that exists already and may not be written over.
+    of the asset's own size, when that is plausible, is well seen (what ``placement`` has is kept). The prompt is made
+    from the asset's name unless it is given. Raises a ``DipirError`` for an unreadable photo or asset, no visible
+    ground, or a file that exists already and may not be written over.
     """
     from dipir.image.files import write_png
 
-    out = Path(out)
-    out = out if out.suffix.lower() in (".yaml", ".yml") else out.with_name(out.name + ".yaml")
+    out = scene_path(out)
     if out.exists() and not overwrite:
-        raise SceneError(f"{out}: exists already; choose another name, delete it first, or give --overwrite.")
+        raise SceneError(f"{out}: exists already; choose another name with --out, write over it with --force, or draw "
+                         "its grid again with --grid-only.")
     plate, loaded = read_plate(photo), load_asset(asset)
     estimate = resolve_camera(plate, options)
-    at, height, guess = suggest_placement(loaded, estimate.camera)
-    text = scene_text(Path(photo), Path(asset), out, estimate, (at, height), options)
-    grid = out.with_suffix(".grid.png")
-    write_png(grid, draw_grid(plate, estimate.camera, estimate.heading_deg))
+    found = suggest_placement(loaded, estimate.camera, placement)
+    made, origin = prompt_of(loaded) if prompt is None else (prompt, "")
+    placed = place(loaded, estimate.camera, found.at, height_m=found.height_m, scale=found.scale, yaw_deg=found.yaw_deg,
+                   name=loaded.path.stem)
+    text = scene_text(Path(photo), out, made, camera_text(estimate, options, out.parent),
+                      object_text(Path(asset), found, out.parent))
+    heading = grid_heading_deg(plate, estimate)
+    write_png(grid_path(out), draw_grid(plate, estimate.camera, heading, [Marker.of(placed)]))
     disk.write_text(out, text)
-    return out, (*plate.notes, *estimate.notes, *loaded.notes, guess)
+    return out, tuple(filter(None, (*plate.notes, *estimate.notes, *loaded.notes, origin and f"{origin} ({made})",
+                                    found.note)))
 
 
-def suggest_placement(asset: Asset, camera: Camera) -> tuple[tuple[int, int], float, str]:
-    """(contact pixel, height in metres, where that height is from) on visible ground, near the middle: of the asset's
-    own height when that is plausible and can be seen, else of a height that shows it well.
-
-    Raises :class:`SceneError` when the picture shows no ground or the asset fits nowhere.
-    """
-    x = camera.width // 2
-    horizon = camera.horizon_y(x)
-    top = max(0.0, horizon) if math.isfinite(horizon) else 0.0
-    if top > 0.97 * camera.height or camera.position[1] <= 0:
-        raise SceneError(f"the picture shows no ground: the horizon is taken to lie at y = {horizon:.0f} of "
-                         f"{camera.height} pixels. Correct the camera with --pitch (> 0 looks down) or --fov.")
-    own = float(asset.bounds[1, 1] - asset.bounds[0, 1])
-    plausible = PLAUSIBLE_M[0] <= own <= PLAUSIBLE_M[1]
-    rows = [int(top + (camera.height - top) * share) for share in (0.85, 0.75, 0.65, 0.55, 0.45, 0.35, 0.25)]
-    choices = []
-    for rank, y in enumerate(rows):
-        fitted = WANTED_SHARE * camera.height / pixels_per_metre(camera, (x, y))
-        heights = [own] if plausible else []
-        heights.append(float(f"{fitted:.2g}") if fitted <= PLAUSIBLE_M[1] else TYPICAL_M)
-        for height in heights:
-            share = height / fitted * WANTED_SHARE
-            if 0.02 <= share <= 0.75 and _fits(asset, camera, (x, y), height):
-                # The asset's own height first, then the row that shows it best (in steps, so that the rounding of a
-                # fitted height does not decide), then the row three quarters down.
-                misfit = round(3 * abs(math.log(share / WANTED_SHARE)))
-                choices.append((height != own, misfit, abs(rank - 1), y, height, share))
-    if not choices:
-        raise SceneError("no place was found where the asset is well seen; write the scene file by hand "
-                         "(scenes/README.md) or correct the camera with --pitch and --fov.")
-    guessed, _, _, row, height, share = min(choices)
-    return (x, row), float(f"{height:.3g}"), _remark(own, height, share, plausible, guessed)
+def scene_path(out: str | Path) -> Path:
+    """``out`` with the suffix of a scene file."""
+    out = Path(out)
+    return out if out.suffix.lower() in (".yaml", ".yml") else out.with_name(out.name + ".yaml")
 
 
-def _remark(own: float, height: float, share: float, plausible: bool, guessed: bool) -> str:
-    """Where the height is from, and what to correct when it looks wrong."""
-    if guessed:
-        why = "cannot be seen here" if plausible else "is not plausible"
-        return f"The object's height {height:.3g} m is a guess: the file's own, {own:.3g} m, {why}."
-    small = " It looks small: is the camera nearer to the ground (--camera-height)?" if share < 0.1 else ""
-    return f"The object keeps the height of its file, {height:.3g} m.{small}"
+def grid_path(scene: Path) -> Path:
+    """Where the grid picture of a scene file lies."""
+    return scene.with_suffix(".grid.png")
 
 
-def pixels_per_metre(camera: Camera, at_px: tuple[float, float]) -> float:
-    """Image size, pixels, of one metre at the ground point under ``at_px``, across the view axis."""
-    _, depth = camera.project(contact_point(camera, at_px))
-    return camera.focal_px / float(depth)
+# ---- a scene that is there -------------------------------------------------------------------------------------------
+
+def redraw_grid(scene_file: SceneFile, grid: str | Path) -> tuple[Camera, tuple[str, ...]]:
+    """Draw the ground grid and the objects of a scene anew; writes ``grid`` and nothing else. Returns the camera and
+    remarks. An object that cannot stand where the scene puts it (under a camera that is only tried, say) has no marker,
+    which is said. Raises a ``DipirError`` for a plate, camera or proxy that cannot be used."""
+    from dipir.image.files import write_png
+
+    plate = read_plate(scene_file.plate)
+    estimate, proxy = resolve_camera(plate, scene_file.camera), load_proxy(scene_file.proxy)
+    markers, notes = objects_markers(scene_file, estimate.camera, proxy)
+    write_png(grid, draw_grid(plate, estimate.camera, grid_heading_deg(plate, estimate), markers))
+    return estimate.camera, (*plate.notes, *estimate.notes, *notes)
 
 
-def _fits(asset: Asset, camera: Camera, at_px: tuple[int, int], height: float) -> bool:
-    try:
-        place(asset, camera, at_px, height_m=height)
-    except SceneError:
-        return False
-    return True
+def objects_markers(scene_file: SceneFile, camera: Camera, proxy: Proxy) -> tuple[list[Marker], list[str]]:
+    """(a marker for every object that stands in view, why the others do not)."""
+    markers, notes = [], []
+    for spec, name in zip(scene_file.objects, object_names(scene_file.objects), strict=True):
+        try:
+            placed = place(load_asset(spec.asset), camera, spec.at, height_m=spec.height_m, scale=spec.scale,
+                           yaw_deg=spec.yaw_deg, proxy=proxy, name=name)
+            markers.append(Marker.of(placed))
+        except DipirError as problem:
+            notes.append(f"{name} is not marked: {problem}")
+    return markers, notes
 
 
-def scene_text(photo: Path, asset: Path, out: Path, estimate: CameraEstimate, placement: tuple[tuple[int, int], float],
-               options: CameraOptions) -> str:
+# ---- the text of a scene file ----------------------------------------------------------------------------------------
+
+def scene_text(photo: Path, out: Path, prompt: str, camera_lines: str, object_lines: str) -> str:
     """The YAML text of a first scene file, every field explained."""
-    def quoted(file: Path) -> str:
-        # JSON strings are YAML strings, whatever the file is called.
-        return json.dumps(relative_path(file, out.parent), ensure_ascii=False)
+    return f"""\
+# Scene for dipir; all keys are explained in scenes/README.md. Look at {grid_path(out).name}:
+# the grid should lie on the ground, its lines running with the paving, and the horizon at eye level of people far away.
+plate: {_file(photo, out.parent)}
+prompt: {json.dumps(prompt, ensure_ascii=False)}  # what the picture shows
+{camera_lines}objects:
+{object_lines}"""
 
-    camera, ((x, y), height) = estimate.camera, placement
-    pitch, roll, _ = camera.angles_deg
-    # Numbers and sizes of textures in a file's name say nothing about what it shows.
-    words = [w for w in re.split(r"[\W_]+", asset.stem) if not re.fullmatch(r"v?\d*k?", w, re.IGNORECASE)]
-    subject = " ".join(words) or asset.stem
+
+def camera_text(estimate: CameraEstimate, options: CameraOptions, folder: Path) -> str:
+    """The lines of the camera."""
+    pitch, roll, _ = estimate.camera.angles_deg
     notes = "".join(f"  # {note}\n" for note in estimate.notes)
     if options.file is not None:
-        numbers = f"  file: {quoted(Path(options.file))}\n"
+        numbers = f"  file: {_file(Path(options.file), folder)}\n"
         given = {k: getattr(options, k) for k in ("fov_deg", "pitch_deg", "roll_deg", "height_m")}
         numbers += "".join(f"  {k}: {v:g}\n" for k, v in given.items() if v is not None)
     else:
-        numbers = (f"  fov_deg: {camera.fov_x_deg:.2f}      # horizontal field of view; left out: estimated\n"
+        numbers = (f"  fov_deg: {estimate.camera.fov_x_deg:.2f}      # horizontal field of view; left out: estimated\n"
                    f"  pitch_deg: {pitch:.2f}    # > 0 looks down\n"
                    f"  roll_deg: {roll:.2f}     # > 0 turns the camera clockwise\n"
-                   f"  height_m: {camera.position[1]:g}       # lens above the ground; sets the scale of everything\n")
+                   f"  height_m: {estimate.camera.position[1]:g}       # lens above the ground; sets the scale of "
+                   "everything\n")
+    return f"camera:   # confidence {estimate.confidence:.2f}: {' '.join(estimate.source.split())}\n{notes}{numbers}"
+
+
+def object_text(asset: Path, placement: Placement, folder: Path) -> str:
+    """The lines of the one object."""
+    x, y = placement.at
+    size = (f"scale: {placement.scale:g}    # factor on the size of the file; or 'height_m: 0.9', height of the object"
+            if placement.height_m is None else
+            f"height_m: {placement.height_m:g}    # height of the object; or 'scale: 1' to keep the size of the file")
     return f"""\
-# Scene for dipir; all keys are explained in scenes/README.md. Look at {out.with_suffix('.grid.png').name}:
-# the grid should lie on the ground, its lines running with the paving, and the horizon at eye level of people far away.
-plate: {quoted(photo)}
-prompt: {json.dumps(f'a photo of a {subject}', ensure_ascii=False)}  # what the picture shows
-camera:   # confidence {estimate.confidence:.2f}: {' '.join(estimate.source.split())}
-{notes}{numbers}objects:
-  - asset: {quoted(asset)}
-    at: [{x}, {y}]     # pixel where the middle of its foot touches the ground, from the top left corner
-    height_m: {height:g}    # height of the object; or 'scale: 1' to keep the size of the file
-    yaw_deg: 0         # turn about the vertical; 0: its front (+Z) looks at the camera
+  - asset: {_file(asset, folder)}
+    at: [{x:g}, {y:g}]     # pixel where the middle of its foot touches the ground, from the top left corner
+    # {placement.note}
+    {size}
+    yaw_deg: {placement.yaw_deg:g}         # turn about the vertical; 0: its front (+Z) looks at the camera
     # material: {{'*': {{roughness: 0.4}}}}   # changes to the materials of its parts
 """
+
+
+def _file(file: Path, folder: Path) -> str:
+    # JSON strings are YAML strings, whatever the file is called.
+    return json.dumps(relative_path(file, folder), ensure_ascii=False)

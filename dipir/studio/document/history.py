@@ -85,7 +85,8 @@ def load(path: Path) -> tuple[History, dict[str, Any]]:
         present, past, future = data.pop("present"), data.pop("past"), data.pop("future")
         made = [read.from_dict(Document, document, str(path)) for document in (present, *past, *future)]
     except (OSError, ValueError, KeyError, AttributeError, TypeError, ConfigError) as problem:
-        raise ConfigError(f"{path}: this session cannot be read ({str(problem)[:300]}). Begin another one with "
+        why = " ".join(str(problem).split())[:300]
+        raise ConfigError(f"{path}: this session cannot be read ({why}). Begin another one with "
                           "`dipir studio --new`.") from problem
     count = 1 + len(past)
     return History(made[0], tuple(made[1:count]), tuple(made[count:])), data

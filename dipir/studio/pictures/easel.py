@@ -7,14 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from dipir import device
-from dipir.arrays import Image
 from dipir.errors import DipirError
 from dipir.event import stoppable
 from dipir.image.color import linear_to_srgb
@@ -30,15 +27,14 @@ from dipir.scene.plate import Plate, read_plate
 from dipir.scene.proxy import Proxy
 from dipir.scene.rig import Rig
 from dipir.scene.scene import Scene
-from dipir.scene.scene_file import MaterialOverride, ProxySpec, load_proxy, override_materials
+from dipir.scene.scene_file import ProxySpec, load_proxy, override_materials
 from dipir.studio.document.state import Document, PlateFacts
-from dipir.studio.geometry import Setting, camera_of, hull_of, numbers_of, stand
+from dipir.studio.geometry import Setting, camera_of, hull_of, numbers_of, overrides_of, stand
 from dipir.studio.pictures.lights import Base, Bases, Seen, look, parts_of, rig_of
+from dipir.studio.pictures.pixels import as_bytes, reduced, shrunk, within
 from dipir.studio.pictures.traced import traced
 from dipir.studio.worker import Superseded
 
-LARGEST = 2048
-"""Longer side of the plate that is kept in memory, pixels: all but final renders is made from it."""
 SMALLEST_VIEW, USUAL_VIEW, LARGEST_VIEW = 128, 512, 1024
 MOVING_VIEW = 256
 """While an object is dragged: every step is a recording."""
@@ -91,7 +87,7 @@ class Pictures:
         """Reads a photo and settles its camera."""
         plate = read_plate(self._paths(id))
         estimate = resolve_camera(plate, options)
-        self._plate = (id, _reduced(plate))
+        self._plate = (id, reduced(plate))
         return PlateFacts(plate.size, numbers_of(estimate.camera), estimate.confidence, estimate.source,
                           estimate.heading_deg, (*plate.notes, *estimate.notes))
 
@@ -114,7 +110,7 @@ class Pictures:
     def plate(self, id: str) -> Plate:
         """By the id of its file, reduced; the last one is kept."""
         if self._plate is None or self._plate[0] != id:
-            self._plate = (id, _reduced(read_plate(self._paths(id))))
+            self._plate = (id, reduced(read_plate(self._paths(id))))
         return self._plate[1]
 
     def scene(self, document: Document, size: tuple[int, int]) -> Scene:
@@ -123,9 +119,9 @@ class Pictures:
         proxy = Proxy() if document.proxy is None else self.proxy(document.proxy)
         placed = []
         for item in document.objects:
-            changes = {part: MaterialOverride(**values) for part, values in item.material.items()}
             try:
-                placed.append(stand(item, override_materials(self.asset(item.asset), changes), Setting(camera, proxy)))
+                asset = override_materials(self.asset(item.asset), overrides_of(item))
+                placed.append(stand(item, asset, Setting(camera, proxy)))
             except DipirError:
                 continue
         return Scene(plate, camera.resized(*plate.size), tuple(placed), proxy, document.prompt, document.name)
@@ -164,7 +160,7 @@ class Pictures:
         """What shows the document's objects: the last view where it can; a small, coarse one while they are moved; else
         one of the wished size, which takes long where there is none to begin with."""
         geometry, old = _geometry(wish.document), self._view
-        longest = min(max(wish.longest, SMALLEST_VIEW), LARGEST_VIEW, max(self.plate(wish.document.plate).size))
+        longest = self._longest(wish)
         there = old is not None and old.preview is not None and old.geometry.plate == geometry.plate
         if old is not None and old.geometry == geometry and (old.preview is None or old.coarse or (
                 max(old.preview.size) == longest)):
@@ -203,7 +199,7 @@ class Pictures:
     def _picture(self, view: _View, document: Document, longest: int, full: bool = False) -> Tensor:
         """uint8 (H, W, 3)."""
         if view.preview is None:
-            return _bytes(_within(self.plate(document.plate).disp, longest))
+            return as_bytes(within(self.plate(document.plate).disp, longest))
         rest, lamps, tones = self._lit(document)
         return view.preview.picture(rest, lamps, tones, full=full)
 
@@ -242,18 +238,19 @@ class Pictures:
 
     def _sharpen(self, go_on: Callable[..., None], began: float) -> None:
         """Still coarse, but of full size."""
-        preview, longest = self._view.preview, self._wanted()
+        preview, longest = self._view.preview, self._longest(self._wish)
         if max(preview.size) < longest:
             self._view = replace(self._view, preview=preview.moved(preview.scene, longest))
             self._send("drag", self._picture(self._view, self._wish.document, longest), began)
 
     def _record(self, go_on: Callable[..., None], began: float) -> None:
-        longest = self._wanted()
+        longest = self._longest(self._wish)
         self._view = replace(self._view, preview=self._view.preview.refined(longest=longest), coarse=False)
         self._send("drag", self._picture(self._view, self._wish.document, longest), began)
 
-    def _wanted(self) -> int:
-        return min(max(self._wish.longest, SMALLEST_VIEW), LARGEST_VIEW)
+    def _longest(self, wish: Wish) -> int:
+        """Of the view that is wished."""
+        return min(max(wish.longest, SMALLEST_VIEW), LARGEST_VIEW, max(self.plate(wish.document.plate).size))
 
     def _refined(self, go_on: Callable[..., None], began: float) -> None:
         self._send("refined", self._picture(self._view, self._wish.document, self._wish.longest, full=True), began)
@@ -273,13 +270,13 @@ class Pictures:
         _, _, tones = self._lit(document)
         picture = traced(self.scene(document, self._wish.size), self._view.preview, light, tones, go_on)
         go_on()
-        self._send("traced", _bytes(picture), began)
+        self._send("traced", as_bytes(picture), began)
 
     # ---- pictures that are asked for ----
     def frame(self, wish: Wish) -> bytes:
         """The composite, not longer than is wished."""
         picture = self._picture(self._asked(wish), wish.document, wish.longest)
-        return Preview.jpeg(_shrunk(picture, wish.longest))
+        return Preview.jpeg(shrunk(picture, wish.longest))
 
     def guess(self, wish: Wish, light: Any) -> bytes:
         """The composite under another light."""
@@ -287,21 +284,22 @@ class Pictures:
 
     def plate_jpeg(self, id: str, longest: int) -> bytes:
         """The photo."""
-        return Preview.jpeg(_bytes(_within(self.plate(id).disp, longest)), 90)
+        return Preview.jpeg(as_bytes(within(self.plate(id).disp, longest)), 90)
 
     def light_jpeg(self, document: Document) -> bytes:
         """(256, 512) what is around the lamps, latlong, tone mapped."""
         base = self.base(document)
         rig = base.rig if document.light is None else rig_of(document.light, base)
         shown = show_light(rig.around.envmap(64, 128).detach())
-        return Preview.jpeg(_bytes(functional.interpolate(shown, (256, 512), mode="bilinear", align_corners=False)), 90)
+        large = functional.interpolate(shown, (256, 512), mode="bilinear", align_corners=False)
+        return Preview.jpeg(as_bytes(large), 90)
 
     def layer(self, wish: Wish, name: str) -> bytes:
         """object (on black), shadow (1 = white), difference (from the plate, on grey)."""
         view = self._asked(wish)
         if view.preview is None:
-            black = torch.zeros_like(_within(self.plate(wish.document.plate).disp, wish.longest))
-            return Preview.jpeg(_bytes(black if name == "object" else black + (1.0 if name == "shadow" else 0.5)))
+            black = torch.zeros_like(within(self.plate(wish.document.plate).disp, wish.longest))
+            return Preview.jpeg(as_bytes(black if name == "object" else black + (1.0 if name == "shadow" else 0.5)))
         rest, lamps, tones = self._lit(wish.document)
         layers = view.preview.layers(rest, lamps, tones)
         by_name = {layer.name: layer for layer in layers.layers}
@@ -312,7 +310,7 @@ class Pictures:
             shown = 0.5 + 0.5 * (picture.permute(2, 0, 1)[None] / 255 - plate)
         else:
             shown = linear_to_srgb(by_name[name].image.clamp(0, 1))
-        return Preview.jpeg(_shrunk(_bytes(shown), wish.longest))
+        return Preview.jpeg(shrunk(as_bytes(shown), wish.longest))
 
 
 # ---- helpers ---------------------------------------------------------------------------------------------------------
@@ -325,29 +323,3 @@ def with_contrast(tones: Tones, contrast: float) -> Tones:
 def _geometry(document: Document) -> Document:
     """The document without what changes no geometry, to be compared."""
     return replace(document, light=None, selected=None, prompt="", name="", result=None)
-
-
-def _reduced(plate: Plate) -> Plate:
-    factor = LARGEST / max(plate.size)
-    return plate if factor >= 1 else plate.resized(*(max(1, round(side * factor)) for side in plate.size))
-
-
-def _within(disp: Image, longest: int) -> Image:
-    factor = longest / max(disp.shape[-2:])
-    if factor >= 1:
-        return disp
-    size = tuple(max(1, round(side * factor)) for side in disp.shape[-2:])
-    return functional.interpolate(disp, size, mode="bilinear", antialias=True)
-
-
-def _bytes(disp: Image) -> Tensor:
-    return (disp[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous()
-
-
-def _shrunk(picture: Tensor, longest: int) -> Tensor:
-    height, width = picture.shape[:2]
-    factor = longest / max(height, width)
-    if factor >= 1:
-        return picture
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    return torch.from_numpy(cv2.resize(np.ascontiguousarray(picture.cpu().numpy()), size, interpolation=cv2.INTER_AREA))

@@ -3,24 +3,53 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from dipir.cli import main as cli
+from dipir.insert.again import Changes, Move
+from dipir.scene.scene_file import load_scene_file, write_scene_file
 from tests.support.command_line import RENDERED, fails
 
 
 def test_render_of_no_result(files, stub, capsys):
     fails(["render", str(files / "none")], capsys, "none", "no such folder")
-    fails(["render", str(files)], capsys, "light.json")
-    assert not (files / "render").exists() and "render" not in stub.calls
+    fails(["render", str(files)], capsys, "result.json")
+    assert not (files / "render").exists() and "changes" not in stub.calls
 
 
-def test_render_hands_everything_over(files, stub, monkeypatch, capsys):
+@pytest.fixture()
+def result(files, monkeypatch) -> Path:
+    """A folder that passes for a result: the scene is there."""
     from dipir.insert import result
 
     monkeypatch.setattr(result, "load_result", lambda folder: None)
-    assert cli.main(["render", str(files), "--asset", "b.glb", "--size", "640,480", "--spp", "256", "--quiet"]) == 0
-    folder, asset, size, spp, on_event = stub.calls["render"]
-    assert (folder, asset, size, spp) == (files, Path("b.glb"), (640, 480), 256) and callable(on_event)
-    assert stub.calls["saved"] == (RENDERED, files / "render")
+    write_scene_file(load_scene_file(files / "scene.yaml"), files / "scene.yaml")
+    return files
+
+
+def test_render_hands_everything_over(result, stub, capsys):
+    assert cli.main(["render", str(result), "--asset", "b.glb", "--size", "640,480", "--spp", "256", "--quiet"]) == 0
+    assert stub.calls["folder"] == result and callable(stub.calls["on_event"])
+    assert stub.calls["changes"] == Changes(asset=Path("b.glb"), size=(640, 480), spp=256)
+    assert stub.calls["saved"] == (RENDERED, result / "render")
     assert capsys.readouterr().err == "", "quiet"
-    assert cli.main(["render", str(files), "--no-denoise"]) == 0 and stub.calls["denoise"] is False
+    assert load_scene_file(result / "render/scene.yaml").objects[0].at == (64, 70), "what it rendered can be rendered"
+    assert cli.main(["render", str(result), "--no-denoise"]) == 0 and stub.calls["changes"].denoise is False
     assert "note: no denoiser" in capsys.readouterr().err
+
+
+def test_objects_are_moved_and_changed(result, stub):
+    words = ["--at", "30,70", "--height", "0.4", "--yaw", "-30", "--material", "roughness=0.1", "--material",
+             "Wood.base_color=0.8,0.5,0.3", "--contrast", "-0.5", "--light", "l.json", "--object", "cube"]
+    assert cli.main(["render", str(result), *words]) == 0
+    move = Move((30, 70), 0.4, -30, {"*": {"roughness": 0.1}, "Wood": {"base_color": (0.8, 0.5, 0.3)}})
+    assert stub.calls["changes"] == Changes(light=Path("l.json"), object="cube", move=move, contrast=-0.5)
+
+
+@pytest.mark.parametrize("words, text", [
+    (["--material", "roughnes=0.1"], "roughness"), (["--material", "roughness"], "KEY=VALUE"),
+    (["--material", "base_color=0.1"], "R,G,B"), (["--object", "cub", "--yaw", "3"], "cube"),
+    (["--material", "roughness=7"], "0 to 1")])
+def test_what_cannot_be_changed_ends_before_the_folder_is_made(result, stub, capsys, words, text):
+    fails(["render", str(result), *words], capsys, text)
+    assert not (result / "render").exists() and "changes" not in stub.calls

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dipir import device
+from dipir.cli.options import positive
 from dipir.errors import ConfigError
 
 VERBS = ("run", "status", "table", "compare")
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--log", choices=("text", "json"), default="text")
     status = verbs.add_parser("status", help="how far a run is")
     status.add_argument("out", type=Path)
-    status.add_argument("--watch", type=float, metavar="SECONDS", help="again every so often until it has ended")
+    status.add_argument("--watch", type=positive, metavar="SECONDS", help="again every so often until it has ended")
     table = verbs.add_parser("table", help="its results; also writes results.parquet and report.html")
     table.add_argument("out", type=Path)
     style = table.add_mutually_exclusive_group()

@@ -114,3 +114,9 @@ def test_a_gpu_that_is_not_there_is_said_before_any_job(undecided, monkeypatch, 
     monkeypatch.setattr(device, "why_not_torch", lambda: "no driver")
     assert cli.main(["bench", "run", "s.yaml", "--device", "cuda"]) == 2
     assert "no driver" in capsys.readouterr().err and not Path("runs").exists()
+
+
+def test_watching_takes_a_time_above_0(capsys):
+    with pytest.raises(SystemExit) as exit:
+        cli.main(["bench", "status", "runs", "--watch", "-5"])
+    assert exit.value.code == 2 and "'-5' is not a number > 0" in capsys.readouterr().err

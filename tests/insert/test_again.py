@@ -1,0 +1,208 @@
+"""Results rendered again: the same picture, another light, objects moved; results of results."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import trimesh
+
+from dipir.errors import ConfigError
+from dipir.image.files import write_exr, write_png
+from dipir.image.tone import ToneCurve
+from dipir.insert import method
+from dipir.insert.again import Changes, Move, changed_scene, described, guessed, material_of, render_again
+from dipir.insert.result import load_light, save
+from dipir.priors import light as light_prior
+from dipir.priors.insertion import InsertionPrior
+from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg
+from dipir.scene.light_edit import LampEdit, LightEdit
+from dipir.scene.rig import MAP_NAME, Rig
+from dipir.scene.scene_file import SceneFile, build_scene, load_scene_file, write_scene_file
+from dipir.scene.source import luminance_of
+from tests.support.insertions import quick
+from tests.support.looks import CHANCES, DIRECTIONS, SHARES, SayingPrior
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory) -> Path:
+    """A box on a grey plate in even light, inserted and saved."""
+    folder = tmp_path_factory.mktemp("again")
+    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    write_png(folder / "plate.png", noise * 0.02 + 0.6)
+    trimesh.creation.box((0.5, 0.8, 0.5)).export(folder / "box.obj")
+    (folder / "s.yaml").write_text("plate: plate.png\ncamera: {fov_deg: 40, pitch_deg: 17, height_m: 1.2}\n"
+                                   "objects: [{asset: box.obj, at: [32, 40], height_m: 0.6}]\n")
+    scene_file = load_scene_file(folder / "s.yaml")
+    out = folder / "out"
+    made = method.insert(build_scene(scene_file), quick("guidance.kind=none"), prior=InsertionPrior.untrained())
+    save(made, out)
+    write_scene_file(scene_file, out / "scene.yaml")
+    return out
+
+
+def kept(result: Path, out: Path, changes: Changes) -> Path:
+    """Rendered again into ``out``, which is a result again."""
+    made, scene_file = render_again(result, changes)
+    save(made, out)
+    write_scene_file(scene_file, out / "scene.yaml")
+    return out
+
+
+def test_the_same_picture(result):
+    first = load_picture(result)
+    again, _ = render_again(result)
+    torch.testing.assert_close(again.composite_disp, first, atol=4e-3, rtol=0)
+    assert render_again(result, Changes(size=(32, 32)))[0].composite_disp.shape == (1, 3, 32, 32)
+    with pytest.raises(ConfigError, match="aspect"):
+        render_again(result, Changes(size=(32, 20)))
+
+
+def load_picture(folder: Path) -> torch.Tensor:
+    from dipir.image.files import read_image
+
+    return read_image(folder / "composite.png")[0]
+
+
+def shadow_sides(made) -> tuple[float, float]:
+    """How much light the ground loses left and right of the box."""
+    lost = (1 - made.passes.shadow_ratio.mean(1)[0]) * (made.passes.alpha[0, 0] == 0)
+    return float(lost[:, :32].sum()), float(lost[:, 32:].sum())
+
+
+@pytest.mark.parametrize("azimuth, darker", [(90, 0), (-90, 1)])
+def test_a_sun_from_one_side_throws_a_shadow_to_the_other(result, azimuth, darker):
+    """From the picture's right: the shadow falls to the left."""
+    made, _ = render_again(result, Changes(edit=LightEdit(sun=LampEdit(azimuth, 40, 0.8))))
+    sides = shadow_sides(made)
+    assert sides[darker] > 4 * sides[1 - darker]
+    assert float(made.passes.shadow_ratio.amin()) < 0.25, "as dark as the strength says"
+    assert made.light.share("sun") == pytest.approx(0.8, abs=1e-3)
+    assert any("share 0.8" in line for line in made.provenance["changes"])
+
+
+def test_a_result_of_a_result_of_a_result(result, tmp_path):
+    first = kept(result, tmp_path / "one", Changes(edit=LightEdit(sun=LampEdit(90, 40, 0.8))))
+    second = kept(first, tmp_path / "two", Changes(move=Move(at=(20, 44), yaw_deg=45)))
+    third, scene_file = render_again(second, Changes(edit=LightEdit(exposure_stops=-1)))
+    assert scene_file.objects[0].at == (20, 44) and scene_file.objects[0].yaw_deg == 45
+    assert len(third.provenance["changes"]) == 3 and "exposure_stops -1" in third.provenance["changes"][2]
+    before = load_light(second).sun.source.irradiance
+    torch.testing.assert_close(third.light.sun.source.irradiance, before / 2, rtol=1e-3, atol=0)
+    moved = third.passes.alpha[0, 0].nonzero().float().mean(0)
+    assert moved[1] < 28, "it stands further left"
+
+
+@pytest.mark.parametrize("guess", [1, 2, 3])
+def test_a_guess_is_the_sun_that_insert_would_take(result, tmp_path, monkeypatch, guess):
+    """Direction and strength are the guess's own; the same as a whole new run with it."""
+    monkeypatch.setattr(light_prior.LightPrior, "load", staticmethod(lambda path=None: SayingPrior()))
+    scene = build_scene(load_scene_file(result / "scene.yaml"))
+    rig = guessed(scene, quick(), guess)
+    assert float(rig.sun.source.direction @ DIRECTIONS[guess - 1]) > 1 - 1e-6
+    assert rig.share("sun") == pytest.approx(SHARES[guess - 1], abs=0.03) and len(CHANCES) == 3
+    whole = method.insert(scene, quick("light.start=prior", f"light.guess={guess}", "guidance.kind=none"),
+                          light_prior=SayingPrior(), prior=InsertionPrior.untrained())
+    torch.testing.assert_close(rig.envmap(16, 32), whole.light.envmap(16, 32), rtol=1e-3, atol=1e-4)
+
+
+def test_a_probe_lights_the_scene_as_it_is(result, tmp_path):
+    """Its colours and its sun's side stay; only its brightness is made that of the ground."""
+    sun = SphericalGaussians.of(torch.tensor([[-1.0, 1.0, 0.0]]), torch.full((1, 3), 400.0), torch.tensor([0.06]))
+    sky = SphericalGaussians.uniform(torch.tensor([0.2, 0.2, 0.9]), 8).joined(sun)
+    envmap = 50 * sky.envmap(64, 128)
+    write_exr(tmp_path / "probe.exr", dict(zip("RGB", envmap.unbind(-1), strict=True)))
+    out = kept(result, tmp_path / "lit", Changes(light=tmp_path / "probe.exr"))
+    again = load_light(out)
+    assert (out / MAP_NAME).is_file() and not again.lamps
+    ratio = again.envmap(64, 128) / envmap
+    assert float(ratio.std() / ratio.mean()) < 1e-3
+    made, _ = render_again(out)
+    left, right = shadow_sides(made)
+    assert left > 3 * right, "the sun stands on the picture's right"
+    turned, _ = render_again(out, Changes(edit=LightEdit(rotate_deg=180)))
+    left, right = shadow_sides(turned)
+    assert right > 3 * left
+
+
+def test_another_results_light_and_the_same_scene(result, tmp_path):
+    lit = kept(result, tmp_path / "lit", Changes(edit=LightEdit(sun=LampEdit(90, 40, 0.6))))
+    made, _ = render_again(result, Changes(light=lit / "light.json"))
+    torch.testing.assert_close(made.composite_disp, load_picture(lit), atol=0.02, rtol=0)
+    found, wanted = (float(luminance_of(light.ground())) for light in (made.light, load_light(lit)))
+    assert found == pytest.approx(wanted, rel=1e-3)
+
+
+def test_insert_starts_from_a_given_light(result, tmp_path):
+    """A light.json is taken as it is, lamps and all, and the picture is that of the result which it is from."""
+    lit = kept(result, tmp_path / "lit", Changes(edit=LightEdit(sun=LampEdit(90, 40, 0.6))))
+    notes = []
+    made = method.insert(build_scene(load_scene_file(lit / "scene.yaml")),
+                         quick(f"light.start={lit / 'light.json'}", "guidance.kind=none"),
+                         prior=InsertionPrior.untrained(), on_event=lambda e: notes.append(e.note) if e.note else None)
+    torch.testing.assert_close(made.composite_disp, load_picture(lit), atol=0.02, rtol=0)
+    assert len(notes) == 1 and notes[0].startswith("light: as given: sun: azimuth 90, elevation 40")
+
+
+def test_a_fit_from_a_given_light_keeps_the_suns_direction(result, tmp_path):
+    lit = kept(result, tmp_path / "lit", Changes(edit=LightEdit(sun=LampEdit(90, 40, 0.6))))
+    made = method.insert(build_scene(load_scene_file(lit / "scene.yaml")), quick(f"light.start={lit / 'light.json'}"),
+                         prior=InsertionPrior.untrained())
+    azimuth, elevation = azimuth_elevation_deg(made.light.sun.source.direction)
+    assert (azimuth, elevation) == (pytest.approx(90, abs=0.01), pytest.approx(40, abs=0.01)) and made.history
+    assert isinstance(made.light, Rig) and made.light.share("sun") == pytest.approx(0.6, abs=0.15)
+
+
+def test_contrast_replaces_the_objects_curve(result):
+    made, _ = render_again(result, Changes(contrast=0.5))
+    assert made.tone_fg.to_dict() == ToneCurve.contrast(0.5).to_dict()
+
+
+# ---- scenes ----------------------------------------------------------------------------------------------------------
+
+def two() -> SceneFile:
+    from dipir.scene.scene_file import ObjectSpec
+
+    return SceneFile(Path("p.png"), (ObjectSpec(Path("a.glb"), (1, 2), scale=2.0), ObjectSpec(Path("b.glb"), (3, 4))))
+
+
+def test_one_of_several_objects_is_changed() -> None:
+    scene = changed_scene(two(), Changes(object="a", move=Move((5, 6), 0.4, 30, {"*": {"roughness": 0.2}})))
+    a, b = scene.objects
+    assert (a.at, a.height_m, a.scale, a.yaw_deg, a.material["*"].roughness) == ((5, 6), 0.4, None, 30, 0.2)
+    assert b == two().objects[1] and changed_scene(two(), Changes()) == two()
+    again = changed_scene(scene, Changes(object="a", move=Move(material={"*": {"metallic": 1.0}})))
+    assert again.objects[0].material["*"].roughness == 0.2, "what was changed before stays"
+    with pytest.raises(ConfigError, match="--object NAME: a, b"):
+        changed_scene(two(), Changes(move=Move(yaw_deg=3)))
+    with pytest.raises(ConfigError, match="no object 'c'"):
+        changed_scene(two(), Changes(object="c"))
+    with pytest.raises(ConfigError, match="positive"):
+        changed_scene(two(), Changes(object="a", move=Move(height_m=-1)))
+
+
+def test_another_asset_takes_the_place_of_the_first() -> None:
+    assert changed_scene(two(), Changes(asset=Path("c.glb"))).objects[0].asset == Path("c.glb")
+    assert changed_scene(two(), Changes(asset=Path("c.glb"), object="b")).objects[1].asset == Path("c.glb")
+
+
+def test_materials_in_words() -> None:
+    assert material_of("roughness=0.2") == ("*", "roughness", 0.2)
+    assert material_of("a.b.base_color=1,0.5,0") == ("a.b", "base_color", (1.0, 0.5, 0.0))
+    for bad in ("roughness", "rough=1", "base_color=1", "roughness=a", "=1"):
+        with pytest.raises(ConfigError, match="KEY=VALUE"):
+            material_of(bad)
+
+
+def test_changes_are_told_in_words() -> None:
+    told = described(Changes(guess=2, edit=LightEdit(rotate_deg=-30.0, sun=LampEdit(share=0.5)), size=(64, 48),
+                             move=Move(at=(1.0, 2.0)), object="vase"))
+    assert told == ["light: guess 2 of the light prior", "light: rotate_deg -30, sun (share 0.5)", "vase: at [1, 2]",
+                    "size: (64, 48)"]
+
+
+def test_two_lights_at_once(result):
+    with pytest.raises(ConfigError, match="one of them"):
+        render_again(result, Changes(guess=1, light=Path("x.json")))
+    with pytest.raises(ConfigError, match="no such file"):
+        render_again(result, Changes(light=Path("none.json")))
