@@ -7,11 +7,13 @@
    noisy in its recording only; path replay is noisy in every step.
 3. `import dipir` and `dipir --help`, fresh processes, interpreter included.
 4. The parts `full`, `plain`, `noise` and `preview`, only when named: full-size pictures (speed/full.py).
-5. The part `gpu`, only when named: what a GPU does in a second (speed/gpu.py); exit code 2 without one.
+5. The part `live`, only when named: a light or an object dragged, to the picture (speed/live.py).
+6. The part `gpu`, only when named: what a GPU does in a second (speed/gpu.py); exit code 2 without one.
 
 usage: python -m benchmarks.speed [--parts run,update,start] [--seeds 12] [--spp 4,16,64,256] [--set key=value]
                                   [--name speed]
        python -m benchmarks.speed --parts full,plain,noise,preview --name speed_full
+       python -m benchmarks.speed --parts live --name speed_live
        python -m benchmarks.speed --parts gpu [--minutes 8] [--smoke] [--name gpu/speed]
 """
 from __future__ import annotations
@@ -24,11 +26,11 @@ import sys
 import tempfile
 
 from benchmarks.common import DEMO, RESULTS, as_command, machine, markdown, timed_process, write
-from benchmarks.speed import full, update
+from benchmarks.speed import full, live, update
 from benchmarks.speed.update import verdict
 
 PARTS = ("run", "update", "start")
-MORE = (*full.PARTS, "gpu")  # Only when named.
+MORE = (*full.PARTS, "live", "gpu")  # Only when named.
 RUN_BARS = {"default": (120.0, 4.0), "fast": (30.0, 4.0)}  # Seconds, GiB.
 START_BARS = {"import dipir": 0.3, "dipir --help": 0.5}
 
@@ -66,6 +68,7 @@ def table(result: dict) -> str:
                  for k, v in result["run"].items()]
         text += f"\n## Whole run, demo scene, 512 wide{_with(result['set'])}\n\n" + markdown(rows)
     text += full.table(result)
+    text += live.table(result)
     if "update" in result:
         text += update.table(result["update"])
     if "start" in result:
@@ -107,6 +110,7 @@ def main(arguments: list[str] | None = None) -> int | None:
     result = {"command": f"python -m benchmarks.speed {' '.join(words)}", "machine": machine(),
               "load": os.getloadavg()[0], "set": args.set}
     result |= full.measure(parts)
+    result |= live.measure(parts)
     if "start" in parts:
         result["start"] = starts()
     if "run" in parts:

@@ -96,6 +96,14 @@ def write_png(path: str | Path, disp: Tensor, bits: int = 8) -> None:
     write_bytes(path, _png_bytes(pixels.astype(np.uint8 if bits == 8 else np.uint16)))
 
 
+def jpeg_bytes(picture: Tensor, quality: int = 85) -> bytes:
+    """uint8 (H, W, 3) sRGB as a JPEG file; quality : 1 ... 100. Raises ImageError for another shape or type."""
+    if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
+        raise ImageError(f"a picture of {picture.dtype}, {tuple(picture.shape)}; accepted is uint8 (H, W, 3).")
+    pixels = np.ascontiguousarray(picture.cpu().numpy()[..., ::-1])
+    return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, min(max(int(quality), 1), 100)])[1].tobytes()
+
+
 def write_exr(path: str | Path, channels: Mapping[str, np.ndarray | Tensor],
               attributes: Mapping[str, object] | None = None) -> None:
     """Single-part scanline EXR, ZIP: {full channel name: (H, W)} as float16, float32 or uint32 (other types become

@@ -34,6 +34,7 @@ from dipir.insert.objective import (
     frozen_materials,
     make_parameters,
 )
+from dipir.insert.preview import guess_pictures
 from dipir.insert.problem import Work, concept_renders, given_light, light_as_given, prepare
 from dipir.insert.result import Result
 from dipir.priors.insertion import InsertionPrior, planes_of
@@ -91,10 +92,11 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
 
     # ---- the picture ----
     final = final_picture(scene, light, tones, config, on_event, materials)
+    guesses = guess_pictures(scene, work.light, (tones[0], tones[1]), config.transport, materials=materials)
     provenance["times"] = {"fit_s": round(fitted_s, 2), "total_s": round(time.monotonic() - began, 2)}
     provenance["hashes"] |= {"prior": denoiser.fingerprint, "light_prior": light_prior.hash if light_prior else "none"}
     result = Result(**vars(final), light=light, tone_fg=tones[0], tone_shadow=tones[1], config=to_dict(config),
-                    history=history, provenance=provenance)
+                    history=history, provenance=provenance, guess_pictures=guesses)
     return device.moved(result, torch.device("cpu"))
 
 

@@ -1,11 +1,13 @@
 """report.html: one self-contained page about a result; no file or address outside itself is read."""
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from dipir.arrays import Image
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb
 from dipir.image.tone import ToneCurve
@@ -26,6 +28,9 @@ class InsertPage:
     config: dict
     history: list[dict]
     provenance: dict
+    guesses: tuple[Image, ...] = ()
+    folder: str = "RESULT"
+    """The out folder's name for commands."""
 
 
 def report_html(shown: InsertPage) -> str:
@@ -34,7 +39,7 @@ def report_html(shown: InsertPage) -> str:
     return report_page.render(
         "insert.html", name=p.get("name", "insert"), title=p.get("name") or "Insertion", prompt=p.get("prompt") or "",
         facts=_facts(shown), notes=p.get("notes", []), plate=picture.plate_disp, composite=picture.composite_disp,
-        layers=_layers(picture), light=_light(shown.light), tones=_tones(shown.tones),
+        layers=_layers(picture), guesses=_guesses(shown), light=_light(shown.light), tones=_tones(shown.tones),
         curves=report_page.curves_of(shown.history), config=shown.config, provenance=p)
 
 
@@ -53,6 +58,17 @@ def _facts(shown: InsertPage) -> dict[str, str]:
         if p.get(key) is not None:
             facts[key] = f"{p[key]:.1f}" if isinstance(p[key], float) else str(p[key])
     return facts
+
+
+def _guesses(shown: InsertPage) -> list[dict[str, object]]:
+    """What each guess at the light would look like: picture, caption, whether it is the light of the result, and the
+    command that takes it."""
+    told, light = shown.provenance.get("light_guesses", []), shown.provenance.get("light", {})
+    taken = light.get("guess") if light.get("committed") else None
+    return [{"picture": picture, "taken": number == taken,
+             "caption": f"azimuth {g['azimuth_deg']:.0f}°, elevation {g['elevation_deg']:.0f}°: {g['chance']:.0%}",
+             "command": f"dipir light {shlex.quote(shown.folder)} --guess {number}"}
+            for number, (picture, g) in enumerate(zip(shown.guesses, told, strict=False), 1)]
 
 
 def _layers(picture: FinalPicture) -> dict[tuple[str, str], Tensor]:

@@ -8,23 +8,23 @@ change are worked out: all others keep the plate's bytes. Coarser than the final
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import cv2
-import numpy as np
 import torch
 from torch import Tensor
 
 from dipir import device
-from dipir.arrays import EnvMap
-from dipir.errors import ConfigError, ImageError
+from dipir.arrays import EnvMap, Image
+from dipir.errors import ConfigError
 from dipir.event import Event
 from dipir.image.composite import Layers, flatten_disp, insert_layers
+from dipir.image.files import jpeg_bytes
 from dipir.image.tone import ToneCurve
-from dipir.priors.plate_light import with_plate
+from dipir.priors.plate_light import PlateLight, committed, with_plate
+from dipir.render.bridge import to_drjit
 from dipir.render.light.lamp_light import LampLight
-from dipir.render.mitsuba_scene import BuiltScene, build, moved
+from dipir.render.mitsuba_scene import BuiltScene, build, moved, set_values
 from dipir.render.proxy_sites import NEGLIGIBLE, shaded_pixels
 from dipir.render.transport import SourceColumn, Transport, TransportSettings
 from dipir.scene.plate import Plate
@@ -68,15 +68,20 @@ class Preview:
     @staticmethod
     @torch.no_grad()
     def record(scene: Scene, longest: int, settings: TransportSettings | None = None,
-               on_event: Callable[[Event], None] | None = None) -> Preview:
+               on_event: Callable[[Event], None] | None = None, *,
+               materials: Mapping[str, Tensor] | None = None) -> Preview:
         """Record the whole plate at ``longest`` pixels on its longer side (never larger than it is). Takes seconds.
-        Raises ConfigError for less than 16 pixels, RenderError when a value is NaN or infinite."""
+        materials : fitted ones, of a result, while the objects are the same; fitted emission is not shown. Raises
+        ConfigError for less than 16 pixels, RenderError when a value is NaN or infinite."""
         if longest < 16:
             raise ConfigError(f"a preview of {longest} pixels; accepted are 16 or more on the longer side.")
         scene, settings = device.moved(scene), settings or SETTINGS
         on_event = on_event or (lambda event: None)
         on_event(Event("preview", 0, 2))
-        return Preview._recorded(scene, _sized(scene.plate, longest), build(scene), settings, on_event)
+        built = build(scene)
+        if materials:
+            set_values(built.params, materials, [to_drjit(value) for value in materials.values()])
+        return Preview._recorded(scene, _sized(scene.plate, longest), built, settings, on_event)
 
     @staticmethod
     def _recorded(scene: Scene, plate: Plate, built: BuiltScene, settings: TransportSettings,
@@ -170,11 +175,8 @@ class Preview:
 
     @staticmethod
     def jpeg(picture: Tensor, quality: int = 85) -> bytes:
-        """A picture as the bytes of a JPEG file; quality : 1 ... 100. ImageError for another shape or type."""
-        if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.shape[-1] != 3:
-            raise ImageError(f"a picture of {picture.dtype}, {tuple(picture.shape)}; accepted is uint8 (H, W, 3).")
-        pixels = np.ascontiguousarray(picture.cpu().numpy()[..., ::-1])
-        return cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, min(max(int(quality), 1), 100)])[1].tobytes()
+        """A picture as the bytes of a JPEG file; quality : 1 ... 100."""
+        return jpeg_bytes(picture, quality)
 
     # ------------------------------------------------ light ------------------------------------------------
     def _layers(self, touched: Tensor, rgb: Tensor, ratio: Tensor, tones: Tones) -> Layers:
@@ -239,6 +241,18 @@ def _sized(plate: Plate, longest: int) -> Plate:
     """Never larger than it is."""
     factor = min(1.0, longest / max(plate.size))
     return plate.resized(*(max(1, round(side * factor)) for side in plate.size))
+
+
+def guess_pictures(scene: Scene, light: PlateLight, tones: Tones, settings: TransportSettings | None = None, *,
+                   longest: int = 192, materials: Mapping[str, Tensor] | None = None) -> tuple[Image, ...]:
+    """(1, 3, h, w) display, one picture for each guess of the light prior, by the light that choosing it would begin
+    with; none where the prior was not asked. Arguments as of :meth:`Preview.record`."""
+    if not light.sources or light.around is None:
+        return ()
+    preview = Preview.record(scene, longest, settings, materials=materials)
+    guessed = [committed(light, k, light.shade) for k in range(len(light.sources))]
+    shown = [preview.picture(one.rest, [one.source], tones) for one in guessed]
+    return tuple(picture.permute(2, 0, 1)[None].float() / 255 for picture in shown)
 
 
 def _overhead(like: Tensor) -> Source:

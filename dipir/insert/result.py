@@ -2,7 +2,7 @@
 
 Out folder: ``composite.png``, ``layers.exr``, ``light.exr`` + ``light.png`` (preview) + ``light.json``, ``tone.cube``
 (object) and ``tone_shadow.cube``, ``config.yaml`` (usable as ``--config`` again), ``result.json`` (camera, tone
-parameters, seeds, versions, hashes), ``history.csv``, ``report.html``.
+parameters, seeds, versions, hashes), ``history.csv``, ``report.html``, ``guess_1.jpg`` ... where there are guesses.
 """
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dipir.errors import ConfigError, DipirError
 from dipir.export.cube import CurveRole, write_cube
 from dipir.export.layered_exr import write_layers
 from dipir.image.composite import Layers
-from dipir.image.files import HALF_MAX, write_exr, write_png
+from dipir.image.files import HALF_MAX, jpeg_bytes, write_exr, write_png
 from dipir.image.tone import ToneCurve
 from dipir.insert import page as report
 from dipir.insert.final import FinalPicture
@@ -35,6 +35,7 @@ from dipir.settings.yaml import dump_yaml, load_yaml
 
 LIGHT_SIZE = (256, 512)
 _FORMAT = 1
+_MOST_GUESSES = 3
 _LATLONG = {"envmap": 0, "comments": "equirectangular, +Y up, row 0 = +Y; radiance, 1.0 = plate white"}
 
 
@@ -62,6 +63,8 @@ class Result:
     """One dict of numbers per step."""
     provenance: dict = field(default_factory=dict)
     """Seed, versions, hashes, notes (list of text), times."""
+    guess_pictures: tuple[Image, ...] = ()
+    """(1, 3, h, w) display, small: what the light prior's guesses, ``provenance["light_guesses"]``, would look like."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,23 +85,32 @@ def save(result: Result, out_dir: str | Path) -> Path:
     end: a full disk leaves the folder as it was. Raises DipirError when something cannot be written."""
     out = disk.prepare_out(out_dir)
     with disk.written_aside(out) as aside:
-        _write_all(result, aside)
+        _write_all(result, aside, str(out_dir))
+    for number in range(len(result.guess_pictures) + 1, _MOST_GUESSES + 1):
+        (out / guess_name(number)).unlink(missing_ok=True)
     return out
 
 
-def page_of(result: Result) -> report.InsertPage:
-    """What ``report.html`` shows of it."""
+def guess_name(number: int) -> str:
+    """File of the picture of guess ``number``, from 1."""
+    return f"guess_{number}.jpg"
+
+
+def page_of(result: Result, folder: str = "RESULT") -> report.InsertPage:
+    """What ``report.html`` shows of it; ``folder`` : where it lies, for commands."""
     picture = FinalPicture(result.camera, result.passes, result.layers, result.composite_disp, result.plate_disp)
     return report.InsertPage(picture, result.light, (result.tone_fg, result.tone_shadow), result.config, result.history,
-                             result.provenance)
+                             result.provenance, result.guess_pictures, folder)
 
 
-def _write_all(result: Result, out: Path) -> None:
+def _write_all(result: Result, out: Path, folder: str) -> None:
     write_png(out / "composite.png", result.composite_disp)
     write_layers(out / "layers.exr", exr_layers(result), result.camera)
     envmap = _write_envmap(out / "light.exr", result.light)
     write_png(out / "light.png", report_figures.show_light(envmap))
     write_light(out, result.light)
+    for number, picture in enumerate(result.guess_pictures, 1):
+        disk.write_bytes(out / guess_name(number), jpeg_bytes((picture[0].permute(1, 2, 0) * 255).round().byte(), 92))
     write_cube(out / "tone.cube", result.tone_fg, CurveRole.FOREGROUND)
     write_cube(out / "tone_shadow.cube", result.tone_shadow, CurveRole.SHADOW)
     dump_yaml(result.config, out / "config.yaml")
@@ -106,7 +118,7 @@ def _write_all(result: Result, out: Path) -> None:
         "format": _FORMAT, "camera": result.camera.to_dict(), "tone_fg": result.tone_fg.to_dict(),
         "tone_shadow": result.tone_shadow.to_dict(), "provenance": result.provenance})
     (out / "history.csv").write_text(history_csv(result.history), encoding="utf-8")
-    (out / "report.html").write_text(report.report_html(page_of(result)), encoding="utf-8")
+    (out / "report.html").write_text(report.report_html(page_of(result, folder)), encoding="utf-8")
 
 
 def exr_layers(result: Result) -> dict[str, Tensor]:

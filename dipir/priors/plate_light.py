@@ -82,6 +82,8 @@ class PlateLight:
     """(3,) unit normal of the ground where the objects stand, None = level."""
     around: EnvMap | None = None
     """(16, 32, 3), what is beside the dominant light; None = not known."""
+    looked: EnvMap | None = None
+    """(16, 32, 3), ``around`` before the plate's own shadows were believed; None = the same."""
     told: str = ""
     """Of a light that was given, not estimated: what it is."""
 
@@ -179,12 +181,15 @@ def _both_say(one: float, other: float) -> float:
 
 def committed(soft: PlateLight, chosen: int, shade: Shade | None = None) -> PlateLight:
     """The light around and the source of guess number ``chosen`` (from 0), as strong as it is by itself or as the
-    plate's own shadows say; then the ground as a whole stays as bright as it was."""
-    source, rest = soft.sources[chosen], soft.around
+    plate's own shadows say; then the ground as a whole stays as bright as it was. What ``soft`` was committed to before
+    does not count."""
+    looked = soft.around if soft.looked is None else soft.looked
+    source, rest = soft.sources[chosen], looked
     if shade is not None:
         source, rest = source.shared_out(rest, shade.share, soft.up)
     whole = rest + source.lobe().envmap(*rest.shape[:2])
-    return replace(soft, start=whole, around=rest, source=source, chosen=chosen, shade=shade)
+    return replace(soft, start=whole, around=rest, source=source, chosen=chosen, shade=shade,
+                   looked=looked)
 
 
 def towards_place(scene: Scene) -> Tensor | None:

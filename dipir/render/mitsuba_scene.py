@@ -1,12 +1,14 @@
 """Scene -> Mitsuba scene: one shape per part, principled BSDF, textures as float bitmaps, one environment emitter."""
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+import drjit as dr
 import numpy as np
 
-from dipir.errors import SceneError
+from dipir.errors import RenderError, SceneError
 from dipir.render.backend import mitsuba
 from dipir.scene.assets.asset import ROUGHNESS_MIN, SPECULAR_MIN, Material, Part
 from dipir.scene.camera import Camera
@@ -53,6 +55,18 @@ def material_names(params: object) -> list[MaterialName]:
                               "radiance": "emission"}
     return [MaterialName(key, kind) for key in params.keys() if key.endswith((".value", ".data"))
             for path, kind in paths.items() if f".{path}." in key]
+
+
+def set_values(params: object, names: Iterable[str], arrays: Iterable) -> None:
+    """Write Dr.Jit tensors into a scene's parameters (shape of a plain value kept). RenderError for a name that is not
+    there."""
+    for name, array in zip(names, arrays, strict=True):
+        if name not in params:
+            raise RenderError(f"no material parameter '{name}'; "
+                              f"this scene has: {', '.join(n.key for n in material_names(params))}.")
+        old = params[name]
+        params[name] = array if dr.is_tensor_v(old) else dr.unravel(type(old), array.array)
+    params.update()
 
 
 def shape_key(object_index: int, part_index: int) -> str:

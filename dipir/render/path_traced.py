@@ -17,12 +17,11 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, split_seed
-from dipir.errors import RenderError
 from dipir.event import between_pieces
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import check_finite, padded_envmap, to_drjit, to_torch
 from dipir.render.gbuffer import PixelBox, record_gbuffers
-from dipir.render.mitsuba_scene import BuiltScene, MaterialName, build, material_names, put, sensor_dict
+from dipir.render.mitsuba_scene import BuiltScene, MaterialName, build, material_names, put, sensor_dict, set_values
 from dipir.render.proxy_sites import Catcher, ShadowPass, shadow_pass
 from dipir.render.rays import MAX_CUTOUTS, opacity
 from dipir.render.renderer import AbstractRenderer, Passes, RenderSettings
@@ -113,13 +112,7 @@ class PathTracer(AbstractRenderer):
 
     def set_values(self, names: tuple[str, ...], arrays) -> None:
         """Write Dr.Jit tensors into the scene's parameters (shape of a plain value kept)."""
-        for name, array in zip(names, arrays, strict=True):
-            if name not in self._params:
-                raise RenderError(f"no material parameter '{name}'; "
-                                  f"this scene has: {', '.join(n.key for n in self.material_names())}.")
-            old = self._params[name]
-            self._params[name] = array if dr.is_tensor_v(old) else dr.unravel(type(old), array.array)
-        self._params.update()
+        set_values(self._params, names, arrays)
 
     def render_object(self, seed: int, spp: int):
         """Primal render of the region, in passes of at most _WAVEFRONT samples; TensorXf (height, width, 4)."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -23,6 +24,8 @@ from dipir.studio.pictures.lights import numbers_of, rig_of
 from dipir.studio.session import Session
 from dipir.studio.uploads import Refusal
 
+MOST_KEPT = 8
+"""Finished renders in a session's folder."""
 FIT_STEPS, MOST_STEPS, MOST_SPP, LONGEST = 150, 2000, 4096, 16384
 _KEYS = {"render": ("kind", "size", "spp"), "fit": ("kind", "steps")}
 _THUMB = 320
@@ -107,6 +110,7 @@ class Finals:
     async def _ended(self, job: Job, folder: Path) -> None:
         session, document = self._session, self._documents.pop(job.id)
         if job.state != "done":
+            shutil.rmtree(folder, ignore_errors=True)
             return
         session.finished.append({"id": job.id, "kind": job.kind, "when": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
         if job.kind == "fit":
@@ -119,8 +123,19 @@ class Finals:
             if session.document.plate == document.plate:
                 light = replace(light, exposure_stops=0.0)
                 session.done(replace(session.document, light=light, result=job.id))
+        self._make_room()
         session.save()
         session.tell_state()
+
+    def _make_room(self) -> None:
+        """Forgets the oldest renders and fits; not those whose tone curves a document may have."""
+        session = self._session
+        old = [entry for entry in session.finished if entry["id"] not in session.opened][:-MOST_KEPT]
+        for entry in old:
+            session.finished.remove(entry)
+            shutil.rmtree(session.folder / "jobs" / entry["id"], ignore_errors=True)
+        if old:
+            session.note(f"{len(old)} old renders were removed: the newest {MOST_KEPT} are kept")
 
     # ---- files ----
     async def _write(self, document: Document, folder: Path) -> None:

@@ -87,10 +87,11 @@ def height_of(item: Item, asset: Asset) -> float:
     return item.height_m if item.height_m is not None else own * (item.scale or 1.0)
 
 
-def seen(item: Item, hull: Asset | None, setting: Setting) -> dict:
-    """{"box": [x0, y0, x1, y1] in plate pixels or null, "height_m", "parts", "error": text or null} for the page."""
+def seen(item: Item, hull: Asset | None, setting: Setting, why: str = "") -> dict:
+    """{"box": [x0, y0, x1, y1] in plate pixels or null, "height_m", "parts", "error": text or null} for the page.
+    why : there is no hull"""
     if hull is None:
-        return {"box": None, "height_m": item.height_m, "parts": [], "error": "its file is being read"}
+        return {"box": None, "height_m": item.height_m, "parts": [], "error": why or "its file is being read"}
     told = {"height_m": height_of(item, hull), "parts": [part.name for part in hull.parts]}
     try:
         placed = stand(item, hull, setting)

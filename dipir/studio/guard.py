@@ -125,6 +125,12 @@ def host_names(host: str, port: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name in names))
 
 
+def address_of(host: str, port: int) -> str:
+    """Where a browser on this machine finds a server that listens on ``host``."""
+    name = "127.0.0.1" if host in _EVERYWHERE else host
+    return f"http://[{name}]:{port}/" if ":" in name else f"http://{name}:{port}/"
+
+
 def _addresses() -> list[str]:
     """This machine's own addresses, as far as it knows them."""
     try:

@@ -26,6 +26,8 @@ from dipir.studio.pictures.lights import numbers_of
 from dipir.studio.session import Session, fact_key
 from dipir.studio.uploads import Kept, Refusal, clean
 
+SETTLED_S = 1.5
+"""After a camera was changed: a look at the plate takes seconds, and nobody shall wait for it while dragging."""
 _MOST_MAP_ROWS = 1536
 _STEPS = (0.0, 0.14, -0.14, 0.28, -0.28, 0.42, -0.42)
 """Of the plate's width: where another object is tried, beside the place that is suggested."""
@@ -37,7 +39,7 @@ class Opening:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._guessing: asyncio.Task | None = None
-        session.changed_geometry = self.guess_again
+        session.changed_geometry = lambda: self.guess_again(SETTLED_S)
 
     # ---- uploads ----
     async def upload(self, kind: str, name: str, pieces: AsyncIterator[bytes], length: int | None) -> None:
@@ -161,14 +163,15 @@ class Opening:
         self.guess_again()
 
     # ---- the light of the photo ----
-    def guess_again(self) -> None:
+    def guess_again(self, wait_s: float = 0.0) -> None:
         """Ask the plate for its light in the background. It becomes the document's light while nobody has changed
-        that; the guesses are kept in any case."""
+        that; the guesses are kept in any case. wait_s : for something that may still change"""
         if self._guessing is not None:
             self._guessing.cancel()
-        self._guessing = asyncio.get_running_loop().create_task(self._guess())
+        self._guessing = asyncio.get_running_loop().create_task(self._guess(wait_s))
 
-    async def _guess(self) -> None:
+    async def _guess(self, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
         session = self._session
         asked, before, size = session.document, session.fact, session.fact.size
         session.prepare("light")

@@ -27,8 +27,9 @@ from dipir.studio.opening import Opening
 from dipir.studio.session import Session
 
 STATIC = Path(__file__).resolve().parent / "static"
-_TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
-          ".js": "text/javascript; charset=utf-8", ".png": "image/png", ".jpg": "image/jpeg"}
+TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml",
+         ".js": "text/javascript; charset=utf-8", ".png": "image/png", ".jpg": "image/jpeg"}
+"""Of the page's files: suffix -> media type."""
 _LARGEST_JSON = 1 << 20
 
 
@@ -81,11 +82,12 @@ def serve(start: Start, say: Callable[[str], None], opened: Callable[[str], None
         say(text)
     app = make_app(session)
     guarded = guard.Guard(app, token, hosts, port)
+    address = f"{guard.address_of(start.host, port)}?token={token}"
     config = uvicorn.Config(guarded, log_level="warning", access_log=False, ws_max_size=1 << 16, lifespan="off",
                             timeout_graceful_shutdown=2, server_header=False)
     # Asked to stop, it ends as by Ctrl+C: jobs are ended, the session is saved.
     signal.signal(signal.SIGTERM, _stop)
-    asyncio.run(_serve(app, uvicorn.Server(config), sock, start, lambda: opened(f"http://{hosts[0]}/?token={token}")))
+    asyncio.run(_serve(app, uvicorn.Server(config), sock, start, lambda: opened(address)))
 
 
 def _stop(number: int, where: object) -> None:
@@ -113,6 +115,8 @@ async def _begin(app: Starlette, server: uvicorn.Server, start: Start, opened: C
     session = app.state.session
     try:
         await session.begin()
+        if session.fact is not None and not session.fact.lights:
+            app.state.opening.guess_again()
         for kind, path in [*([("plate", start.plate)] if start.plate else []), *(("asset", a) for a in start.assets)]:
             await app.state.opening.adopt(kind, path)
     except DipirError as problem:
@@ -151,10 +155,10 @@ async def _static(request: Request) -> Response:
 
 def _page_file(name: str) -> Response:
     # Looked up among the names that are there: what a browser asks for never becomes a path.
-    files = {file.name: file for file in STATIC.iterdir() if file.is_file() and file.suffix in _TYPES}
+    files = {file.name: file for file in STATIC.iterdir() if file.is_file() and file.suffix in TYPES}
     if name not in files:
         raise HTTPException(404, f"there is no file '{name[:100]}' in the page.")
-    return Response(files[name].read_bytes(), media_type=_TYPES[files[name].suffix])
+    return Response(files[name].read_bytes(), media_type=TYPES[files[name].suffix])
 
 
 # ---- what is asked of the session ------------------------------------------------------------------------------------

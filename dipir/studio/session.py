@@ -46,6 +46,8 @@ class Session:
         """Results whose tone curves a document has: earlier ones, and fits of this session."""
         self.finished: list[dict[str, Any]] = list(saved.get("finished", []))
         self.hulls: dict[str, Asset] = {}
+        self.broken: dict[str, str] = {}
+        """Assets that could not be read again: why."""
         self.rev, self.saved, self.notes, self.preparing = 0, True, [], None
         self.pages, self.longest = Pages(), USUAL_VIEW
         self.loop: asyncio.AbstractEventLoop | None = None
@@ -67,7 +69,7 @@ class Session:
             try:
                 await self.read_asset(id)
             except DipirError as problem:
-                self.note(str(problem))
+                self.broken[id] = str(problem)
         if self.document.proxy is not None:
             self.keep_proxy(self.document.proxy, await self.worker.call(self.pictures.proxy, self.document.proxy))
         if self.document.plate is not None:
@@ -207,9 +209,9 @@ class Session:
         """The state, as in the page's contract."""
         document, fact, history = self.document, self.fact, self.history
         setting = self.setting(document) if fact else None
-        hulls = {item.id: self.hulls.get(item.asset) for item in document.objects}
         objects = [{"id": i.id, "name": i.name, "at": list(i.at), "yaw_deg": i.yaw_deg, "material": i.material,
-                    **seen(i, hulls[i.id], setting)} for i in document.objects]
+                    **seen(i, self.hulls.get(i.asset), setting, self.broken.get(i.asset, ""))}
+                   for i in document.objects]
         plate = fact and {"name": self.store.files[document.plate].name, "width": fact.size[0], "height": fact.size[1],
                           "notes": list(fact.notes)}
         return {"version": 1, "rev": self.rev, "session": self.folder.name,

@@ -16,7 +16,7 @@ from PIL import ImageCms
 
 from dipir.errors import ImageError
 from dipir.image import files
-from dipir.image.files import read_envmap, read_image, write_exr, write_png
+from dipir.image.files import jpeg_bytes, read_envmap, read_image, write_exr, write_png
 from tests.support.exr import read_exr
 from tests.support.hdr import write_hdr
 
@@ -293,3 +293,14 @@ def test_real_environment(name):
 def test_real_photo():
     pixels, state, info = read_image(DATA / "plates/outdoor_avenue_dscn0012.jpg")
     assert state == "display" and pixels.shape == (1, 3, info.height, info.width) and 0.05 < pixels.mean() < 0.95
+
+
+def test_a_jpeg_holds_the_picture_and_refuses_what_is_none():
+    ramp = torch.linspace(0, 255, 64).round().to(torch.uint8)
+    picture = torch.stack([ramp.expand(32, 64), ramp.flip(0).expand(32, 64), torch.full((32, 64), 90).byte()], -1)
+    fine, coarse = jpeg_bytes(picture, 95), jpeg_bytes(picture, 20)
+    back = np.asarray(Pillow.open(io.BytesIO(fine)).convert("RGB")).astype(int)
+    assert np.abs(back - picture.numpy()).mean() < 3 and len(coarse) < len(fine)
+    for bad in (picture.float(), picture[..., :1], picture[None]):
+        with pytest.raises(ImageError, match="uint8"):
+            jpeg_bytes(bad)

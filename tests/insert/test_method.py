@@ -133,6 +133,8 @@ def test_a_sun_is_decided_told_and_kept(tmp_path, guess, share):
     assert provenance["light"]["committed"] and provenance["light"]["share"] == pytest.approx(share, abs=1e-3)
     assert provenance["light"]["share_fitted"] == pytest.approx(share, abs=0.03)
     assert [g["share"] for g in provenance["light_guesses"]] == [0.8, 0.6, 0.4]
+    assert [tuple(picture.shape) for picture in result.guess_pictures] == [(1, 3, 48, 48)] * 3
+    assert (tmp_path / "guess_3.jpg").is_file() and "--guess 3" in (tmp_path / "report.html").read_text()
     again = load_light(tmp_path)
     rest, sun = again.split(0.01)
     source = look().sources[max(guess, 1) - 1]

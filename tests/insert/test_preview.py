@@ -10,20 +10,24 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from dipir.errors import ConfigError, ImageError
+from dipir.errors import ConfigError, ImageError, RenderError
 from dipir.image.composite import flatten_disp, flatten_lin
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import load_config
 from dipir.insert.final import final_picture
-from dipir.insert.preview import Preview
+from dipir.insert.preview import Preview, guess_pictures
+from dipir.priors.plate_light import Shade, decided
+from dipir.render.mitsuba_scene import build, material_names
 from dipir.render.transport_record import TransportSettings
 from dipir.scene.assets.asset import Material, Part
 from dipir.scene.light import SphericalGaussians
 from dipir.scene.plate import plate_from_tensor
 from dipir.scene.proxy import Proxy
+from dipir.scene.rig import Rig
 from dipir.scene.scene import Scene
 from dipir.scene.source import Source
 from dipir.workshop.things.objects import simple_asset
+from tests.support.looks import look
 from tests.support.scenes import MATERIALS, placed, scene_of
 
 PLAIN = (ToneCurve.identity(), ToneCurve.identity())
@@ -60,7 +64,7 @@ def rmse(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one.float() - other.float()).square().mean().sqrt()) / 255
 
 
-def final_bytes(scene: Scene, light: SphericalGaussians) -> torch.Tensor:
+def final_bytes(scene: Scene, light: Rig) -> torch.Tensor:
     config = load_config("default", None, ["final.spp=256", "final.denoise=false"])
     made = final_picture(scene, light, PLAIN, config, lambda event: None)
     return (made.composite_disp[0].permute(1, 2, 0) * 255).round().to(torch.uint8)
@@ -71,7 +75,7 @@ def test_it_shows_what_the_final_picture_shows(sigma, bound):
     """Of sky and sun together, all bounces; what is left is noise and the size of texels."""
     scene, lamp = things(), sun(sigma=sigma)
     got = Preview.record(scene, 64, FINE).picture(sky().envmap(16, 32), [lamp], full=True)
-    want = final_bytes(scene, sky().joined(lamp.lobe()))
+    want = final_bytes(scene, Rig.of(sky(), lamp))
     changed = (want != (scene.plate.disp[0].permute(1, 2, 0) * 255).round().to(torch.uint8)).any(-1)
     assert 0.1 < float(changed.float().mean()) < 0.9
     assert rmse(got[changed], want[changed]) < bound
@@ -85,7 +89,7 @@ def test_glass_and_meshes_are_as_in_the_final_picture(kind):
     scene = things(48, material=GLASS) if kind == "glass" else things(48, proxy=Proxy(slope))
     lamp = sun()
     got = Preview.record(scene, 48, FINE).picture(sky().envmap(16, 32), [lamp], full=True)
-    want = final_bytes(scene, sky().joined(lamp.lobe()))
+    want = final_bytes(scene, Rig.of(sky(), lamp))
     assert rmse(got, want) < 0.03
     # What would be wrong by far: the plate alone, and a preview without the lamp.
     assert rmse(Preview.record(scene, 48).picture(sky().envmap(16, 32)), want) > 2 * rmse(got, want)
@@ -171,6 +175,36 @@ def test_what_moved_is_seen_at_once_and_then_finely():
     assert torch.equal(first.picture(rest, [sun()]), before)
 
 
+def test_what_moved_may_be_shown_smaller_and_finely_at_full_size(preview):
+    scene = things()
+    pose = scene.objects[0].to_world.copy()
+    pose[0, 3] += 0.3
+    moved = replace(scene, objects=(replace(scene.objects[0], to_world=pose), scene.objects[1]))
+    small = preview.moved(moved, longest=32)
+    assert small.size == (32, 32) and small.built.objects is preview.built.objects
+    fine = small.refined(longest=64)
+    assert fine.size == (64, 64)
+    rest, lamps = sky().envmap(16, 32), [sun()]
+    reduced = fine.picture(rest, lamps).float().reshape(32, 2, 32, 2, 3).mean((1, 3))
+    assert rmse(small.picture(rest, lamps), reduced) < 0.04 < rmse(
+        small.picture(rest, lamps), preview.picture(rest, lamps).float().reshape(32, 2, 32, 2, 3).mean((1, 3)))
+
+
+def test_fitted_materials_are_shown_and_stay_when_an_object_moves():
+    """A ball fitted to be green is green, there and elsewhere."""
+    scene, rest = things(48), torch.ones(16, 32, 3)
+    key = next(n.key for n in material_names(build(scene).params) if n.kind == "base_color")
+    green = Preview.record(scene, 48, materials={key: torch.tensor([0.05, 0.6, 0.05])})
+    plain = Preview.record(scene, 48)
+    there = replace(scene, objects=(placed(scene.objects[0].asset, x=-0.2), scene.objects[1]))
+    for preview in (green, green.moved(there), green.refined()):
+        colour = preview.layers(rest).layers[1].image[0].sum((1, 2))
+        other = plain.layers(rest).layers[1].image[0].sum((1, 2))
+        assert float(colour[1] / colour[0]) > 1.5 * float(other[1] / other[0])
+    with pytest.raises(RenderError, match="no material parameter"):
+        Preview.record(scene, 48, materials={"object9.base_color.value": torch.zeros(3)})
+
+
 def test_objects_can_be_exchanged_and_taken_away():
     scene, rest = things(48), sky().envmap(16, 32)
     first = Preview.record(scene, 48)
@@ -209,6 +243,25 @@ def test_layers_are_on_the_plate_as_it_is(preview):
     assert float(layers.layers[1].image.abs().max()) == 0 and bool((layers.layers[0].image == 1).all())
     inside = layers.layers[1].alpha[0, 0] == 1
     assert float(flatten_lin(layers)[0][:, inside].abs().max()) == 0
+
+
+def test_each_guess_is_shown_by_its_own_light():
+    """As a preview of the light that choosing it gives; nothing without a light prior or with a light of a file."""
+    scene = things(48)
+    begun = decided(look(), torch.zeros(16, 32, 3), shade=lambda: Shade(0.3, 0.5, 0.9))
+    made = guess_pictures(scene, begun, (None, None), longest=32)
+    preview = Preview.record(scene, 32)
+    assert [tuple(m.shape) for m in made] == [(1, 3, 32, 32)] * 3
+    for guess, picture in enumerate(made, 1):
+        light = decided(look(), torch.zeros(16, 32, 3), guess, shade=lambda: Shade(0.3, 0.5, 0.9))
+        wanted = preview.picture(light.rest, [light.source]).permute(2, 0, 1)[None]
+        assert torch.equal((picture * 255).round().to(torch.uint8), wanted)
+    # Suns from the right (guess 1) and from the left (guess 2) throw their shadows to the left and to the right.
+    dark = [1 - preview.layers(begun.around, [source]).layers[0].image[0].mean(0) for source in begun.sources[:2]]
+    left, right = (float((d.sum(0) * torch.arange(32)).sum() / d.sum()) for d in dark)
+    assert left < right - 3
+    assert guess_pictures(scene, replace(begun, around=None), (None, None)) == ()
+    assert guess_pictures(scene, replace(begun, guesses=(), sources=()), (None, None)) == ()
 
 
 def test_a_jpeg_is_the_picture_in_fewer_bytes(preview):

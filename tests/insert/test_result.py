@@ -43,6 +43,23 @@ def test_all_files_and_nothing_else(saved):
     assert {f.name for f in saved[1].iterdir()} == FILES
 
 
+def test_pictures_of_guesses_are_beside_it_and_old_ones_go(tmp_path):
+    pictures = tuple(torch.full((1, 3, 12, 16), v) for v in (0.2, 0.5, 0.8))
+    save(small_result(guess_pictures=pictures), tmp_path)
+    assert {f.name for f in tmp_path.iterdir()} == FILES | {"guess_1.jpg", "guess_2.jpg", "guess_3.jpg"}
+    for number, picture in enumerate(pictures, 1):
+        back = read_image(tmp_path / f"guess_{number}.jpg").pixels
+        torch.testing.assert_close(back, picture, atol=0.01, rtol=0)
+    save(small_result(guess_pictures=pictures[:1]), tmp_path)
+    assert {f.name for f in tmp_path.iterdir()} == FILES | {"guess_1.jpg"}
+
+
+def test_the_report_knows_its_folder(tmp_path):
+    pictures, told = (torch.zeros(1, 3, 8, 8),), {"azimuth_deg": 1.0, "elevation_deg": 2.0, "chance": 0.5}
+    save(small_result(guess_pictures=pictures, provenance={"light_guesses": [told]}), tmp_path / "mine")
+    assert f"dipir light {tmp_path / 'mine'} --guess 1" in (tmp_path / "mine" / "report.html").read_text()
+
+
 def test_composite_comes_back_rounded_to_8_bits(saved):
     result, out = saved
     back = read_image(out / "composite.png").pixels

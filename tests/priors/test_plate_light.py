@@ -14,6 +14,7 @@ from dipir.priors.light import LightPrior
 from dipir.priors.nets.light_unet import LightUNet
 from dipir.priors.plate_light import (
     Shade,
+    committed,
     decided,
     ground_normal,
     light_of_plate,
@@ -135,6 +136,16 @@ def test_the_plates_own_shadows_set_the_strength_when_they_are_sure(guess):
     assert guess or with_shade(0.05, 0.7).source is None
     assert guess or with_shade(0.4, 0.6).source is None
     assert dark.guesses_to_dict()[2]["share"] == 0.78 and plain.guesses_to_dict()[2]["share"] != 0.78
+
+
+def test_another_guess_can_be_taken_afterwards():
+    """What the light was committed to before leaves no trace, shadows of the plate or not."""
+    for shade in (None, lambda: Shade(0.14, 0.22, 0.9)):
+        first, third = (decided(look(), torch.zeros(16, 32, 3), guess, shade=shade) for guess in (1, 3))
+        taken = committed(committed(first, 1, first.shade), 2, first.shade)
+        torch.testing.assert_close(taken.rest, third.rest)
+        torch.testing.assert_close(taken.source.irradiance, third.source.irradiance)
+        assert taken.chosen == third.chosen == 2 and taken.share == pytest.approx(third.share)
 
 
 def test_shadows_are_not_looked_for_in_vain():

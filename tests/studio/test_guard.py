@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from dipir.studio import guard
-from dipir.studio.guard import Guard, host_names, new_token, opens
+from dipir.studio.guard import Guard, address_of, host_names, new_token, opens
 
 OURS, TOKEN = "127.0.0.1:8765", "the-token"
 PAGE = {"host": OURS, "origin": f"http://{OURS}"}
@@ -155,6 +155,14 @@ def test_names_of_a_host():
     assert "studio.lan:80" in host_names("studio.lan", 80)
     everywhere = host_names("0.0.0.0", 80)
     assert len(everywhere) > 2 and not any(name.startswith("0.0.0.0") for name in everywhere)
+
+
+@pytest.mark.parametrize("host, address", [
+    ("127.0.0.1", "http://127.0.0.1:80/"), ("0.0.0.0", "http://127.0.0.1:80/"), ("10.0.0.3", "http://10.0.0.3:80/"),
+    ("::1", "http://[::1]:80/"), ("studio.lan", "http://studio.lan:80/")])
+def test_the_printed_address_is_one_that_it_answers_to(host, address):
+    assert address_of(host, 80) == address
+    assert address.removeprefix("http://").rstrip("/") in host_names(host, 80)
 
 
 def test_what_listening_elsewhere_opens_is_said_in_words():

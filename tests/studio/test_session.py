@@ -159,6 +159,18 @@ def test_another_program_goes_on_where_this_one_was(session):
     assert again.pictures.base(again.document).rig.lamps[0].name == "sun"
 
 
+def test_a_mesh_that_is_gone_is_said_at_its_object(session, tmp_path):
+    (tmp_path / "cube.obj").unlink()
+    again = Session(session.folder)
+
+    async def begin():
+        await again.begin()
+        again.worker.stop()
+
+    asyncio.run(begin())
+    assert "cube.obj does not exist" in again.public()["objects"][0]["error"]
+
+
 def test_a_full_disk_is_said_and_work_goes_on(session, monkeypatch):
     def full(*given):
         raise ConfigError("cannot write: No space left on device")

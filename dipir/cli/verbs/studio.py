@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import shutil
 import sys
 import webbrowser
 from pathlib import Path
@@ -64,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         pass
     finally:
         lock.release()
+        if not (folder / folders.SAVED).exists():
+            shutil.rmtree(folder, ignore_errors=True)
     _say(f"the session is kept; go on with: dipir studio --session {folder.name}")
     return 0
 

@@ -140,7 +140,7 @@ class _PlayedBack:
     """A function recorded by Dr.Jit at its first call; traced every time where that cannot be done (``able``)."""
 
     def __init__(self, traced):
-        self.traced, self.frozen, self.able = traced, dr.freeze(traced), True
+        self.traced, self.frozen, self.able = traced, dr.freeze(traced, limit=1, warn_after=10**6), True
 
     def __call__(self, *arguments):
         # A scene that Python happens to give back meanwhile would abort the process.
@@ -165,6 +165,8 @@ def _shine(lanes: int, masked: bool):
     """-> function that gives [r, g, b], sums over the hits of each pixel."""
     def traced(objects, si, weight, numbers, disc):
         value = _reflected(_Meshes(objects, None, masked), si, numbers, disc) * weight
+        # In one kernel: each sum would run all of the above once more.
+        dr.eval(value)
         return [dr.block_sum(channel, lanes) for channel in value]
     return traced
 
@@ -177,6 +179,7 @@ def _shadow(lanes: int, masked: bool):
         if normal is None:
             # Of the light of the same samples, so that an umbra is exactly dark.
             return dr.block_sum(dr.select(lit > 0, hidden / lit, 0), lanes), None
+        dr.eval(hidden, lit)
         return dr.block_sum(hidden, lanes), dr.block_sum(lit, lanes)
     return traced
 
