@@ -102,7 +102,7 @@ def test_a_fit_becomes_the_light_and_brings_its_tones(session):
     state = session.public()
     assert (state["light"]["base"], state["base_result"]["id"], state["undo"]) == ("fit 1", "j1", 1)
     (entry,) = state["finished"]
-    assert entry["kind"] == "fit" and {"composite.png", "layers.exr", "light.exr"} <= set(entry["files"])
+    assert entry["kind"] == "fit" and {"composite.png", "layers.exr", "result.zip"} <= set(entry["files"])
     assert session._tones("j1")[0].to_dict() == small_result().tone_fg.to_dict()
     session.undo()
     assert session.public()["light"]["base"] == "prior" and session.public()["base_result"] is None
