@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap
+from dipir.errors import PriorError
 from dipir.image.color import blackbody
 from dipir.insert.result import load_light, write_light
-from dipir.priors.light import DEFAULT_PATH as LIGHT_WEIGHTS
 from dipir.priors.light import LightPrior
 from dipir.priors.light_input import features
 from dipir.priors.plate_light import (
@@ -146,16 +146,17 @@ class Seen:
 
 def look(scene: Scene, prior: Callable[[], LightPrior]) -> Seen:
     """The light of a scene as `dipir insert` begins with, and each of the light prior's guesses with its own strength;
-    without the prior's weights even light of the plate's mean colour, and that is said. ``prior`` loads it."""
-    if not LIGHT_WEIGHTS.is_file():
+    without weights that can be used even light of the plate's mean colour, and that is said. ``prior`` loads it."""
+    try:
+        loaded = prior()
+    except PriorError as problem:
         radiance = ambient_light(scene)[0, 0]
-        note = (f"the light prior's weights are missing ({LIGHT_WEIGHTS}): the light is even, of the photo's mean "
-                "colour; place a sun yourself, or reinstall dipir")
+        note = f"the light is even, of the photo's mean colour; place a sun yourself. {problem}"
         return Seen({0: Rig(SphericalGaussians.uniform(radiance, LOBES))}, {0: "light: even, nothing was guessed"}, (),
                     (note,))
     plate, directions = small_plate(scene)
     mirrored = features(plate, directions[None]).base[0].permute(1, 2, 0)
-    seen, shade, up = prior().look(plate, directions, towards_place(scene)), Shade.of(scene), ground_normal(scene)
+    seen, shade, up = loaded.look(plate, directions, towards_place(scene)), Shade.of(scene), ground_normal(scene)
     lights = {n: decided(seen, mirrored, n, commit=True, shade=lambda: shade, up=up)
               for n in range(1 + len(seen.guesses))}
     return Seen(_rigs(lights), {n: light.describe() for n, light in lights.items()},
