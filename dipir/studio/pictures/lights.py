@@ -25,7 +25,7 @@ from dipir.priors.plate_light import (
     small_plate,
     towards_place,
 )
-from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg, fit_gaussians, towards
+from dipir.scene.light import EnvironmentMap, SphericalGaussians, azimuth_elevation_deg, fit_gaussians, towards
 from dipir.scene.rig import Lamp, Rig, scaled, sigma_of, size_deg, turned
 from dipir.scene.scene import Scene
 from dipir.scene.source import Source, luminance_of
@@ -33,6 +33,7 @@ from dipir.studio.document.state import LampNumbers, LightNumbers, wrapped
 
 LOBES = 32
 WHITE_K = 6500.0
+_FINE_ROWS = 64
 _LEAST_REST, _GRAZING, _DARK = 1e-3, 0.02, 1e-12
 
 
@@ -53,6 +54,14 @@ class Base:
         return float(luminance_of(Rig(self.rig.around).ground()))
 
     @cached_property
+    def _small(self) -> Rig:
+        """What is around, in texels that are fine enough to be turned: large maps take too long in every picture."""
+        around = self.rig.around
+        if isinstance(around, EnvironmentMap) and len(around.data) > _FINE_ROWS:
+            return Rig(EnvironmentMap(around.envmap(_FINE_ROWS, 2 * _FINE_ROWS)))
+        return Rig(around)
+
+    @cached_property
     def _rest(self) -> dict[float, EnvMap]:
         return {}
 
@@ -61,7 +70,7 @@ class Base:
         if rotate_deg not in self._rest:
             if len(self._rest) > 8:
                 self._rest.clear()
-            self._rest[rotate_deg] = turned(Rig(self.rig.around), rotate_deg).rest(16)
+            self._rest[rotate_deg] = turned(self._small, rotate_deg).rest(16)
         return self._rest[rotate_deg]
 
 

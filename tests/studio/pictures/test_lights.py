@@ -87,6 +87,17 @@ def test_rotating_turns_what_is_around():
     assert (turned[0] - first[0]) % 360 == pytest.approx(90, abs=12) and turned[1] == pytest.approx(first[1], abs=6)
 
 
+def test_large_maps_are_turned_quickly_and_alike():
+    generator = torch.Generator().manual_seed(3)
+    base = Base(Rig(EnvironmentMap(torch.rand(128, 256, 3, generator=generator))))
+    # Noise is the worst that can be interpolated; by whole texels nothing is.
+    for degrees, near in ((0.0, 1e-3), (90.0, 1e-3), (33.0, 0.15)):
+        light = replace(numbers_of(base.rig, "hdri x", "b1"), rotate_deg=degrees)
+        whole, (rest, _) = rig_of(light, base).rest(16), parts_of(light, base)
+        assert torch.allclose(rest, whole, rtol=near)
+        assert float(rest.mean()) == pytest.approx(float(whole.mean()), rel=1e-3)
+
+
 def _brightest(rig: Rig) -> torch.Tensor:
     from dipir.scene.light import dominant_direction
 
