@@ -112,7 +112,9 @@ class Finals:
         if job.state != "done":
             shutil.rmtree(folder, ignore_errors=True)
             return
-        session.finished.append({"id": job.id, "kind": job.kind, "when": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        files = [name for name in keep.FILES if name in keep.MADE or (folder / "out" / name).is_file()]
+        session.finished.append({"id": job.id, "kind": job.kind, "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                                 "files": files})
         if job.kind == "fit":
             try:
                 light = await session.worker.call(_fitted, session.pictures, folder / "out", f"fit {job.id[1:]}")

@@ -21,7 +21,9 @@ FILES = {"composite.png": "image/png", "composite.exr": "image/x-exr", "layers.e
          "light.exr": "image/x-exr", "light.json": "application/json", "scene.yaml": "application/yaml",
          "report.html": "text/html", "result.zip": "application/zip"}
 """What can be downloaded -> its media type."""
-_OF_THE_STATE = ("light.json", "scene.yaml")
+MADE = ("light.json", "scene.yaml", "result.zip")
+"""Those that are made when they are asked for."""
+_OF_THE_STATE = MADE[:2]
 _ZIPPED = ("composite.png", "composite.exr", "layers.exr", "light.exr", "report.html", "result.json", "config.yaml",
            "tone.cube", "tone_shadow.cube")
 _MATERIALS = re.compile(r"^\s*mtllib\s+(.+?)\s*$|^\s*(?:map_\w+|bump|norm|refl)\s+(?:.*\s)?(\S+)\s*$", re.M)

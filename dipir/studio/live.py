@@ -61,6 +61,7 @@ class Pages:
 
     def __init__(self) -> None:
         self._open: set[Page] = set()
+        self._newest: bytes | None = None
 
     def __len__(self) -> int:
         return len(self._open)
@@ -71,7 +72,8 @@ class Pages:
             page.tell(message)
 
     def show(self, picture: bytes) -> None:
-        """Send a picture to all."""
+        """Send a picture to all; pages that come later begin with it."""
+        self._newest = picture
         for page in self._open:
             page.show(picture)
 
@@ -81,6 +83,8 @@ class Pages:
         if len(self._open) >= MOST_SOCKETS:
             raise ConfigError(f"{MOST_SOCKETS} pages show this session already; close one of them.")
         page = Page()
+        if self._newest is not None:
+            page.show(self._newest)
         self._open.add(page)
         try:
             yield page

@@ -97,14 +97,22 @@ def _stop(number: int, where: object) -> None:
 async def _serve(app: Starlette, server: uvicorn.Server, sock: socket.socket, start: Start,
                  opened: Callable[[], None]) -> None:
     session = app.state.session
-    beginning = asyncio.create_task(_begin(app, server, start, opened))
+    tasks = [asyncio.create_task(work) for work in (_begin(app, server, start, opened), _watch(app, server))]
     try:
         await server.serve(sockets=[sock])
     finally:
-        beginning.cancel()
+        for task in tasks:
+            task.cancel()
         await app.state.finals.jobs.close()
         session.save()
         session.worker.stop()
+
+
+async def _watch(app: Starlette, server: uvicorn.Server) -> None:
+    """When the server is asked to end, who waits for a picture is told at once."""
+    while not server.should_exit:
+        await asyncio.sleep(0.05)
+    await asyncio.to_thread(app.state.session.worker.stop)
 
 
 async def _begin(app: Starlette, server: uvicorn.Server, start: Start, opened: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,7 +22,7 @@ from dipir.studio.document.state import Document, Item, Known, PlateFacts
 from dipir.studio.folders import SAVED
 from dipir.studio.geometry import Setting, camera_of, camera_view, seen, stand
 from dipir.studio.live import Pages, frame
-from dipir.studio.pictures.easel import LARGEST_VIEW, SMALLEST_VIEW, USUAL_VIEW, Pictures, Tones, Wish
+from dipir.studio.pictures.easel import LARGEST_VIEW, SMALLEST_VIEW, USUAL_VIEW, Pictures, Tones, Wish, plate_jpeg
 from dipir.studio.pictures.lights import Bases, left_in_shadow
 from dipir.studio.pictures.pixels import LARGEST
 from dipir.studio.uploads import Kept, Refusal, Store
@@ -212,8 +213,8 @@ class Session:
         objects = [{"id": i.id, "name": i.name, "at": list(i.at), "yaw_deg": i.yaw_deg, "material": i.material,
                     **seen(i, self.hulls.get(i.asset), setting, self.broken.get(i.asset, ""))}
                    for i in document.objects]
-        plate = fact and {"name": self.store.files[document.plate].name, "width": fact.size[0], "height": fact.size[1],
-                          "notes": list(fact.notes)}
+        plate = fact and {"id": document.plate, "name": self.store.files[document.plate].name,
+                          "width": fact.size[0], "height": fact.size[1], "notes": list(fact.notes)}
         return {"version": 1, "rev": self.rev, "session": self.folder.name,
                 "undo": len(history.past) + (history.begun is not None), "redo": len(history.future),
                 "saved": self.saved and history.begun is None, "plate": plate,
@@ -259,7 +260,9 @@ class Session:
         usual = {"plate": LARGEST, "guess": 256}.get(what, self.longest)
         longest = min(max(given.get("longest") or usual, 16), LARGEST)
         if what == "plate":
-            return await self.worker.call(pictures.plate_jpeg, wish.document.plate, longest)
+            # Not behind what the worker is busy with: the page shows it first.
+            plate = pictures.loaded(wish.document.plate) or await self.worker.call(pictures.plate, wish.document.plate)
+            return await asyncio.to_thread(plate_jpeg, plate, longest)
         if what == "light":
             return await self.worker.call(pictures.light_jpeg, wish.document)
         wish = replace(wish, longest=min(longest, LARGEST_VIEW))
@@ -276,11 +279,14 @@ class Session:
 
     # ---- from the worker's thread ----
     def _show(self, about: Mapping[str, Any], jpeg: bytes) -> None:
-        self.loop.call_soon_threadsafe(self.pages.show, frame(about, jpeg))
+        with contextlib.suppress(RuntimeError):
+            # The loop may have ended.
+            self.loop.call_soon_threadsafe(self.pages.show, frame(about, jpeg))
 
     def _hear(self, event: str, text: str, n: int | None) -> None:
         message = {"event": event, "text": text, **({"n": n} if event == "error" else {})}
-        self.loop.call_soon_threadsafe(self.pages.tell, message)
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self.pages.tell, message)
 
     def _tones(self, result: str | None) -> Tones:
         from dipir.insert.result import load_result

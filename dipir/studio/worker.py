@@ -10,11 +10,22 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
+from dipir.errors import DipirError
+
 T = TypeVar("T")
 
 
 class Superseded(Exception):
     """Idle work stops: something newer is wanted."""
+
+
+class Ending(DipirError):
+    """What was asked for is not made any more."""
+
+    status = 503
+
+    def __init__(self) -> None:
+        super().__init__("the studio is ending; start it again with `dipir studio`: the session is kept.")
 
 
 class Easel(Protocol):
@@ -35,7 +46,7 @@ class Worker:
         self._calls: deque[tuple[Future, Callable, tuple]] = deque()
         self._wish: Any = None
         self._news = threading.Condition()
-        self._stopped = False
+        self._stopped, self._running = False, None
         self._thread = threading.Thread(target=self._run, name="dipir-studio-worker", daemon=True)
 
     def start(self) -> None:
@@ -43,22 +54,24 @@ class Worker:
         self._thread.start()
 
     def stop(self, seconds: float = 5.0) -> None:
-        """Let it end after what it is doing; what waits is given up."""
+        """Let it end after what it is doing; who waits for something is told so (Ending)."""
         with self._news:
             self._stopped = True
-            for future, _, _ in self._calls:
-                future.cancel()
+            for future in (self._running, *(call[0] for call in self._calls)):
+                if future is not None and not future.done():
+                    future.set_exception(Ending())
             self._calls.clear()
             self._news.notify_all()
         if self._thread.is_alive():
             self._thread.join(seconds)
 
     async def call(self, function: Callable[..., T], *given: Any) -> T:
-        """Its value, worked out in the thread after the calls before it; its exception where it raises one."""
+        """Its value, worked out in the thread after the calls before it; its exception where it raises one. Ending when
+        the worker stops."""
         future: Future = Future()
         with self._news:
             if self._stopped:
-                raise RuntimeError("the studio's worker has stopped")
+                raise Ending
             self._calls.append((future, function, given))
             self._news.notify_all()
         return await asyncio.wrap_future(future)
@@ -98,10 +111,20 @@ class Worker:
     def _answer(self, future: Future, function: Callable, given: tuple) -> None:
         if not future.set_running_or_notify_cancel():
             return
+        self._running, answer, problem = future, None, None
         try:
-            future.set_result(function(*given))
-        except BaseException as problem:
-            future.set_exception(problem)
+            answer = function(*given)
+        except BaseException as raised:
+            problem = raised
+        with self._news:
+            self._running = None
+            if future.done():
+                # Stopped meanwhile.
+                return
+            if problem is None:
+                future.set_result(answer)
+            else:
+                future.set_exception(problem)
 
     def _guarded(self, work: Callable, *given: Any) -> float | None:
         """The thread outlives whatever happens to one picture."""

@@ -96,7 +96,9 @@ def test_all_pages_hear_and_one_that_closes_is_forgotten(served):
                 assert socket.receive_json()["event"] == "note" and socket.receive_bytes() == b"picture"
             assert len(pages) == 2
         one.send_json({"edit": {}})
-        assert one.receive_json()["event"] == "note"
+        assert one.receive_json()["event"] == "note" and one.receive_bytes() == b"picture"
+        with client.websocket_connect("/api/live") as late:
+            assert late.receive_json()["event"] == "state" and late.receive_bytes() == b"picture"
     assert len(pages) == 0
 
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import cv2
 import numpy as np
@@ -232,6 +233,29 @@ def test_a_killed_server_goes_on_where_it_was(tmp_path):
     said = (tmp_path / "home.err").read_text()
     assert f"going on with session {old['session']}" in said
     assert f"go on with: dipir studio --session {old['session']}" in said and "Traceback" not in said
+
+
+def test_ctrl_c_is_silent_while_pictures_are_asked_for(tmp_path):
+    studio = Studio(tmp_path / "home", *make_files(tmp_path))
+    client, answers = studio.client(), []
+
+    def ask(path):
+        with contextlib.suppress(httpx.TransportError):
+            answers.append(client.get(path).status_code)
+
+    # The photo's light is being looked at: pictures wait.
+    wait_for(lambda: client.get("/api/state").json(), lambda s: s["objects"])
+    threads = [threading.Thread(target=ask, args=(f"/api/{name}.jpg",)) for name in ("frame", "light", "layer/object")]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: {"n": len(psutil.Process(studio.process.pid).net_connections())}, lambda s: s["n"] >= 4)
+    assert studio.end() == 0
+    for thread in threads:
+        thread.join()
+    said = (tmp_path / "home.err").read_text()
+    assert "the session is kept" in said and "Traceback" not in said and "ERROR" not in said, said
+    assert set(answers) <= {200, 503}
+    client.close()
 
 
 def test_a_taken_port_is_passed_over():

@@ -33,7 +33,8 @@ def test_the_state_is_what_the_page_was_promised(session):
     assert json.loads(json.dumps(state, allow_nan=False)) == state
     assert set(state) == {"version", "rev", "session", "undo", "redo", "saved", "plate", "camera", "objects",
                           "selected", "light", "guesses", "base_result", "prompt", "notes", "job", "finished"}
-    assert state["plate"] == {"name": "photo.png", "width": SIZE[0], "height": SIZE[1], "notes": []}
+    assert state["plate"] == {"id": session.document.plate, "name": "photo.png", "width": SIZE[0], "height": SIZE[1],
+                              "notes": []}
     assert set(state["camera"]) == {"fov_deg", "pitch_deg", "roll_deg", "height_m", "confidence", "source", "estimate",
                                     "horizon", "grid"}
     (cube,) = state["objects"]

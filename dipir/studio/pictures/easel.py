@@ -113,6 +113,11 @@ class Pictures:
             self._plate = (id, reduced(read_plate(self._paths(id))))
         return self._plate[1]
 
+    def loaded(self, id: str) -> Plate | None:
+        """The same where it is in memory; may be asked from any thread."""
+        known = self._plate
+        return known[1] if known is not None and known[0] == id else None
+
     def scene(self, document: Document, size: tuple[int, int]) -> Scene:
         """The document's scene on the reduced plate; objects that cannot stand where they are are left out."""
         plate, camera = self.plate(document.plate), camera_of(document, size, self._paths)
@@ -282,10 +287,6 @@ class Pictures:
         """The composite under another light."""
         return self.frame(replace(wish, document=replace(wish.document, light=light)))
 
-    def plate_jpeg(self, id: str, longest: int) -> bytes:
-        """The photo."""
-        return Preview.jpeg(as_bytes(within(self.plate(id).disp, longest)), 90)
-
     def light_jpeg(self, document: Document) -> bytes:
         """(256, 512) what is around the lamps, latlong, tone mapped."""
         base = self.base(document)
@@ -314,6 +315,11 @@ class Pictures:
 
 
 # ---- helpers ---------------------------------------------------------------------------------------------------------
+
+def plate_jpeg(plate: Plate, longest: int) -> bytes:
+    """The photo, reduced as previews reduce it."""
+    return Preview.jpeg(as_bytes(within(plate.disp, longest)), 90)
+
 
 def with_contrast(tones: Tones, contrast: float) -> Tones:
     """A contrast replaces the object's tone curve; 0 = that stays as it is."""

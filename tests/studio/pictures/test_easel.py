@@ -12,7 +12,7 @@ from dipir.image.tone import ToneCurve
 from dipir.studio.document.edits import edited
 from dipir.studio.document.state import Document, Known
 from dipir.studio.pictures import easel as easels
-from dipir.studio.pictures.easel import with_contrast
+from dipir.studio.pictures.easel import plate_jpeg, with_contrast
 from dipir.studio.worker import Superseded
 from tests.support.studio import SIZE, set_up
 
@@ -131,7 +131,9 @@ def test_what_is_asked_for_is_made_at_the_size_that_is_there(shown):
 
 
 def test_plate_and_light(shown):
-    plate = decoded(shown.pictures.plate_jpeg(shown.session.document.plate, 48))
+    known = shown.pictures.loaded(shown.session.document.plate)
+    assert known is shown.pictures.plate(shown.session.document.plate) and shown.pictures.loaded("f9") is None
+    plate = decoded(plate_jpeg(known, 48))
     assert plate.shape == (36, 48, 3)
     light = decoded(shown.pictures.light_jpeg(shown.session.document))
     assert light.shape == (256, 512, 3)
