@@ -5,7 +5,7 @@ import {button, h} from "./dom.js";
 
 const REST_MS = 450;
 const ASSETS = ["glb", "gltf", "obj", "ply", "stl"];
-const PHOTOS = ["jpg", "jpeg", "png", "tif", "tiff", "webp", "bmp"];
+const PHOTOS = ["jpg", "jpeg", "png"];
 const CAMERAS = ["yaml", "yml", "json"];
 
 export class Actions {
@@ -89,7 +89,7 @@ export class Actions {
     const known = sorted.filter((f) => f.kind in order).sort((a, b) => order[a.kind] - order[b.kind]);
     for (const {file} of sorted.filter((f) => f.kind === "unknown")) {
       this.messages.error(`${file.name}: not a file that is used here. Accepted are photos (JPEG, PNG, `
-        + "TIFF, EXR, HDR), meshes in one file (GLB, glTF, OBJ, PLY, STL), panoramas of light (EXR, HDR) and cameras "
+        + "EXR, HDR), meshes in one file (GLB, glTF, OBJ, PLY, STL), panoramas of light (EXR, HDR) and cameras "
         + "(YAML, JSON).");
     }
     for (const {file, kind: what} of known) if (!await this.send(file, what)) break;

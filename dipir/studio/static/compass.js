@@ -92,7 +92,7 @@ export class Compass {
   update(state) {
     this.dots.update(state);
     const lamp = this.store.lamp, sun = state?.light?.lamps[0];
-    text(this.words, lamp ? `${lamp.name}: ${placeOf(lamp)}` : state?.light ? "No lamp: soft light alone." : "");
+    text(this.words, lamp ? `${lamp.name}: ${placeOf(lamp)}` : state?.light ? "No lamp: all the light is around." : "");
     attrs(this.node, {class: state?.light ? "dial" : "dial off"});
     // The shadow's direction on the ground, seen from above.
     if (sun && sun.elevation_deg > 0) {

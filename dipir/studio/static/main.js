@@ -83,7 +83,12 @@ begin();
 function makeTabs() {
   const list = get("tabs"), names = Object.keys(TABS);
   const made = names.map((name) => h("button", {type: "button", role: "tab", id: `tab-${name}`, testid: `tab-${name}`,
-    "aria-controls": `page-${name}`, on: {click: () => store.set({tab: name})}}, TABS[name]));
+    "aria-controls": `page-${name}`, on: {click: (e) => turn(name, e.detail > 0)}}, TABS[name]));
+  const turn = (name, pointed) => {
+    store.set({tab: name});
+    // After a click the arrows turn the sun; from the keyboard they go from tab to tab.
+    if (pointed) requestAnimationFrame(() => pages[name].focus({preventScroll: true}));
+  };
   list.append(...made);
   list.addEventListener("keydown", (e) => {
     const step = {ArrowLeft: -1, ArrowRight: 1}[e.key];
@@ -136,10 +141,10 @@ function job(now) {
   if (now?.state === "failed" && !(before?.id === now.id && before?.state === "failed")) {
     messages.error(now.error ?? "The job failed.");
   }
-  if (now?.state === "done" && before?.state !== "done"
-    && now.kind === "render") messages.say("The final picture is ready: see Keep.", "note");
-  store.state = {...store.state, job: now};
-  store.changed();
+  if (now?.state === "done" && now.kind === "render" && !(before?.id === now.id && before.state === "done")) {
+    messages.say("The final picture is ready: see Keep.", "note");
+  }
+  store.receiveJob(now);
 }
 
 function refused(words) {

@@ -15,23 +15,23 @@ export class PanelLight {
     this.chips = h("div", {class: "guesses", role: "group", "aria-label": "Guesses of the light"});
     this.decide = button("Back to what the photo says", () => actions.commit({op: "guess", n: 0}), {testid: "guess-0"});
     this.decided = h("p", {class: "under"});
-    this.where = group("Where the light is", this.none, this.chips, this.compass.node, this.compass.words,
-      this.map.node, this.decided, h("div", {class: "row"}, this.decide));
+    this.where = group("Where the light is", this.none, this.chips, this.compass.node, this.compass.words);
+    this.panorama = group("Seen all around", this.map.node, this.decided, h("div", {class: "row"}, this.decide));
     this.lampControls(store, actions);
     this.aroundControls(store, actions);
     this.match = button("Match the shadow", () => match.begin(),
       {testid: "match", title: "Click foot and tip of a shadow in the photo"});
     this.hdri = fileButton({label: "Panorama of light", testid: "drop-hdri", accept: ".exr,.hdr", mark: icon("photo"),
       hint: "EXR or HDR, twice as wide as high", taken: (files) => actions.files(files, "hdri")});
-    this.steps = field({label: "Steps", testid: "fit-steps", min: 1, max: 5000, digits: 0});
-    this.steps.set(200);
-    this.fit = button("Fit again from here", () => actions.fit(Math.round(this.steps.field.valueAsNumber || 200)),
+    this.steps = field({label: "Steps", testid: "fit-steps", min: 1, max: 2000, digits: 0});
+    this.steps.set(150);
+    this.fit = button("Fit again from here", () => actions.fit(Math.round(this.steps.field.valueAsNumber || 150)),
       {testid: "fit", class: "primary"});
     this.fitting = h("p", {class: "under", role: "status"});
     this.prompt = h("input", {type: "text", "aria-label": "What the picture shows, in words",
       placeholder: "a photo of …", maxlength: 300,
       testid: "prompt", on: {change: () => actions.commit({op: "prompt", text: this.prompt.value})}});
-    node.append(this.where, this.lamp, this.around, group("From the photo", h("p", {class: "under"},
+    node.append(this.where, this.lamp, this.panorama, this.around, group("From the photo", h("p", {class: "under"},
       "Three clicks on something in the photo that throws a shadow tell where the sun is."), this.match),
     group("Fit", h("p", {class: "under"},
       "Improves the light with the prior. What is held (pin) stays; the picture follows as it goes."),
@@ -88,11 +88,12 @@ export class PanelLight {
     this.compass.update(state);
     this.map.update(state, ui, settled);
     this.none.hidden = Boolean(light);
-    for (const part of [this.lamp, this.around]) part.hidden = !light;
+    for (const part of [this.lamp, this.panorama, this.around]) part.hidden = !light;
     this.match.disabled = this.fit.disabled = !light;
     this.guesses(state, settled);
-    const own = light && !/^(prior|guess|ambient)/.test(light.base ?? "prior") ? `Its base: ${light.base}.` : "";
-    text(this.decided, [light?.decided?.replace(/; --guess.*$/, "."), own].filter(Boolean).join(" "));
+    const own = light && !/^(prior|guess|ambient)/.test(light.base ?? "prior") ? `base: ${light.base}` : "";
+    const told = light?.decided?.replace(/^light: /, "").replace(/; --guess.*$/, "");
+    text(this.decided, [told, own].filter(Boolean).join("; "));
     const job = state?.job, fitting = busy(job) && job.kind === "fit";
     this.fit.disabled ||= busy(job);
     text(this.fitting, fitting ? `Fitting: ${progressOf(job) || "starting"}` : "");

@@ -4,7 +4,7 @@ import {button, h, icon, rebuilt, text} from "./dom.js";
 import {field, fileButton, fold, group, slider, tick} from "./controls.js";
 import {api} from "./net.js";
 
-export const PLATES = ".jpg,.jpeg,.png,.tif,.tiff,.webp,.exr,.hdr";
+export const PLATES = ".jpg,.jpeg,.png,.exr,.hdr";
 export const MESHES = ".glb,.gltf,.obj,.ply,.stl";
 
 export class PanelOpen {
@@ -13,7 +13,7 @@ export class PanelOpen {
     const files = (kind) => (list) => actions.files(list, kind);
     this.files = group("Files",
       fileButton({label: "Photo", testid: "drop-plate", accept: PLATES, taken: files("plate"), mark: icon("photo"),
-        hint: "JPEG, PNG, TIFF, EXR, HDR"}).node,
+        hint: "JPEG, PNG, EXR, HDR"}).node,
       fileButton({label: "Object", testid: "drop-asset", accept: MESHES, taken: files("asset"), mark: icon("mesh"),
         hint: "GLB, glTF, OBJ, PLY, STL in one file"}).node,
       h("p", {class: "under"}, "Or drop files anywhere on the page."));

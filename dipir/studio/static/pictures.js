@@ -1,6 +1,6 @@
 // Pictures from the server: the plate at the screen's size, frames of the socket, layers.
 
-const SLOW = 2000;
+const SLOW = 2000, PATIENCE = 1500;
 
 /** An image of an address; rejects when there is none. */
 function fetched(address) {
@@ -63,6 +63,8 @@ export class Pictures {
   /** The picture as it is, when no frame has come by itself. */
   async first() {
     const seen = this.newest;
+    await new Promise((resolve) => setTimeout(resolve, PATIENCE));
+    if (this.newest !== seen) return;
     try {
       const image = await fetched(`/api/frame.jpg?longest=512&rev=${this.store.state?.rev ?? 0}`);
       if (this.newest === seen) this.show(image, {kind: "refined", w: image.naturalWidth, h: image.naturalHeight});

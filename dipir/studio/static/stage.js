@@ -137,9 +137,14 @@ export class Stage {
     pen.rect(wipe * w, 0, w, h);
     pen.clip();
     if (this.layer) pen.drawImage(this.layer, 0, 0, w, h);
-    else if (this.frame && sharp && this.small) sharpened(pen, this.frame, this.small, w, h);
+    else if (this.frame && sharp && this.coarse) sharpened(pen, this.frame, this.small ?? this.plate, w, h);
     else if (this.frame) pen.drawImage(this.frame.bitmap, 0, 0, w, h);
     pen.restore();
+  }
+
+  /** Whether the frame has fewer pixels than the plate that is shown. */
+  get coarse() {
+    return this.frame.bitmap.width < this.plate.naturalWidth;
   }
 
   aim(pen, ratio) {

@@ -43,6 +43,7 @@ export class Store {
     this.ui = {tab: "open", lamp: null, before: false, wipe: 0, layer: "picture",
       grid: true, lines: null, right: false, match: null, part: "*", connected: false, sharp: true};
     this.listeners = [];
+    this.over = new Map();
     this.asked = false;
     this.anew = false;
   }
@@ -61,10 +62,21 @@ export class Store {
   /** A new state from the server. */
   receive(state) {
     if (this.state && state.rev < this.state.rev && !this.anew) return;
+    if (this.anew) this.over.clear();
     this.anew = false;
-    this.state = state;
+    const ended = this.over.get(state.job?.id);
+    // A state that was written before a job ended may come after the job's last words.
+    this.state = ended ? {...state, job: ended} : state;
     if (this.draft?.sent) this.draft = null;
-    if (!this.draft) this.settled = state;
+    if (!this.draft) this.settled = this.state;
+    this.changed();
+  }
+
+  /** What the server says of a job between states. */
+  receiveJob(job) {
+    if (!this.state) return;
+    if (job && ["done", "failed", "cancelled"].includes(job.state)) this.over.set(job.id, job);
+    this.state = {...this.state, job};
     this.changed();
   }
 
