@@ -91,7 +91,8 @@ class Studio:
 
     def shown(self) -> None:
         """Waits until the photo is drawn."""
-        until(lambda: self.page.evaluate("performance.getEntriesByName('plate-shown').length"), "the photo is drawn", 90)
+        drawn = "performance.getEntriesByName('plate-shown').length"
+        until(lambda: self.page.evaluate(drawn), "the photo is drawn", 90)
 
     def state(self) -> dict:
         """As the server tells it."""
