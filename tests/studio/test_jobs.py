@@ -18,19 +18,14 @@ from dipir.studio.jobs import Job, Jobs, Order, after
 from dipir.studio.uploads import Refusal
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
-# Stands in for `python -P -m dipir WORDS`: the words are a program.
+# The words of these jobs are a program.
 LONG = ("import time; print('{\"event\": \"progress\", \"stage\": \"render\", \"step\": 0}', flush=True); "
         "time.sleep(600)")
 
 
 @pytest.fixture(autouse=True)
 def programs(monkeypatch):
-    start = asyncio.create_subprocess_exec
-
-    async def run(*words, **options):
-        return await start(sys.executable, "-c", words[4], **options)
-
-    monkeypatch.setattr(jobs.asyncio, "create_subprocess_exec", run)
+    monkeypatch.setattr(jobs, "RUN", "exec(sys.argv[1])")
 
 
 class Heard:
@@ -154,9 +149,7 @@ def test_a_failure_says_why(tmp_path, program, says):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel ends orphans on Linux only")
 def test_a_job_does_not_outlive_a_killed_server(tmp_path):
     code = (f"import asyncio, sys; from pathlib import Path; from dipir.studio import jobs\n"
-            "start = asyncio.create_subprocess_exec\n"
-            "async def run(*words, **options): return await start(sys.executable, '-c', words[4], **options)\n"
-            "jobs.asyncio.create_subprocess_exec = run\n"
+            "jobs.RUN = 'exec(sys.argv[1])'\n"
             "async def ended(*a): pass\n"
             "async def main():\n"
             f"    q = jobs.Jobs(lambda job, event: print(job.stage, flush=True), ended)\n"

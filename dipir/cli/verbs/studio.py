@@ -10,7 +10,7 @@ import webbrowser
 from pathlib import Path
 
 from dipir import device
-from dipir.cli.options import found, natural
+from dipir.cli.options import natural
 from dipir.errors import ConfigError
 
 _NEEDED = ("starlette", "uvicorn", "websockets")
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"dipir studio needs {', '.join(missing)}, which are not installed; install them by: pip "
                           "install 'dipir[studio]'")
     for path in filter(None, (args.plate, *args.assets)):
-        if not found(path, quiet=True).is_file():
+        if not path.is_file():
             raise ConfigError(f"{path}: no such file; accepted are a photo, then meshes.")
     from dipir.studio import folders
     from dipir.studio.opening import results_in
