@@ -90,11 +90,7 @@ export class PanelKeep {
     this.width.node.hidden = this.size.value !== "own";
     const plate = state?.plate;
     if (plate && this.width.field.value === "") this.width.set(plate.width);
-    const size = this.sizes() ?? (plate ? [plate.width, plate.height] : null);
-    text(this.words, this.asking ? "Asked for." : rendering ? (job.state === "waiting" ? "Waits for its turn." : progressOf(job) || "Starting.")
-      : job?.kind === "render" && job.state === "failed" ? `It failed: ${job.error}`
-        : job?.kind === "render" && job.state === "cancelled" ? "Cancelled." : size ? `${size[0]} × ${size[1]} pixels.`
-          : "");
+    text(this.words, this.said(job, rendering));
     if (rendering) { if (job.steps > 1) this.bar.value = job.step / job.steps; else this.bar.removeAttribute("value"); }
     const finished = state?.finished ?? [], newest = finished.find((f) => f.kind === "render");
     const files = newest?.files;
@@ -105,6 +101,16 @@ export class PanelKeep {
     rebuilt(this.done, JSON.stringify(finished),
       () => finished.map((f) => h("li", {}, `${f.kind === "fit" ? "Fit" : "Final picture"}, ${timeOf(f.when)}`)));
     if (ui.tab === "keep" && settled?.plate && settled.rev !== this.shownRev) this.fetchCommand(settled.rev);
+  }
+
+  /** What is going on, else the size that would be made. */
+  said(job, rendering) {
+    if (this.asking) return "Asked for.";
+    if (rendering) return job.state === "waiting" ? "Waits for its turn." : progressOf(job) || "Starting.";
+    if (job?.kind === "render" && job.state === "failed") return `It failed: ${job.error}`;
+    if (job?.kind === "render" && job.state === "cancelled") return "Cancelled.";
+    const plate = this.store.state?.plate, size = this.sizes() ?? (plate ? [plate.width, plate.height] : null);
+    return size ? `${size[0]} × ${size[1]} pixels.` : "";
   }
 
   link(name, words, on) {
