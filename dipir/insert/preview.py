@@ -35,6 +35,7 @@ SETTINGS = TransportSettings(samples=4, bsdf_samples=4, light_samples=4)
 """Of a recording that says nothing else."""
 Tones = tuple[ToneCurve | None, ToneCurve | None]
 _KEPT = 24  # Columns.
+_DENSE = 2**21  # Numbers of a map of shadows that is multiplied as fast as a sparse one is made.
 _WARM = 48  # Pixels of the picture that kernels are compiled with.
 _GLASS_ROWS = 128  # Of the light around while the plate is put into it.
 
@@ -92,7 +93,7 @@ class Preview:
         lamp = LampLight(built, camera, settings)
         # Kernels are made at the first lamp; nobody should wait for them while dragging.
         lamp.direct(_overhead(plate.lin))
-        preview = Preview(scene, plate, transport.compact(NEGLIGIBLE), lamp)
+        preview = Preview(scene, plate, transport.compact(NEGLIGIBLE, _DENSE), lamp)
         on_event(Event("preview", 2, 2))
         return preview
 

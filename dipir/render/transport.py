@@ -88,16 +88,17 @@ class Transport(AbstractRenderer):
         blocked = self.blocked.values() if self.blocked.layout == torch.sparse_csr else self.blocked
         return sum(t.nbytes for t in (self.object_map, blocked, self.lit_map))
 
-    def compact(self, negligible: float = 0.001) -> Transport:
+    def compact(self, negligible: float = 0.001, dense: int = 0) -> Transport:
         """For relighting many times without gradients: most ground sees an object within few texels, so the shadow map
-        is kept as sparse rows in float32, those left out that lose less than ``negligible`` of an even sky."""
+        is kept as sparse rows in float32, those left out that lose less than ``negligible`` of an even sky. A map of
+        up to ``dense`` numbers stays dense."""
         blocked = self.blocked.float()
         kept = blocked.sum(1) > negligible * (self.lit_map.sum() if self.lit_map.ndim == 1
                                               else self.lit_map[self.shadow_pixels].sum(1))
         with warnings.catch_warnings():
             # "in beta state", said at the first of a process; the product used here is an old one.
             warnings.filterwarnings("ignore", "Sparse CSR tensor support")
-            rows = blocked[kept].to_sparse_csr()
+            rows = blocked[kept] if blocked.numel() <= dense else blocked[kept].to_sparse_csr()
         return replace(self, blocked=rows, shadow_pixels=self.shadow_pixels[kept])
 
     @staticmethod

@@ -123,8 +123,7 @@ class Finals:
                 return
             session.opened[job.id] = folder / "out"
             if session.document.plate == document.plate:
-                light = replace(light, exposure_stops=0.0)
-                session.done(replace(session.document, light=light, result=job.id))
+                session.done(replace(session.document, light=_still_held(light, document.light), result=job.id))
         self._make_room()
         session.save()
         session.tell_state()
@@ -205,6 +204,13 @@ def _fitted(pictures: Pictures, folder: Path, name: str) -> LightNumbers:
     """In the worker's thread: the light of a finished fit."""
     saved = load_result(folder)
     return numbers_of(saved.light, name, pictures.keep_base(saved.light), told=f"light: {saved.light.describe()}")
+
+
+def _still_held(light: LightNumbers, before: LightNumbers) -> LightNumbers:
+    """What was held stays so."""
+    held = {lamp.name for lamp in before.lamps if lamp.held}
+    lamps = tuple(replace(lamp, held=lamp.name in held) for lamp in light.lamps)
+    return replace(light, lamps=lamps, held=before.held)
 
 
 def _thumb(path: Path) -> bytes:

@@ -184,6 +184,9 @@ def test_compact_shows_the_same():
         ours, theirs = small.passes(env), transport.passes(env)
         torch.testing.assert_close(ours.object_rgb, theirs.object_rgb)
         assert float((ours.shadow_ratio - theirs.shadow_ratio).abs().max()) < 0.02
+    same = transport.compact(dense=transport.blocked.numel())
+    assert same.blocked.layout == torch.strided and torch.equal(same.shadow_pixels, small.shadow_pixels)
+    torch.testing.assert_close(same.passes(env).ground_shadowed, small.passes(env).ground_shadowed)
     even = torch.ones(16, 32, 3)
     assert float((small.passes(even).shadow_ratio - transport.passes(even).shadow_ratio).abs().max()) <= 0.00101
 

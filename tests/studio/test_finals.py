@@ -95,12 +95,15 @@ def finish(session, finals, kind: str, id: str = "j1"):
 
 
 def test_a_fit_becomes_the_light_and_brings_its_tones(session):
+    session.edit({"op": "hold", "name": "sun", "held": True})
+
     async def work(finals, orders):
         await finish(session, finals, "fit")
 
     with_worker(session, work)
     state = session.public()
-    assert (state["light"]["base"], state["base_result"]["id"], state["undo"]) == ("fit 1", "j1", 1)
+    assert state["light"]["lamps"][0]["held"] and state["light"]["held"] == []
+    assert (state["light"]["base"], state["base_result"]["id"], state["undo"]) == ("fit 1", "j1", 2)
     (entry,) = state["finished"]
     assert entry["kind"] == "fit" and {"composite.png", "layers.exr", "result.zip"} <= set(entry["files"])
     assert session._tones("j1")[0].to_dict() == small_result().tone_fg.to_dict()

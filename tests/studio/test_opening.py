@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dipir.errors import ConfigError, DipirError
+from dipir.errors import ConfigError, DipirError, PriorError
 from dipir.image.files import write_exr
 from dipir.insert.result import save
+from dipir.priors.light import LightPrior
 from dipir.scene.camera import Camera
 from dipir.scene.scene_file import ObjectSpec, SceneFile, write_scene_file
 from dipir.studio import opening as openings
 from dipir.studio.opening import Opening, listed, result_id, results_in, untouched
-from dipir.studio.pictures import lights
 from dipir.studio.session import Session
 from dipir.studio.uploads import Refusal
 from tests.support.asset_samples import gltf
@@ -25,9 +25,12 @@ from tests.support.studio import make_files, set_up, sunny_rig
 
 
 @pytest.fixture(autouse=True)
-def no_weights(monkeypatch, tmp_path):
+def no_weights(monkeypatch):
     """The photo's light is its mean colour: quick, and known."""
-    monkeypatch.setattr(lights, "LIGHT_WEIGHTS", tmp_path / "none.safetensors")
+    def missing():
+        raise PriorError("light.safetensors: no such file")
+
+    monkeypatch.setattr(LightPrior, "load", missing)
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def test_photo_and_mesh_become_a_scene_with_a_light(session, tmp_path):
     one, two = state["objects"]
     assert (one["name"], two["name"], state["selected"]) == ("cube", "second", "o2")
     assert one["error"] is two["error"] is None and one["at"] != two["at"]
-    assert state["light"]["base"] == "ambient" and "weights are missing" in " ".join(state["notes"])
+    assert state["light"]["base"] == "ambient" and "no such file" in " ".join(state["notes"])
     assert state["undo"] == 3 and state["job"] is None
     assert kept(session) == ["files/f1/f1.png", "files/f2/f2.obj", "files/f3/f3.obj"]
     session.undo()

@@ -78,7 +78,7 @@ class Pictures:
         self._proxies: dict[str, Proxy] = {}
         self._view: _View | None = None
         self._wish: Wish | None = None
-        self._since, self._todo = 0.0, []
+        self._since, self._todo, self._said = 0.0, [], ""
         self._warmed: set[tuple[str, ...]] = set()
         self._prior: LightPrior | None = None
 
@@ -155,8 +155,12 @@ class Pictures:
             view = self._viewed(wish)
             self._send("drag", self._picture(view, wish.document, wish.longest), began)
         except DipirError as problem:
-            self._say("error", str(problem), wish.n)
+            if str(problem) != self._said:
+                # Not at every step of a drag.
+                self._said = str(problem)
+                self._say("error", self._said, wish.n)
             return
+        self._said = ""
         self._since = time.monotonic()
         if view.preview is not None:
             self._todo = [*(["sharpen", "record"] if view.coarse else []), "refined", "warm", "traced"]

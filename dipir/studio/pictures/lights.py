@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap
+from dipir.errors import PriorError
 from dipir.image.color import blackbody
 from dipir.insert.result import load_light, write_light
-from dipir.priors.light import DEFAULT_PATH as LIGHT_WEIGHTS
 from dipir.priors.light import LightPrior
 from dipir.priors.light_input import features
 from dipir.priors.plate_light import (
@@ -25,7 +25,7 @@ from dipir.priors.plate_light import (
     small_plate,
     towards_place,
 )
-from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg, fit_gaussians, towards
+from dipir.scene.light import EnvironmentMap, SphericalGaussians, azimuth_elevation_deg, fit_gaussians, towards
 from dipir.scene.rig import Lamp, Rig, scaled, sigma_of, size_deg, turned
 from dipir.scene.scene import Scene
 from dipir.scene.source import Source, luminance_of
@@ -33,6 +33,7 @@ from dipir.studio.document.state import LampNumbers, LightNumbers, wrapped
 
 LOBES = 32
 WHITE_K = 6500.0
+_FINE_ROWS = 64
 _LEAST_REST, _GRAZING, _DARK = 1e-3, 0.02, 1e-12
 
 
@@ -53,6 +54,14 @@ class Base:
         return float(luminance_of(Rig(self.rig.around).ground()))
 
     @cached_property
+    def _small(self) -> Rig:
+        """What is around, in texels that are fine enough to be turned: large maps take too long in every picture."""
+        around = self.rig.around
+        if isinstance(around, EnvironmentMap) and len(around.data) > _FINE_ROWS:
+            return Rig(EnvironmentMap(around.envmap(_FINE_ROWS, 2 * _FINE_ROWS)))
+        return Rig(around)
+
+    @cached_property
     def _rest(self) -> dict[float, EnvMap]:
         return {}
 
@@ -61,7 +70,7 @@ class Base:
         if rotate_deg not in self._rest:
             if len(self._rest) > 8:
                 self._rest.clear()
-            self._rest[rotate_deg] = turned(Rig(self.rig.around), rotate_deg).rest(16)
+            self._rest[rotate_deg] = turned(self._small, rotate_deg).rest(16)
         return self._rest[rotate_deg]
 
 
@@ -146,16 +155,17 @@ class Seen:
 
 def look(scene: Scene, prior: Callable[[], LightPrior]) -> Seen:
     """The light of a scene as `dipir insert` begins with, and each of the light prior's guesses with its own strength;
-    without the prior's weights even light of the plate's mean colour, and that is said. ``prior`` loads it."""
-    if not LIGHT_WEIGHTS.is_file():
+    without weights that can be used even light of the plate's mean colour, and that is said. ``prior`` loads it."""
+    try:
+        loaded = prior()
+    except PriorError as problem:
         radiance = ambient_light(scene)[0, 0]
-        note = (f"the light prior's weights are missing ({LIGHT_WEIGHTS}): the light is even, of the photo's mean "
-                "colour; place a sun yourself, or reinstall dipir")
+        note = f"the light is even, of the photo's mean colour; place a sun yourself. {problem}"
         return Seen({0: Rig(SphericalGaussians.uniform(radiance, LOBES))}, {0: "light: even, nothing was guessed"}, (),
                     (note,))
     plate, directions = small_plate(scene)
     mirrored = features(plate, directions[None]).base[0].permute(1, 2, 0)
-    seen, shade, up = prior().look(plate, directions, towards_place(scene)), Shade.of(scene), ground_normal(scene)
+    seen, shade, up = loaded.look(plate, directions, towards_place(scene)), Shade.of(scene), ground_normal(scene)
     lights = {n: decided(seen, mirrored, n, commit=True, shade=lambda: shade, up=up)
               for n in range(1 + len(seen.guesses))}
     return Seen(_rigs(lights), {n: light.describe() for n, light in lights.items()},

@@ -147,8 +147,10 @@ def test_what_cannot_be_read_is_said(shown, tmp_path):
     other = Shown(session)
     other.pictures._plate = None
     wish = session.wish()
-    other.pictures.show(wish, lambda: False)
-    assert other.frames == [] and other.said[0][0] == "error" and "photo.png" in other.said[0][1]
+    for _ in range(5):
+        other.pictures.show(wish, lambda: False)
+    assert other.frames == [] and len(other.said) == 1
+    assert other.said[0][0] == "error" and "photo.png" in other.said[0][1]
 
 
 def test_a_contrast_replaces_the_object_s_curve():

@@ -15,7 +15,6 @@ from dipir.scene.light import EnvironmentMap, SphericalGaussians, azimuth_elevat
 from dipir.scene.rig import Rig, with_lamp
 from dipir.scene.source import luminance_of
 from dipir.studio.document.state import LampNumbers
-from dipir.studio.pictures import lights
 from dipir.studio.pictures.lights import Base, Bases, left_in_shadow, look, numbers_of, parts_of, rig_of
 from tests.support.scenes import sphere_scene
 from tests.support.studio import sunny_rig
@@ -88,6 +87,17 @@ def test_rotating_turns_what_is_around():
     assert (turned[0] - first[0]) % 360 == pytest.approx(90, abs=12) and turned[1] == pytest.approx(first[1], abs=6)
 
 
+def test_large_maps_are_turned_quickly_and_alike():
+    generator = torch.Generator().manual_seed(3)
+    base = Base(Rig(EnvironmentMap(torch.rand(128, 256, 3, generator=generator))))
+    # Noise is the worst that can be interpolated; by whole texels nothing is.
+    for degrees, near in ((0.0, 1e-3), (90.0, 1e-3), (33.0, 0.15)):
+        light = replace(numbers_of(base.rig, "hdri x", "b1"), rotate_deg=degrees)
+        whole, (rest, _) = rig_of(light, base).rest(16), parts_of(light, base)
+        assert torch.allclose(rest, whole, rtol=near)
+        assert float(rest.mean()) == pytest.approx(float(whole.mean()), rel=1e-3)
+
+
 def _brightest(rig: Rig) -> torch.Tensor:
     from dipir.scene.light import dominant_direction
 
@@ -139,10 +149,13 @@ def test_the_lights_of_a_plate_are_those_that_insert_begins_with():
     assert ground(seen.rigs[2]) == pytest.approx(ground(expected), rel=0.05)
 
 
-def test_without_weights_the_light_is_even_and_that_is_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(lights, "LIGHT_WEIGHTS", tmp_path / "light.safetensors")
-    seen = look(sphere_scene(size=24), LightPrior.load)
-    assert list(seen.rigs) == [0] and seen.guesses == () and "weights are missing" in seen.notes[0]
+@pytest.mark.parametrize("content", [None, b"broken"])
+def test_without_weights_the_light_is_even_and_that_is_said(tmp_path, content):
+    path = tmp_path / "light.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    seen = look(sphere_scene(size=24), lambda: LightPrior.load(path))
+    assert list(seen.rigs) == [0] and seen.guesses == () and "light.safetensors" in seen.notes[0]
     level = seen.rigs[0].envmap(16, 32)
     assert isinstance(seen.rigs[0].around, SphericalGaussians)
     assert float(level.std() / level.mean()) < 0.2
