@@ -10,11 +10,17 @@ const FINAL = {"composite.png": "The picture", "composite.exr": "The picture, li
   "light.exr": "The light as a panorama", "report.html": "Report", "result.zip": "All of it"};
 const ALWAYS = {"light.json": "The light, lamps with names", "scene.yaml": "The scene"};
 
+/** A time of the server as people here write it. */
+function timeOf(when) {
+  const time = new Date(when.replace(/([+-]\d\d)(\d\d)$/, "$1:$2"));
+  return Number.isNaN(time.getTime()) ? when : time.toLocaleString();
+}
+
 export class PanelKeep {
   constructor(node, store, actions) {
     Object.assign(this, {store, actions});
     this.size = h("select", {"aria-label": "Size of the final picture", testid: "render-size",
-      on: {change: () => this.sizes()}},
+      on: {change: () => store.changed()}},
       h("option", {value: "full"}, "as the photo"), h("option", {value: "half"}, "half of it"),
         h("option", {value: "own"}, "other"));
     this.width = field({label: "Width", testid: "render-width", min: 16, max: 20000, unit: "px", digits: 0});
@@ -46,10 +52,14 @@ export class PanelKeep {
     return [width, Math.max(1, Math.round(width * plate.height / plate.width))];
   }
 
-  render() {
-    if (busy(this.store.state?.job) || !this.store.state?.objects.length) return;
+  async render() {
+    if (this.asking || busy(this.store.state?.job) || !this.store.state?.objects.length) return;
     const spp = this.samples.field.valueAsNumber;
-    this.actions.render(this.sizes(), Number.isFinite(spp) ? Math.round(spp) : null);
+    this.asking = true;
+    this.store.changed();
+    await this.actions.render(this.sizes(), Number.isFinite(spp) ? Math.round(spp) : null);
+    this.asking = false;
+    this.store.changed();
   }
 
   async copy() {
@@ -75,16 +85,12 @@ export class PanelKeep {
 
   update(state, ui, settled) {
     const job = state?.job, rendering = busy(job) && job.kind === "render";
-    this.go.disabled = !state?.objects.length || busy(job);
+    this.go.disabled = !state?.objects.length || busy(job) || Boolean(this.asking);
     this.stop.hidden = this.bar.hidden = !rendering;
     this.width.node.hidden = this.size.value !== "own";
     const plate = state?.plate;
     if (plate && this.width.field.value === "") this.width.set(plate.width);
-    const size = this.sizes() ?? (plate ? [plate.width, plate.height] : null);
-    text(this.words, rendering ? (job.state === "waiting" ? "Waits for its turn." : progressOf(job) || "Starting.")
-      : job?.kind === "render" && job.state === "failed" ? `It failed: ${job.error}`
-        : job?.kind === "render" && job.state === "cancelled" ? "Cancelled." : size ? `${size[0]} × ${size[1]} pixels.`
-          : "");
+    text(this.words, this.said(job, rendering));
     if (rendering) { if (job.steps > 1) this.bar.value = job.step / job.steps; else this.bar.removeAttribute("value"); }
     const finished = state?.finished ?? [], newest = finished.find((f) => f.kind === "render");
     const files = newest?.files;
@@ -93,8 +99,18 @@ export class PanelKeep {
         words]) => this.link(name, words, Boolean(newest))),
       ...Object.entries(ALWAYS).map(([name, words]) => this.link(name, words, Boolean(plate)))]);
     rebuilt(this.done, JSON.stringify(finished),
-      () => finished.map((f) => h("li", {}, `${f.kind === "fit" ? "Fit" : "Final picture"}, ${f.when}`)));
+      () => finished.map((f) => h("li", {}, `${f.kind === "fit" ? "Fit" : "Final picture"}, ${timeOf(f.when)}`)));
     if (ui.tab === "keep" && settled?.plate && settled.rev !== this.shownRev) this.fetchCommand(settled.rev);
+  }
+
+  /** What is going on, else the size that would be made. */
+  said(job, rendering) {
+    if (this.asking) return "Asked for.";
+    if (rendering) return job.state === "waiting" ? "Waits for its turn." : progressOf(job) || "Starting.";
+    if (job?.kind === "render" && job.state === "failed") return `It failed: ${job.error}`;
+    if (job?.kind === "render" && job.state === "cancelled") return "Cancelled.";
+    const plate = this.store.state?.plate, size = this.sizes() ?? (plate ? [plate.width, plate.height] : null);
+    return size ? `${size[0]} × ${size[1]} pixels.` : "";
   }
 
   link(name, words, on) {

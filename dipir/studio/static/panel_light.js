@@ -88,6 +88,8 @@ export class PanelLight {
     this.compass.update(state);
     this.map.update(state, ui, settled);
     this.none.hidden = Boolean(light);
+    text(this.none, state?.job?.kind === "prepare" ? "The light is being guessed."
+      : "The light is guessed once there is a photo and an object.");
     for (const part of [this.lamp, this.panorama, this.around]) part.hidden = !light;
     this.match.disabled = this.fit.disabled = !light;
     this.guesses(state, settled);
