@@ -65,9 +65,11 @@ def run(args: argparse.Namespace) -> int:
         pass
     finally:
         lock.release()
-        if not (folder / folders.SAVED).exists():
+        kept = (folder / folders.SAVED).exists()
+        if not kept:
             shutil.rmtree(folder, ignore_errors=True)
-    _say(f"the session is kept; go on with: dipir studio --session {folder.name}")
+    if kept:
+        _say(f"the session is kept; go on with: dipir studio --session {folder.name}")
     return 0
 
 
