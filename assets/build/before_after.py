@@ -1,6 +1,6 @@
 """Plate and composite side by side, for the README: ``python assets/build/before_after.py RESULT`` writes
-RESULT/before_after.jpg (1600 pixels wide); ``make demo`` runs it. With an earlier result, its composite takes the place of
-the plate: ``python assets/build/before_after.py RESULT EARLIER``."""
+RESULT/before_after.jpg (1600 pixels wide); ``make demo`` runs it. With an earlier result, its composite takes the place
+of the plate: ``python assets/build/before_after.py RESULT EARLIER``."""
 from __future__ import annotations
 
 import sys

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dipir import child
 from dipir.studio.uploads import Refusal
 
-RUN = "import runpy; runpy.run_module('dipir', run_name='__main__', alter_sys=True)"
 MOST_WAITING = 4
 _PATIENCE_S = 5.0
 _LAST_WORDS, _LONGEST_LINE = 40, 1 << 20
@@ -111,9 +111,9 @@ class Jobs:
         words: deque[str] = deque(maxlen=_LAST_WORDS)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-c", _program(), *order.words, cwd=order.folder,
+                *child.command("dipir", *order.words, first=_tied()), cwd=order.folder,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-                limit=_LONGEST_LINE, start_new_session=True, env=_environment())
+                limit=_LONGEST_LINE, start_new_session=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
             (order.folder / "pid").write_text(str(self._process.pid))
             if self._cancelled:
                 _signal(self._process, signal.SIGTERM)
@@ -176,20 +176,11 @@ def _last(words: deque[str], code: int) -> str:
 
 # ---- processes -------------------------------------------------------------------------------------------------------
 
-def _environment() -> dict[str, str]:
-    """Ours, with the folder of this package first: the process runs elsewhere."""
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
-    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-
-
-def _program() -> str:
-    """As ``python -m dipir``. On Linux the kernel ends the process when we are killed; elsewhere it goes on to its
-    end."""
+def _tied() -> str:
+    """On Linux the kernel ends the process when we are killed; elsewhere it goes on to its end."""
     # Said by the process itself: between fork and exec nothing may run in a process that has threads.
-    tied = ("import ctypes, os\nctypes.CDLL(None).prctl(1, 9)\n"
+    return ("import ctypes, os\nctypes.CDLL(None).prctl(1, 9)\n"
             f"if os.getppid() != {os.getpid()}: sys.exit(1)\n") if sys.platform.startswith("linux") else ""
-    return f"import sys\n{tied}{RUN}"
 
 
 def _signal(process: asyncio.subprocess.Process | None, number: int) -> None:

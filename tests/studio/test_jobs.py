@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from dipir import child
 from dipir.studio import jobs
 from dipir.studio.jobs import Job, Jobs, Order, after
 from dipir.studio.uploads import Refusal
@@ -25,7 +26,7 @@ LONG = ("import time; print('{\"event\": \"progress\", \"stage\": \"render\", \"
 
 @pytest.fixture(autouse=True)
 def programs(monkeypatch):
-    monkeypatch.setattr(jobs, "RUN", "exec(sys.argv[1])")
+    monkeypatch.setattr(child, "RUN", "exec(sys.argv[1])")
 
 
 class Heard:
@@ -148,8 +149,8 @@ def test_a_failure_says_why(tmp_path, program, says):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel ends orphans on Linux only")
 def test_a_job_does_not_outlive_a_killed_server(tmp_path):
-    code = (f"import asyncio, sys; from pathlib import Path; from dipir.studio import jobs\n"
-            "jobs.RUN = 'exec(sys.argv[1])'\n"
+    code = (f"import asyncio, sys; from pathlib import Path; from dipir import child; from dipir.studio import jobs\n"
+            "child.RUN = 'exec(sys.argv[1])'\n"
             "async def ended(*a): pass\n"
             "async def main():\n"
             f"    q = jobs.Jobs(lambda job, event: print(job.stage, flush=True), ended)\n"
@@ -160,11 +161,11 @@ def test_a_job_does_not_outlive_a_killed_server(tmp_path):
                               env={**os.environ, "PYTHONPATH": str(Path(jobs.__file__).parents[2])})
     while server.stdout.readline().strip() != "render":
         assert server.poll() is None
-    child = psutil.Process(int((tmp_path / "pid").read_text()))
-    assert child.is_running()
+    orphan = psutil.Process(int((tmp_path / "pid").read_text()))
+    assert orphan.is_running()
     server.send_signal(signal.SIGKILL)
     server.wait()
-    gone, alive = psutil.wait_procs([child], timeout=10)
+    gone, alive = psutil.wait_procs([orphan], timeout=10)
     assert alive == []
 
 
