@@ -1,5 +1,5 @@
 # Every target sets up what it needs by itself (.ci/setup: venv, LLVM, torch, this package); no venv has to be active.
-.PHONY: help setup demo test test-slow test-gpu lint bench clean
+.PHONY: help setup demo test test-slow test-studio test-gpu lint bench clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -13,6 +13,7 @@ help:
 	@echo "make demo       insert two objects into the shipped plate; says where the picture is"
 	@echo "make test       all tests but the slow ones and those that need a GPU"
 	@echo "make test-slow  the slow tests"
+	@echo "make test-studio the studio's tests, with those in a browser (gets chromium by apt when there is none)"
 	@echo "make test-gpu   the tests that need a GPU; PYTHON=python3 for an interpreter of your own"
 	@echo "make lint       style checks"
 	@echo "make bench      the benchmark tables (long)"
@@ -32,6 +33,12 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m "slow and not gpu"
+
+# The browser's tests are skipped where there is no chromium; here they are meant.
+test-studio: setup
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	    { command -v sudo >/dev/null && sudo apt-get install -y -q chromium || apt-get install -y -q chromium; }
+	$(BIN)/python -m pytest tests/studio tests/cli/verbs/test_studio.py
 
 # The device is said, so that a GPU that cannot be used is an error and not a run on the CPU.
 test-gpu:

@@ -11,7 +11,7 @@ from benchmarks.common import as_command
 from dipir.errors import nearest
 
 NAMES = ("insert", "spheres", "speed", "plates", "composites", "environments", "relight", "rti", "layout",
-         "suites", "co3d", "questions")
+         "suites", "co3d", "questions", "studio")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,7 +2,9 @@
 only pass events on start at once."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -66,6 +68,26 @@ class Event:
     def about(remarks: Iterable[str]) -> Event:
         """What there is to say about the inputs, before anything is done with them."""
         return Event("inputs", 0, 0, remarks=tuple(dict.fromkeys(remarks)))
+
+
+_asked: ContextVar[Callable[[], None] | None] = ContextVar("asked between pieces", default=None)
+
+
+@contextlib.contextmanager
+def stoppable(ask: Callable[[], None]) -> Iterator[None]:
+    """``ask`` is called between the pieces of renders and recordings in the block; what it raises ends them."""
+    token = _asked.set(ask)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def between_pieces() -> None:
+    """Long work has done one piece of several: the place to be stopped."""
+    ask = _asked.get()
+    if ask is not None:
+        ask()
 
 
 Notify = Callable[[Event], None] | None

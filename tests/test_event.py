@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from dipir.event import Event, Remark, is_warning, warn, warnings_in
+from dipir.event import Event, Remark, between_pieces, is_warning, stoppable, warn, warnings_in
 
 
 def test_reports_are_fixed_and_share_nothing():
@@ -36,3 +36,23 @@ def test_a_remark_says_what_it_is_about_once():
 def test_who_only_passes_events_on_loads_nothing_heavy():
     code = "import dipir.event, sys; print({'torch', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_long_work_is_asked_between_its_pieces_and_only_in_the_block():
+    asked = []
+    with stoppable(lambda: asked.append(1)):
+        between_pieces()
+        with stoppable(lambda: asked.append(2)):
+            between_pieces()
+        between_pieces()
+    between_pieces()
+    assert asked == [1, 2, 1]
+
+
+def test_what_is_raised_ends_the_work_and_the_block():
+    def stop():
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError), stoppable(stop):
+        between_pieces()
+    between_pieces()

@@ -1,5 +1,6 @@
 """Plate and composite side by side, for the README: ``python assets/build/before_after.py RESULT`` writes
-RESULT/before_after.jpg (1600 pixels wide); ``make demo`` runs it."""
+RESULT/before_after.jpg (1600 pixels wide); ``make demo`` runs it. With an earlier result, its composite takes the place
+of the plate: ``python assets/build/before_after.py RESULT EARLIER``."""
 from __future__ import annotations
 
 import sys
@@ -10,9 +11,10 @@ from PIL import Image
 from dipir.scene.scene_file import load_scene_file
 
 
-def main(folder: Path) -> Path:
+def main(folder: Path, earlier: Path | None = None) -> Path:
     """Write the picture and return its path."""
-    plate = Image.open(load_scene_file(folder / "scene.yaml").plate).convert("RGB")
+    before = load_scene_file(folder / "scene.yaml").plate if earlier is None else earlier / "composite.png"
+    plate = Image.open(before).convert("RGB")
     composite = Image.open(folder / "composite.png").convert("RGB")
     size = (800, round(800 * composite.height / composite.width))
     pair = Image.new("RGB", (2 * size[0], size[1]))
@@ -24,4 +26,4 @@ def main(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(f"before and after: {main(Path(sys.argv[1]))}")
+    print(f"before and after: {main(*map(Path, sys.argv[1:3]))}")

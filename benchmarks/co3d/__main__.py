@@ -21,7 +21,7 @@ from benchmarks.insert.cases import panorama_files
 from dipir.captures.co3d import categories, read_category, read_set_lists
 from dipir.captures.posed import poses_file
 from dipir.cli.progress import Progress
-from dipir.cli.verbs.suite import failures
+from dipir.cli.suite import failures
 from dipir.disk import cache_dir
 from dipir.errors import ConfigError
 from dipir.insert.config import load_config

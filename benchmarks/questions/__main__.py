@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.common import ONE_THREAD, ROOT, as_command, machine, write
 from dipir.cli.progress import Progress
-from dipir.cli.verbs.suite import failures
+from dipir.cli.suite import failures
 from dipir.errors import ConfigError, nearest
 from dipir.suite.file import load_suite
 from dipir.suite.report import write_results

@@ -1,4 +1,4 @@
-"""The command line: ``dipir insert|light|render|init|relight|layout|illuminet|synth|prior|bench|doctor``.
+"""The command line: ``dipir insert|light|render|init|studio|relight|layout|illuminet|synth|prior|bench|doctor``.
 
 This module imports nothing heavy, so that ``dipir --help`` is quick; each verb imports what it needs.
 
@@ -17,10 +17,10 @@ from collections.abc import Sequence
 
 import dipir
 from dipir import device
-from dipir.cli.verbs import bench, doctor, init, insert, layout, light, prior, relight, render, rti, synth
+from dipir.cli.verbs import bench, doctor, init, insert, layout, light, prior, relight, render, rti, studio, synth
 from dipir.errors import DipirError, nearest, printable
 
-VERBS = (insert, light, render, init, relight, layout, rti, synth, prior, bench, doctor)
+VERBS = (insert, light, render, init, studio, relight, layout, rti, synth, prior, bench, doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,6 @@ found. Exit code 0 when the result is right, 2 for anything else, with one line 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from dipir import child
 from dipir.errors import DipirError, RenderError
 
 LIMIT_S = 180.0  # Of a child: imports from a cold disk and the first kernels take most of it.
@@ -136,9 +136,9 @@ def _load(name: str) -> None:
 # ----------------------------------------------------------------------------------------------------- in the parent
 def tried(name: str, limit_s: float = LIMIT_S, command: Sequence[str] | None = None) -> Tried:
     """Run the self-test ``name`` in a child process. command : another child, for tests"""
-    command = list(command or (sys.executable, "-m", "dipir.cli.selftest", name))
+    words = list(command or child.command("dipir.cli.selftest", name))
     try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, env=_environment())
+        run = subprocess.run(words, capture_output=True, text=True, timeout=limit_s)
     except subprocess.TimeoutExpired:
         return Tried(f"no answer within {limit_s:.0f} s", None, False)
     except OSError as problem:
@@ -153,13 +153,6 @@ def tried(name: str, limit_s: float = LIMIT_S, command: Sequence[str] | None = N
         return Tried(str(found["said"]), float(found["seconds"]), True)
     except (IndexError, ValueError, KeyError, TypeError):
         return Tried(f"answered what is no report: {run.stdout[-100:]!r}", None, False)
-
-
-def _environment() -> dict[str, str]:
-    """Of the child: this very package, also where it runs from a checkout that is not the working folder."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": root + (os.pathsep + path if path else "")}
 
 
 def _signal(number: int) -> str:

@@ -77,15 +77,12 @@ class Preview:
         if longest < 16:
             raise ConfigError(f"a preview of {longest} pixels; accepted are 16 or more on the longer side.")
         scene, settings = device.moved(scene), settings or SETTINGS
-        width, height = scene.plate.size
-        factor = min(1.0, longest / max(width, height))
-        width, height = max(1, round(width * factor)), max(1, round(height * factor))
         on_event = on_event or (lambda event: None)
         on_event(Event("preview", 0, 2))
         built = build(scene)
         if materials:
             set_values(built.params, materials, [to_drjit(value) for value in materials.values()])
-        return Preview._recorded(scene, scene.plate.resized(width, height), built, settings, on_event)
+        return Preview._recorded(scene, _sized(scene.plate, longest), built, settings, on_event)
 
     @staticmethod
     def _recorded(scene: Scene, plate: Plate, built: BuiltScene, settings: TransportSettings,
@@ -101,16 +98,17 @@ class Preview:
         return preview
 
     @torch.no_grad()
-    def moved(self, scene: Scene) -> Preview:
+    def moved(self, scene: Scene, longest: int | None = None) -> Preview:
         """A preview of a scene whose objects moved (or were exchanged, which takes longer), plate and camera being the
         same: at once, and coarse. The light around has texels of 22 degrees, a pixel two samples, and light bounces
-        between objects once at most. :meth:`refined` makes what shall stay. Both previews can be used."""
-        return self._again(device.moved(scene), self._coarse, lambda event: None)
+        between objects once at most. :meth:`refined` makes what shall stay. Both previews can be used. longest : of
+        the pictures, if not as they are; smaller ones are quicker"""
+        return self._again(device.moved(scene), self._coarse, lambda event: None, longest)
 
     @torch.no_grad()
-    def refined(self, on_event: Callable[[Event], None] | None = None) -> Preview:
+    def refined(self, on_event: Callable[[Event], None] | None = None, longest: int | None = None) -> Preview:
         """The same scene at the settings of :meth:`record`, as fast as that: after :meth:`moved`."""
-        return self._again(self.scene, self._settings, on_event or (lambda event: None))
+        return self._again(self.scene, self._settings, on_event or (lambda event: None), longest)
 
     @torch.no_grad()
     def warm(self) -> None:
@@ -126,13 +124,20 @@ class Preview:
     def _coarse(self) -> TransportSettings:
         return replace(self._settings, env_height=8, samples=2, bsdf_samples=2, light_samples=1, depth=2)
 
-    def _again(self, scene: Scene, settings: TransportSettings, on_event: Callable[[Event], None]) -> Preview:
+    def _again(self, scene: Scene, settings: TransportSettings, on_event: Callable[[Event], None],
+               longest: int | None = None) -> Preview:
         """In the loaded scene if that is possible: a second one would slow down everything."""
         on_event(Event("preview", 0, 2))
         built = moved(self._lamp.built, scene) or build(scene)
-        made = Preview._recorded(scene, self._plate, built, settings, on_event)
+        plate = self._plate if longest is None else _sized(scene.plate, longest)
+        made = Preview._recorded(scene, plate, built, settings, on_event)
         made._settings = self._settings
         return made
+
+    @property
+    def built(self) -> BuiltScene:
+        """The scene as it is loaded; its objects are put where this preview has them when it works."""
+        return self._lamp.built
 
     @property
     def size(self) -> tuple[int, int]:
@@ -231,6 +236,12 @@ class Preview:
                 self._columns.popitem(last=False)
         self._columns.move_to_end(key)
         return self._columns[key]
+
+
+def _sized(plate: Plate, longest: int) -> Plate:
+    """Never larger than it is."""
+    factor = min(1.0, longest / max(plate.size))
+    return plate.resized(*(max(1, round(side * factor)) for side in plate.size))
 
 
 def guess_pictures(scene: Scene, light: PlateLight, tones: Tones, settings: TransportSettings | None = None, *,

@@ -39,7 +39,7 @@ def _major_version(path: str) -> int | None:
     code = ("import ctypes,sys; l=ctypes.CDLL(sys.argv[1]); a=[ctypes.c_uint() for _ in range(3)]; "
             "l.LLVMGetVersion(*map(ctypes.byref,a)); print(a[0].value)")
     try:
-        run = subprocess.run([sys.executable, "-S", "-c", code, path], capture_output=True, text=True, timeout=60)
+        run = subprocess.run([sys.executable, "-I", "-S", "-c", code, path], capture_output=True, text=True, timeout=60)
         return int(run.stdout)
     except (ValueError, OSError, subprocess.TimeoutExpired):
         match = re.search(r"libLLVM[-.](?:so\.)?(\d+)", os.path.basename(path))

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, split_seed
+from dipir.event import between_pieces
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import check_finite, padded_envmap, to_drjit, to_torch
 from dipir.render.gbuffer import PixelBox, record_gbuffers
-from dipir.render.mitsuba_scene import MaterialName, build, material_names, sensor_dict, set_values
+from dipir.render.mitsuba_scene import BuiltScene, MaterialName, build, material_names, put, sensor_dict, set_values
 from dipir.render.proxy_sites import Catcher, ShadowPass, shadow_pass
 from dipir.render.rays import MAX_CUTOUTS, opacity
 from dipir.render.renderer import AbstractRenderer, Passes, RenderSettings
@@ -36,12 +37,14 @@ class PathTracer(AbstractRenderer):
     """A scene seen by one camera. Load once, light often (Mitsuba leaks memory when scenes are loaded in a loop)."""
 
     def __init__(self, scene: Scene, camera: Camera | None = None, settings: RenderSettings | None = None,
-                 gbuffer_samples: int = 16, region: PixelBox | None = None):
+                 gbuffer_samples: int = 16, region: PixelBox | None = None, built: BuiltScene | None = None):
         """region : the rectangle in which objects are looked for, if not the one that they can reach (each size of it
-        compiles a kernel of its own, which counts where many scenes are rendered)."""
+        compiles a kernel of its own, which counts where many scenes are rendered);  built : the scene as it is loaded
+        already, with the objects where ``scene`` has them"""
         self.camera = camera or scene.camera
         self.settings = settings or RenderSettings()
-        self.built = build(scene)
+        self.built = built or build(scene)
+        put(self.built)
         mi = mitsuba()
         self._integrator = object_integrator(self.settings.depth, self.built.masked)
         self.region = region or PixelBox.of_objects(self.built, self.camera)
@@ -87,6 +90,7 @@ class PathTracer(AbstractRenderer):
                     materials: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Premultiplied object colour (1, 3, H, W) and the coverage (1, 1, H, W) of the very same camera samples (a
         coverage from other samples would leave a fringe); the coverage carries no gradient."""
+        put(self.built)
         names = tuple(materials or {})
         tensors = [padded_envmap(radiance), *(materials[n] for n in names)]
         image = self.region.paste(check_finite("object pass", _ObjectPass.apply(self, names, seed, spp, *tensors)))
@@ -99,6 +103,7 @@ class PathTracer(AbstractRenderer):
 
     def shadow_pass(self, radiance: EnvMap, *, seed: int = 0, spp: int = 64) -> ShadowPass:
         """As :meth:`proxy_passes`, and where it was sampled."""
+        put(self.built)
         if self._ground is None:
             self._ground = Catcher.of(self.built, self.camera, self.gbuffers.ground)
         return shadow_pass(self.built, self.camera, self._ground, radiance, seed=seed, spp=spp)
@@ -119,6 +124,7 @@ class PathTracer(AbstractRenderer):
                               seed=split_seed(seed, "object", k))
             dr.eval(image)
             total = total + image * (part / spp)
+            between_pieces()
         return total
 
     def object_gradient(self, names: tuple[str, ...], tensors, grad: Tensor, seed: int, spp: int) -> list[Tensor]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import EnvMap, split_seed
+from dipir.event import between_pieces
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import check_finite, columns, padded_envmap, to_drjit, to_index, to_torch
 from dipir.render.mitsuba_scene import BuiltScene
@@ -190,6 +191,7 @@ class _Trace(torch.autograd.Function):
             pair = _estimate(built, camera, Sites(run, sites.side), spp, seed)
             dr.eval(pair)
             pieces.append([columns(v, 3) for v in pair])
+            between_pieces()
         return tuple(torch.cat([p[k] for p in pieces]) for k in range(2))
 
     @staticmethod

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dipir import device
 from dipir.arrays import split_seed
+from dipir.event import between_pieces
 from dipir.render.backend import mitsuba
 from dipir.render.bridge import to_array, to_index, to_torch
 from dipir.render.gbuffer import PixelBox, touched_pixels
@@ -82,6 +83,7 @@ class Recorder:
         chunk = max(1, _THREADS // (self.texels * s.samples))
         for first in range(0, len(pixels), chunk):
             maps[first:first + chunk] = self._object_chunk(pixels[first:first + chunk], first)
+            between_pieces()
         return maps, pixels
 
     def _object_chunk(self, pixels: Tensor, tag: int) -> Tensor:
@@ -202,6 +204,7 @@ class Recorder:
             kept.append(pixels[touched])
             if self.built.proxy is not None:
                 lit.append(free)
+            between_pieces()
         lit_map = torch.cat(lit) if lit else self.sky.plane_weights().to(where, copy=True)
         return torch.cat(blocked), torch.cat(kept), lit_map
 

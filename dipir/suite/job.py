@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +14,12 @@ from typing import Any, Protocol
 
 import psutil
 
+from dipir import child
 from dipir.suite.file import Limits
 from dipir.suite.worker import ANSWER, JOB
 
 LOG = "log.txt"
-COMMAND = (sys.executable, "-m", "dipir.suite.worker")
+COMMAND = tuple(child.command("dipir.suite.worker"))
 _BETWEEN_S = 0.5  # Memory is looked at this often: a look at all processes takes a millisecond or two.
 
 

@@ -175,6 +175,21 @@ def test_what_moved_is_seen_at_once_and_then_finely():
     assert torch.equal(first.picture(rest, [sun()]), before)
 
 
+def test_what_moved_may_be_shown_smaller_and_finely_at_full_size(preview):
+    scene = things()
+    pose = scene.objects[0].to_world.copy()
+    pose[0, 3] += 0.3
+    moved = replace(scene, objects=(replace(scene.objects[0], to_world=pose), scene.objects[1]))
+    small = preview.moved(moved, longest=32)
+    assert small.size == (32, 32) and small.built.objects is preview.built.objects
+    fine = small.refined(longest=64)
+    assert fine.size == (64, 64)
+    rest, lamps = sky().envmap(16, 32), [sun()]
+    reduced = fine.picture(rest, lamps).float().reshape(32, 2, 32, 2, 3).mean((1, 3))
+    assert rmse(small.picture(rest, lamps), reduced) < 0.04 < rmse(
+        small.picture(rest, lamps), preview.picture(rest, lamps).float().reshape(32, 2, 32, 2, 3).mean((1, 3)))
+
+
 def test_fitted_materials_are_shown_and_stay_when_an_object_moves():
     """A ball fitted to be green is green, there and elsewhere."""
     scene, rest = things(48), torch.ones(16, 32, 3)

@@ -1,4 +1,4 @@
-"""``dipir bench``: suites of jobs (``verbs/suite.py``), and the benchmark tables of a source checkout."""
+"""``dipir bench``: suites of jobs (``cli/suite.py``), and the benchmark tables of a source checkout."""
 from __future__ import annotations
 
 import argparse
@@ -6,7 +6,7 @@ import importlib
 import sys
 
 from dipir import disk
-from dipir.cli.verbs import suite
+from dipir.cli import suite
 from dipir.errors import MissingExtra
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dipir.scene.gltf.document import MESHOPT, Document, extension, shown
+from dipir.scene.gltf.document import MESHOPT, GltfDocument, extension, shown
 
 KINDS = {5120: np.dtype("i1"), 5121: np.dtype("u1"), 5122: np.dtype("<i2"), 5123: np.dtype("<u2"),
          5125: np.dtype("<u4"), 5126: np.dtype("<f4")}
@@ -16,7 +16,7 @@ MAX_ITEMS = 60_000_000
 _MAX_BARE = 30_000_000  # Numbers of an accessor without data, which is zeros.
 
 
-def count_of(document: Document, index: Any) -> int:
+def count_of(document: GltfDocument, index: Any) -> int:
     """Number of items that an accessor claims, within the limit. AssetError else."""
     count = document.item("accessors", index)["count"]
     if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MAX_ITEMS:
@@ -24,7 +24,7 @@ def count_of(document: Document, index: Any) -> int:
     return count
 
 
-def read_accessor(document: Document, index: Any, shapes: tuple[str, ...] = ()) -> np.ndarray:
+def read_accessor(document: GltfDocument, index: Any, shapes: tuple[str, ...] = ()) -> np.ndarray:
     """(count, components) array of an accessor: float64 where it is normalised or of floats, else its own integers.
 
     shapes : the types that are accepted ('VEC3', ...), all when empty
@@ -56,7 +56,7 @@ def as_numbers(values: np.ndarray, normalized: bool) -> np.ndarray:
     return np.maximum(values.astype(np.float64) / limit, -1.0)
 
 
-def _with_sparse(document: Document, entry: dict, values: np.ndarray) -> np.ndarray:
+def _with_sparse(document: GltfDocument, entry: dict, values: np.ndarray) -> np.ndarray:
     sparse = entry["sparse"]
     count = _whole(document, sparse, "count")
     where, what = sparse["indices"], sparse["values"]
@@ -73,7 +73,7 @@ def _with_sparse(document: Document, entry: dict, values: np.ndarray) -> np.ndar
     return values
 
 
-def _whole(document: Document, entry: dict, key: str) -> int:
+def _whole(document: GltfDocument, entry: dict, key: str) -> int:
     """A non-negative integer of an entry; 0 when it is absent."""
     value = entry.get(key, 0)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**40:
@@ -81,7 +81,7 @@ def _whole(document: Document, entry: dict, key: str) -> int:
     return value
 
 
-def view_bytes(document: Document, index: Any) -> tuple[memoryview, int]:
+def view_bytes(document: GltfDocument, index: Any) -> tuple[memoryview, int]:
     """The bytes of a buffer view and its stride (0 = tightly packed). AssetError when it leaves its buffer."""
     view = document.item("bufferViews", index)
     number = view["buffer"]
@@ -97,7 +97,7 @@ def view_bytes(document: Document, index: Any) -> tuple[memoryview, int]:
     return memoryview(blob)[start:start + length], _whole(document, view, "byteStride")
 
 
-def _array(document: Document, view: Any, offset: int, count: int, kind: tuple[str, int]) -> np.ndarray:
+def _array(document: GltfDocument, view: Any, offset: int, count: int, kind: tuple[str, int]) -> np.ndarray:
     """(count, components) copy of the items of a view; ``kind`` = (type, component type)."""
     data, stride = view_bytes(document, view)
     components, rows = _SHAPES[kind[0]]

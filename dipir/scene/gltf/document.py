@@ -31,7 +31,7 @@ _LISTS = ("accessors", "animations", "buffers", "bufferViews", "images", "materi
 
 
 @dataclass
-class Document:
+class GltfDocument:
     """A checked document. Remarks gather in ``notes`` while it is read."""
 
     path: Path
@@ -89,12 +89,12 @@ def blamed(path: Path) -> Iterator[None]:
                          "export it again.") from None
 
 
-def read_document(path: Path, data: bytes) -> Document:
+def read_document(path: Path, data: bytes) -> GltfDocument:
     """The document in ``data``, with the buffers it names. AssetError for a corrupt or truncated file, buffers that
     are missing or outside the folder, and required extensions that are not supported."""
     with blamed(path):
         tree, binary = _split(path, data)
-        document = Document(path, tree, [])
+        document = GltfDocument(path, tree, [])
         for key in _LISTS:
             entries = tree.get(key, [])
             if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
@@ -164,7 +164,7 @@ def _split_glb(path: Path, data: bytes) -> tuple[dict, bytes | None]:
     return _parse(path, text), binary
 
 
-def _check_extensions(document: Document) -> None:
+def _check_extensions(document: GltfDocument) -> None:
     required, used = (document.tree.get(key, []) for key in ("extensionsRequired", "extensionsUsed"))
     if not isinstance(required, list) or not isinstance(used, list):
         raise document.refused("its list of extensions is not a list")
@@ -177,7 +177,7 @@ def _check_extensions(document: Document) -> None:
         document.note(f"the glTF extensions {', '.join(others[:10])} are not known and were passed over.")
 
 
-def _buffers(document: Document, binary: bytes | None) -> list[bytes | None]:
+def _buffers(document: GltfDocument, binary: bytes | None) -> list[bytes | None]:
     result: list[bytes | None] = []
     read: dict[str, bytes] = {}
     for i, entry in enumerate(document.tree.get("buffers", [])):

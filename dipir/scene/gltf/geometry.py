@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dipir.scene.gltf.accessors import KINDS, MAX_ITEMS, as_numbers, count_of, read_accessor, view_bytes
-from dipir.scene.gltf.document import Document, extension, shown
+from dipir.scene.gltf.document import GltfDocument, extension, shown
 
 TRIANGLES, STRIP, FAN = 4, 5, 6
 _DRACO = "KHR_draco_mesh_compression"
@@ -31,14 +31,14 @@ def is_surface(primitive: dict) -> bool:
     return primitive.get("mode", TRIANGLES) in (TRIANGLES, STRIP, FAN)
 
 
-def sizes(document: Document, primitive: dict) -> tuple[int, int]:
+def sizes(document: GltfDocument, primitive: dict) -> tuple[int, int]:
     """(faces, vertices) that a primitive claims; nothing is allocated."""
     vertices = count_of(document, primitive["attributes"]["POSITION"])
     corners = count_of(document, primitive["indices"]) if "indices" in primitive else vertices
     return (corners // 3 if primitive.get("mode", TRIANGLES) == TRIANGLES else max(corners - 2, 0)), vertices
 
 
-def read_primitive(document: Document, primitive: dict) -> Primitive:
+def read_primitive(document: GltfDocument, primitive: dict) -> Primitive:
     """The triangles of a primitive. AssetError for damaged, missing or unknown data."""
     attributes = primitive["attributes"]
     draco = extension(primitive, _DRACO)
@@ -76,7 +76,7 @@ def _colors(colors: np.ndarray) -> np.ndarray:
     return values if values.shape[1] == 4 else np.concatenate([values, np.ones((len(values), 1))], 1)
 
 
-def _corners(document: Document, primitive: dict, count: int) -> np.ndarray:
+def _corners(document: GltfDocument, primitive: dict, count: int) -> np.ndarray:
     if "indices" not in primitive:
         return np.arange(count)
     corners = read_accessor(document, primitive["indices"], ("SCALAR",))[:, 0]
@@ -96,7 +96,7 @@ def triangles(corners: np.ndarray, mode: int) -> np.ndarray:
     return corners[np.stack([first + 1, first + 2, np.zeros_like(first)], -1)].astype(np.int64)
 
 
-def _unpacked(document: Document, primitive: dict, draco: dict) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def _unpacked(document: GltfDocument, primitive: dict, draco: dict) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Attributes by name and faces of a Draco-compressed primitive."""
     try:
         import DracoPy
@@ -128,7 +128,7 @@ def _unpacked(document: Document, primitive: dict, draco: dict) -> tuple[dict[st
     return packed, faces
 
 
-def morphed(document: Document, shape: Primitive, primitive: dict, weights: Sequence[float]) -> Primitive:
+def morphed(document: GltfDocument, shape: Primitive, primitive: dict, weights: Sequence[float]) -> Primitive:
     """The primitive with its morph targets added by ``weights``; those of weight 0 are not even read."""
     targets = primitive.get("targets") or []
     positions, normals = shape.positions, shape.normals

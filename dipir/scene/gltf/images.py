@@ -10,7 +10,7 @@ import numpy as np
 from dipir.scene.assets.asset import Sampling
 from dipir.scene.assets.files import MAX_TEXTURE_SIDE, decode_image, image_size, read_reference, resolve_reference
 from dipir.scene.gltf.accessors import view_bytes
-from dipir.scene.gltf.document import Document, extension, shown
+from dipir.scene.gltf.document import GltfDocument, extension, shown
 
 BUDGET_TEXELS = 128_000_000
 """Texels of all maps of a file together, a map counted once however many materials share it."""
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 class Images:
     """Decoded images and the maps made of them, for the materials of one document."""
 
-    def __init__(self, document: Document, materials: list[dict]):
+    def __init__(self, document: GltfDocument, materials: list[dict]):
         """``materials`` : those that are used; their textures share the budget, and all are scaled down to meet it."""
         self.document = document
         self._decoded: dict[int, np.ndarray] = {}

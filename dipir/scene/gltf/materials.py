@@ -14,7 +14,7 @@ import numpy as np
 
 from dipir.scene.assets.asset import ROUGHNESS_MIN, SPECULAR_MIN, Material
 from dipir.scene.assets.material import has_textures, linear_rgb, normal_map, number, numbers, scalar_map
-from dipir.scene.gltf.document import Document, extension, shown
+from dipir.scene.gltf.document import GltfDocument, extension, shown
 from dipir.scene.gltf.images import Images, placement
 
 _DIELECTRIC = 0.04  # Reflectance of the common dielectric, index 1.5.
@@ -40,7 +40,7 @@ class GltfMaterial:
         return has_textures(self.material)
 
 
-def build_surface(document: Document, index: Any, images: Images) -> GltfMaterial:
+def build_surface(document: GltfDocument, index: Any, images: Images) -> GltfMaterial:
     """The material of number ``index``, None = the primitive has none. Remarks go to the document."""
     if index is None:
         document.note("a primitive without material was given a grey one.")
@@ -147,7 +147,7 @@ def _emission(entry: dict, images: Images, infos: dict) -> dict:
     return {"emission": tuple(float(v) for v in texture.mean((0, 1))), "emission_texture": texture}
 
 
-def _specular(document: Document, name: str, entry: dict, images: Images) -> float:
+def _specular(document: GltfDocument, name: str, entry: dict, images: Images) -> float:
     """Principled specular: 0.08 * specular is the reflectance at normal incidence (0.5 = index 1.5)."""
     ior = number((extension(entry, "KHR_materials_ior") or {}).get("ior"), 1.5)
     reflectance = ((ior - 1) / (ior + 1)) ** 2 if ior >= 1 else _DIELECTRIC
@@ -161,7 +161,7 @@ def _specular(document: Document, name: str, entry: dict, images: Images) -> flo
     return round(float(np.clip(weight * color.mean() * reflectance / 0.08, SPECULAR_MIN, 1)), 9)
 
 
-def _average(document: Document, name: str, what: str, images: Images, info: dict, channel: int) -> float:
+def _average(document: GltfDocument, name: str, what: str, images: Images, info: dict, channel: int) -> float:
     """Mean of one channel of a texture for which the BSDF has one number only, said where it varies."""
     mean, varying = images.made(_channel, info, channel, 1.0, 0.0)
     if varying is not None:
@@ -169,7 +169,7 @@ def _average(document: Document, name: str, what: str, images: Images, info: dic
     return mean
 
 
-def _layers(document: Document, name: str, entry: dict, images: Images) -> dict:
+def _layers(document: GltfDocument, name: str, entry: dict, images: Images) -> dict:
     """Transmission, clear coat and sheen."""
     values: dict[str, float] = {}
     glass = extension(entry, "KHR_materials_transmission") or {}
@@ -198,7 +198,7 @@ def _layers(document: Document, name: str, entry: dict, images: Images) -> dict:
     return values
 
 
-def _specular_glossiness(document: Document, name: str, gloss: dict, images: Images, infos: dict) -> dict:
+def _specular_glossiness(document: GltfDocument, name: str, gloss: dict, images: Images, infos: dict) -> dict:
     """Metallic-roughness values of the older specular-glossiness model."""
     diffuse_factor = _unit(numbers(gloss.get("diffuseFactor"), (1.0,) * 4)[:3])
     specular_factor = _unit(numbers(gloss.get("specularFactor"), (1.0,) * 3))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dipir.scene.gltf.accessors import count_of, read_accessor
-from dipir.scene.gltf.document import Document, extension, shown
+from dipir.scene.gltf.document import GltfDocument, extension, shown
 
 MAX_DEPTH = 1000
 _INSTANCING, _VISIBILITY = "EXT_mesh_gpu_instancing", "KHR_node_visibility"
@@ -26,7 +26,7 @@ class MeshUse:
     skin: int | None = None
 
 
-def mesh_uses(document: Document) -> tuple[list[MeshUse], np.ndarray]:
+def mesh_uses(document: GltfDocument) -> tuple[list[MeshUse], np.ndarray]:
     """Every drawn use of a mesh in the default scene, in the order of the nodes, and the world matrices (N, 4, 4) of
     all nodes. AssetError for node trees that are cyclic, deeper than 1,000 or with numbers that are not finite."""
     nodes = document.tree.get("nodes", [])
@@ -48,7 +48,7 @@ def mesh_uses(document: Document) -> tuple[list[MeshUse], np.ndarray]:
     return [_use(document, i, world[i]) for i in np.flatnonzero(drawn) if "mesh" in nodes[i]], world
 
 
-def _order(document: Document, nodes: list[dict]) -> tuple[list[int], np.ndarray]:
+def _order(document: GltfDocument, nodes: list[dict]) -> tuple[list[int], np.ndarray]:
     """Nodes with every parent before its children, and the parent of each (-1 = none)."""
     parent = np.full(len(nodes), -1)
     for i, node in enumerate(nodes):
@@ -72,7 +72,7 @@ def _order(document: Document, nodes: list[dict]) -> tuple[list[int], np.ndarray
     return order, parent
 
 
-def _drawn(document: Document, nodes: list[dict], order: list[int], parent: np.ndarray) -> tuple[np.ndarray, int]:
+def _drawn(document: GltfDocument, nodes: list[dict], order: list[int], parent: np.ndarray) -> tuple[np.ndarray, int]:
     """(N,) bool: part of the default scene and visible; and how many of the scene's nodes say that they are hidden."""
     scenes = document.tree.get("scenes") or []
     inside, seen = np.zeros(len(nodes), bool), np.ones(len(nodes), bool)
@@ -98,7 +98,7 @@ def _name(nodes: list[dict], index: int) -> str:
     return shown(nodes[index].get("name", f"node_{index}"), 200)
 
 
-def _local(document: Document, index: int, node: dict) -> np.ndarray:
+def _local(document: GltfDocument, index: int, node: dict) -> np.ndarray:
     """(4, 4) matrix of a node, given whole (columns first) or as translation, rotation and scale."""
     if "matrix" in node:
         return _numbers(document, index, node["matrix"], 16).reshape(4, 4).T
@@ -107,7 +107,7 @@ def _local(document: Document, index: int, node: dict) -> np.ndarray:
                     _numbers(document, index, node.get("scale", (1, 1, 1)), 3)[None])[0]
 
 
-def _numbers(document: Document, index: int, values: Any, count: int) -> np.ndarray:
+def _numbers(document: GltfDocument, index: int, values: Any, count: int) -> np.ndarray:
     array = np.asarray(values, np.float64)
     if array.shape != (count,):
         raise document.refused(f"node {index} has a transform of {shown(array.shape)} numbers instead of {count}")
@@ -127,7 +127,7 @@ def composed(translation: np.ndarray, rotation: np.ndarray, scale: np.ndarray) -
     return result
 
 
-def _use(document: Document, index: int, matrix: np.ndarray) -> MeshUse:
+def _use(document: GltfDocument, index: int, matrix: np.ndarray) -> MeshUse:
     node = document.tree["nodes"][index]
     mesh = document.item("meshes", node["mesh"])
     weights = node.get("weights", mesh.get("weights")) or []
@@ -146,7 +146,7 @@ def _use(document: Document, index: int, matrix: np.ndarray) -> MeshUse:
     return MeshUse(index, node["mesh"], _name(document.tree["nodes"], index), matrix, copies, tuple(weights), skin)
 
 
-def instance_matrices(document: Document, use: MeshUse) -> np.ndarray:
+def instance_matrices(document: GltfDocument, use: MeshUse) -> np.ndarray:
     """(copies, 4, 4) matrices from the mesh to the scene."""
     instancing = extension(document.tree["nodes"][use.node], _INSTANCING)
     if instancing is None or use.skin is not None:
@@ -163,7 +163,7 @@ def instance_matrices(document: Document, use: MeshUse) -> np.ndarray:
     return matrices
 
 
-def joint_matrices(document: Document, skin: int, world: np.ndarray) -> np.ndarray:
+def joint_matrices(document: GltfDocument, skin: int, world: np.ndarray) -> np.ndarray:
     """(J, 4, 4) from the mesh in its bind pose to the scene, for the joints where the nodes put them. The transform of
     the node that holds the mesh does not count (glTF 2.0 section 3.7.3.3)."""
     entry = document.item("skins", skin)
@@ -179,7 +179,7 @@ def joint_matrices(document: Document, skin: int, world: np.ndarray) -> np.ndarr
     return placed @ inverse[:len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1)
 
 
-def blended(document: Document, influences: tuple[tuple[np.ndarray, np.ndarray], ...], joints: np.ndarray
+def blended(document: GltfDocument, influences: tuple[tuple[np.ndarray, np.ndarray], ...], joints: np.ndarray
             ) -> np.ndarray:
     """(V, 3, 4) matrix of each vertex: the joints' (J, 4, 4) by its weights, whose sum is made 1."""
     total = sum(weights.sum(1) for _, weights in influences)

@@ -9,7 +9,7 @@ import numpy as np
 
 from dipir.scene.assets.asset import Material, Sampling
 from dipir.scene.assets.mesh import Piece
-from dipir.scene.gltf.document import Document, blamed, extension, read_document, shown
+from dipir.scene.gltf.document import GltfDocument, blamed, extension, read_document, shown
 from dipir.scene.gltf.geometry import Primitive, is_surface, morphed, read_primitive, sizes
 from dipir.scene.gltf.images import Images, one_sampling, placement
 from dipir.scene.gltf.materials import GltfMaterial, build_surface
@@ -58,7 +58,7 @@ def read_gltf(path: Path, data: bytes, looks: bool = True) -> tuple[list[Piece],
     return _joined(document, [piece for _, _, piece in pieces]), document.notes
 
 
-def _surfaces_of(document: Document, uses: list[MeshUse]) -> dict[int, list[tuple[int, dict]]]:
+def _surfaces_of(document: GltfDocument, uses: list[MeshUse]) -> dict[int, list[tuple[int, dict]]]:
     """Mesh -> its numbered primitives of triangles, for the meshes that are used."""
     found: dict[int, list[tuple[int, dict]]] = {}
     for mesh in sorted({use.mesh for use in uses}):
@@ -69,7 +69,7 @@ def _surfaces_of(document: Document, uses: list[MeshUse]) -> dict[int, list[tupl
     return found
 
 
-def _check_total(document: Document, uses: list[MeshUse], meshes: dict[int, list[tuple[int, dict]]]) -> None:
+def _check_total(document: GltfDocument, uses: list[MeshUse], meshes: dict[int, list[tuple[int, dict]]]) -> None:
     """Faces and vertices of all instances, before any is made."""
     each = {mesh: np.array([sizes(document, p) for _, p in found], object).reshape(-1, 2).sum(0)
             for mesh, found in meshes.items()}
@@ -85,7 +85,7 @@ def _check_total(document: Document, uses: list[MeshUse], meshes: dict[int, list
                                "Apply the targets before export.")
 
 
-def _note_what_is_not_shown(document: Document) -> None:
+def _note_what_is_not_shown(document: GltfDocument) -> None:
     if document.tree.get("animations"):
         document.note("animations are not played; the asset is shown in its default pose.")
     if extension(document.tree, "KHR_lights_punctual") is not None:
@@ -94,14 +94,14 @@ def _note_what_is_not_shown(document: Document) -> None:
         document.note("material variants: the default one is shown.")
 
 
-def _name(document: Document, use: MeshUse) -> str:
+def _name(document: GltfDocument, use: MeshUse) -> str:
     mesh = shown(document.item("meshes", use.mesh).get("name", f"mesh_{use.mesh}"), 200)
     return use.name if use.name == mesh else f"{use.name}/{mesh}"
 
 
 # --- where it stands -------------------------------------------------------------------------------------------------
 
-def _together(document: Document, uses: list[MeshUse]) -> list[list[MeshUse]]:
+def _together(document: GltfDocument, uses: list[MeshUse]) -> list[list[MeshUse]]:
     """The uses of one mesh, each for itself; where they are very many, those of one shape as one part."""
     if len(uses) <= _MANY:
         return [[use] for use in uses]
@@ -112,7 +112,7 @@ def _together(document: Document, uses: list[MeshUse]) -> list[list[MeshUse]]:
     return list(groups.values())
 
 
-def _placed(document: Document, shape: Primitive, uses: list[MeshUse], joints: dict[int, np.ndarray]) -> Primitive:
+def _placed(document: GltfDocument, shape: Primitive, uses: list[MeshUse], joints: dict[int, np.ndarray]) -> Primitive:
     """The primitive in the scene: bent by the skin of its one use, or moved by its nodes, once for each instance."""
     use = uses[0]
     if use.skin is None:
@@ -145,7 +145,7 @@ def _placed(document: Document, shape: Primitive, uses: list[MeshUse], joints: d
 
 # --- what it looks like ----------------------------------------------------------------------------------------------
 
-def _piece(document: Document, shape: Primitive, surface: GltfMaterial, images: Images, name: str) -> Piece:
+def _piece(document: GltfDocument, shape: Primitive, surface: GltfMaterial, images: Images, name: str) -> Piece:
     material, uvs = _textured(document, shape, surface, images)
     colors = shape.colors
     if colors is not None:
@@ -158,7 +158,7 @@ def _piece(document: Document, shape: Primitive, surface: GltfMaterial, images: 
     return Piece(name, shape.positions, shape.faces, shape.normals, uvs, colors, material, surface.needs_uvs)
 
 
-def _colored(document: Document, material: Material, colors: np.ndarray, images: Images
+def _colored(document: GltfDocument, material: Material, colors: np.ndarray, images: Images
              ) -> tuple[Material, np.ndarray | None]:
     """Vertex colours (V, 3): as they are, or over a texture as one average."""
     if np.allclose(colors, 1, atol=1e-3):
@@ -177,7 +177,7 @@ def _colored(document: Document, material: Material, colors: np.ndarray, images:
     return images.once(("tinted", id(material), tint), tinted), None
 
 
-def _faded(document: Document, material: Material, alpha: np.ndarray, images: Images) -> Material:
+def _faded(document: GltfDocument, material: Material, alpha: np.ndarray, images: Images) -> Material:
     """The material times the mean of its vertices' alpha (V,)."""
     mean = round(float(alpha.mean()), 4) if len(alpha) else 1.0
     if mean > 1 - 1e-3:
@@ -190,7 +190,7 @@ def _faded(document: Document, material: Material, alpha: np.ndarray, images: Im
         opacity_texture=None if texture is None else texture * np.float32(mean)))
 
 
-def _textured(document: Document, shape: Primitive, surface: GltfMaterial, images: Images
+def _textured(document: GltfDocument, shape: Primitive, surface: GltfMaterial, images: Images
               ) -> tuple[Material, np.ndarray | None]:
     """The material with the sampling of its textures, and the UVs (V, 2; v down) that they have in common."""
     sets = shape.uvs or {}
@@ -246,7 +246,7 @@ def _between(home: np.ndarray, other: np.ndarray | None) -> np.ndarray | None:
     return np.concatenate([solution.T, [[0, 0, 1]]])
 
 
-def _joined(document: Document, pieces: Sequence[Piece]) -> list[Piece]:
+def _joined(document: GltfDocument, pieces: Sequence[Piece]) -> list[Piece]:
     """The pieces; where they are very many, those that look the same as one."""
     if len(pieces) <= _MANY:
         return list(pieces)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from dipir.errors import AssetError
 from dipir.scene.gltf.accessors import MAX_ITEMS, read_accessor
-from dipir.scene.gltf.document import Document
+from dipir.scene.gltf.document import GltfDocument
 from tests.support.gltf_build import GltfBuilder
 
 
 def opened(built):
-    return Document(Path("a.glb"), built.tree(), [built.blob])
+    return GltfDocument(Path("a.glb"), built.tree(), [built.blob])
 
 
 @given(st.sampled_from(["i1", "u1", "i2", "u2", "u4", "f4"]), st.sampled_from([1, 2, 3, 4]), st.integers(1, 9),
