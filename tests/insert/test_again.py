@@ -51,7 +51,8 @@ def test_remarks_about_the_inputs_are_kept_and_said_again(result, tmp_path):
     told = []
     made, _ = render_again(result, Changes(asset=tmp_path / "b.obj", size=(32, 32)), lambda e: told.extend(e.remarks))
     warning, other = made.provenance["warnings"]
-    assert "'x' is not defined" in other and warning.startswith("b.obj: material file 'gone.mtl' is missing") and warning in made.provenance["notes"]
+    assert "'x' is not defined" in other
+    assert warning.startswith("b.obj: material file 'gone.mtl' is missing") and warning in made.provenance["notes"]
     assert warnings_in(told) == [warning, other] and not any("box.obj" in note for note in made.provenance["notes"])
 
 
