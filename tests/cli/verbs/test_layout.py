@@ -6,12 +6,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dipir.cli import main as cli
+from dipir.cli.verbs.layout import request_of
 from dipir.priors.layout import LayoutPrior
 from dipir.scene.scene_file import load_scene
 from tests.support.command_line import CUBE
+from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
 FAST = ["--steps", "2", "--set", "layers.stage=1", "--quiet"]
 BOX = ["--box", "a red cube: 0.1,0.5,0.4,0.9"]
@@ -144,3 +147,13 @@ def test_priors_that_cannot_be_used(folder, tmp_path, capsys, prior, text):
     words = ["layout", *BOX, "--prior", prior.format(folder), *FAST, "--out", str(tmp_path / "out")]
     assert cli.main(words) == 2
     assert text in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_the_photo_to_edit_has_its_profile_converted_and_said(tmp_path, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=rgb_profile(P3_COLORANTS, "Wide", curve()))
+    words = ["layout", "--edit", str(tmp_path / "a.png"), "--box", "a mug: 0.3,0.6,0.6,0.95"]
+    args = cli.build_parser().parse_args(words)
+    image = request_of(args).image
+    assert float((image[0].permute(1, 2, 0) - torch.from_numpy(pixels / 255)).abs().max()) > 0.02
+    assert "converted from the profile 'Wide'" in capsys.readouterr().err

@@ -5,11 +5,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dipir.cli import main as cli
+from dipir.cli.verbs.relight import read_picture
+from dipir.image.files import read_image
 from dipir.priors import geometry
 from dipir.priors.picture import RELIGHT, PicturePrior
+from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
 FAST = ["--set", "fit.steps=4", "--set", "layers.size=32", "--set", "guidance.samples=1", "--set",
         "guidance.sampler_steps=2", "--quiet"]
@@ -102,3 +106,17 @@ def test_a_direction_that_is_no_pair(folder, capsys):
     with pytest.raises(SystemExit) as end:
         relight(folder, str(folder / "photo.png"), "--direction", "30")
     assert end.value.code == 2 and "azimuth,elevation" in capsys.readouterr().err
+
+
+def test_colours_of_a_profile_are_converted_and_said(folder, tmp_path, capsys):
+    photo = Image.open(folder / "photo.png")
+    photo.save(tmp_path / "wide.png", icc_profile=rgb_profile(P3_COLORANTS, "Wide", curve()))
+    said = read_picture(tmp_path / "wide.png", None, quiet=False)
+    assert torch.equal(said.image, read_image(tmp_path / "wide.png").pixels)
+    assert float((said.image - read_image(folder / "photo.png").pixels).abs().max()) > 0.02
+    assert "converted from the profile 'Wide'" in capsys.readouterr().err
+
+
+def test_the_alpha_of_a_cut_out_is_not_said_to_be_ignored(folder, capsys):
+    assert read_picture(folder / "cutout.png", None, quiet=False).alpha is not None
+    assert capsys.readouterr().err == ""
