@@ -20,7 +20,7 @@ from torch import Tensor
 from dipir.arrays import EnvMap, Image
 from dipir.disk import atomic_path, write_bytes
 from dipir.errors import ImageError
-from dipir.image.formats.checks import MAX_PIXELS, Decoded
+from dipir.image.formats.checks import MAX_PIXELS, Decoded, writable
 from dipir.image.formats.display import read_display
 from dipir.image.formats.png import png_bytes
 from dipir.image.formats.primaries import BT709_CHROMATICITIES
@@ -114,7 +114,8 @@ def write_exr(path: str | Path, channels: Mapping[str, np.ndarray | Tensor],
               "type": OpenEXR.scanlineimage}
     with atomic_path(path) as temporary:
         try:
-            OpenEXR.File(header, arrays).write(str(temporary))
+            with writable(temporary) as name:
+                OpenEXR.File(header, arrays).write(name)
         except (RuntimeError, ValueError, TypeError) as error:
             raise OSError(str(error).replace(str(temporary), str(path)).rstrip(".")) from error
 

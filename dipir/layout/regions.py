@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from dipir.arrays import Mask
+from dipir.arrays import Image, Mask
 from dipir.errors import ConfigError, ImageError, SceneError, raise_all
 from dipir.image.palette import Colour, parse_palette
 from dipir.settings import read
@@ -132,6 +132,13 @@ def read_region_mask(path: str | Path) -> Mask:
     from dipir.image.files import read_image
 
     return read_image(Path(path).expanduser()).pixels.mean(1, keepdim=True).clamp(0, 1)
+
+
+def read_picture(path: str | Path) -> Image:
+    """(1, 3, H, W) display values of the picture to edit. ImageError when it cannot be read."""
+    from dipir.scene.plate import read_plate
+
+    return read_plate(Path(path).expanduser()).disp
 
 
 # ---------------------------------------------------------------------------------------------------------------- files

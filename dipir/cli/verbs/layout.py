@@ -5,11 +5,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, count, found, overrides, running, say
+from dipir.cli.options import add_output, add_settings, count, found, overrides, running
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dipir.arrays import Image
     from dipir.layout.method import LayoutRequest
     from dipir.layout.regions import LayoutFile
 
@@ -85,7 +84,7 @@ def overrides_of(args: argparse.Namespace) -> list[str]:
 def request_of(args: argparse.Namespace) -> LayoutRequest:
     """What the options and the file ask for, pictures and masks read. Raises SceneError, ImageError, ConfigError."""
     from dipir.layout.method import LayoutRequest
-    from dipir.layout.regions import LayoutFile, load_layout, parse_box, parse_mask
+    from dipir.layout.regions import LayoutFile, load_layout, parse_box, parse_mask, read_picture
 
     file: LayoutFile = LayoutFile() if args.file is None else load_layout(found(args.file, args.quiet))
     typed = [{"box": parse_box, "mask": parse_mask}[kind](text) for kind, text in args.regions]
@@ -96,13 +95,4 @@ def request_of(args: argparse.Namespace) -> LayoutRequest:
     name = f"layout_{args.edit.stem}" if args.file is None and args.edit is not None else file.name
     return LayoutRequest(file.caption if args.caption is None else args.caption, regions,
                          file.background if args.background is None else args.background,
-                         None if edit is None else _picture(edit, args.quiet), args.source or file.source, name)
-
-
-def _picture(path: Path, quiet: bool) -> Image:
-    """(1, 3, H, W) display values of the picture to edit. ImageError when it cannot be read."""
-    from dipir.scene.plate import read_plate
-
-    plate = read_plate(Path(path).expanduser())
-    say(plate.notes, quiet)
-    return plate.disp
+                         None if edit is None else read_picture(edit), args.source or file.source, name)

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, number, overrides, pair, running, say
+from dipir.cli.options import add_output, add_settings, number, overrides, pair, running
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
 
     config = load_config(args.preset, args.config, overrides_of(args))
     request = request_of(args, text_model=_knows_text(config.prior))
-    picture = read_picture(args.image, args.mask, args.quiet)
+    picture = read_picture(args.image, args.mask)
     engine = method.find_engine(config, request)
     with running(args, args.out or Path("out") / f"relight_{args.image.stem}") as (out, progress):
         result = method.relight(picture, request, config, engine=engine, on_event=progress, out=out, resume=args.resume)
@@ -117,7 +117,7 @@ def _light_of(path: Path):
     return LightDirection((numbers[0] + 180) % 360 - 180, numbers[1])
 
 
-def read_picture(image: Path, mask: Path | None, quiet: bool = True) -> Picture:
+def read_picture(image: Path, mask: Path | None) -> Picture:
     """The picture, its alpha if it is a cut-out, and the mask. Linear files (EXR, HDR) are encoded as sRGB and clipped.
     ImageError for what cannot be read or used."""
     from dipir.image.color import linear_to_srgb
@@ -128,6 +128,4 @@ def read_picture(image: Path, mask: Path | None, quiet: bool = True) -> Picture:
     pixels, state, info = read_image(image)
     disp = pixels if state == "display" else linear_to_srgb(pixels.clamp(0, 1))
     limits = None if mask is None else read_mask(mask, (info.width, info.height))
-    alpha = read_alpha(image)
-    say([note for note in info.notes if alpha is None or note != "alpha ignored"], quiet)
-    return Picture(disp, limits, alpha, image.stem)
+    return Picture(disp, limits, read_alpha(image), image.stem)

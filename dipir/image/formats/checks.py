@@ -60,16 +60,32 @@ def decoding(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def writable(path: Path) -> Iterator[str]:
+    """A name that libraries can write ``path`` by: its own; where that is no Unicode, one in a private folder, from
+    which the file is moved when the block ends well."""
+    if _is_unicode(path):
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="dipir-") as folder:
+        other = Path(folder, "image")
+        yield str(other)
+        shutil.copyfile(other, path)
+
+
+def _is_unicode(path: Path) -> bool:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
 def openable(path: Path, suffix: str) -> Iterator[str]:
     """A name of the file that libraries can take and that ends in ``suffix`` (".tif"), by which they choose their
     reader: its own, or that of a link in a private folder."""
-    try:
-        str(path).encode("utf-8")
-        # OpenImageIO takes what follows a question mark for options.
-        fine = path.suffix.lower() == suffix and "?" not in str(path)
-    except UnicodeEncodeError:
-        fine = False
-    if fine:
+    # OpenImageIO takes what follows a question mark for options.
+    if _is_unicode(path) and path.suffix.lower() == suffix and "?" not in str(path):
         yield str(path)
         return
     with tempfile.TemporaryDirectory(prefix="dipir-") as folder:

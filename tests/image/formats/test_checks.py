@@ -1,10 +1,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dipir.errors import ImageError
-from dipir.image.formats.checks import check_size, decoding, openable
+from dipir.image.files import read_image, write_exr
+from dipir.image.formats.checks import check_size, decoding, openable, writable
 
 
 def test_sizes():
@@ -38,3 +40,24 @@ def test_a_name_that_is_no_unicode(tmp_path):
     with openable(path, ".tif") as other:
         other.encode()
         assert Path(other).read_bytes() == b"content"
+    with writable(path) as other:
+        other.encode()
+        Path(other).write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_usual_name_is_written_in_place(tmp_path):
+    with writable(tmp_path / "a.exr") as name:
+        assert name == str(tmp_path / "a.exr")
+
+
+def test_exr_in_a_folder_whose_name_is_no_unicode(tmp_path):
+    folder = tmp_path / os.fsdecode(b"W\xfcrfel")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    light = np.random.default_rng(0).random((4, 5)).astype(np.float32)
+    write_exr(folder / "a.exr", {c: light for c in "RGB"})
+    assert np.array_equal(read_image(folder / "a.exr").pixels[0, 1].numpy(), light)
+    assert [f.name for f in folder.iterdir()] == ["a.exr"]
