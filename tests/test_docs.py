@@ -220,3 +220,20 @@ def test_the_tutorial_in_python_runs(tmp_path, monkeypatch):
         (tmp_path / name).symlink_to(ROOT / name)
     exec(compile(small, "tutorial", "exec"), {})
     assert (tmp_path / "out/python/composite.png").is_file()
+
+
+# ------------------------------------------------------------------------------------------------------- plates' files
+def held_lines(page: str) -> list[str]:
+    """Last cells of the rows of the tables of a page whose last column names tests."""
+    lines = (ROOT / "docs" / page).read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    return [cells[-1] for cells in rows if cells[-1] != "held by"]
+
+
+def test_every_line_of_the_plate_tables_is_held_by_a_test():
+    found = held_lines("plates.md")
+    assert len(found) > 30
+    for place in found:
+        file, _, name = place.partition("::")
+        path = ROOT / "tests" / file
+        assert path.is_file() and f"\ndef {name}(" in path.read_text(), f"docs/plates.md names no test by '{place}'"

@@ -1,6 +1,9 @@
 """Parts, layers and windows of EXR files, which OpenEXR's own library writes."""
+import struct
+
 import numpy as np
 import OpenEXR
+import OpenImageIO as oiio
 import pytest
 
 from dipir.errors import ImageError
@@ -118,6 +121,27 @@ def test_half_and_tiles(tmp_path):
     read = read_image(tmp_path / "a.exr")
     np.testing.assert_array_equal(_pixels(read), half.astype(np.float32))
     assert read.info.bits == 16
+
+
+def test_deep_and_subsampled_are_refused(tmp_path):
+    out = oiio.ImageOutput.create("a.exr")
+    spec = oiio.ImageSpec(4, 3, 4, "float")
+    spec.channelnames, spec.deep = ("R", "G", "B", "A"), True
+    assert out.open(str(tmp_path / "a.exr"), spec), out.geterror()
+    deep = oiio.DeepData()
+    deep.init(12, 4, oiio.TypeDesc("float"), spec.channelnames)
+    out.write_deep_image(deep)
+    out.close()
+    with pytest.raises(ImageError, match="holds deep data"):
+        read_image(tmp_path / "a.exr")
+    flat = np.ones((8, 8), np.float32)
+    OpenEXR.File(_header(), {"Y": flat, "RY": flat, "BY": flat}).write(str(tmp_path / "b.exr"))
+    whole, plain = (tmp_path / "b.exr").read_bytes(), b"Y\0" + struct.pack("<iIii", 2, 0, 1, 1)
+    assert whole.count(b"B" + plain) == 1  # The library writes none, so the header is made to say it.
+    half = b"Y\0" + struct.pack("<iIii", 2, 0, 2, 2)
+    (tmp_path / "b.exr").write_bytes(whole.replace(b"B" + plain, b"B" + half).replace(b"R" + plain, b"R" + half))
+    with pytest.raises(ImageError, match="subsampled"):
+        read_image(tmp_path / "b.exr")
 
 
 # ---- colours ---------------------------------------------------------------------------------------------------------
