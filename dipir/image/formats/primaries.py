@@ -15,6 +15,7 @@ PCS_WHITE = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _ROWS = 256  # Rows converted together, so that a large photo needs no second copy in double precision.
 _VISIBLE = 1 / 255
+_GRID = np.stack(np.meshgrid(*[np.linspace(0, 1, 9)] * 3), -1).reshape(1, -1, 3)
 Curve = Callable[[np.ndarray], np.ndarray]
 
 
@@ -30,8 +31,12 @@ class Encoding:
 
     def is_srgb(self) -> bool:
         """Whether it differs from sRGB by less than a step of 8 bits, so that no pixel need change."""
-        codes = np.stack(np.meshgrid(*[np.linspace(0, 1, 9)] * 3), -1).reshape(1, -1, 3)
-        return bool(np.abs(self.to_srgb(codes) - codes).max() < 1.5 * _VISIBLE)
+        return bool(np.abs(self.to_srgb(_GRID) - _GRID).max() < 1.5 * _VISIBLE)
+
+    def is_sound(self) -> bool:
+        """Whether it makes colours of codes at all."""
+        with np.errstate(all="ignore"):
+            return bool(np.isfinite(self.to_srgb(_GRID)).all())
 
     def to_srgb(self, codes: np.ndarray) -> np.ndarray:
         """(H, W, 3) codes in [0, 1] -> sRGB, not clipped: what lies outside is outside of [0, 1]."""

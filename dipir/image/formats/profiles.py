@@ -31,6 +31,8 @@ def to_srgb(profile: bytes, pixels: np.ndarray, notes: list[str]) -> np.ndarray:
             raise ValueError(f"it is one for {profile[16:20].decode('latin-1').strip()}")
         if encoding is None:
             return _by_tables(profile, name, pixels, notes)
+        if not encoding.is_sound():
+            raise ValueError("damaged")
     except (ValueError, KeyError, IndexError, struct.error, ImageCms.PyCMSError, OSError) as error:
         notes.append(f"colour profile cannot be used ({str(error).strip() or 'damaged'}), read as sRGB")
         return without_profile(pixels, notes) if mode == "CMYK" else pixels

@@ -1,6 +1,7 @@
 """TIFF and DPX in, through OpenImageIO. Not differentiable."""
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,12 @@ import OpenImageIO as oiio
 from PIL import Image as Pillow
 
 from dipir.errors import ImageError
-from dipir.image.exif import upright
+from dipir.image.exif import fov_x_deg, upright
 from dipir.image.formats.checks import Decoded, check_size, decoding, openable
 from dipir.image.formats.display import in_srgb
 
 _SUFFIXES = {"TIFF": ".tif", "DPX": ".dpx"}
-_ORIENTATION = 0x0112
+_ORIENTATION, _EXIF_BLOCK = 0x0112, 0x8769
 _LINEAR = ("linear", "lin_")
 
 
@@ -52,17 +53,19 @@ def read_scan(path: Path, kind: str, max_pixels: int) -> Decoded:
         file.close()
 
         # ---- its colours ----
-        pixels = _turned(np.repeat(pixels, 3, 2) if wanted == 1 else pixels, spec, notes)
+        exif = _exif(name, spec, kind)
+        pixels = upright(np.repeat(pixels, 3, 2) if wanted == 1 else pixels, exif, notes)
+        fov = fov_x_deg(exif, pixels.shape[1], pixels.shape[0], notes)
         bits = int(spec.getattribute("oiio:BitsPerSample") or 8 * spec.format.size())
         profile = spec.getattribute("ICCProfile")
         if form == "float":
             if profile is not None:
                 notes.append("colour profile of a float picture ignored, read as linear BT.709")
-            return Decoded(np.ascontiguousarray(pixels), "linear", bits, notes)
+            return Decoded(np.ascontiguousarray(pixels), "linear", bits, notes, fov)
         if wanted == 4 and form != "uint8":
             pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)
         codes = in_srgb(pixels, None if profile is None else np.asarray(profile, np.uint8).tobytes(), None, notes)
-        return Decoded(codes, "display", bits, notes)
+        return Decoded(codes, "display", bits, notes, fov)
 
 
 def _form(path: Path, spec: oiio.ImageSpec, kind: str) -> str:
@@ -85,7 +88,13 @@ def _form(path: Path, spec: oiio.ImageSpec, kind: str) -> str:
                      "Save it in one of these.")
 
 
-def _turned(pixels: np.ndarray, spec: oiio.ImageSpec, notes: list[str]) -> np.ndarray:
+def _exif(name: str, spec: oiio.ImageSpec, kind: str) -> Pillow.Exif:
+    """Orientation, and of a TIFF what its camera wrote."""
+    if kind == "TIFF":
+        with contextlib.suppress(OSError, ValueError, SyntaxError), Pillow.open(name) as picture:
+            exif = picture.getexif()
+            exif.get_ifd(_EXIF_BLOCK)  # Fetched while the file is open.
+            return exif
     exif = Pillow.Exif()
     exif[_ORIENTATION] = int(spec.getattribute("Orientation") or 1)
-    return upright(pixels, exif, notes)
+    return exif

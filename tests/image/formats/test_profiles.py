@@ -1,5 +1,6 @@
 """Profiles: by independent numbers, and by LittleCMS as a second computation."""
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -98,8 +99,10 @@ def test_cmyk_without_a_profile_is_said(tmp_path):
     assert float(read.pixels[0, 0].mean()) > 0.9 and float(read.pixels[0, 1].mean()) < 0.1
 
 
-@pytest.mark.parametrize("icc", [b"rubbish", P3[:200], cmyk_profile(), P3.replace(b"para", b"none")],
-                         ids=["rubbish", "cut", "cmyk", "curve"])
+@pytest.mark.parametrize("icc", [
+    b"rubbish", P3[:200], cmyk_profile(), P3.replace(b"para", b"none"),
+    P3.replace(struct.pack(">i", round(2.4 * 65536)), struct.pack(">i", -40 * 65536))],
+    ids=["rubbish", "cut", "cmyk", "curve", "endless"])
 def test_a_profile_that_cannot_be_used_is_said_and_srgb_assumed(tmp_path, icc):
     codes = _codes(4)
     read = _read(tmp_path / "a.png", Pillow.fromarray(codes), icc)

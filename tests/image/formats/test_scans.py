@@ -52,6 +52,18 @@ def test_tiff_orientation_pages_and_odd_names(tmp_path):
     assert "the first page is used; there are more" in read_image(tmp_path / "what?now").info.notes
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_field_of_view_of_a_tiff(tmp_path, dtype):
+    """What a camera's raw converter writes: 35 mm equivalent in the EXIF block."""
+    out = oiio.ImageOutput.create("a.tif")
+    spec = oiio.ImageSpec(36, 24, 3, str(np.dtype(dtype)))
+    spec.attribute("Exif:FocalLengthIn35mmFilm", 18)
+    out.open(str(tmp_path / "a.tif"), spec)
+    out.write_image(np.zeros((24, 36, 3), dtype))
+    out.close()
+    assert read_image(tmp_path / "a.tif").info.fov_x_deg == pytest.approx(90, abs=0.1)
+
+
 def test_profile_of_a_tiff_in_16_bits(tmp_path):
     from dipir.image.color import linear_to_srgb_array, srgb_to_linear_array
     icc = rgb_profile(P3_COLORANTS, "Wide", curve())
