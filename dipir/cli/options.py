@@ -86,6 +86,18 @@ def add_strict(group: argparse._ActionsContainer) -> None:
                                                              "approximated, invisible) end with exit code 2")
 
 
+def add_composite(p: argparse._ActionsContainer) -> None:
+    """In which form the composite is written; :func:`wants_exr` reads it."""
+    p.add_argument("--composite", choices=("png", "exr"),
+                   help="exr: also composite.exr, linear and not clipped; png: only composite.png (default: exr where "
+                        "the plate is scene-linear)")
+
+
+def wants_exr(args: argparse.Namespace) -> bool | None:
+    """Whether composite.exr is written; None = as the plate is."""
+    return None if args.composite is None else args.composite == "exr"
+
+
 def add_settings(p: argparse._ActionsContainer, method: str) -> None:
     """Prior, preset, settings and seed of a method; its presets are the files of ``configs/<method>``."""
     presets = sorted(file.stem for file in disk.shipped(f"configs/{method}").glob("*.yaml"))

@@ -6,7 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, axis, found, number, overrides, pair, positive, running
+from dipir.cli.options import (
+    add_composite,
+    add_output,
+    add_settings,
+    axis,
+    found,
+    number,
+    overrides,
+    pair,
+    positive,
+    running,
+    wants_exr,
+)
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,6 +60,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     fit.add_argument("--no-denoise", action="store_true", help="leave the final picture as it is sampled")
     fit.add_argument("--resume", action="store_true",
                      help="continue a run that was stopped (same settings, same --out)")
+    add_composite(p)
     add_output(p, "out/<scene name>")
     p.set_defaults(verb=run)
 
@@ -98,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
         progress.remarks([*_show_camera(scene, estimate, out), *final_quality(config.final)[2], *_idle(config, args)])
         result = method.insert(scene, config, prior=prior, light_prior=light_prior, on_event=progress, out=out,
                                resume=args.resume)
-        save(result, out)
+        save(result, out, wants_exr(args))
         write_scene_file(scene_file, out / "scene.yaml")
 
 

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, count, free_folder, pair, running, say
+from dipir.cli.options import add_composite, add_output, count, free_folder, pair, running, say, wants_exr
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                       help="one more lamp, or another one of that name; may be repeated")
     rest.add_argument("--remove", action="append", default=[], metavar="NAME", help="a lamp; may be repeated")
     p.add_argument("--spp", type=count, metavar="N", help="samples per pixel")
+    add_composite(p)
     add_output(p, "RESULT/light_1, light_2, ...")
     p.set_defaults(verb=run)
 
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     with running(args, args.out or free_folder(args.result, "light")) as (out, progress):
         result, scene_file = render_again(args.result, changes, progress)
         say([*result.provenance["render_notes"], f"light: {result.light.describe()}"], args.quiet)
-        save(result, out)
+        save(result, out, wants_exr(args))
         write_scene_file(scene_file, out / "scene.yaml")
 
 

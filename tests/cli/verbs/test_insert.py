@@ -138,6 +138,12 @@ def test_insert_hands_everything_over(files, stub, capsys):
     assert {f.name for f in (files / "out").iterdir()} == {"composite.png", "camera.png", "scene.yaml"}
 
 
+@pytest.mark.parametrize("words, exr", [([], None), (["--composite", "exr"], True), (["--composite", "png"], False)])
+def test_the_form_of_the_composite_is_handed_over(files, stub, words, exr):
+    assert cli.main(["insert", str(files / "scene.yaml"), "--out", str(files / "out"), *words]) == 0
+    assert stub.calls["exr"] is exr
+
+
 @pytest.mark.parametrize("kind, words, named", [
     ("none", ["--prior", "w", "--optimize", "light", "--set", "fit.steps=9", "--set", "final.spp=2", "--resume"],
      "note: prior, optimize, fit.steps, resume: without effect"),
