@@ -117,6 +117,28 @@ def cache_dir() -> Path:
     return Path(os.environ.get("DIPIR_CACHE") or Path.home() / ".cache" / "dipir")
 
 
+def file_name(name: object, otherwise: str = "result") -> str:
+    """``name`` as the name of one file or folder, at most 80 characters: what could lead to another place, that a
+    terminal would obey or that this system cannot write becomes ``_``; ``otherwise`` where nothing is left."""
+    kept = "".join(c if re.match(r"[\w .,+=@()&'-]", c) and _writable(c) else "_" for c in str(name))
+    return re.sub("_{2,}", "_", kept)[:80].strip(" ._-") or otherwise
+
+
+def _writable(text: str) -> bool:
+    """Whether this system's file names and UTF-8 both hold ``text``."""
+    try:
+        os.fsencode(text)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def named_folder(root: str | Path, name: object, otherwise: str = "result") -> Path:
+    """The folder directly below ``root`` for results of that name, which files decide: :func:`file_name`."""
+    return Path(root) / file_name(name, otherwise)
+
+
 def beside(owner: Path, name: str, what: str, remedy: str, *, error: type[DipirError],
            missing: type[DipirError]) -> Path:
     """The file that ``owner`` names by a path relative to its folder. Raises ``error`` for an absolute path, a web

@@ -17,7 +17,9 @@ from dipir.disk import (
     cache_dir,
     checkout,
     data_dir,
+    file_name,
     inside,
+    named_folder,
     prepare_out,
     shipped,
     write_bytes,
@@ -151,3 +153,16 @@ def test_files_beside_another(tmp_path, name, kind, text):
         assert beside(owner, good, "the image", "Move it.", error=ConfigError, missing=ImageError).read_text() == "x"
     with pytest.raises(kind, match=f"set.lp: the image .*{text}.*Move it"):
         beside(owner, name, "the image", "Move it.", error=ConfigError, missing=ImageError)
+
+
+@pytest.mark.parametrize("name, folder", [
+    ("yard", "yard"), ("a chair, red", "a chair, red"), ("Würfel-日本", "Würfel-日本"),
+    ("photo.v2-chair", "photo.v2-chair"),
+    ("../../x", "x"), ("/abs/dir", "abs_dir"), ("..", "result"), ("", "result"), (".ssh", "ssh"),
+    ("a\0b\x1b[2Jc\n", "a_b_2Jc"),
+    ("C:\\x", "C_x"), ("W\udcfcrfel", "W_rfel"), ("~root", "root"), ("x" * 5000, "x" * 80)])
+def test_a_name_is_a_name(tmp_path, name, folder):
+    """What a file says its name is never leads out of the folder for results."""
+    assert file_name(name) == folder and named_folder(tmp_path, name) == tmp_path / folder
+    (tmp_path / folder).mkdir()
+    assert (tmp_path / folder).resolve().parent == tmp_path.resolve()

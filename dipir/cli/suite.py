@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from dipir.cli.progress import Progress
+    from dipir.disk import named_folder
     from dipir.suite.file import load_suite
     from dipir.suite.methods import check
     from dipir.suite.report import write_results
@@ -64,7 +65,7 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--workers {args.workers}: accepted are 1 or more.")
     suite = load_suite(args.suite)
     check(suite.jobs)
-    out = args.out or Path("runs") / suite.name
+    out = args.out or named_folder("runs", suite.name, "suite")
     if (out / SUITE).is_file() and not args.resume:
         raise ConfigError(f"{out}: holds a run already. Go on with it by --resume, or choose another --out.")
     device.use_option(args)

@@ -77,6 +77,7 @@ def _words(text: str) -> list[str]:
 def run(args: argparse.Namespace) -> None:
     """In the order of cost, so that the user's mistakes are found before any work, and before a folder is made."""
     scene_file = scene_file_of(args)
+    from dipir.disk import named_folder
     from dipir.insert import method
     from dipir.insert.final import final_quality
     from dipir.insert.result import save
@@ -88,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     plate = read_plate(scene_file.plate)
     estimate = resolve_camera(plate, scene_file.camera)
     scene = build_scene(scene_file, str(args.inputs[0]), estimate, plate)
-    with running(args, args.out or Path("out") / scene.name) as (out, progress):
+    with running(args, args.out or named_folder("out", scene.name, "scene")) as (out, progress):
         prior, light_prior = method.ready(config)
         _show_camera(scene, estimate, out, args.quiet)
         say([*final_quality(config.final)[2], *_idle(config, args)], args.quiet)

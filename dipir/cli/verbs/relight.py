@@ -46,6 +46,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Everything that can be wrong is found before the folder is made."""
+    from dipir.disk import named_folder
     from dipir.relight import method
     from dipir.relight.config import load_config
     from dipir.relight.result import save
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     request = request_of(args, text_model=_knows_text(config.prior))
     picture = read_picture(args.image, args.mask)
     engine = method.find_engine(config, request)
-    with running(args, args.out or Path("out") / f"relight_{args.image.stem}") as (out, progress):
+    with running(args, args.out or named_folder("out", f"relight_{args.image.stem}")) as (out, progress):
         result = method.relight(picture, request, config, engine=engine, on_event=progress, out=out, resume=args.resume)
         save(result, out)
 
