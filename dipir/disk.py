@@ -45,8 +45,9 @@ def write_bytes(path: str | Path, data: bytes, error: type[DipirError] = ImageEr
 
 
 def write_text(path: str | Path, text: str, error: type[DipirError] = ImageError) -> None:
-    """Write a whole UTF-8 text file or leave it as it was. Raises ``error``."""
-    write_bytes(path, text.encode("utf-8"), error)
+    """Write a whole UTF-8 text file or leave it as it was. What UTF-8 cannot hold (names of files in another encoding)
+    is written as ``\\udcfc``, which JSON and quoted YAML read as that character. Raises ``error``."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), error)
 
 
 def prepare_out(out_dir: str | Path) -> Path:
@@ -132,6 +133,20 @@ def _writable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def path_text(path: str | Path) -> str:
+    """A path as the same text whatever the encoding of this system's file names is; :func:`path_of` is the inverse."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def path_of(text: str | Path) -> Path:
+    """The path that a file gives as text. Raises SceneError when no file of this system can have that name."""
+    try:
+        return Path(os.fsdecode(str(text).encode("utf-8", "surrogateescape")))
+    except UnicodeError:
+        raise SceneError(f"{str(text)[:200]!a} cannot be the name of a file here; accepted is text without lone "
+                         "surrogates. Rename the file.") from None
 
 
 def named_folder(root: str | Path, name: object, otherwise: str = "result") -> Path:

@@ -20,6 +20,8 @@ from dipir.disk import (
     file_name,
     inside,
     named_folder,
+    path_of,
+    path_text,
     prepare_out,
     shipped,
     write_bytes,
@@ -166,3 +168,17 @@ def test_a_name_is_a_name(tmp_path, name, folder):
     assert file_name(name) == folder and named_folder(tmp_path, name) == tmp_path / folder
     (tmp_path / folder).mkdir()
     assert (tmp_path / folder).resolve().parent == tmp_path.resolve()
+
+
+def test_paths_as_text():
+    """The same text in every encoding of file names, and back; text that can be no name is refused."""
+    assert path_text("a/Würfel") == "a/Würfel" and path_of("a/Würfel") == Path("a/Würfel")
+    latin = os.fsdecode(b"W\xfcrfel.png")
+    assert path_of(path_text(latin)) == Path(latin) and path_of("W\udcc3\udcbcrfel") == Path("Würfel")
+    with pytest.raises(SceneError, match="cannot be the name of a file here"):
+        path_of("a\ud800")
+
+
+def test_text_that_utf8_cannot_hold(tmp_path):
+    write_text(tmp_path / "a.json", '{"name": "W\udcfcrfel"}')
+    assert (tmp_path / "a.json").read_bytes() == b'{"name": "W\\udcfcrfel"}'

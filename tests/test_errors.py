@@ -26,3 +26,13 @@ def test_all_problems_come_in_one_error():
     with pytest.raises(errors.ConfigError) as two:
         errors.raise_all(errors.ConfigError, "yard.yaml", ["no plate", "no camera"])
     assert str(two.value) == "yard.yaml: 2 problems:\n  - no plate\n  - no camera"
+
+
+def test_texts_are_bounded():
+    """A file decides how long its names are and how many there are."""
+    error = errors.ConfigError("a.yaml: " + "x" * 10**6 + ". Mend it.")
+    assert len(str(error)) < 2100 and str(error).startswith("a.yaml: xx") and str(error).endswith("Mend it.")
+    with pytest.raises(errors.SceneError) as many:
+        errors.raise_all(errors.SceneError, "a.yaml", [f"key {i}" for i in range(100000)])
+    assert "100000 problems" in str(many.value) and "key 19\n  - and 99980 more." in str(many.value)
+    assert "key 20" not in str(many.value) and errors.nearest("x" * 10**6, ["x"]) == ""

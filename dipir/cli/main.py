@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import dipir
 from dipir import device
+from dipir.cli import terminal
 from dipir.cli.verbs import bench, doctor, init, insert, layout, light, prior, relight, render, rti, studio, synth
 from dipir.errors import DipirError, nearest
 
@@ -25,6 +26,7 @@ VERBS = (insert, light, render, init, studio, relight, layout, rti, synth, prior
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (argparse itself leaves by SystemExit 0 or 2)."""
+    terminal.open_streams()
     args = build_parser().parse_args(argv)
     if getattr(args, "threads", None):
         # Both must be set before torch and Dr.Jit are loaded.
@@ -36,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(args, str(problem))
     except KeyboardInterrupt:
         resume = " The same command with --resume continues." if hasattr(args, "resume") else ""
-        print(f"dipir: interrupted.{resume}", file=sys.stderr)
+        terminal.say(f"dipir: interrupted.{resume}")
         return 130
     except BrokenPipeError:
         # `dipir ... | head`: nobody reads any more. Python would complain once more when it flushes at exit.
@@ -48,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{problem.filename}: " if problem.filename else ""
         return _fail(args, f"{where}{problem.strerror or problem}. Check the path, its permissions and the free disk "
                            "space.")
+    except UnicodeEncodeError as problem:
+        return _fail(args, f"{problem.object[:200]!a} cannot be written in this system's encoding, {problem.encoding}. "
+                           "Set the environment variable PYTHONUTF8=1, or rename the file.")
     except Exception as problem:
         text = device.memory_text(problem)
         if text is None:
@@ -58,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(args: argparse.Namespace, text: str) -> int:
     if getattr(args, "log", "") == "json":
         print(json.dumps({"event": "error", "message": text}))
-    print(f"dipir: error: {text}", file=sys.stderr)
+    terminal.say(f"dipir: error: {text}")
     return 2
 
 

@@ -95,7 +95,7 @@ def _run(args: argparse.Namespace) -> int:
 def failures(failed: Mapping[str, str]) -> int:
     """Job -> cause: a line of stderr for each; the exit code."""
     for name, cause in failed.items():
-        print(f"failed: {name}: {cause.strip().splitlines()[-1][:300]}", file=sys.stderr)
+        terminal.say(f"failed: {name}: {cause.strip().splitlines()[-1][:300]}")
     return 1 if failed else 0
 
 

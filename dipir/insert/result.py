@@ -117,8 +117,8 @@ def _write_all(result: Result, out: Path, folder: str) -> None:
     _write_json(out / "result.json", {
         "format": _FORMAT, "camera": result.camera.to_dict(), "tone_fg": result.tone_fg.to_dict(),
         "tone_shadow": result.tone_shadow.to_dict(), "provenance": result.provenance})
-    (out / "history.csv").write_text(history_csv(result.history), encoding="utf-8")
-    (out / "report.html").write_text(report.report_html(page_of(result, folder)), encoding="utf-8")
+    disk.write_text(out / "history.csv", history_csv(result.history))
+    disk.write_text(out / "report.html", report.report_html(page_of(result, folder)))
 
 
 def exr_layers(result: Result) -> dict[str, Tensor]:
@@ -194,7 +194,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _write_json(path: Path, data: dict) -> None:
-    path.write_text(json.dumps(data, indent=1, default=_plain, allow_nan=False) + "\n", encoding="utf-8")
+    disk.write_text(path, json.dumps(data, indent=1, default=_plain, allow_nan=False) + "\n")
 
 
 def _plain(value: object) -> object:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, found, number, overrides, pair, positive, running, say
+from dipir.cli.options import add_output, add_settings, found, number, overrides, pair, positive, running, saved, say
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,8 +95,12 @@ def run(args: argparse.Namespace) -> None:
         say([*final_quality(config.final)[2], *_idle(config, args)], args.quiet)
         result = method.insert(scene, config, prior=prior, light_prior=light_prior, on_event=progress, out=out,
                                resume=args.resume)
-        save(result, out)
-        write_scene_file(scene_file, out / "scene.yaml")
+
+        def write(folder: Path) -> None:
+            save(result, folder)
+            write_scene_file(scene_file, folder / "scene.yaml")
+
+        saved(write, out)
 
 
 def scene_file_of(args: argparse.Namespace) -> SceneFile:

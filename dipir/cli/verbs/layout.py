@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, count, found, overrides, running
+from dipir.cli.options import add_output, add_settings, count, found, overrides, running, saved
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     prior = method.find_prior(config)
     with running(args, args.out or named_folder("out", request.name, "layout")) as (out, progress):
         result = method.layout(request, config, prior=prior, on_event=progress)
-        save(result, out)
+        saved(lambda folder: save(result, folder), out)
         if box is not None:
             layout_scene.write_scene(result.image, result.caption, box, args.asset, target)
 

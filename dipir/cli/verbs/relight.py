@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, number, overrides, pair, running
+from dipir.cli.options import add_output, add_settings, number, overrides, pair, running, saved
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     engine = method.find_engine(config, request)
     with running(args, args.out or named_folder("out", f"relight_{args.image.stem}")) as (out, progress):
         result = method.relight(picture, request, config, engine=engine, on_event=progress, out=out, resume=args.resume)
-        save(result, out)
+        saved(lambda folder: save(result, folder), out)
 
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
