@@ -180,7 +180,7 @@ def load_result(result_dir: str | Path) -> SavedResult:
         camera = Camera.from_dict(data["camera"])
         provenance = dict(data["provenance"])
         light = load_light(folder)
-    except (KeyError, TypeError, ValueError, DipirError) as problem:
+    except (KeyError, TypeError, ValueError, OverflowError, DipirError) as problem:
         raise ConfigError(f"{folder}: not a complete result of `dipir insert` ({problem}). Run it again.") from problem
     return SavedResult(folder, light, *tones, camera, config, provenance)
 
