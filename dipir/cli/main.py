@@ -9,11 +9,14 @@ away.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import dipir
 from dipir import device
@@ -33,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["DIPIR_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(args.threads)
     try:
         device.use_option(args)
-        return args.verb(args) or 0
+        with _clears_up_when_stopped():
+            return args.verb(args) or 0
     except DipirError as problem:
         return _fail(args, str(problem))
     except KeyboardInterrupt:
@@ -58,6 +62,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if text is None:
             raise
         return _fail(args, f"{text} Use a smaller picture (--set), or --device cpu.")
+
+
+@contextlib.contextmanager
+def _clears_up_when_stopped() -> Iterator[None]:
+    """Inside, SIGTERM ends the program as an exception does: what it had begun to write is taken away."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _fail(args: argparse.Namespace, text: str) -> int:

@@ -134,7 +134,7 @@ def free_folder(parent: Path, name: str) -> Path:
 def running(args: argparse.Namespace, out: Path, names_device: bool = True) -> Iterator[tuple[Path, Progress]]:
     """The out folder and the progress of a run that has the options of :func:`add_output`: says where it computes, and
     at the end where the result is."""
-    with out_folder(out) as folder, \
+    with out_folder(out) as folder, disk.locked(folder), \
             Progress(folder, log=args.log, quiet=args.quiet, board=args.tensorboard) as progress:
         if names_device:
             progress.device(device.current())
