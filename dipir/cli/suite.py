@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dipir import device
+from dipir.cli import terminal
 from dipir.cli.options import positive
 from dipir.errors import ConfigError
 
