@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 NASTY = [b"0", b"-1", b"1e400", b"-1e400", b"1e-320", b"9" * 400, b"9" * 5000, b"NaN", b"nan", b"Infinity", b".inf",
          b"null", b"true", b"[]", b"{}", b"[[[]]]", b'""', b'"x"', b"2147483648", b"18446744073709551616", b"1e308",
          b"0.0", b"!!timestamp x", b'!!int ""', b"? [1]", b"&a [*a]", b"<<: 3", b'"\\ud800"',
-         b'"../../x"', b"/etc/passwd", b"\x1b[2J", b"\xff\xfe", b"\0", b"\xed\xa0\x80", b"\n", b"\r", b"\t", b"#", b"[" * 3000, b"x" * 70000]
+         b'"../../x"', b"/etc/passwd", b"\x1b[2J",
+         b"\xff\xfe", b"\0", b"\xed\xa0\x80", b"\n", b"\r", b"\t", b"#", b"[" * 3000, b"x" * 70000]
 _NUMBER = re.compile(rb"-?\d+\.?\d*(?:e-?\d+)?")
 _WORD = re.compile(rb"[A-Za-z_][\w.]*")
 
