@@ -139,8 +139,8 @@ def _write_all(result: Result, out: Path, folder: str) -> None:
     _write_json(out / "result.json", {
         "format": _FORMAT, "camera": result.camera.to_dict(), "tone_fg": result.tone_fg.to_dict(),
         "tone_shadow": result.tone_shadow.to_dict(), "provenance": result.provenance})
-    (out / "history.csv").write_text(history_csv(result.history), encoding="utf-8")
-    (out / "report.html").write_text(report.report_html(page_of(result, folder)), encoding="utf-8")
+    disk.write_text(out / "history.csv", history_csv(result.history))
+    disk.write_text(out / "report.html", report.report_html(page_of(result, folder)))
 
 
 def exr_layers(result: Result) -> dict[str, Tensor]:
@@ -202,7 +202,7 @@ def load_result(result_dir: str | Path) -> SavedResult:
         camera = Camera.from_dict(data["camera"])
         provenance = dict(data["provenance"])
         light = load_light(folder)
-    except (KeyError, TypeError, ValueError, DipirError) as problem:
+    except (KeyError, TypeError, ValueError, OverflowError, DipirError) as problem:
         raise ConfigError(f"{folder}: not a complete result of `dipir insert` ({problem}). Run it again.") from problem
     return SavedResult(folder, light, *tones, camera, config, provenance)
 
@@ -216,7 +216,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _write_json(path: Path, data: dict) -> None:
-    path.write_text(json.dumps(data, indent=1, default=_plain, allow_nan=False) + "\n", encoding="utf-8")
+    disk.write_text(path, json.dumps(data, indent=1, default=_plain, allow_nan=False) + "\n")
 
 
 def _plain(value: object) -> object:

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_composite, add_output, count, pair, positive, running, say, wants_exr
+from dipir.cli.options import add_composite, add_output, count, pair, positive, running, saved, say, wants_exr
 
 if TYPE_CHECKING:
     from dipir.insert.again import Changes
@@ -58,8 +58,12 @@ def run(args: argparse.Namespace) -> None:
     with running(args, args.out or args.result / "render") as (out, progress):
         result, scene_file = render_again(args.result, changes, progress)
         say(result.provenance["render_notes"], args.quiet)
-        save(result, out, wants_exr(args))
-        write_scene_file(scene_file, out / "scene.yaml")
+
+        def write(folder: Path) -> None:
+            save(result, folder, wants_exr(args))
+            write_scene_file(scene_file, folder / "scene.yaml")
+
+        saved(write, out)
 
 
 def changes_of(args: argparse.Namespace) -> Changes:

@@ -232,3 +232,15 @@ def test_the_shipped_scene_from_any_folder(tmp_path, monkeypatch, capsys):
     assert insert.scene_file_of(parsed("insert", "scenes/demo.yaml")).plate.resolve() == tmp_path / "plate.png"
     fails(["insert", "scenes/none.yaml"], capsys, "scenes/none.yaml", "no such file")
     fails(["insert", "scenes/../setup.yaml"], capsys, "no such file")
+
+
+@pytest.mark.parametrize("name", ["../../x", "{files}/elsewhere", "..", "W\\udcfcrfel"])
+def test_the_name_of_a_scene_stays_below_out(files, stub, monkeypatch, name):
+    (files / "here").mkdir()
+    monkeypatch.chdir(files / "here")
+    before = {path.name for path in files.iterdir()}
+    scene = files / "scene.yaml"
+    scene.write_text(scene.read_text() + f'name: "{name.format(files=files)}"\n')
+    assert cli.main(["insert", str(scene)]) == 0
+    assert stub.calls["saved"][1].resolve().parent == files / "here" / "out"
+    assert {path.name for path in files.iterdir()} == before
