@@ -126,10 +126,13 @@ def read_picture(image: Path, mask: Path | None) -> Picture:
     from dipir.image.color import linear_to_srgb
     from dipir.image.cutout import read_alpha, read_mask
     from dipir.image.files import read_image
+    from dipir.image.formats.checks import ALPHA_IGNORED
     from dipir.relight.method import Picture
 
     pixels, state, info = read_image(image)
     disp = pixels if state == "display" else linear_to_srgb(pixels.clamp(0, 1))
     limits = None if mask is None else read_mask(mask, (info.width, info.height))
-    return Picture(disp, limits, read_alpha(image), image.stem,
-                   tuple(Remark.about(image.name, note) for note in info.notes))
+    alpha = read_alpha(image)
+    # As a plate its alpha would be; as a cut-out it is read by itself.
+    notes = [note for note in info.notes if alpha is None or note != ALPHA_IGNORED]
+    return Picture(disp, limits, alpha, image.stem, tuple(Remark.about(image.name, note) for note in notes))

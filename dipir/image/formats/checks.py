@@ -16,6 +16,8 @@ from PIL import Image as Pillow
 
 from dipir.errors import ImageError
 
+ALPHA_IGNORED = "alpha ignored"
+"""The remark of readers that leave it out."""
 MAX_PIXELS = 100_000_000
 
 

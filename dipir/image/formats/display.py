@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 
 from dipir.image.exif import fov_x_deg, upright
 from dipir.image.formats import png, profiles
-from dipir.image.formats.checks import Decoded, check_size, decoding
+from dipir.image.formats.checks import ALPHA_IGNORED, Decoded, check_size, decoding
 
 _PLUGINS = {"PNG": ["PNG"], "JPEG": ["JPEG", "MPO"], "WEBP": ["WEBP"]}
 
@@ -28,7 +28,7 @@ def read_display(path: Path, kind: str, max_pixels: int) -> Decoded:
         if kind == "WEBP" and getattr(picture, "n_frames", 1) > 1:
             notes.append(f"the first of {picture.n_frames} frames is used")
         if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-            notes.append("alpha ignored")
+            notes.append(ALPHA_IGNORED)
         # Pillow cuts 16-bit colour down to 8 bits without a word, hence OpenCV.
         deep = found.get("IHDR", bytes(9))[8] == 16
         pixels = _decode(path) if deep else np.asarray(picture if picture.mode == "CMYK" else picture.convert("RGB"))

@@ -12,7 +12,7 @@ import OpenEXR
 import OpenImageIO as oiio
 
 from dipir.errors import ImageError
-from dipir.image.formats.checks import Decoded, check_size, decoding, openable
+from dipir.image.formats.checks import ALPHA_IGNORED, Decoded, check_size, decoding, openable
 from dipir.image.formats.primaries import BT709_CHROMATICITIES, light_to_bt709
 
 _SHOWN = 6
@@ -95,7 +95,7 @@ def _chosen(path: Path, parts: list[oiio.ImageSpec], notes: list[str]) -> _Layer
         notes.append(f"{chosen.name} is used; left out: {', '.join(others[:_SHOWN])}{more}")
     prefix = names[chosen.part][chosen.channels[0]].rpartition(".")
     if prefix[0] + prefix[1] + "A" in names[chosen.part]:
-        notes.append("alpha ignored")
+        notes.append(ALPHA_IGNORED)
     return chosen
 
 

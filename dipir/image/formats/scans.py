@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from dipir.errors import ImageError
 from dipir.image.exif import fov_x_deg, upright
-from dipir.image.formats.checks import Decoded, check_size, decoding, openable
+from dipir.image.formats.checks import ALPHA_IGNORED, Decoded, check_size, decoding, openable
 from dipir.image.formats.display import in_srgb
 
 _SUFFIXES = {"TIFF": ".tif", "DPX": ".dpx"}
@@ -37,7 +37,7 @@ def read_scan(path: Path, kind: str, max_pixels: int) -> Decoded:
         mode = str(spec.getattribute("tiff:ColorSpace") or "")
         wanted = 4 if mode == "CMYK" else 3 if spec.nchannels >= 3 else 1
         if spec.alpha_channel >= wanted or spec.nchannels > wanted:
-            notes.append("alpha ignored")
+            notes.append(ALPHA_IGNORED)
         if file.seek_subimage(1, 0):
             notes.append("the first page is used; there are more")
 

@@ -68,7 +68,8 @@ def test_mask_and_cut_out(folder, tmp_path):
     assert relight(folder, str(folder / "cutout.png"), "--mask", str(folder / "mask.png"), "--direction", "0,30",
                    "--size", "30", "--out", str(tmp_path)) == 0
     assert Image.open(tmp_path / "relit.png").mode == "RGBA"
-    assert json.loads((tmp_path / "result.json").read_text())["direction"]["size_deg"] == 30
+    told = json.loads((tmp_path / "result.json").read_text())
+    assert told["direction"]["size_deg"] == 30 and "alpha ignored" not in " ".join(told["notes"])
 
 
 def test_the_config_of_a_result_makes_it_again(folder, tmp_path):
