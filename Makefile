@@ -1,5 +1,5 @@
 # Every target sets up what it needs by itself (.ci/setup: venv, LLVM, torch, this package); no venv has to be active.
-.PHONY: help setup demo test test-slow test-studio test-gpu lint bench clean
+.PHONY: help setup demo test test-slow test-studio test-gpu fuzz lint bench clean
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
@@ -15,6 +15,8 @@ help:
 	@echo "make test-slow  the slow tests"
 	@echo "make test-studio the studio's tests, with those in a browser (gets chromium by apt when there is none)"
 	@echo "make test-gpu   the tests that need a GPU; PYTHON=python3 for an interpreter of your own"
+	@echo "make fuzz       10,000 files that were changed, for every reader; FUZZ=N for another number"
+	@echo "make fuzz       10,000 files that were changed, for every reader; FUZZ=N for another number"
 	@echo "make lint       style checks"
 	@echo "make bench      the benchmark tables (long)"
 	@echo "make clean      remove outputs and caches (keeps .venv; remove that by hand)"
@@ -43,6 +45,11 @@ test-studio: setup
 # The device is said, so that a GPU that cannot be used is an error and not a run on the CPU.
 test-gpu:
 	DIPIR_DEVICE=cuda PYTHONPATH=$(CURDIR) $(PYTHON) -m pytest -m gpu tests/gpu
+
+# Inputs are others each time; one that goes wrong is kept in tests/fuzz/found, to be named and committed.
+FUZZ ?= 10000
+fuzz: setup
+	FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz
 
 # assets/build holds sources, but by its name ruff would pass over it.
 lint: setup

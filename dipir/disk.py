@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from dipir.errors import ConfigError, DipirError, ImageError, SceneError
 
 _FREE_BYTES = 64 * 2**20
+_ASIDE, _LOCK = ".dipir-save-", ".dipir-lock"
 
 
 # ------------------------------------------------------------------------------------------------------------- writing
@@ -45,8 +47,9 @@ def write_bytes(path: str | Path, data: bytes, error: type[DipirError] = ImageEr
 
 
 def write_text(path: str | Path, text: str, error: type[DipirError] = ImageError) -> None:
-    """Write a whole UTF-8 text file or leave it as it was. Raises ``error``."""
-    write_bytes(path, text.encode("utf-8"), error)
+    """Write a whole UTF-8 text file or leave it as it was. What UTF-8 cannot hold (names of files in another encoding)
+    is written as ``\\udcfc``, which JSON and quoted YAML read as that character. Raises ``error``."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), error)
 
 
 def prepare_out(out_dir: str | Path) -> Path:
@@ -61,6 +64,7 @@ def prepare_out(out_dir: str | Path) -> Path:
         if out.exists() and not out.is_dir():
             raise ConfigError(f"{out}: is a file; results need a folder. {remedy}")
         out.mkdir(parents=True, exist_ok=True)
+        _clear_up(out)
         probe.write_bytes(b"dipir" * 1000)
         free = shutil.disk_usage(out).free
     except OSError as problem:
@@ -75,10 +79,78 @@ def prepare_out(out_dir: str | Path) -> Path:
 
 
 @contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Inside, ``out`` is ours: ConfigError where another run that is alive has it. A run that was killed holds nothing,
+    since the system gives its locks back. Where locks cannot be had (Windows, some file systems) nothing is asked."""
+    file = _taken(out / _LOCK)
+    try:
+        yield
+    finally:
+        if file is not None:
+            with contextlib.suppress(OSError):
+                (out / _LOCK).unlink()
+            os.close(file)
+
+
+def _taken(path: Path) -> int | None:
+    """The open lock file, held; None = locks cannot be had."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The one who had it may have taken the file away after we opened it.
+            if path.exists() and os.path.samestat(os.fstat(file), os.stat(path)):
+                os.truncate(file, 0)
+                os.write(file, str(os.getpid()).encode())
+                return file
+            os.close(file)
+        except BlockingIOError:
+            who = os.read(file, 20).decode("ascii", "replace")
+            os.close(file)
+            raise ConfigError(f"{path.parent}: another run (process {who if who.isdigit() else 'unknown'}) writes there"
+                              ". Wait for its end, stop it, or choose another folder with --out.") from None
+        except OSError:
+            os.close(file)
+            return None
+
+
+def _host() -> str:
+    return re.sub(r"\W+", "_", platform.node())[:40] or "here"
+
+
+def _clear_up(out: Path) -> None:
+    """Takes away what runs of this machine that were killed while they saved have left in ``out``."""
+    for left in out.glob(f"{_ASIDE}*"):
+        match = re.fullmatch(rf"{re.escape(_ASIDE)}(?:{re.escape(_host())}-)?(\d{{1,9}})", left.name)
+        if match and not left.is_symlink() and not _alive(int(match[1])):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    """Whether there is such a process, of whomever; where that cannot be asked, there is."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+@contextlib.contextmanager
 def written_aside(out: Path) -> Iterator[Path]:
     """A folder inside ``out`` whose files are moved into ``out`` when the block ends well; taken away otherwise. Raises
     ImageError when something cannot be written."""
-    aside = out / f".dipir-save-{os.getpid()}"
+    aside = out / f"{_ASIDE}{_host()}-{os.getpid()}"
     try:
         aside.mkdir(exist_ok=True)
         yield aside
@@ -115,6 +187,42 @@ def data_dir() -> Path:
 def cache_dir() -> Path:
     """Where generated sets and training runs are kept: ``$DIPIR_CACHE``, else ``~/.cache/dipir``."""
     return Path(os.environ.get("DIPIR_CACHE") or Path.home() / ".cache" / "dipir")
+
+
+def file_name(name: object, otherwise: str = "result") -> str:
+    """``name`` as the name of one file or folder, at most 80 characters: what could lead to another place, that a
+    terminal would obey or that this system cannot write becomes ``_``; ``otherwise`` where nothing is left."""
+    kept = "".join(c if re.match(r"[\w .,+=@()&'-]", c) and _writable(c) else "_" for c in str(name))
+    return re.sub("_{2,}", "_", kept)[:80].strip(" ._-") or otherwise
+
+
+def _writable(text: str) -> bool:
+    """Whether this system's file names and UTF-8 both hold ``text``."""
+    try:
+        os.fsencode(text)
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def path_text(path: str | Path) -> str:
+    """A path as the same text whatever the encoding of this system's file names is; :func:`path_of` is the inverse."""
+    return os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def path_of(text: str | Path) -> Path:
+    """The path that a file gives as text. Raises SceneError when no file of this system can have that name."""
+    try:
+        return Path(os.fsdecode(str(text).encode("utf-8", "surrogateescape")))
+    except UnicodeError:
+        raise SceneError(f"{str(text)[:200]!a} cannot be the name of a file here; accepted is text without lone "
+                         "surrogates. Rename the file.") from None
+
+
+def named_folder(root: str | Path, name: object, otherwise: str = "result") -> Path:
+    """The folder directly below ``root`` for results of that name, which files decide: :func:`file_name`."""
+    return Path(root) / file_name(name, otherwise)
 
 
 def beside(owner: Path, name: str, what: str, remedy: str, *, error: type[DipirError],

@@ -7,9 +7,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MOST_TEXT = 2000
+"""Characters of an error's text; files decide how long some of their parts would be."""
+MOST_PROBLEMS = 20
+
 
 class DipirError(Exception):
-    """Base of every error that a user can mend."""
+    """Base of every error that a user can mend. Its text is cut in the middle where it is too long: what was given is
+    at its begin, what to do at its end."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) <= MOST_TEXT:
+            return text
+        begin, end = 3 * MOST_TEXT // 5, MOST_TEXT // 3
+        return f"{text[:begin]} [... {len(text) - begin - end} characters ...] {text[-end:]}"
 
 
 class ConfigError(DipirError):
@@ -57,12 +69,16 @@ def printable(text: str, limit: int = 2000) -> str:
 
 def nearest(word: str, valid: Iterable[str]) -> str:
     """``" Did you mean 'x'?"`` for the nearest valid word, or the empty string."""
-    match = difflib.get_close_matches(str(word), list(valid), n=1, cutoff=0.5)
+    word = str(word)
+    # No name of ours is long, and the search is slow.
+    match = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5) if len(word) <= 60 else []
     return f" Did you mean '{match[0]}'?" if match else ""
 
 
 def raise_all(kind: type[DipirError], where: str, problems: list[str]) -> None:
-    """Raise one ``kind`` that lists every problem found in ``where``; nothing when there is none."""
+    """Raise one ``kind`` that lists the problems found in ``where``, the first ones of many; nothing when there is
+    none."""
     if problems:
         head = f"{where}: {len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise kind("\n  - ".join([head + ":", *problems]))
+        more = [f"and {len(problems) - MOST_PROBLEMS} more."] if len(problems) > MOST_PROBLEMS else []
+        raise kind("\n  - ".join([head + ":", *problems[:MOST_PROBLEMS], *more]))

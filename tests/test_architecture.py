@@ -27,7 +27,7 @@ STOREYS = (("",), ("settings", "image", "fit"), ("scene", "diffusion"), ("captur
            ("workshop", "studio"), ("cli", "__main__"))
 FLOORS = {folder: floor for floor, folders in enumerate(STOREYS) for folder in folders}
 # Modules on the ground floor; ``dipir`` itself only points lazily at the others.
-ROOT = {"", "arrays", "child", "device", "disk", "errors", "event"}
+ROOT = {"", "arrays", "child", "device", "disk", "errors", "event", "tensors"}
 ONLY_IN = {"mitsuba": ("render", "workshop.worlds"), "drjit": ("render", "workshop.worlds"),
            "diffusers": ("diffusion",), "peft": ("diffusion",), "transformers": ("diffusion",),
            "trimesh": ("scene.assets", "captures.point_cloud", "workshop"), "ray": ("suite.cluster",)}

@@ -5,6 +5,8 @@ import errno
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,11 +19,17 @@ from dipir.disk import (
     cache_dir,
     checkout,
     data_dir,
+    file_name,
     inside,
+    locked,
+    named_folder,
+    path_of,
+    path_text,
     prepare_out,
     shipped,
     write_bytes,
     write_text,
+    written_aside,
 )
 from dipir.errors import ConfigError, ImageError, SceneError
 from dipir.image.files import write_exr, write_png
@@ -151,3 +159,71 @@ def test_files_beside_another(tmp_path, name, kind, text):
         assert beside(owner, good, "the image", "Move it.", error=ConfigError, missing=ImageError).read_text() == "x"
     with pytest.raises(kind, match=f"set.lp: the image .*{text}.*Move it"):
         beside(owner, name, "the image", "Move it.", error=ConfigError, missing=ImageError)
+
+
+@pytest.mark.parametrize("name, folder", [
+    ("yard", "yard"), ("a chair, red", "a chair, red"), ("Würfel-日本", "Würfel-日本"),
+    ("photo.v2-chair", "photo.v2-chair"),
+    ("../../x", "x"), ("/abs/dir", "abs_dir"), ("..", "result"), ("", "result"), (".ssh", "ssh"),
+    ("a\0b\x1b[2Jc\n", "a_b_2Jc"),
+    ("C:\\x", "C_x"), ("W\udcfcrfel", "W_rfel"), ("~root", "root"), ("x" * 5000, "x" * 80)])
+def test_a_name_is_a_name(tmp_path, name, folder):
+    """What a file says its name is never leads out of the folder for results."""
+    assert file_name(name) == folder and named_folder(tmp_path, name) == tmp_path / folder
+    (tmp_path / folder).mkdir()
+    assert (tmp_path / folder).resolve().parent == tmp_path.resolve()
+
+
+def test_paths_as_text():
+    """The same text in every encoding of file names, and back; text that can be no name is refused."""
+    assert path_text("a/Würfel") == "a/Würfel" and path_of("a/Würfel") == Path("a/Würfel")
+    latin = os.fsdecode(b"W\xfcrfel.png")
+    assert path_of(path_text(latin)) == Path(latin) and path_of("W\udcc3\udcbcrfel") == Path("Würfel")
+    with pytest.raises(SceneError, match="cannot be the name of a file here"):
+        path_of("a\ud800")
+
+
+def test_text_that_utf8_cannot_hold(tmp_path):
+    write_text(tmp_path / "a.json", '{"name": "W\udcfcrfel"}')
+    assert (tmp_path / "a.json").read_bytes() == b'{"name": "W\\udcfcrfel"}'
+
+
+# ----------------------------------------------------------------------------------------------- runs that were killed
+def child(code: str) -> subprocess.Popen:
+    """A process that says "in" and stays in the block that ``code`` opens."""
+    code = f"import sys, time\nfrom pathlib import Path\nfrom dipir import disk\n{code}:\n"
+    code += "    print('in', flush=True)\n    time.sleep(60)\n"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "in\n"
+    return process
+
+
+def test_what_a_killed_run_left_is_taken_away(tmp_path):
+    process = child(f"with disk.written_aside(Path({str(tmp_path)!r})) as a, (a / 'half').open('w')")
+    (left,) = tmp_path.iterdir()
+    (tmp_path / ".dipir-save-elsewhere-1234567").mkdir()
+    (tmp_path / ".dipir-save-99999999").mkdir()
+    prepare_out(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {left.name, ".dipir-save-elsewhere-1234567"}, "that one lives"
+    process.kill()
+    process.wait()
+    assert (left / "half").exists()
+    prepare_out(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [".dipir-save-elsewhere-1234567"]
+    with written_aside(tmp_path) as aside:
+        (aside / "a").write_text("x")
+    assert (tmp_path / "a").read_text() == "x"
+
+
+def test_two_runs_into_one_folder(tmp_path):
+    process = child(f"with disk.locked(Path({str(tmp_path)!r}))")
+    with pytest.raises(ConfigError, match=rf"run \(process {process.pid}\) writes there.*--out"), locked(tmp_path):
+        raise AssertionError("two at once")
+    process.kill()
+    process.wait()
+    assert (tmp_path / ".dipir-lock").exists()
+    with locked(tmp_path):
+        assert (tmp_path / ".dipir-lock").read_text() == str(os.getpid())
+        with pytest.raises(ConfigError, match="another run"), locked(tmp_path):
+            raise AssertionError("two at once")
+    assert not list(tmp_path.iterdir())

@@ -222,18 +222,19 @@ def test_the_tutorial_in_python_runs(tmp_path, monkeypatch):
     assert (tmp_path / "out/python/composite.png").is_file()
 
 
-# -------------------------------------------------------------------------------------------------------- asset files
-def held_by() -> list[str]:
-    """Last cells of the rows of the tables of docs/assets.md."""
-    lines = (ROOT / "docs" / "assets.md").read_text().splitlines()
+# ------------------------------------------------------------------------------------------- files of assets and plates
+def held_lines(page: str) -> list[str]:
+    """Last cells of the rows of the tables of a page whose last column names tests."""
+    lines = (ROOT / "docs" / page).read_text().splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
     return [cells[-1] for cells in rows if cells[-1] != "held by"]
 
 
-def test_every_line_of_the_asset_tables_is_held_by_a_test():
-    found = held_by()
+@pytest.mark.parametrize("page", ["assets.md", "plates.md"])
+def test_every_line_of_these_tables_is_held_by_a_test(page):
+    found = held_lines(page)
     assert len(found) > 30
     for place in found:
         file, _, name = place.partition("::")
         path = ROOT / "tests" / file
-        assert path.is_file() and f"\ndef {name}(" in path.read_text(), f"docs/assets.md names no test by '{place}'"
+        assert path.is_file() and f"\ndef {name}(" in path.read_text(), f"docs/{page} names no test by '{place}'"

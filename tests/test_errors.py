@@ -32,3 +32,13 @@ def test_texts_for_a_terminal_are_bounded_and_cannot_drive_it():
     assert errors.printable("grün\n\x1b[2J\r\u202e") == "grün\n\\x1b[2J\\r\\u202e"
     assert errors.printable("x" * 2000) == "x" * 2000
     assert len(errors.printable("\x00" * 10**6)) == 2000 and errors.printable("x" * 10**6).endswith("x…")
+
+
+def test_texts_are_bounded():
+    """A file decides how long its names are and how many there are."""
+    error = errors.ConfigError("a.yaml: " + "x" * 10**6 + ". Mend it.")
+    assert len(str(error)) < 2100 and str(error).startswith("a.yaml: xx") and str(error).endswith("Mend it.")
+    with pytest.raises(errors.SceneError) as many:
+        errors.raise_all(errors.SceneError, "a.yaml", [f"key {i}" for i in range(100000)])
+    assert "100000 problems" in str(many.value) and "key 19\n  - and 99980 more." in str(many.value)
+    assert "key 20" not in str(many.value) and errors.nearest("x" * 10**6, ["x"]) == ""

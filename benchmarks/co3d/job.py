@@ -16,6 +16,7 @@ from dipir.captures.co3d import FORMATS, camera_of, read_category, read_sequence
 from dipir.captures.ground import fit_ground
 from dipir.captures.posed import read_posed
 from dipir.captures.sequence import PosedSequence, on_ground
+from dipir.disk import file_name, inside
 from dipir.fit.loop import Event
 from dipir.image import latlong
 from dipir.image.files import read_envmap, write_png
@@ -48,10 +49,10 @@ def job(spec: JobSpec, folder: Path, on_event: Callable[[Event], None]) -> dict[
     votes = shadow_votes(sequence, *thing_of(sequence))
     made = insert_sequence(scenes, config, settings, votes=votes, on_event=on_event)
     for frame in made.frames:
-        write_png(folder / f"{frame.scene.name}.png", frame.image)
+        write_png(folder / f"{file_name(frame.scene.name)}.png", frame.image)
     write_png(folder / "composite.png", _sheet(made))
     light = None
-    path = root / TRUTH / category / f"{read.name}.json"
+    path = inside(root, f"{TRUTH}/{category}/{read.name}.json")
     if category and path.is_file():
         turn, light = between(json.loads(path.read_text()), read, sequence), read_envmap(path.with_suffix(".exr"))
         light = latlong.sample(light, latlong.directions(ROWS, 2 * ROWS) @ torch.from_numpy(turn).float())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,11 @@ import numpy as np
 
 from dipir.captures.co3d_pixels import depth_points
 from dipir.captures.point_cloud import read_points
-from dipir.captures.sequence import Frame, PosedSequence
+from dipir.captures.sequence import MOST_PIXELS, MOST_STRETCH, Frame, PosedSequence
 from dipir.disk import inside, write_bytes
 from dipir.errors import SceneError, nearest
 from dipir.scene.camera import Camera
+from dipir.settings.yaml import parse_json
 
 Format = Literal["ndc_isotropic", "ndc_norm_image_bounds"]
 FORMATS: tuple[Format, ...] = ("ndc_isotropic", "ndc_norm_image_bounds")
@@ -31,6 +33,8 @@ LEGACY: Format = "ndc_norm_image_bounds"
 """What a viewpoint without ``intrinsics_format`` has."""
 MAX_JSON_BYTES = 4 << 30
 """Of an annotation file, unpacked. The largest category has about 1 GiB."""
+_PACKED, _SMALL = 100, 1 << 26
+"""Text of more than ``_SMALL`` bytes that is packed to less than 1 / ``_PACKED`` is no annotation (those: 1 / 5)."""
 _CHUNK = 1 << 24
 
 
@@ -76,7 +80,7 @@ def _check(v: Viewpoint) -> None:
         raise SceneError("the viewpoint has NaN or infinite numbers; leave the frame out.")
     if np.abs(v.R @ v.R.T - np.eye(3)).max() > 1e-3 or np.linalg.det(v.R) < 0:
         raise SceneError("R of the viewpoint is no rotation (orthogonal, determinant +1); leave the frame out.")
-    if not (v.focal > 0).all():
+    if not ((v.focal > 0).all() and v.focal.max() < MOST_STRETCH * v.focal.min()):
         raise SceneError(f"the focal length {v.focal.tolist()} of the viewpoint is not positive; leave the frame out.")
 
 
@@ -158,7 +162,7 @@ def read_set_lists(root: str | Path, category: str, subset: str) -> dict[str, li
                          f"{nearest(subset, known)}")
     path = Path(root) / category / "set_lists" / f"set_lists_{subset}.json"
     data = _json(path)
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or not all(isinstance(rows, list) for rows in data.values()):
         raise SceneError(f"{path}: holds no object with train, val and test; fetch the file again.")
     return {part: [_triple(path, row) for row in rows] for part, rows in data.items()}
 
@@ -167,7 +171,7 @@ def _triple(path: Path, row: Any) -> tuple[str, int, str]:
     try:
         sequence, number, image = row[:3]
         return str(sequence), int(number), str(image)
-    except (TypeError, ValueError, KeyError) as problem:
+    except (TypeError, ValueError, KeyError, OverflowError) as problem:
         raise SceneError(f"{path}: {str(row)[:100]!r} is no [sequence, frame number, image path]; fetch the file "
                          "again.") from problem
 
@@ -179,7 +183,7 @@ def _records(path: Path, read: Callable[[Mapping], Any]) -> Iterable[Any]:
     for k, record in enumerate(data):
         try:
             yield read(record)
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as problem:
             raise SceneError(f"{path}: record {k} cannot be read ({type(problem).__name__}: {problem}); accepted are "
                              "CO3Dv2 annotations. Fetch the file again.") from problem
 
@@ -189,24 +193,24 @@ def _json(path: Path) -> Any:
     if not path.is_file():
         raise SceneError(f"{path}: does not exist; a category has frame_annotations.jgz, sequence_annotations.jgz and "
                          "set_lists/. Fetch what is missing.")
-    parts, size = [], 0
+    parts, size, most = [], 0, min(MAX_JSON_BYTES, max(_SMALL, _PACKED * path.stat().st_size))
     try:
         with (gzip.open(path) if path.suffix == ".jgz" else path.open("rb")) as file:
             while part := file.read(_CHUNK):
                 size += len(part)
-                if size > MAX_JSON_BYTES:
-                    raise SceneError(f"{path}: has more than {MAX_JSON_BYTES >> 30} GiB of text, which no category "
-                                     "needs. Fetch the file again.")
+                if size > most:
+                    raise SceneError(f"{path}: has more than {most >> 20} MiB of text for {path.stat().st_size} bytes "
+                                     "of file, which no category has. Fetch the file again.")
                 parts.append(part)
-        return json.loads(b"".join(parts))
-    except (OSError, EOFError, ValueError) as problem:
+        return parse_json(b"".join(parts))
+    except (OSError, EOFError, ValueError, zlib.error) as problem:
         raise SceneError(f"{path}: is no readable annotation file ({problem}). Fetch the file again.") from problem
 
 
 def _frame(r: Mapping) -> FrameNote:
     image, mask, depth, meta = r["image"], r.get("mask") or {}, r.get("depth") or {}, r.get("meta") or {}
     height, width = (int(v) for v in image["size"])
-    if height < 1 or width < 1:
+    if not (1 <= height <= MOST_PIXELS and 1 <= width <= MOST_PIXELS):
         raise ValueError(f"size {image['size']}")
     return FrameNote(str(r["sequence_name"]), int(r["frame_number"]), str(image["path"]), (height, width),
                      _viewpoint(r.get("viewpoint")), mask.get("path"), depth.get("path"),

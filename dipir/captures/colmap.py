@@ -24,7 +24,9 @@ MAX_BYTES = 4 << 30
 _MODELS = {"SIMPLE_PINHOLE": (0, 3, (0, 0, 1, 2), (-1, -1, -1, -1)), "PINHOLE": (1, 4, (0, 1, 2, 3), (-1, -1, -1, -1)),
            "SIMPLE_RADIAL": (2, 4, (0, 0, 1, 2), (3, -1, -1, -1)), "RADIAL": (3, 5, (0, 0, 1, 2), (3, 4, -1, -1)),
            "OPENCV": (4, 8, (0, 1, 2, 3), (4, 5, 6, 7))}
-_NUMBERS = {number: name for name, (number, *_) in _MODELS.items()}
+_REFUSED = {5: "OPENCV_FISHEYE", 6: "FULL_OPENCV", 7: "FOV", 8: "SIMPLE_RADIAL_FISHEYE", 9: "RADIAL_FISHEYE",
+            10: "THIN_PRISM_FISHEYE", 11: "RAD_TAN_THIN_PRISM_FISHEYE"}
+_NUMBERS = _REFUSED | {number: name for name, (number, *_) in _MODELS.items()}
 _MOST_POINTS = 2_000_000
 
 
@@ -58,7 +60,7 @@ def read_colmap(folder: str | Path, images: str | Path | None = None) -> PosedSe
             rotation = _rotation(quaternion)
             frames.append(pinhole(number, inside(photos, name), lenses[camera], rotation.T @ OPENCV_TO_OURS,
                                   -rotation.T @ shift))
-    except (struct.error, ValueError, KeyError, IndexError, UnicodeDecodeError) as problem:
+    except (struct.error, ValueError, KeyError, IndexError, OverflowError) as problem:
         raise SceneError(f"{model}: cannot be read ({type(problem).__name__}: {problem}); accepted is a model as "
                          "COLMAP writes it. Export it again.") from problem
     there = tuple(f for f in frames if f.image.is_file())
@@ -78,8 +80,8 @@ def _bytes(path: Path) -> bytes:
 
 def _lens(model: str, width: int, height: int, values: tuple[float, ...]) -> Lens:
     if model not in _MODELS:
-        raise SceneError(f"the camera model {model} is not supported; accepted are {', '.join(_MODELS)}. Undistort the "
-                         "images first (colmap image_undistorter).")
+        raise SceneError(f"the camera model {model[:60]} is not supported; accepted are {', '.join(_MODELS)}. "
+                         "Undistort the images first (colmap image_undistorter).")
     _, count, pin, bent = _MODELS[model]
     if len(values) != count:
         raise ValueError(f"{len(values)} parameters of a {model} camera")

@@ -4,8 +4,8 @@ Poses are camera-to-world with OpenGL's axes (+X right, +Y up, +Z back). Intrins
 """
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ from dipir.captures.point_cloud import read_points
 from dipir.captures.sequence import Frame, Lens, PosedSequence, pinhole
 from dipir.disk import inside
 from dipir.errors import SceneError
+from dipir.settings.yaml import parse_json, shown
 
 NAME = "transforms.json"
 MAX_BYTES = 1 << 28
-_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE")
+_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 _OURS = np.diag([-1.0, 1.0, -1.0])
 _LENS = ("k1", "k2", "p1", "p2")
+_OTHER_LENS = re.compile(r"[kpsb]\d+|.*(fisheye|ftheta|latlong|equirect|rolling_shutter|distortion|omega|skew).*")
+"""Keys that say something of a lens; those of ours aside they must say that there is nothing."""
 
 
 def read_transforms(folder: str | Path) -> PosedSequence:
@@ -34,11 +37,12 @@ def read_transforms(folder: str | Path) -> PosedSequence:
         what = "does not exist" if not path.is_file() else f"has more than {MAX_BYTES >> 20} MiB"
         raise SceneError(f"{path}: {what}; accepted is a folder with {NAME}, as nerfstudio writes it.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(path.read_text(encoding="utf-8"))
         records = sorted(data["frames"], key=lambda r: str(r["file_path"]))
         frames = [_frame(path.parent, k, {**data, **record}) for k, record in enumerate(records)]
         cloud = data.get("ply_file_path")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, Pillow.DecompressionBombError) \
+            as problem:
         raise SceneError(f"{path}: cannot be read ({type(problem).__name__}: {problem}); accepted is nerfstudio's "
                          f"{NAME}: intrinsics, and frames with file_path and transform_matrix.") from problem
     there = [f for f in frames if f.image.is_file()]
@@ -54,8 +58,12 @@ def read_transforms(folder: str | Path) -> PosedSequence:
 def _frame(folder: Path, number: int, r: Mapping[str, Any]) -> Frame:
     model = str(r.get("camera_model", "OPENCV"))
     if model not in _MODELS:
-        raise SceneError(f"{folder / NAME}: camera_model '{model}' is not supported; accepted are "
+        raise SceneError(f"{folder / NAME}: camera_model '{shown(model)}' is not supported; accepted are "
                          f"{', '.join(_MODELS)}. Undistort the images first (colmap image_undistorter).")
+    other = [k for k, v in r.items() if v and k not in _LENS and _OTHER_LENS.fullmatch(str(k).lower())]
+    if other:
+        raise SceneError(f"{folder / NAME}: '{shown(other[0])}' says something of the lens that is not supported; "
+                         f"accepted are {', '.join(_LENS)}. Undistort the images first (colmap image_undistorter).")
     image = inside(folder, str(r["file_path"]))
     if not image.suffix and not image.is_file():
         image = image.with_suffix(".png")  # instant-ngp leaves it out.
@@ -63,7 +71,7 @@ def _frame(folder: Path, number: int, r: Mapping[str, Any]) -> Frame:
     width, height = _size(image, r)
     pose = np.asarray(r["transform_matrix"], float)
     if pose.shape != (4, 4) or not np.isfinite(pose).all() or abs(np.linalg.det(pose[:3, :3]) - 1) > 1e-2:
-        raise ValueError(f"transform_matrix of frame '{r['file_path']}' is no rotation and place")
+        raise ValueError(f"transform_matrix of frame '{shown(str(r['file_path']))}' is no rotation and place")
     fx = float(r["fl_x"]) if "fl_x" in r else 0.5 * width / math.tan(0.5 * float(r["camera_angle_x"]))
     lens = Lens((width, height), (fx, float(r.get("fl_y", fx))),
                 (float(r.get("cx", width / 2)), float(r.get("cy", height / 2))),

@@ -5,9 +5,12 @@ camera, which is the frame of .lp files and of ``dipir.scene.direction``.
 """
 from __future__ import annotations
 
+import io
+import lzma
 import math
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +34,7 @@ MAX_ALL_PIXELS = 80_000_000
 """Pixels of all images together, after shrinking: 0.9 GiB as float32."""
 _MAX_LIGHTS = 4096
 _BESIDE = "Put the images beside the .lp file and list them by file name alone."
+_ARRAYS, _MOST_HEADER = ("light_directions", "target_images"), 65536
 _MAX_LP_BYTES = 4 * 2**20
 _ACCEPTED = "accepted are RTI .lp files (a count, then 'file x y z' lines) and .npz files with light_directions and " \
             "target_images"
@@ -174,7 +178,7 @@ def _size(path: Path) -> tuple[int, int]:
 def _read_npz(path: Path, longest: int | None) -> Capture:
     try:
         shapes = _npz_shapes(path)
-        missing = {"light_directions", "target_images"} - shapes.keys()
+        missing = set(_ARRAYS) - shapes.keys()
         if missing:
             raise ConfigError(f"{path}: holds {', '.join(shapes) or 'nothing'} and lacks {', '.join(sorted(missing))}; "
                               f"{_ACCEPTED}.")
@@ -183,13 +187,15 @@ def _read_npz(path: Path, longest: int | None) -> Capture:
         if len(shape) != 4 or shape[3] != 3 or not (dtype == np.uint8 or floats):
             raise ConfigError(f"{path}: target_images is {shape} {dtype}; accepted is (n, h, w, 3), uint8 or float.")
         _check_memory(path, shape[0], shape[2], shape[1], longest)
-        if len(shapes["light_directions"][0]) != 2 or shapes["light_directions"][0][0] != shape[0]:
+        lights = shapes["light_directions"][0]
+        if len(lights) != 2 or lights[0] != shape[0] or lights[1] > 16:
             raise ConfigError(f"{path}: light_directions is {shapes['light_directions'][0]} for {shape[0]} images; "
                               f"expected ({shape[0]}, 3), a direction for each image.")
         with np.load(path, allow_pickle=False) as arrays:
             vectors, pixels = arrays["light_directions"], arrays["target_images"]
         directions, notes = unit_directions(vectors, str(path))
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, TypeError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, TypeError, RuntimeError, OverflowError,
+            MemoryError, SyntaxError, zlib.error, lzma.LZMAError) as error:
         raise ConfigError(f"{path}: not a readable .npz file ({' '.join(str(error).split())[:120]}); {_ACCEPTED}. "
                           "Write it again with numpy.savez.") from error
     if floats and not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
@@ -205,14 +211,17 @@ def _npz_shapes(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
     """Name -> (shape, type) of every array, from the headers alone."""
     found = {}
     with zipfile.ZipFile(path) as archive:
-        for name in archive.namelist():
-            if name.endswith(".npy"):
-                with archive.open(name) as file:
+        for name in (f"{wanted}.npy" for wanted in _ARRAYS):
+            if name in archive.namelist():
+                with archive.open(name) as stored:
+                    file = io.BytesIO(stored.read(_MOST_HEADER))
                     version = np.lib.format.read_magic(file)
                     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else (
                         np.lib.format.read_array_header_2_0)
                     shape, _, dtype = read(file)
-                    found[name[:-4]] = (shape, dtype)
+                if any(length < 0 for length in shape):
+                    raise ValueError(f"{name} has the shape {shape}")
+                found[name[:-4]] = (shape, dtype)
     return found
 
 

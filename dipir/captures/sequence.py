@@ -7,12 +7,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from PIL import Image as Pillow
 
 from dipir.arrays import Image
 from dipir.captures.ground import GroundPlane
 from dipir.errors import SceneError
+from dipir.image.exif import upright
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate, plate_from_tensor, read_plate
+
+MOST_PIXELS, MOST_STRETCH = 100_000, 10
+"""Of an image's side; of the two focal lengths to each other."""
+_ORIENTATION, _INVERSE = 0x0112, {6: 8, 8: 6}
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +71,11 @@ def pinhole(number: int, image: Path, lens: Lens, rotation: np.ndarray, place: n
             mask: Path | None = None) -> Frame:
     """A frame of a camera turned by ``rotation`` (camera-to-world, +X left, +Y up, +Z forward) at ``place``."""
     if not (min(lens.size) > 0 and min(lens.focal) > 0
-            and np.isfinite([*lens.focal, *lens.centre, *lens.distortion]).all()):
+            and np.isfinite([*lens.focal, *lens.centre, *lens.distortion]).all() and max(lens.size) <= MOST_PIXELS
+            and 1 / MOST_STRETCH < lens.focal[0] / lens.focal[1] < MOST_STRETCH):
         raise ValueError(f"image {lens.size}, focal lengths {lens.focal}, principal point {lens.centre}")
+    if not (np.isfinite(rotation).all() and np.isfinite(place).all()):
+        raise ValueError("its pose has NaN or infinite numbers")
     pose = np.eye(4)
     # Rotations of text files are orthogonal to their last digit only.
     u, _, v = np.linalg.svd(rotation)
@@ -80,18 +89,29 @@ def frame_plate(frame: Frame, longest: int | None = None) -> tuple[Plate, Camera
     """The photo as its camera sees it (pixels square, distortion removed), and that camera; with ``longest`` scaled
     down to that many pixels on the longer side. ImageError for an unreadable photo, SceneError when it has not the size
     that its camera is of."""
-    plate, camera = read_plate(frame.image), frame.camera
-    width, height = plate.size
+    disp, camera = _as_stored(read_plate(frame.image), frame.image), frame.camera
+    height, width = disp.shape[-2:]
     if width != camera.width or abs(height * frame.stretch - camera.height) > 1:
         raise SceneError(f"{frame.image}: has {width} x {height} pixels, its camera {camera.width} x "
                          f"{camera.height / frame.stretch:.0f}; accepted are photos of the size they were posed in.")
-    pixels = undistort(plate.disp, frame)
+    pixels = undistort(disp, frame)
     if longest is not None and max(camera.width, camera.height) > longest:
         scale = longest / max(camera.width, camera.height)
         size = (max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
         # Sums of filter weights round: white must not become more than white.
         pixels, camera = _resized(pixels, *size).clamp(0, 1), camera.resized(*size)
     return plate_from_tensor(pixels, frame.image, camera.fov_x_deg), camera
+
+
+def _as_stored(plate: Plate, path: Path) -> Image:
+    """The photo's pixels as they lie in the file, whatever its EXIF orientation: programs that pose photos do not
+    apply it."""
+    if not any("orientation" in note for note in plate.notes):
+        return plate.disp
+    with Pillow.open(path) as file:
+        turn = file.getexif().get(_ORIENTATION, 1)
+    pixels = upright(plate.disp[0].permute(1, 2, 0).numpy(), {_ORIENTATION: _INVERSE.get(turn, turn)}, [])
+    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
 
 
 def undistort(image: Image, frame: Frame) -> Image:

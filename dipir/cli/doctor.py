@@ -210,7 +210,7 @@ def _prior(file: Path) -> Check:
         with safe_open(str(file), framework="numpy") as weights:
             count = len(list(weights.keys()))
         return Check(f"prior {file.stem}", f"{file.stat().st_size / 2**20:.1f} MiB, {count} tensors ({file})")
-    except (SafetensorError, OSError) as problem:
+    except (SafetensorError, OSError, ValueError) as problem:
         return Check(f"prior {file.stem}", f"damaged ({problem})",
                      f"get {file} again: git checkout -- {file}, or install dipir anew")
 

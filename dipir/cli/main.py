@@ -9,14 +9,18 @@ away.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import dipir
 from dipir import device
+from dipir.cli import terminal
 from dipir.cli.verbs import bench, doctor, init, insert, layout, light, prior, relight, render, rti, studio, synth
 from dipir.errors import DipirError, nearest, printable
 
@@ -25,18 +29,20 @@ VERBS = (insert, light, render, init, studio, relight, layout, rti, synth, prior
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (argparse itself leaves by SystemExit 0 or 2)."""
+    terminal.open_streams()
     args = build_parser().parse_args(argv)
     if getattr(args, "threads", None):
         # Both must be set before torch and Dr.Jit are loaded.
         os.environ["DIPIR_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(args.threads)
     try:
         device.use_option(args)
-        return args.verb(args) or 0
+        with _clears_up_when_stopped():
+            return args.verb(args) or 0
     except DipirError as problem:
         return _fail(args, str(problem))
     except KeyboardInterrupt:
         resume = " The same command with --resume continues." if hasattr(args, "resume") else ""
-        print(f"dipir: interrupted.{resume}", file=sys.stderr)
+        terminal.say(f"dipir: interrupted.{resume}")
         return 130
     except BrokenPipeError:
         # `dipir ... | head`: nobody reads any more. Python would complain once more when it flushes at exit.
@@ -48,6 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{problem.filename}: " if problem.filename else ""
         return _fail(args, f"{where}{problem.strerror or problem}. Check the path, its permissions and the free disk "
                            "space.")
+    except UnicodeEncodeError as problem:
+        return _fail(args, f"{problem.object[:200]!a} cannot be written in this system's encoding, {problem.encoding}. "
+                           "Set the environment variable PYTHONUTF8=1, or rename the file.")
     except Exception as problem:
         text = device.memory_text(problem)
         if text is None:
@@ -55,12 +64,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(args, f"{text} Use a smaller picture (--set), or --device cpu.")
 
 
+@contextlib.contextmanager
+def _clears_up_when_stopped() -> Iterator[None]:
+    """Inside, SIGTERM ends the program as an exception does: what it had begun to write is taken away."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def _fail(args: argparse.Namespace, text: str) -> int:
     # Names in files may hold anything, also what drives a terminal.
     text = printable(text, 20_000)
     if getattr(args, "log", "") == "json":
         print(json.dumps({"event": "error", "message": text}))
-    print(f"dipir: error: {text}", file=sys.stderr)
+    terminal.say(f"dipir: error: {text}")
     return 2
 
 

@@ -5,13 +5,16 @@ import argparse
 import contextlib
 import json
 import math
-import sys
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dipir import device, disk
+from dipir.cli import terminal
 from dipir.cli.progress import Progress, remark_line
+from dipir.errors import DipirError, ImageError
 
 
 # ---------------------------------------------------------------------------------------------------- types of options
@@ -86,6 +89,18 @@ def add_strict(group: argparse._ActionsContainer) -> None:
                                                              "approximated, invisible) end with exit code 2")
 
 
+def add_composite(p: argparse._ActionsContainer) -> None:
+    """In which form the composite is written; :func:`wants_exr` reads it."""
+    p.add_argument("--composite", choices=("png", "exr"),
+                   help="exr: also composite.exr, linear and not clipped; png: only composite.png (default: exr where "
+                        "the plate is scene-linear)")
+
+
+def wants_exr(args: argparse.Namespace) -> bool | None:
+    """Whether composite.exr is written; None = as the plate is."""
+    return None if args.composite is None else args.composite == "exr"
+
+
 def add_settings(p: argparse._ActionsContainer, method: str) -> None:
     """Prior, preset, settings and seed of a method; its presets are the files of ``configs/<method>``."""
     presets = sorted(file.stem for file in disk.shipped(f"configs/{method}").glob("*.yaml"))
@@ -143,7 +158,7 @@ def free_folder(parent: Path, name: str) -> Path:
 def running(args: argparse.Namespace, out: Path, names_device: bool = True) -> Iterator[tuple[Path, Progress]]:
     """The out folder and the progress of a run that has the options of :func:`add_output`: says where it computes, and
     at the end where the result is."""
-    with out_folder(out) as folder, \
+    with out_folder(out) as folder, disk.locked(folder), \
             Progress(folder, log=args.log, quiet=args.quiet, board=args.tensorboard, strict=args.strict) as progress:
         if names_device:
             progress.device(device.current())
@@ -151,7 +166,35 @@ def running(args: argparse.Namespace, out: Path, names_device: bool = True) -> I
         progress.done(folder)
 
 
+def saved(write: Callable[[Path], object], out: Path) -> None:
+    """``write(out)``, the last step of a run. Where that fails the result is written to a folder of its own among the
+    system's temporary ones or in our cache, and the error, which is raised all the same, says so."""
+    try:
+        write(out)
+    except (DipirError, OSError, ValueError) as problem:
+        refuge = _refuge(write)
+        if refuge is None:
+            raise
+        raise ImageError(f"{problem} The finished result was written to {refuge} instead: move it from there.") \
+            from problem
+
+
+def _refuge(write: Callable[[Path], object]) -> Path | None:
+    """Where else ``write`` could write; None = nowhere."""
+    for place in (Path(tempfile.gettempdir()), disk.cache_dir()):
+        with contextlib.suppress(DipirError, OSError, ValueError):
+            place.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix="dipir-result-", dir=place))
+            try:
+                write(folder)
+                return folder
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+    return None
+
+
 def say(notes: Sequence[str], quiet: bool) -> None:
     """Remarks for the user, a line each."""
     for note in () if quiet else dict.fromkeys(notes):
-        print(remark_line(note), file=sys.stderr)
+        terminal.say(remark_line(note))

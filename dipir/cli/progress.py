@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from dipir.cli import terminal
 from dipir.device import Device
 from dipir.errors import SceneError, printable
 from dipir.event import Event, is_warning, warnings_in
@@ -68,10 +69,10 @@ class Progress:
             self._draw(event)
         elif not self._quiet and event.step >= event.steps:
             # Log files and farms: one line for each finished stage.
-            print(f"{event.stage}: {event.step} of {event.steps}", file=self._terminal, flush=True)
+            terminal.say(f"{event.stage}: {event.step} of {event.steps}", self._terminal)
         if event.note and not self._json and not self._quiet:
             self._clear()
-            print(event.note, file=self._terminal, flush=True)
+            terminal.say(event.note, self._terminal)
 
     def remarks(self, notes: Iterable[str]) -> None:
         """Say remarks about the inputs, each once. SceneError with all warnings among them where they are errors."""
@@ -92,7 +93,7 @@ class Progress:
             self._line({"event": "device", "torch": chosen.kind, "renderer": chosen.variant, "asked": chosen.asked,
                         "why": chosen.why})
         elif not self._quiet:
-            print(f"device: {chosen.describe()}", file=self._terminal, flush=True)
+            terminal.say(f"device: {chosen.describe()}", self._terminal)
 
     def done(self, out: Path) -> None:
         """Say where the result is: the picture's path on stdout (text) or the folder (json)."""
@@ -101,7 +102,7 @@ class Progress:
             self._line({"event": "done", "out": str(out)})
         elif not self._quiet:
             pictures = [out / name for name in ("composite.png", "relit.png", "image.png") if (out / name).exists()]
-            print(pictures[0] if pictures else out, file=self._stream, flush=True)
+            terminal.say(pictures[0] if pictures else out, self._stream)
 
     def __enter__(self) -> Progress:
         return self
@@ -114,7 +115,7 @@ class Progress:
             self._preview.unlink(missing_ok=True)
 
     def _line(self, data: dict) -> None:
-        print(json.dumps(data, allow_nan=False), file=self._stream, flush=True)
+        terminal.say(json.dumps(data, allow_nan=False), self._stream)
 
     def _save_preview(self, event: Event) -> None:
         if self._preview is None or not event.images or time.monotonic() - self._written < _PREVIEW_SECONDS:
@@ -140,16 +141,14 @@ class Progress:
             text += f"  loss {event.scalars['loss']:.4g}"
         if self._shown_path():
             text += f"  {self._shown_path()}"
-        self._terminal.write("\r\x1b[K" + text[:columns - 1])
+        terminal.write("\r\x1b[K" + terminal.plain(text)[:columns - 1], self._terminal)
         if event.step >= event.steps:
-            self._terminal.write("\n")
-        self._terminal.flush()
+            terminal.write("\n", self._terminal)
         self._shown = event.step < event.steps
 
     def _clear(self) -> None:
         if self._shown:
-            self._terminal.write("\r\x1b[K")
-            self._terminal.flush()
+            terminal.write("\r\x1b[K", self._terminal)
             self._shown = False
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dipir import device
+from dipir.cli import terminal
 from dipir.cli.options import positive
 from dipir.errors import ConfigError
 
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from dipir.cli.progress import Progress
+    from dipir.disk import named_folder
     from dipir.suite.file import load_suite
     from dipir.suite.methods import check
     from dipir.suite.report import write_results
@@ -64,7 +66,7 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--workers {args.workers}: accepted are 1 or more.")
     suite = load_suite(args.suite)
     check(suite.jobs)
-    out = args.out or Path("runs") / suite.name
+    out = args.out or named_folder("runs", suite.name, "suite")
     if (out / SUITE).is_file() and not args.resume:
         raise ConfigError(f"{out}: holds a run already. Go on with it by --resume, or choose another --out.")
     device.use_option(args)
@@ -94,7 +96,7 @@ def _run(args: argparse.Namespace) -> int:
 def failures(failed: Mapping[str, str]) -> int:
     """Job -> cause: a line of stderr for each; the exit code."""
     for name, cause in failed.items():
-        print(f"failed: {name}: {cause.strip().splitlines()[-1][:300]}", file=sys.stderr)
+        terminal.say(f"failed: {name}: {cause.strip().splitlines()[-1][:300]}")
     return 1 if failed else 0
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dipir import disk
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError, PriorError
+from dipir.tensors import read_tensors
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out")
 FORMAT = "dipir-lora-1"
@@ -140,14 +141,11 @@ def load_lora(path: str | Path, module: nn.Module, key: str | None = None) -> No
 
     Raises PriorError for a missing, truncated or foreign file; the module is then unchanged.
     """
-    from safetensors import SafetensorError, safe_open
-
     path, state = Path(path), lora_state(module)
     again = "Delete the file, and it will be trained again."
     try:
-        with safe_open(path, framework="pt") as file:
-            header, loaded = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError) as error:
+        loaded, header = read_tensors(path)
+    except (OSError, ValueError) as error:
         raise PriorError(f"adapter {path} cannot be read ({error}). {again}") from error
     if header.get("format") != FORMAT or (key is not None and header.get("key") != key):
         raise PriorError(f"adapter {path} was made from other images, settings or weights (or elsewhere). {again}")

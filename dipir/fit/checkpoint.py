@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from dipir import disk
 from dipir.errors import FitError
+from dipir.tensors import read_tensors
 
 _FORMAT = 1
 
@@ -79,20 +79,24 @@ def load(path: Path, run_hash: str) -> State:
     path = Path(path)
     remedy = "Run without --resume to start anew"
     try:
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            text = (file.metadata() or {}).get("dipir_checkpoint")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-        header = json.loads(text) if text is not None else {}
+        tensors, about = read_tensors(path)
+        header = json.loads(about.get("dipir_checkpoint", "{}"))
+        if not isinstance(header, dict):
+            raise ValueError("its header is no mapping")
     except FileNotFoundError:
         raise FitError(f"{path}: no checkpoint there. {remedy}.") from None
-    except (safetensors.SafetensorError, OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise FitError(f"{path}: checkpoint is damaged or truncated ({problem}). {remedy}.") from problem
     if header.get("format") != _FORMAT:
         raise FitError(f"{path}: not a checkpoint of this version of dipir (format {_FORMAT}). {remedy}.")
-    if header["run_hash"] != run_hash:
+    step, history = header.get("step"), header.get("history")
+    if type(step) is not int or not 0 <= step < 2**31 or not isinstance(history, list) \
+            or not all(isinstance(row, dict) for row in history):
+        raise FitError(f"{path}: checkpoint is damaged (no step and history in its header). {remedy}.")
+    if header.get("run_hash") != run_hash:
         raise FitError(f"{path}: checkpoint of another run (scene, settings, seed or inputs differ). Repeat the "
                        f"settings of that run (config.yaml beside it), or choose another --out. {remedy}.")
-    return State(header["step"], _below("raw/", tensors), _below("adam/", tensors), header["history"])
+    return State(step, _below("raw/", tensors), _below("adam/", tensors), history)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

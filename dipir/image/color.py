@@ -29,6 +29,11 @@ def srgb_to_linear_array(x_disp: np.ndarray) -> np.ndarray:
     return srgb_to_linear(torch.asarray(np.ascontiguousarray(x_disp), device="cpu")).numpy()
 
 
+def linear_to_srgb_array(x_lin: np.ndarray) -> np.ndarray:
+    """As `linear_to_srgb`, for numpy; in the type of a float array."""
+    return linear_to_srgb(torch.asarray(np.ascontiguousarray(x_lin), device="cpu")).numpy()
+
+
 def linear_to_srgb(x_lin: Tensor) -> Tensor:
     """Encode sRGB. Domain all reals, range all reals (no clipping): odd, slope 12.92 at 0, same formula above 1."""
     power = 1.055 * x_lin.abs().clamp_min(_LINEAR_KNEE) ** (1 / 2.4) - 0.055

@@ -1,4 +1,4 @@
-"""Image files: PNG, JPEG, EXR and Radiance HDR in and out. Not differentiable.
+"""Image files in and out (docs/plates.md lists the kinds). Not differentiable.
 
 Every reader looks at the header first, so that an absurd size is refused before memory is taken, and turns whatever a
 broken file does into an ImageError. Every writer works on a temporary file in the same folder that replaces the target
@@ -6,11 +6,7 @@ at the end: a full disk leaves the old file as it was.
 """
 from __future__ import annotations
 
-import contextlib
-import io
-import re
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -19,22 +15,24 @@ import cv2
 import numpy as np
 import OpenEXR
 import torch
-from PIL import Image as Pillow
-from PIL import ImageCms
 from torch import Tensor
 
 from dipir.arrays import EnvMap, Image
 from dipir.disk import atomic_path, write_bytes
 from dipir.errors import ImageError
-from dipir.image.exif import fov_x_deg, upright
+from dipir.image.formats.checks import MAX_PIXELS, Decoded, writable
+from dipir.image.formats.display import read_display
+from dipir.image.formats.png import png_bytes
+from dipir.image.formats.primaries import BT709_CHROMATICITIES
+from dipir.image.formats.radiance import read_radiance
 
-MAX_PIXELS = 100_000_000
 HALF_MAX = 65504.0
-BT709_CHROMATICITIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
 
-_SIGNATURES = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff", "EXR": b"\x76\x2f\x31\x01", "HDR": b"#?"}
-_SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".exr": "EXR",
-             ".hdr": "HDR", ".rgbe": "HDR", ".pic": "HDR"}
+_KINDS = "PNG, JPEG, WebP, TIFF, DPX, EXR, HDR"
+_SIGNATURES = {"PNG": (b"\x89PNG\r\n\x1a\n",), "JPEG": (b"\xff\xd8\xff",), "EXR": (b"\x76\x2f\x31\x01",),
+               "HDR": (b"#?",), "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "DPX": (b"SDPX", b"XPDS")}
+_SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".exr": "EXR", ".webp": "WEBP",
+             ".hdr": "HDR", ".rgbe": "HDR", ".pic": "HDR", ".tif": "TIFF", ".tiff": "TIFF", ".dpx": "DPX"}
 
 
 @dataclass(frozen=True)
@@ -57,20 +55,18 @@ class ReadImage(NamedTuple):
 
 
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> ReadImage:
-    """Read PNG (any depth, palette, grey), JPEG (EXIF orientation applied), EXR or Radiance HDR. Alpha is ignored with
-    a note. Raises ImageError for a file that is missing, empty, too large, damaged or not what its name says."""
+    """Read PNG, JPEG, WebP, TIFF, DPX (EXIF orientation applied), EXR or Radiance HDR; colours of a profile or of
+    chromaticities are converted (docs/plates.md). Alpha is ignored with a note. Raises ImageError for a file that is
+    missing, empty, too large, damaged or not what its name says."""
     path = Path(path)
     kind = _kind(path)
-    if kind in ("PNG", "JPEG"):
-        pixels, info = _read_display(path, kind, max_pixels)
-        return ReadImage(_to_tensor(pixels), "display", info)
-    pixels, bits, notes = (_read_exr_rgb if kind == "EXR" else _read_hdr)(path, max_pixels)
+    pixels, state, bits, notes, fov = _decoded(path, kind, max_pixels)
     bad = int((~np.isfinite(pixels)).any(-1).sum())
     if bad:
         raise ImageError(f"{path}: {bad} pixels are NaN or infinite; accepted are finite values. Repair them in the "
                          "program that wrote the file (infinite highlights: write 32-bit float instead of half).")
-    info = ImageInfo(pixels.shape[1], pixels.shape[0], bits, None, tuple(notes))
-    return ReadImage(_to_tensor(pixels), "linear", info)
+    info = ImageInfo(pixels.shape[1], pixels.shape[0], bits, fov, tuple(notes))
+    return ReadImage(_to_tensor(pixels), state, info)
 
 
 def read_envmap(path: str | Path, max_pixels: int = MAX_PIXELS) -> EnvMap:
@@ -93,7 +89,7 @@ def write_png(path: str | Path, disp: Tensor, bits: int = 8) -> None:
         raise ImageError(f"cannot write {path}: {bits} bits were asked for; accepted are 8 and 16.")
     top = 2**bits - 1
     pixels = np.rint(np.clip(_from_tensor(path, disp), 0, 1).astype(np.float64) * top)
-    write_bytes(path, _png_bytes(pixels.astype(np.uint8 if bits == 8 else np.uint16)))
+    write_bytes(path, png_bytes(pixels.astype(np.uint8 if bits == 8 else np.uint16)))
 
 
 def jpeg_bytes(picture: Tensor, quality: int = 85) -> bytes:
@@ -118,18 +114,31 @@ def write_exr(path: str | Path, channels: Mapping[str, np.ndarray | Tensor],
               "type": OpenEXR.scanlineimage}
     with atomic_path(path) as temporary:
         try:
-            OpenEXR.File(header, arrays).write(str(temporary))
+            with writable(temporary) as name:
+                OpenEXR.File(header, arrays).write(name)
         except (RuntimeError, ValueError, TypeError) as error:
             raise OSError(str(error).replace(str(temporary), str(path)).rstrip(".")) from error
 
 
+def _decoded(path: Path, kind: str, max_pixels: int) -> Decoded:
+    if kind in ("PNG", "JPEG", "WEBP"):
+        return read_display(path, kind, max_pixels)
+    if kind == "HDR":
+        return read_radiance(path, max_pixels)
+    # Imported here: a photo is read without OpenImageIO.
+    from dipir.image.formats.exr import read_exr
+    from dipir.image.formats.scans import read_scan
+
+    return read_exr(path, max_pixels) if kind == "EXR" else read_scan(path, kind, max_pixels)
+
+
 def _kind(path: Path) -> str:
-    """PNG, JPEG, EXR or HDR by content; ImageError if it cannot be opened, is none of these, contradicts its name."""
+    """Its kind by content; ImageError if it cannot be opened, is none of these, contradicts its name."""
     try:
         if path.is_dir():
-            raise ImageError(f"{path} is a folder; accepted are image files (PNG, JPEG, EXR, HDR). Give a file in it.")
+            raise ImageError(f"{path} is a folder; accepted are image files ({_KINDS}). Give a file in it.")
         if not path.exists():
-            raise ImageError(f"{path} does not exist; accepted are image files (PNG, JPEG, EXR, HDR). Check the path.")
+            raise ImageError(f"{path} does not exist; accepted are image files ({_KINDS}). Check the path.")
         if not path.is_file():
             raise ImageError(f"{path} is no regular file; accepted are image files on disk. Copy it to a file first.")
         with open(path, "rb") as file:
@@ -137,134 +146,18 @@ def _kind(path: Path) -> str:
     except (OSError, ValueError) as error:
         raise ImageError(f"{path} cannot be opened: {error}. Check the path and its permissions.") from error
     if not head:
-        raise ImageError(f"{path} is empty (0 bytes); accepted are PNG, JPEG, EXR, HDR. Copy or download it again.")
-    kind = next((name for name, mark in _SIGNATURES.items() if head.startswith(mark)), None)
+        raise ImageError(f"{path} is empty (0 bytes); accepted are {_KINDS}. Copy or download it again.")
+    kind = next((name for name, marks in _SIGNATURES.items() if head.startswith(marks)), None)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        kind = "WEBP"
     named = _SUFFIXES.get(path.suffix.lower())
     if kind is None:
         raise ImageError(f"{path} does not hold a{'n' if named == 'EXR' else ''} {named or 'known kind of'} image; "
-                         "accepted are PNG, JPEG, EXR, HDR. Save it again in one of these formats.")
+                         "accepted are {_KINDS}. Save it again in one of these formats.")
     if named is not None and named != kind:
         better = path.with_suffix("." + kind.lower()).name
         raise ImageError(f"{path} is named as {named} but holds {kind} data. Rename it to {better}.")
     return kind
-
-
-def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise ImageError(f"{path} has a size of {width}x{height} pixels: the file is damaged. Save or copy it again.")
-    if width * height > max_pixels:
-        raise ImageError(f"{path} has {width}x{height} = {width * height / 1e6:.0f} megapixels; accepted are at most "
-                         f"{max_pixels / 1e6:g} megapixels. Scale the image down first.")
-
-
-@contextlib.contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Whatever a decoder throws at a damaged file (each has its own kinds of exception) becomes an ImageError. OpenCV's
-    own messages on stderr are switched off meanwhile: they would repeat it with a temporary path."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(0)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except ImageError:
-        raise
-    except Pillow.DecompressionBombError as error:
-        raise ImageError(f"{path} is too large ({error}). Scale the image down first.") from error
-    except Exception as error:
-        raise ImageError(f"{path} is damaged or cut short ({error}); accepted are whole PNG, JPEG, EXR, HDR files. "
-                         "Copy or download it again, or save it again from another program.") from error
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-
-
-def _read_display(path: Path, kind: str, max_pixels: int) -> tuple[np.ndarray, ImageInfo]:
-    """PNG or JPEG -> (H, W, 3) float32 in [0, 1], turned upright."""
-    notes = []
-    with _decoding(path), Pillow.open(path, formats=["PNG"] if kind == "PNG" else ["JPEG", "MPO"]) as picture:
-        _check_size(path, *picture.size, max_pixels)
-        picture.load()
-        exif = picture.getexif()
-        if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
-            notes.append("alpha ignored")
-        profile = _profile_name(picture.info.get("icc_profile"))
-        if "srgb" not in profile.lower() and profile != "c2":  # c2: the compact sRGB profile of web services.
-            notes.append(f"colour profile '{profile}' ignored, read as sRGB")
-        # Pillow cuts 16-bit colour down to 8 bits without a word, hence OpenCV.
-        deep = kind == "PNG" and _png_bits(path) == 16
-        pixels = _decode(path) if deep else np.asarray(picture.convert("RGB"))
-        pixels = upright(pixels, exif, notes)
-        fov = fov_x_deg(exif, pixels.shape[1], pixels.shape[0], notes)
-        scaled = pixels.astype(np.float32) / np.float32(65535 if deep else 255)
-    return scaled, ImageInfo(pixels.shape[1], pixels.shape[0], 16 if deep else 8, fov, tuple(notes))
-
-
-def _profile_name(profile: bytes | None) -> str:
-    """Description of an ICC profile; sRGB without one."""
-    if not profile:
-        return "sRGB"
-    try:
-        return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip()
-    except (ImageCms.PyCMSError, OSError):
-        return "damaged"
-
-
-def _png_bits(path: Path) -> int:
-    with open(path, "rb") as file:
-        return file.read(25)[24]  # IHDR is always first: 8 signature, 8 chunk head, 8 size, 1 depth.
-
-
-def _decode(path: Path) -> np.ndarray:
-    """Whole file by OpenCV -> (H, W, 3) RGB in the file's type; grey is repeated, alpha dropped."""
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise OSError("the pixel data cannot be decoded")
-    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-    return pixels[..., 2::-1] if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, 2)
-
-
-def _read_hdr(path: Path, max_pixels: int) -> tuple[np.ndarray, int, list[str]]:
-    with _decoding(path):
-        with open(path, "rb") as file:
-            head = file.read(65536)
-        size = re.search(rb"\n-Y +(\d+) +\+X +(\d+)\r?\n", head)
-        if size is None:
-            raise OSError("no resolution line '-Y height +X width' in its header")
-        _check_size(path, int(size[2]), int(size[1]), max_pixels)
-        notes = ["EXPOSURE in the header ignored"] if b"\nEXPOSURE=" in head[:size.start()] else []
-        return _decode(path), 32, notes
-
-
-def _read_exr(path: Path, max_pixels: int) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """Channels of the first part by full name, and its header."""
-    with _decoding(path):
-        header = OpenEXR.File(str(path), header_only=True).header()
-        low, high = (np.asarray(corner, dtype=np.int64) for corner in header["dataWindow"])
-        width, height = (int(n) for n in high - low + 1)
-        _check_size(path, width, height, max_pixels)
-        if header.get("type") not in (None, OpenEXR.scanlineimage, OpenEXR.tiledimage):
-            raise ImageError(f"{path} holds deep data; accepted are flat scanline or tiled images. Flatten it first.")
-        channels = {name: c.pixels for name, c in OpenEXR.File(str(path), separate_channels=True).channels().items()}
-        odd = [name for name, pixels in channels.items() if pixels.shape != (height, width)]
-        if odd or not channels:
-            raise ImageError(f"{path}: channels {odd} are missing or subsampled; accepted are channels of full size. "
-                             "Save the image as plain RGB.")
-        return channels, header
-
-
-def _read_exr_rgb(path: Path, max_pixels: int) -> tuple[np.ndarray, int, list[str]]:
-    channels, header = _read_exr(path, max_pixels)
-    names = "RGB" if set("RGB") <= set(channels) else "YYY" if "Y" in channels else None
-    if names is None:
-        raise ImageError(f"{path} has the channels {sorted(channels)}; accepted are top-level R, G, B or Y. "
-                         "Save the picture itself in these channels.")
-    notes = ["alpha ignored"] if "A" in channels else []
-    if not np.allclose(header.get("chromaticities", BT709_CHROMATICITIES), BT709_CHROMATICITIES, atol=2e-3):
-        notes.append("chromaticities other than BT.709 ignored, read as BT.709")
-    if not np.array_equal(header["dataWindow"], header.get("displayWindow", header["dataWindow"])):
-        notes.append("display window ignored, the whole data window is used")
-    pixels = np.stack([channels[name] for name in names], -1)
-    return pixels.astype(np.float32), 8 * channels[names[0]].dtype.itemsize, notes
 
 
 def _to_tensor(pixels: np.ndarray) -> Image:
@@ -285,11 +178,3 @@ def _require_finite(path: str | Path, pixels: np.ndarray) -> None:
     if bad:
         raise ImageError(f"cannot write {path}: {bad} pixels are NaN or infinite; accepted are finite values. "
                          "Look for the step that made them; the last file was left as it was.")
-
-
-def _png_bytes(pixels: np.ndarray) -> bytes:
-    """(H, W, C) RGB or grey, uint8 or uint16."""
-    done, data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))
-    if not done:
-        raise ImageError(f"an image of {pixels.shape} {pixels.dtype} cannot become a PNG. Write another format.")
-    return data.tobytes()

@@ -20,6 +20,7 @@ from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes, RenderSettings
 from dipir.scene.camera import Camera
 from dipir.scene.light import EnvironmentMap, SphericalGaussians
+from dipir.scene.plate import PlateKind
 from dipir.scene.rig import Rig
 from dipir.scene.scene import Scene
 
@@ -39,6 +40,8 @@ class FinalPicture:
     """(1, 3, H, W) sRGB."""
     plate_disp: Image
     """(1, 3, H, W) sRGB."""
+    plate_kind: PlateKind = PlateKind()
+    """Depth and kind of its file."""
 
 
 @torch.no_grad()
@@ -69,7 +72,7 @@ def final_picture(scene: Scene, light: Rig, tones: Sequence[ToneCurve], config: 
     plate = scene.plate.resized(camera.width, camera.height)
     layers = insert_layers(plate.lin, plate.disp, passes.object_rgb, passes.alpha, passes.shadow_ratio,
                            tone_fg=tones[0], tone_shadow=tones[1])
-    return FinalPicture(camera, passes, layers, flatten_disp(layers), plate.disp)
+    return FinalPicture(camera, passes, layers, flatten_disp(layers), plate.disp, plate.kind)
 
 
 def final_map(light: Rig | SphericalGaussians, rows: int, sun_rows: int) -> EnvMap:

@@ -1,8 +1,9 @@
 """Result: what a run leaves behind; saved, loaded and shown.
 
-Out folder: ``composite.png``, ``layers.exr``, ``light.exr`` + ``light.png`` (preview) + ``light.json``, ``tone.cube``
-(object) and ``tone_shadow.cube``, ``config.yaml`` (usable as ``--config`` again), ``result.json`` (camera, tone
-parameters, seeds, versions, hashes), ``history.csv``, ``report.html``, ``guess_1.jpg`` ... where there are guesses.
+Out folder: ``composite.png`` (``composite.exr``), ``layers.exr``, ``light.exr`` + ``light.png`` (preview) +
+``light.json``, ``tone.cube`` (object) and ``tone_shadow.cube``, ``config.yaml`` (usable as ``--config`` again),
+``result.json`` (camera, tone parameters, seeds, versions, hashes), ``history.csv``, ``report.html``, and where there
+are guesses ``guess_1.jpg`` ...
 """
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from dipir.arrays import EnvMap, Image
 from dipir.errors import ConfigError, DipirError
 from dipir.export.cube import CurveRole, write_cube
 from dipir.export.layered_exr import write_layers
-from dipir.image.composite import Layers
+from dipir.image.composite import Layers, flatten_lin
 from dipir.image.files import HALF_MAX, jpeg_bytes, write_exr, write_png
 from dipir.image.tone import ToneCurve
 from dipir.insert import page as report
@@ -30,10 +31,12 @@ from dipir.render.renderer import Passes
 from dipir.report import figures as report_figures
 from dipir.scene.camera import Camera
 from dipir.scene.light import EnvironmentMap
+from dipir.scene.plate import PlateKind
 from dipir.scene.rig import MAP_NAME, Rig
 from dipir.settings.yaml import dump_yaml, load_yaml
 
 LIGHT_SIZE = (256, 512)
+COMPOSITE_EXR = "composite.exr"
 _FORMAT = 1
 _MOST_GUESSES = 3
 _LATLONG = {"envmap": 0, "comments": "equirectangular, +Y up, row 0 = +Y; radiance, 1.0 = plate white"}
@@ -63,6 +66,8 @@ class Result:
     """One dict of numbers per step."""
     provenance: dict = field(default_factory=dict)
     """Seed, versions, hashes, notes (list of text), times."""
+    plate_kind: PlateKind = PlateKind()
+    """Depth and kind of the plate's file, in which the composite is given back."""
     guess_pictures: tuple[Image, ...] = ()
     """(1, 3, h, w) display, small: what the light prior's guesses, ``provenance["light_guesses"]``, would look like."""
 
@@ -80,12 +85,18 @@ class SavedResult:
     provenance: dict
 
 
-def save(result: Result, out_dir: str | Path) -> Path:
+def save(result: Result, out_dir: str | Path, exr: bool | None = None) -> Path:
     """Write all files of ``result`` into ``out_dir`` and return it. They are written aside and moved in together at the
-    end: a full disk leaves the folder as it was. Raises DipirError when something cannot be written."""
+    end: a full disk leaves the folder as it was. Raises DipirError when something cannot be written.
+    exr : whether the composite is also written as linear light; None = as the plate's file was"""
     out = disk.prepare_out(out_dir)
+    exr = result.plate_kind.linear if exr is None else exr
     with disk.written_aside(out) as aside:
         _write_all(result, aside, str(out_dir))
+        if exr:
+            write_composite_exr(aside / COMPOSITE_EXR, result)
+    if not exr:
+        (out / COMPOSITE_EXR).unlink(missing_ok=True)
     for number in range(len(result.guess_pictures) + 1, _MOST_GUESSES + 1):
         (out / guess_name(number)).unlink(missing_ok=True)
     return out
@@ -103,8 +114,19 @@ def page_of(result: Result, folder: str = "RESULT") -> report.InsertPage:
                              result.provenance, result.guess_pictures, folder)
 
 
+def write_composite_exr(path: Path, result: Result) -> None:
+    """The composite in linear BT.709, not clipped: half floats where the plate has them and they suffice, else float.
+    Where nothing changes the plate, its own values."""
+    lin, kind = flatten_lin(result.layers)[0].detach().cpu(), result.plate_kind
+    # Half floats would spoil what the file held as float.
+    half = kind.linear and kind.bits == 16 and float(lin.abs().max()) <= HALF_MAX
+    lin = lin.half() if half else lin
+    write_exr(path, dict(zip("RGB", lin, strict=True)), {"comments": "linear BT.709, 1.0 = plate white"})
+
+
 def _write_all(result: Result, out: Path, folder: str) -> None:
-    write_png(out / "composite.png", result.composite_disp)
+    deep = result.plate_kind.bits > 8 and not result.plate_kind.linear
+    write_png(out / "composite.png", result.composite_disp, 16 if deep else 8)
     write_layers(out / "layers.exr", exr_layers(result), result.camera)
     envmap = _write_envmap(out / "light.exr", result.light)
     write_png(out / "light.png", report_figures.show_light(envmap))
@@ -117,8 +139,8 @@ def _write_all(result: Result, out: Path, folder: str) -> None:
     _write_json(out / "result.json", {
         "format": _FORMAT, "camera": result.camera.to_dict(), "tone_fg": result.tone_fg.to_dict(),
         "tone_shadow": result.tone_shadow.to_dict(), "provenance": result.provenance})
-    (out / "history.csv").write_text(history_csv(result.history), encoding="utf-8")
-    (out / "report.html").write_text(report.report_html(page_of(result, folder)), encoding="utf-8")
+    disk.write_text(out / "history.csv", history_csv(result.history))
+    disk.write_text(out / "report.html", report.report_html(page_of(result, folder)))
 
 
 def exr_layers(result: Result) -> dict[str, Tensor]:
@@ -180,7 +202,7 @@ def load_result(result_dir: str | Path) -> SavedResult:
         camera = Camera.from_dict(data["camera"])
         provenance = dict(data["provenance"])
         light = load_light(folder)
-    except (KeyError, TypeError, ValueError, DipirError) as problem:
+    except (KeyError, TypeError, ValueError, OverflowError, DipirError) as problem:
         raise ConfigError(f"{folder}: not a complete result of `dipir insert` ({problem}). Run it again.") from problem
     return SavedResult(folder, light, *tones, camera, config, provenance)
 
@@ -194,7 +216,7 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _write_json(path: Path, data: dict) -> None:
-    path.write_text(json.dumps(data, indent=1, default=_plain, allow_nan=False) + "\n", encoding="utf-8")
+    disk.write_text(path, json.dumps(data, indent=1, default=_plain, allow_nan=False) + "\n")
 
 
 def _plain(value: object) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from dipir.disk import prepare_out, written_aside
+from dipir.disk import prepare_out, write_text, written_aside
 from dipir.image.files import write_png
 from dipir.layout.method import Layout
 from dipir.layout.page import layout_html
@@ -27,9 +27,8 @@ def save(result: Layout, out_dir: str | Path) -> Path:
         if result.attention:
             write_png(aside / "attention.png", attention_strip(result.attention))
         dump_yaml(result.config, aside / "config.yaml")
-        (aside / "result.json").write_text(json.dumps(result.provenance, indent=1, ensure_ascii=False) + "\n",
-                                           encoding="utf-8")
-        (aside / "report.html").write_text(layout_html(result), encoding="utf-8")
+        write_text(aside / "result.json", json.dumps(result.provenance, indent=1, ensure_ascii=False) + "\n")
+        write_text(aside / "report.html", layout_html(result))
         new = {file.name for file in aside.iterdir()}
     for old in [*out.glob("layer_[0-9][0-9]_*.png"), out / "regions.png", out / "attention.png"]:
         if old.name not in new:

@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dipir import device, disk
 from dipir.errors import PriorError
+from dipir.tensors import read_tensors
 
 PRIORS = disk.shipped("assets/priors")
+_LARGEST = 4096
+"""Number in the settings of a network."""
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
@@ -33,10 +35,9 @@ def read_weights(path: Path, architecture: str, command: str) -> tuple[dict[str,
         raise PriorError(f"{path}: no such file; give a .safetensors file made by `{command}`, "
                          "or restore the one that ships.")
     try:
-        with safe_open(path, framework="pt") as file:
-            meta = file.metadata() or {}
-            state = {key: file.get_tensor(key).float() for key in file.keys()}
-    except (SafetensorError, OSError, ValueError) as error:
+        state, meta = read_tensors(path)
+        state = {key: value.float() for key, value in state.items()}
+    except (OSError, ValueError) as error:
         raise PriorError(f"{path}: not a complete safetensors file ({error}); "
                          f"fetch it again or remake it with `{command}`.") from error
     if meta.get("architecture") != architecture:
@@ -56,12 +57,27 @@ def read_network(path: Path, architecture: str, command: str,
     state, meta = read_weights(path, architecture, command)
     try:
         settings = json.loads(meta["config"])
-        net = build({key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+        settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+        _check_sizes(settings, state, build)
+        net = build(settings)
         net.load_state_dict(state)
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError, RecursionError, ArithmeticError) as error:
         raise PriorError(f"{path}: weights and configuration do not fit together; use the unchanged file "
                          f"or remake it with `{command}`.") from error
     return net.to(device.current().torch), meta
+
+
+def _check_sizes(settings: Mapping[str, object], state: Mapping[str, Tensor],
+                 build: Callable[[dict], nn.Module]) -> None:
+    """ValueError when a network of these settings has other weights than the file; found without memory for them."""
+    for value in settings.values():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if len(numbers) > 64 or any(isinstance(n, (int, float)) and not abs(n) <= _LARGEST for n in numbers):
+            raise ValueError("settings of a network that these weights cannot be of")
+    with torch.device("meta"):
+        wanted = {name: value.shape for name, value in build(dict(settings)).state_dict().items()}
+    if wanted != {name: value.shape for name, value in state.items()}:
+        raise ValueError("names or shapes of weights differ")
 
 
 def write_weights(path: str | Path, state: Mapping[str, Tensor], architecture: str, config_json: str,

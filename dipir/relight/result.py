@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dipir.disk import prepare_out, written_aside
+from dipir.disk import prepare_out, write_text, written_aside
 from dipir.export.layered_exr import write_layers
 from dipir.export.psd import PsdLayer, write_psd
 from dipir.image.color import srgb_to_linear
@@ -36,9 +36,9 @@ def save(result: RelightResult, out_dir: str | Path) -> Path:
         write_layers(aside / "layers.exr", exr_layers(result), comments=_COMMENTS)
         write_psd(aside / "layers.psd", psd_layers(result), result.image)
         dump_yaml(result.config, aside / "config.yaml")
-        (aside / "result.json").write_text(json.dumps(result.provenance, indent=1) + "\n", encoding="utf-8")
-        (aside / "history.csv").write_text(history_csv(result.history), encoding="utf-8")
-        (aside / "report.html").write_text(relight_html(page_of(result)), encoding="utf-8")
+        write_text(aside / "result.json", json.dumps(result.provenance, indent=1) + "\n")
+        write_text(aside / "history.csv", history_csv(result.history))
+        write_text(aside / "report.html", relight_html(page_of(result)))
     return out
 
 

@@ -6,11 +6,15 @@ asked of the library itself, through ctypes in a child process, before Dr.Jit is
 """
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes.util
 import functools
 import glob
 import os
 import re
+import shutil
+import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -102,6 +106,24 @@ def on_gpu() -> bool:
     return device.current().variant.startswith("cuda")
 
 
+def private_cache() -> Path:
+    """A folder among the system's temporary ones that nobody but us can write to: kernels in it are run. The same each
+    time, unless someone else made it before us."""
+    import tempfile
+
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir()) / f"dipir-drjit-{user}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700)
+    with contextlib.suppress(OSError):
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == user and not found.st_mode & 0o077:
+            return folder
+    folder = Path(tempfile.mkdtemp(prefix="dipir-drjit-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 @functools.lru_cache(maxsize=1)
 def mitsuba() -> ModuleType:
     """The mitsuba module with variant and thread count set. Raises RenderError when no backend can be used."""
@@ -110,10 +132,8 @@ def mitsuba() -> ModuleType:
         os.environ["DRJIT_LIBLLVM_PATH"] = require_llvm().path
     cache = Path(os.environ.get("DRJIT_CACHE_DIR", Path.home() / ".drjit"))
     if not os.access(cache if cache.exists() else cache.parent, os.W_OK):
-        import tempfile
-
         # A read-only home (render farms) would make every kernel compile anew with a warning.
-        os.environ["DRJIT_CACHE_DIR"] = str(Path(tempfile.gettempdir()) / "dipir-drjit")
+        os.environ["DRJIT_CACHE_DIR"] = str(private_cache())
     try:
         import torch  # noqa: F401, I001  # torch first: the other order has crashed (see docs/architecture.md)
         import drjit as dr

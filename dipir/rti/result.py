@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from dipir.rti import features as rti_features
 from dipir.rti.config import IllumiNetTrainConfig
 from dipir.settings.read import from_dict
 from dipir.settings.yaml import dump_yaml, to_dict
+from dipir.tensors import read_tensors
 
 WEIGHTS, FEATURES, CONFIG = "illuminet.safetensors", "features.safetensors", "config.yaml"
 _ARCHITECTURE = "dipir illuminet 1"
@@ -98,18 +98,18 @@ def load(folder: str | Path) -> Fitted:
 def _verdict(folder: Path) -> Mapping[str, Any]:
     """report.json; empty when it is not there or not readable, because relighting does not need it."""
     try:
-        return json.loads((folder / "report.json").read_text())
-    except (OSError, ValueError):
+        verdict = json.loads((folder / "report.json").read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return verdict if isinstance(verdict, dict) else {}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not path.is_file():
         raise PriorError(f"{path}: no such file; give the --out folder of a finished `dipir illuminet train`.")
     try:
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            about, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        tensors, about = read_tensors(path)
+    except (OSError, ValueError) as error:
         raise PriorError(f"{path}: damaged or cut short ({error}). Train again, or restore the file.") from error
     if about.get("architecture") != _ARCHITECTURE:
         raise PriorError(f"{path}: holds {about.get('architecture')!r}; expected {_ARCHITECTURE!r}, which `dipir "

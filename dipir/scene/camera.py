@@ -61,12 +61,15 @@ class Camera:
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Camera:
-        """Inverse of :meth:`to_dict`. Raises ValueError, KeyError or TypeError for anything else."""
+        """Inverse of :meth:`to_dict`. Raises ValueError, KeyError, TypeError or OverflowError for anything else."""
         pose = np.array(data["to_world"], dtype=np.float64)
         numbers = [float(data[key]) for key in ("focal_px", "cx", "cy")]
         if pose.shape != (4, 4) or not np.isfinite(pose).all() or not np.isfinite(numbers).all() or numbers[0] <= 0:
             raise ValueError("the camera needs a finite 4x4 to_world and a focal_px > 0")
-        return Camera(int(data["width"]), int(data["height"]), *numbers, pose)
+        size = int(data["width"]), int(data["height"])
+        if not all(1 <= side <= 1_000_000 for side in size):
+            raise ValueError(f"the camera's picture has {size[0]} x {size[1]} pixels")
+        return Camera(*size, *numbers, pose)
 
     @property
     def fov_x_deg(self) -> float:

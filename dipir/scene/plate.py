@@ -11,6 +11,20 @@ from dipir.arrays import Image
 from dipir.errors import ImageError
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 
+_SEAM = 2.5
+_PANORAMA = ("2:1, and its sides join: it looks like a panorama (latlong), which is no view of a camera. As a light "
+             "probe give it to --light, and an ordinary photo of the place as the plate")
+
+
+@dataclass(frozen=True)
+class PlateKind:
+    """How the file held its numbers, so that the picture can be given back in its own depth."""
+
+    bits: int = 8
+    """Per channel."""
+    linear: bool = False
+    """Scene-linear (EXR, HDR, float TIFF) rather than display-referred."""
+
 
 @dataclass(frozen=True)
 class Plate:
@@ -21,6 +35,7 @@ class Plate:
     path: Path | None = None  # file it came from, or None
     fov_x_deg: float | None = None  # horizontal field of view from EXIF, degrees, or None
     notes: tuple[str, ...] = ()  # remarks for the user (alpha ignored, orientation applied, ...)
+    kind: PlateKind = PlateKind()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -37,10 +52,10 @@ class Plate:
 
 
 def read_plate(path: str | Path) -> Plate:
-    """The plate in a PNG, JPEG, EXR or HDR file, both colour states known.
+    """The plate in an image file (docs/plates.md), both colour states known.
 
-    Display files (PNG, JPEG) are decoded to linear light; linear files (EXR, HDR) keep their values above 1 in ``lin``
-    and are clipped to [0, 1] and encoded for ``disp``. Raises :class:`ImageError` that names the file.
+    Display files (PNG, JPEG, ...) are decoded to linear light; linear files (EXR, HDR, ...) keep their values above 1
+    in ``lin`` and are clipped to [0, 1] and encoded for ``disp``. Raises :class:`ImageError` that names the file.
     """
     # Imported here: the readers bring OpenEXR and Pillow along, and most users of a Plate do not read one.
     from dipir.image.files import read_image
@@ -48,7 +63,19 @@ def read_plate(path: str | Path) -> Plate:
     pixels, state, info = read_image(path)
     lin = srgb_to_linear(pixels) if state == "display" else pixels
     disp = pixels if state == "display" else linear_to_srgb(pixels.clamp(0, 1))
-    return Plate(disp, lin, Path(path), info.fov_x_deg, tuple(info.notes))
+    notes = [*info.notes, *([_PANORAMA] if info.fov_x_deg is None and _is_panorama(disp) else [])]
+    return Plate(disp, lin, Path(path), info.fov_x_deg, tuple(notes), PlateKind(info.bits, state == "linear"))
+
+
+def _is_panorama(disp: Image) -> bool:
+    """Whether a picture twice as wide as high goes on from its right side to its left, as a latlong map does."""
+    height, width = disp.shape[-2:]
+    if width != 2 * height or width < 16:
+        return False
+    steps = (disp - disp.roll(1, 3)).abs().mean((0, 1, 2))  # Between a column and the one before it.
+    usual = float(steps[1:].median())
+    # Of a photo, the two sides differ by far more than neighbours do.
+    return usual > 0 and float(steps[0]) < _SEAM * usual
 
 
 def plate_from_tensor(disp: Image, path: Path | None = None, fov_x_deg: float | None = None) -> Plate:

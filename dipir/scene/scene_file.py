@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dipir.disk import path_of, path_text
 from dipir.errors import DipirError, SceneError, nearest, raise_all
 from dipir.scene.assets.asset import ROUGHNESS_MIN, UNITS, UP_AXES, Asset, Material, Part
 from dipir.scene.camera import Camera
@@ -121,9 +122,9 @@ def write_scene_file(scene_file: SceneFile, path: str | Path) -> None:
 def relative_path(file: str | Path, folder: Path) -> str:
     """``file`` as written in a scene file that lies in ``folder``, with forward slashes."""
     try:
-        return Path(os.path.relpath(file, folder)).as_posix()
+        return path_text(Path(os.path.relpath(file, folder)).as_posix())
     except ValueError:  # Another drive on Windows.
-        return Path(file).resolve().as_posix()
+        return path_text(Path(file).resolve().as_posix())
 
 
 def _file_keys(data: Mapping[str, Any]) -> list[tuple[dict, str]]:
@@ -139,7 +140,7 @@ def _located(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A copy of the raw mapping with its paths joined to ``folder``."""
     data = _copy(data)
     for owner, key in _file_keys(data):
-        owner[key] = folder / os.path.expanduser(owner[key])
+        owner[key] = folder / path_of(os.path.expanduser(owner[key]))
     return data
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from dipir.errors import ConfigError, DipirError, nearest, raise_all
+from dipir.errors import MOST_PROBLEMS, ConfigError, DipirError, nearest, raise_all
 from dipir.settings.yaml import field_names, parse, shown, to_dict
 
 T = TypeVar("T")
@@ -55,10 +55,11 @@ def _dataclass(cls: type, data: object, path: str, problems: list[str]) -> Any:
         return _wrong(path, f"a mapping with the keys {', '.join(field_names(cls))}", data, problems)
     before, hints = len(problems), get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
-    for key in data:
-        if key not in fields:
-            hint = nearest(str(key), fields) or f" Accepted: {', '.join(fields)}."
-            problems.append(f"{_at(path)}unknown key '{shown(key)}'.{hint}")
+    unknown = [key for key in data if key not in fields]
+    for key in unknown[:MOST_PROBLEMS]:
+        hint = nearest(str(key), fields) or f" Accepted: {', '.join(fields)}."
+        problems.append(f"{_at(path)}unknown key '{shown(key)}'.{hint}")
+    problems += [f"{_at(path)}unknown key." for _ in unknown[MOST_PROBLEMS:]]
     given = {}
     for name, f in fields.items():
         if name in data:
@@ -98,9 +99,9 @@ def _scalar(hint: Any, value: object, path: str, problems: list[str]) -> Any:
     # bool is a subclass of int, but 'steps: true' is never meant as 1.
     if hint is bool and isinstance(value, bool):
         return value
-    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+    if hint is int and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return value
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and value == value:
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300:
         return float(value)
     if hint is str and isinstance(value, str):
         return value

@@ -15,6 +15,7 @@ from dipir import disk
 from dipir.errors import ConfigError
 
 MAX_BYTES = 16 * 2**20   # A settings file larger than this is a mistake, and could only exhaust the memory.
+MAX_YAML_BYTES = 2**18   # Reading YAML takes some ten seconds a megabyte.
 LAST_LINE = "# end of file"   # Written last, so that a reader can tell a file that was cut short.
 
 
@@ -52,11 +53,12 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
-            if key_node.value in seen and isinstance(key_node, yaml.ScalarNode) and key_node.value != "<<":
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key_node.value}' is given twice",
-                                                        key_node.start_mark)
-            if isinstance(key_node, yaml.ScalarNode):
-                seen.add(key_node.value)
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
+            if key_node.value in seen and key_node.value != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{shown(key_node.value)}' is given twice", key_node.start_mark)
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
 
@@ -77,7 +79,22 @@ for _kind in (_Loader, _Dumper):
 
 def parse(text: str) -> Any:
     """A value from YAML text. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506 (a subclass of SafeLoader)
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a subclass of SafeLoader)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        # The package leaves it to Python what becomes of `!!timestamp x`, `!!int ""` or a number of 5000 digits.
+        raise yaml.YAMLError("a value is not what its tag says, no such date, or too large") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A value from JSON text. Raises ValueError, also for NaN and Infinity, and where it is nested too deep."""
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no number of JSON")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def load_yaml(path: str | Path, whole: bool = False) -> dict[str, Any]:
@@ -88,10 +105,11 @@ def load_yaml(path: str | Path, whole: bool = False) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: larger than {MAX_BYTES // 2**20} MiB, which no settings file is.")
+        most = MAX_BYTES if path.suffix.lower() == ".json" else MAX_YAML_BYTES
+        if path.stat().st_size > most:
+            raise ConfigError(f"{path}: larger than {most // 2**10} KiB, which no settings file is. Name another file.")
         text = path.read_text(encoding="utf-8-sig")
-        data = json.loads(text) if path.suffix.lower() == ".json" else parse(text)
+        data = parse_json(text) if path.suffix.lower() == ".json" else parse(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file.") from None
     except OSError as error:
@@ -105,13 +123,15 @@ def load_yaml(path: str | Path, whole: bool = False) -> dict[str, Any]:
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping of settings (key: value), got {shown(data)}.")
+        # Not what it holds: the file may be another one than the user meant, with secrets.
+        raise ConfigError(f"{path}: expected a mapping of settings (key: value), got "
+                          f"{'a list' if isinstance(data, list) else 'a single value'}.")
     return data
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
+        return f"line {error.problem_mark.line + 1}: {error.problem}"[:160]
     if isinstance(error, UnicodeDecodeError):
         return "not UTF-8 text"
     return " ".join(str(error).split())[:120] or type(error).__name__

@@ -11,8 +11,8 @@ from dipir.errors import ConfigError, nearest
 from dipir.scene.assets.files import EXTENSIONS
 
 MOST_BYTES = 200 * 10**6
-KINDS = {"plate": (".png", ".jpg", ".jpeg", ".exr", ".hdr"), "asset": EXTENSIONS, "hdri": (".exr", ".hdr"),
-         "camera": (".yaml", ".yml", ".json")}
+KINDS = {"plate": (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dpx", ".exr", ".hdr"), "asset": EXTENSIONS,
+         "hdri": (".exr", ".hdr"), "camera": (".yaml", ".yml", ".json")}
 """What may be sent -> suffixes of its files."""
 
 

@@ -197,3 +197,27 @@ def test_too_much_text(root, monkeypatch):
     monkeypatch.setattr(co3d, "MAX_JSON_BYTES", 100)
     with pytest.raises(SceneError, match="more than"):
         co3d.read_category(root, "toy")
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"\x1f\x8b", gzip.compress(b"[]")[:-6], gzip.compress(b"[" * 200000), gzip.compress(b"[3]"),
+    gzip.compress(b"{}"),
+    gzip.compress(b"\xff\xfe"), gzip.compress(b"[]")[:10] + b"\xff" * 20,
+    gzip.compress(b'[{"image": {"size": [1e400, 1]}}]'),
+    gzip.compress(b'[{"image": {"size": [1' + b"0" * 400 + b', 1]}}]'), gzip.compress(b"[Infinity]"),
+    gzip.compress(b"[" + b"9" * 5000 + b"]")])
+def test_damaged_annotations(tmp_path, data):
+    (tmp_path / "cup").mkdir()
+    for kind in ("frame", "sequence"):
+        (tmp_path / "cup" / f"{kind}_annotations.jgz").write_bytes(data)
+    with pytest.raises(SceneError) as error:
+        co3d.read_category(tmp_path, "cup")
+    assert len(str(error.value)) < 2100
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    """100 MiB of blanks in 100 KiB: the size that is read is bounded by the size of the file."""
+    (tmp_path / "cup").mkdir()
+    (tmp_path / "cup" / "frame_annotations.jgz").write_bytes(gzip.compress(b" " * (100 << 20), 9))
+    with pytest.raises(SceneError, match="64 MiB of text for .* bytes of file"):
+        co3d.read_category(tmp_path, "cup")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from tests.support.posed_folders import as_transforms
     {"frames": [{"file_path": "../x.png", "transform_matrix": np.eye(4).tolist()}]},
     {"frames": [{"file_path": "images/0.png", "transform_matrix": np.zeros((4, 4)).tolist()}]},
     {"frames": [{"file_path": "images/0.png"}]}, {"frames": [{"file_path": "images/none.png",
-                                                              "transform_matrix": np.eye(4).tolist()}]}])
+                                                              "transform_matrix": np.eye(4).tolist()}]},
+    {"fl_x": 10**400}, {"fl_x": 1e-300}, {"h": 0}, {"w": 10**9}, {"k1": math.inf}, {"cx": math.nan}, {"fl_y": 1e-6},
+    {"frames": 3}, {"frames": [3]}, {"k1": 10**400}])
 
 
 def test_unusable_transforms(photos, change):
@@ -36,3 +39,46 @@ def test_no_json_and_nothing(photos):
     (photos / "transforms.json").write_text("{")
     with pytest.raises(SceneError):
         read_transforms(photos)
+
+
+def test_no_angle(photos):
+    as_transforms(photos)
+    data = json.loads((photos / "transforms.json").read_text())
+    del data["fl_x"], data["fl_y"]
+    for angle in (0, 1e-320, math.inf, "x"):
+        (photos / "transforms.json").write_text(json.dumps({**data, "camera_angle_x": angle}))
+        with pytest.raises(SceneError):
+            read_transforms(photos)
+
+
+@pytest.mark.parametrize("nested", ["[" * 100000, '{"frames": ' * 100000, "[]", "3"])
+def test_no_frames(photos, nested):
+    (photos / "transforms.json").write_text(nested)
+    with pytest.raises(SceneError) as error:
+        read_transforms(photos)
+    assert len(str(error.value)) < 2100
+
+
+@pytest.mark.parametrize("key, value", [("k3", 0.1), ("k4", -0.1), ("s1", 1e-3), ("is_fisheye", True), ("b1", 2.0),
+                                        ("ftheta_p0", 1.0), ("fisheye_crop_radius", 300), ("latlong", True),
+                                        ("rolling_shutter", [0, 0, 1])])
+def test_every_lens_is_honoured_or_refused_by_name(photos, key, value):
+    """At the top and at one frame; a key that says "nothing of it" is no reason to refuse."""
+    as_transforms(photos)
+    text = (photos / "transforms.json").read_text()
+    for where in ("top", "frame"):
+        data = json.loads(text)
+        (data if where == "top" else data["frames"][1])[key] = value
+        (photos / "transforms.json").write_text(json.dumps(data))
+        with pytest.raises(SceneError, match=f"'{key}' says something of the lens"):
+            read_transforms(photos)
+    (photos / "transforms.json").write_text(json.dumps({**json.loads(text), key: 0, "is_fisheye": False}))
+    assert len(read_transforms(photos).frames) == 3
+
+
+@pytest.mark.parametrize("model", ["SIMPLE_RADIAL", "RADIAL"])
+def test_radial_models(photos, model):
+    as_transforms(photos)
+    data = json.loads((photos / "transforms.json").read_text()) | {"camera_model": model, "p1": 0.0, "p2": 0.0}
+    (photos / "transforms.json").write_text(json.dumps(data))
+    assert read_transforms(photos).frames[0].distortion == (0.08, -0.2, 0.0, 0.0)

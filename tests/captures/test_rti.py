@@ -1,6 +1,9 @@
 """RTI captures: what is read, what is refused, and before what."""
 from __future__ import annotations
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -221,3 +224,35 @@ def test_a_huge_npz_is_refused_by_its_header(tmp_path):
             archive.writestr(f"{name}.npy", file.getvalue())
     with pytest.raises(ConfigError, match="405 megapixels"):
         read_capture(tmp_path / "arrays.npz")
+
+
+def _npz(path, member=None, **change) -> None:
+    """A good capture with one thing of the archive changed: ``member`` = bytes of target_images.npy, ``change`` =
+    fields of its entry in the directory."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.zeros((5, 20, 24, 3), np.uint8))
+    lights = io.BytesIO()
+    np.lib.format.write_array(lights, np.array(UNIT))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("light_directions.npy", lights.getvalue())
+        archive.writestr("target_images.npy", buffer.getvalue() if member is None else member(buffer.getvalue()))
+        for name, value in change.items():
+            setattr(archive.infolist()[1], name, value)
+
+
+@pytest.mark.parametrize("change", [
+    {"flag_bits": 1}, {"compress_type": 99}, {"compress_type": 8}, {"compress_type": 12}, {"compress_type": 14},
+    {"file_size": 10}, {"CRC": 1}, {"header_offset": 10**9},
+    {"member": lambda d: d.replace(b"(5, 20, 24, 3)", b"(5, 20, 24, 9)")},
+    {"member": lambda d: d.replace(b"(5, 20, 24, 3)", b"(-5,-20, 24,3)")},
+    {"member": lambda d: d.replace(b"|u1", b"|O1")}, {"member": lambda d: d.replace(b"{", b"(")},
+    {"member": lambda d: d[:6] + b"\2\0" + b"\xff" * 4 + d[12:]},
+    {"member": lambda d: d[:6] + b"\1\0" + b"\xff" * 2 + d[10:]},
+    {"member": lambda d: d[:50]}, {"member": lambda d: b""}, {"member": lambda d: d[:6] + b"\x09\0" + d[8:]}])
+def test_archives_that_lie(tmp_path, change):
+    _npz(tmp_path / "good.npz")
+    assert len(read_capture(tmp_path / "good.npz").images) == 5
+    _npz(tmp_path / "a.npz", **change)
+    with pytest.raises(ConfigError) as error:
+        read_capture(tmp_path / "a.npz")
+    assert len(str(error.value)) < 700

@@ -378,3 +378,22 @@ def test_render_when_the_plate_is_gone(here, capsys):
     assert cli.main(["insert", "run/scene.yaml", "--out", "out", "--quiet", *settings(*PLAIN)]) == 0
     shutil.rmtree(here / "run")
     fails(["render", "out"], capsys, here, "out/scene.yaml", "plate.png", "no such file")
+
+
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+@pytest.mark.parametrize("name", [b"W\xfcrfel", "Würfel".encode()])
+def test_names_in_any_encoding(here, name, locale):
+    """Plate, mesh, prompt and folder; the scene that is written leads to the same files again, in any locale."""
+    for kind, file in ((b".png", "plate.png"), (b".obj", "cube.obj")):
+        shutil.copy(file, name + kind)
+    words = [b"insert", name + b".png", name + b".obj", b"--at", b"32,45", b"--height", b"0.5", b"--fov", b"50",
+             b"--pitch", b"15", b"--prompt", b"a " + name, *(w.encode() for w in settings(*PLAIN))]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), **locale}
+    run = subprocess.run([sys.executable, "-m", "dipir", *words], capture_output=True, env=environ, timeout=300)
+    assert run.returncode == 0, run.stderr
+    (folder,) = Path("out").iterdir()
+    assert {"composite.png", "report.html", "result.json", "scene.yaml"} <= {p.name for p in folder.iterdir()}
+    for again in ({}, locale):
+        code = "import sys; from dipir.scene.scene_file import load_scene_file as load; load(sys.argv[1])"
+        assert subprocess.run([sys.executable, "-c", code, str(folder / "scene.yaml")], env={**environ, **again},
+                              timeout=60).returncode == 0

@@ -5,14 +5,16 @@ The method itself is replaced by a small one (``stub``), so that only what the c
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
+import signal
 from collections.abc import Iterator
 
 import pytest
 
-from dipir import device
+from dipir import device, disk
 from dipir.cli import main as cli
 from dipir.errors import FitError, PriorError
 from tests.support.command_line import fails, insert_words, parsed
@@ -238,3 +240,24 @@ def test_a_device_of_another_kind(capsys):
 def test_another_device_in_one_process(files, stub, undecided, capsys):
     assert cli.main(insert_words(files, "--quiet")) == 0
     fails(insert_words(files, "--device", "cuda"), capsys, "this process computes on cpu")
+
+
+def test_sigterm_clears_up(files, stub, capsys):
+    """As an exception does: nothing half-written is left, nor the folder that was made for it."""
+    def stop(value, out):
+        with disk.written_aside(out) as aside:
+            (aside / "half").write_text("x")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    importlib.import_module("dipir.insert.result").save = stop
+    with pytest.raises(SystemExit) as end:
+        cli.main(insert_words(files))
+    assert end.value.code == 143 and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert not [p for p in (files / "out").iterdir() if p.name.startswith(".")]
+
+
+def test_a_folder_that_another_run_writes_to(files, stub, capsys):
+    (files / "out").mkdir()
+    with disk.locked(files / "out"):
+        fails(insert_words(files), capsys, "another run", "--out")
+    assert "scene" not in stub.calls and cli.main(insert_words(files)) == 0

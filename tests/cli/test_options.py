@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import pytest
 
 from dipir.cli import options
+from dipir.errors import ConfigError, ImageError
 from dipir.insert.config import InsertConfig
 from dipir.settings import read
 
@@ -49,3 +51,23 @@ def test_remarks(capsys):
     options.say(["a", "b"], quiet=False)
     options.say(["c"], quiet=True)
     assert capsys.readouterr() == ("", "note: a\nnote: b\n")
+
+
+def test_a_result_that_cannot_be_written_is_written_elsewhere(tmp_path, monkeypatch):
+    """The work is not lost, and is said to lie there; where nothing can be written the first reason is given."""
+    monkeypatch.setattr(options.tempfile, "tempdir", str(tmp_path / "temp"))
+    monkeypatch.setenv("DIPIR_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "out").write_text("taken")
+    with pytest.raises(ImageError, match=r"Not a directory.*was written to .*/temp/dipir-result-\w+ instead"):
+        options.saved(lambda folder: (folder / "a").write_text("x"), tmp_path / "out")
+    (made,) = (tmp_path / "temp").iterdir()
+    assert (made / "a").read_text() == "x"
+
+    def never(folder: Path) -> None:
+        (folder / "half").write_text("x")
+        raise ConfigError(f"nothing for {folder.name}")
+
+    (tmp_path / "good").mkdir()
+    with pytest.raises(ConfigError, match="nothing for good$"):
+        options.saved(never, tmp_path / "good")
+    assert list((tmp_path / "temp").iterdir()) == [made] and not list((tmp_path / "cache").iterdir())

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from dipir.errors import FitError
@@ -164,3 +165,13 @@ def test_handlers_are_put_back(tmp_path):
 def test_run_hash_depends_on_every_part_and_not_on_key_order():
     assert run_hash({"a": 1, "b": 2}, "x") == run_hash({"b": 2, "a": 1}, "x")
     assert len({run_hash({"a": 1}, "x"), run_hash({"a": 2}, "x"), run_hash({"a": 1}, "y"), run_hash({"a": 1})}) == 4
+
+
+@pytest.mark.parametrize("header", [
+    "[]", "3", "[" * 100000, '{"format": 1}', '{"format": 1, "step": "x", "history": [], "run_hash": "h"}',
+    '{"format": 1, "step": 1, "run_hash": "h"}', '{"format": 1, "step": -1, "history": [], "run_hash": "h"}',
+    '{"format": 1, "step": 1, "history": [3], "run_hash": "h"}', '{"format": 1, "step": 1, "history": []}'])
+def test_headers_that_lie(tmp_path, header):
+    (tmp_path / "c").write_bytes(safetensors.torch.save({"raw/a": torch.zeros(1)}, {"dipir_checkpoint": header}))
+    with pytest.raises(FitError):
+        checkpoint.load(tmp_path / "c", "h")

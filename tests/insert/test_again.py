@@ -10,7 +10,7 @@ import trimesh
 
 from dipir.errors import ConfigError
 from dipir.event import warnings_in
-from dipir.image.files import write_exr, write_png
+from dipir.image.files import read_image, write_exr, write_png
 from dipir.image.tone import ToneCurve
 from dipir.insert import method
 from dipir.insert.again import Changes, Move, changed_scene, described, guessed, material_of, render_again
@@ -74,8 +74,6 @@ def test_the_same_picture(result):
 
 
 def load_picture(folder: Path) -> torch.Tensor:
-    from dipir.image.files import read_image
-
     return read_image(folder / "composite.png")[0]
 
 
@@ -83,6 +81,25 @@ def shadow_sides(made) -> tuple[float, float]:
     """How much light the ground loses left and right of the box."""
     lost = (1 - made.passes.shadow_ratio.mean(1)[0]) * (made.passes.alpha[0, 0] == 0)
     return float(lost[:, :32].sum()), float(lost[:, 32:].sum())
+
+
+def test_a_deep_plate_stays_deep_again_and_again(tmp_path):
+    """A plate of 16 bits in a file: inserted, saved, rendered again; far from the object no bit changes."""
+    codes = torch.randint(36000, 42000, (1, 3, 48, 48), generator=torch.Generator().manual_seed(0))
+    write_png(tmp_path / "plate.png", codes / 65535.0, 16)
+    trimesh.creation.box((0.5, 0.8, 0.5)).export(tmp_path / "box.obj")
+    (tmp_path / "s.yaml").write_text("plate: plate.png\ncamera: {fov_deg: 40, pitch_deg: 17, height_m: 1.2}\n"
+                                     "objects: [{asset: box.obj, at: [24, 40], height_m: 0.2}]\n")
+    scene_file = load_scene_file(tmp_path / "s.yaml")
+    made = method.insert(build_scene(scene_file), quick("guidance.kind=none"), prior=InsertionPrior.untrained())
+    save(made, tmp_path / "out")
+    write_scene_file(scene_file, tmp_path / "out" / "scene.yaml")
+    again = kept(tmp_path / "out", tmp_path / "two", Changes(edit=LightEdit(exposure_stops=-1)))
+    for folder in (tmp_path / "out", again):
+        back, _, info = read_image(folder / "composite.png")
+        assert info.bits == 16
+        same = ((back.double() * 65535).round().long() == codes).all(1)
+        assert same[:, :8].all() and int((~same).sum()) > 100
 
 
 @pytest.mark.parametrize("azimuth, darker", [(90, 0), (-90, 1)])

@@ -2,6 +2,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from dipir.errors import ConfigError, DipirError
 from dipir.image import latlong
 from dipir.image.color import linear_to_srgb, srgb_to_linear
-from dipir.image.composite import flatten_disp, insert_layers
+from dipir.image.composite import flatten_disp, flatten_lin, insert_layers
 from dipir.image.files import HALF_MAX, read_envmap, read_image
+from dipir.image.formats.png import chunks
 from dipir.insert import page as report
 from dipir.insert.result import (
     Result,
@@ -24,6 +26,7 @@ from dipir.insert.result import (
 )
 from dipir.render.renderer import GBuffers, Passes
 from dipir.scene.light import SphericalGaussians
+from dipir.scene.plate import PlateKind
 from dipir.scene.rig import Rig
 from dipir.settings.yaml import load_yaml
 from tests.support.exr import read_layers
@@ -64,6 +67,63 @@ def test_composite_comes_back_rounded_to_8_bits(saved):
     result, out = saved
     back = read_image(out / "composite.png").pixels
     assert torch.equal(back, (result.composite_disp * 255).round() / 255)
+
+
+def _untouched(result: Result) -> torch.Tensor:
+    """(H, W) where neither object nor shadow reaches."""
+    layers = {layer.name: layer for layer in result.layers.layers}
+    return ((layers["object"].alpha == 0) & (layers["shadow"].image == 1).all(1, keepdim=True))[0, 0]
+
+
+def test_a_plate_of_16_bits_comes_back_in_16_bits_and_bit_for_bit(tmp_path):
+    codes = torch.randint(0, 65536, (1, 3, 48, 64), generator=torch.Generator().manual_seed(0))
+    plate = codes.float() / 65535
+    base = small_result()
+    layers = replace(base.layers, base_lin=srgb_to_linear(plate), base_disp=plate)
+    result = small_result(layers=layers, composite_disp=flatten_disp(layers), plate_disp=plate,
+                          plate_kind=PlateKind(16))
+    save(result, tmp_path)
+    back = read_image(tmp_path / "composite.png")
+    assert back.info.bits == 16 and {f.name for f in tmp_path.iterdir()} == FILES
+    kept = _untouched(result)
+    assert kept.sum() > 500 and (~kept).sum() > 500
+    assert torch.equal((back.pixels.double() * 65535).round().long()[:, :, kept], codes[:, :, kept])
+    assert not torch.equal((back.pixels.double() * 65535).round().long()[:, :, ~kept], codes[:, :, ~kept])
+
+
+@pytest.mark.parametrize("bits, dtype", [(16, torch.float16), (32, torch.float32)])
+def test_a_linear_plate_comes_back_as_exr_too(tmp_path, bits, dtype):
+    lin = (torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0)) * 8).to(dtype).float()
+    layers = replace(small_result().layers, base_lin=lin, base_disp=linear_to_srgb(lin.clamp(0, 1)))
+    result = small_result(layers=layers, composite_disp=flatten_disp(layers), plate_kind=PlateKind(bits, True))
+    save(result, tmp_path)
+    assert {f.name for f in tmp_path.iterdir()} == FILES | {"composite.exr"}
+    back, state, info = read_image(tmp_path / "composite.exr")
+    kept = _untouched(result)
+    assert state == "linear" and info.bits == bits and back.max() > 1
+    assert torch.equal(back[:, :, kept], lin[:, :, kept])
+    torch.testing.assert_close(back, flatten_lin(layers), rtol=1e-3, atol=1e-4)
+    assert read_image(tmp_path / "composite.png").info.bits == 8
+
+
+def test_half_floats_do_not_cut_what_is_brighter(tmp_path):
+    lin = torch.full((1, 3, 48, 64), 9e4)
+    layers = replace(small_result().layers, base_lin=lin, base_disp=None)
+    save(small_result(layers=layers, plate_kind=PlateKind(16, True)), tmp_path)
+    assert float(read_image(tmp_path / "composite.exr").pixels.max()) >= 9e4
+
+
+def test_the_linear_composite_can_be_asked_for_and_left_out(tmp_path):
+    save(small_result(), tmp_path, exr=True)
+    assert (tmp_path / "composite.exr").is_file()
+    back = linear_to_srgb(read_image(tmp_path / "composite.exr").pixels).clamp(0, 1)
+    torch.testing.assert_close(back, small_result().composite_disp, atol=1e-5, rtol=0)
+    save(small_result(plate_kind=PlateKind(16, True)), tmp_path, exr=False)
+    assert {f.name for f in tmp_path.iterdir()} == FILES, "the old one would show another picture"
+
+
+def test_the_composite_says_that_it_is_srgb(saved):
+    assert chunks(saved[1] / "composite.png")["sRGB"] == b"\x01"
 
 
 def test_layers_rebuild_the_composite_by_the_stated_formula(saved):

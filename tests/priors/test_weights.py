@@ -66,3 +66,16 @@ def test_damaged_files_are_named_with_the_command_that_remakes_them(file, damage
 def test_another_architecture_is_refused(file):
     with pytest.raises(PriorError, match="dipir.test.1.*expected 'dipir.test.2'"):
         read_weights(file[0], "dipir.test.2", COMMAND)
+
+
+@pytest.mark.parametrize("config", [
+    '{"width": 1000000000}', '{"width": 1e400}', '{"widths": [' + "1," * 100 + '1]}', "[]", "3", "{", "[" * 100000])
+def test_settings_that_no_network_of_this_file_has(tmp_path, config):
+    """Found before a network is made, which could take all of the memory."""
+    write_weights(tmp_path / "w.safetensors", {"a": torch.zeros(2)}, "net", config)
+
+    def build(settings: dict) -> nn.Module:
+        raise AssertionError("made")
+
+    with pytest.raises(PriorError, match="do not fit together"):
+        read_network(tmp_path / "w.safetensors", "net", "dipir prior train x", build)

@@ -1,6 +1,9 @@
 """dipir.render.backend: which LLVM is taken, and what is said when none can be used."""
 from __future__ import annotations
 
+import os
+import tempfile
+
 import pytest
 
 from dipir.errors import RenderError
@@ -39,3 +42,26 @@ def test_threads_can_be_set(monkeypatch, value, count):
     own = backend.available_threads()
     monkeypatch.setenv("DIPIR_THREADS", value)
     assert backend.available_threads() == (count or own) and own >= 1
+
+
+def test_the_cache_of_kernels_is_ours_alone(tmp_path, monkeypatch):
+    """Code lies in it: a folder or link that someone else put there, or may write to, is not used."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    usual = backend.private_cache()
+    assert usual == backend.private_cache() == tmp_path / f"dipir-drjit-{os.getuid()}"
+    assert usual.stat().st_mode & 0o777 == 0o700
+    usual.chmod(0o777)
+    other = backend.private_cache()
+    assert other != usual and other.parent == tmp_path and other.stat().st_mode & 0o777 == 0o700
+    usual.rmdir()
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    usual.symlink_to(tmp_path / "theirs")
+    assert backend.private_cache() not in (usual, other)
+    usual.unlink()
+    usual.write_text("a file")
+    assert backend.private_cache() != usual
+    if os.getuid() == 0:
+        usual.unlink()
+        usual.mkdir(mode=0o700)
+        os.chown(usual, 65534, 65534)
+        assert backend.private_cache() != usual

@@ -197,3 +197,13 @@ def test_towards_is_the_inverse_of_the_angles(azimuth, elevation):
     found = azimuth_elevation_deg(towards(azimuth, elevation))
     assert (found[0] - azimuth + 180) % 360 - 180 == pytest.approx(0, abs=1e-3)
     assert found[1] == pytest.approx(elevation, abs=1e-3)
+
+
+@pytest.mark.parametrize("change", [
+    {"axis": [0, 0, 0]}, {"axis": [10**400, 0, 1]}, {"axis": [1e-30, 0, 0]}, {"sharpness": None}, {"colour": [1, 2]},
+    {"colour": [math.inf, 1, 1]}, {"axis": "x"}])
+def test_lobes_that_are_none(change):
+    data = SphericalGaussians.uniform(torch.ones(3), 2).to_dict()
+    data["lobes"][1] |= change
+    with pytest.raises(ConfigError, match="not a light of ours"):
+        SphericalGaussians.from_dict(data)

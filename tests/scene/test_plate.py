@@ -7,7 +7,7 @@ import torch
 
 from dipir.errors import ImageError
 from dipir.image.files import write_exr, write_png
-from dipir.scene.plate import plate_from_tensor, read_plate
+from dipir.scene.plate import PlateKind, plate_from_tensor, read_plate
 
 
 def test_a_display_file_is_kept_and_decoded(tmp_path):
@@ -39,3 +39,36 @@ def test_missing_file_is_named(tmp_path):
 def test_plate_from_tensor_refuses_what_is_not_a_display_image(bad):
     with pytest.raises(ImageError):
         plate_from_tensor(bad)
+
+
+def test_the_kind_of_file_is_kept(tmp_path):
+    flat = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    write_png(tmp_path / "a.png", flat)
+    write_png(tmp_path / "b.png", flat, 16)
+    write_exr(tmp_path / "c.exr", {c: flat[0, i].half().numpy() for i, c in enumerate("RGB")})
+    kinds = [read_plate(tmp_path / name).kind for name in ("a.png", "b.png", "c.exr")]
+    assert kinds == [PlateKind(8, False), PlateKind(16, False), PlateKind(16, True)]
+    assert read_plate(tmp_path / "b.png").resized(2, 2).kind == PlateKind(16, False)
+
+
+def _wide(width: int, height: int, turns: bool) -> torch.Tensor:
+    """Smooth clouds; ``turns``: they go on from one side to the other."""
+    x = torch.arange(width) / width * (1 if turns else 0.63)
+    y = torch.linspace(0, 1, height)[:, None]
+    values = [0.5 + 0.2 * torch.sin(2 * torch.pi * (k * x + y)) + 0.1 * torch.cos(2 * torch.pi * 5 * x + k)
+              for k in (1, 2, 3)]
+    noise = torch.rand(3, height, width, generator=torch.Generator().manual_seed(1)) * 0.02
+    return (torch.stack(values) + noise)[None].clamp(0, 1)
+
+
+@pytest.mark.parametrize("size, turns, noticed", [((128, 64), True, True), ((128, 64), False, False),
+                                                  ((128, 72), True, False)])
+def test_a_panorama_is_noticed(tmp_path, size, turns, noticed):
+    write_png(tmp_path / "a.png", _wide(*size, turns))
+    notes = read_plate(tmp_path / "a.png").notes
+    assert any("panorama" in note and "--light" in note for note in notes) == noticed
+
+
+def test_one_even_colour_is_no_panorama(tmp_path):
+    write_png(tmp_path / "a.png", torch.full((1, 3, 32, 64), 0.4))
+    assert not read_plate(tmp_path / "a.png").notes

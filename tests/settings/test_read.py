@@ -1,6 +1,7 @@
 """dipir.settings.read: every problem at once, exact round trips, atomic files."""
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Optional
@@ -92,14 +93,15 @@ def test_an_empty_section_means_defaults():
     assert read.from_dict(Config, {"plate": "a", "fit": None, "parts": None}) == Config(Path("a"))
 
 
-finite = st.floats(allow_nan=False, allow_infinity=True)
+finite = st.floats(-1e299, 1e299)
+whole = st.integers(1 - 2**63, 2**63 - 1)
 fits = st.builds(Fit, st.integers(1, 10**9), finite, st.sampled_from(["uniform", "snr", 3]))
 names = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12)
 configs = st.builds(Config, names.filter(str.strip).map(Path), st.text(st.characters(exclude_categories=["Cs"])), fits,
-                    st.tuples(finite, finite), st.lists(st.integers(), max_size=3).map(tuple),
+                    st.tuples(finite, finite), st.lists(whole, max_size=3).map(tuple),
                     st.none() | st.just(Path("m.png")), st.dictionaries(names, fits, max_size=2),
-                    st.lists(fits, max_size=2).map(tuple), finite | st.integers() | names, st.booleans(),
-                    st.none() | st.lists(st.integers()))
+                    st.lists(fits, max_size=2).map(tuple), finite | whole | names, st.booleans(),
+                    st.none() | st.lists(whole))
 
 
 @settings(max_examples=60, deadline=None)
@@ -141,3 +143,25 @@ def test_override_reports_every_problem():
                   "'name' is a single value",
                   "'at' has items 0 to 1, not '7'", "fit.steps: expected an integer, got x", "not valid YAML"]:
         assert piece in text, piece
+
+
+@pytest.mark.parametrize("value", [10**400, -10**400, math.inf, -math.inf, math.nan])
+def test_numbers_that_are_none(value):
+    @dataclass(frozen=True)
+    class Numbers:
+        whole: int = 1
+        part: float = 1.0
+
+    for key, what in (("whole", "an integer"), ("part", "a number")):
+        with pytest.raises(ConfigError, match=f"{key}: expected {what}"):
+            read.from_dict(Numbers, {key: value})
+
+
+def test_many_unknown_keys():
+    @dataclass(frozen=True)
+    class Known:
+        steps: int = 1
+
+    with pytest.raises(ConfigError, match="100000 problems(?s:.*)Did you mean 'steps'(?s:.*)more") as error:
+        read.from_dict(Known, {"stps": 1, **{f"key{i}": 1 for i in range(99999)}})
+    assert len(str(error.value)) < 2100

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pytest
+import yaml
 
 from dipir.errors import ConfigError
 from dipir.settings import read
-from dipir.settings.yaml import dump_yaml, load_yaml
+from dipir.settings.yaml import MAX_YAML_BYTES, dump_yaml, load_yaml, parse, parse_json
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,37 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@pytest.mark.parametrize("text", [
+    "a: !!timestamp x", 'a: !!int ""', "a: !!bool x", "? [1]\n: 2", "? {a: 1}\n: 2", "a: 2001-99-99",
+    f"a: {'9' * 5000}",
+    "a: !!float x", "a: !!binary ü", "a: !!python/object:os.system x", "a: !!omap 3", "[" * 100000, "<<: 3",
+    f"a: !{'x' * 100000} 1", f"{'k' * 50000}: 1\n" * 2])
+def test_yaml_that_no_reader_likes(tmp_path, text):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="not a valid YAML file") as error:
+        load_yaml(tmp_path / "a.yaml")
+    assert len(str(error.value)) < 400 + len(str(tmp_path))
+    with pytest.raises(yaml.YAMLError if "[[" not in text else RecursionError):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ['{"a": Infinity}', '{"a": NaN}', "[" * 100000, '{"a": ' + "9" * 5000 + "}", "{"])
+def test_json_that_no_reader_likes(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ConfigError, match="not a valid JSON file"):
+        load_yaml(tmp_path / "a.json")
+    with pytest.raises(ValueError):
+        parse_json(text)
+
+
+def test_files_are_refused_by_their_size_and_quoted_by_nothing(tmp_path):
+    (tmp_path / "a.yaml").write_text("k: 1\n" * (MAX_YAML_BYTES // 4))
+    with pytest.raises(ConfigError, match="larger than 256 KiB"):
+        load_yaml(tmp_path / "a.yaml")
+    for text in ("root-secret", "- root-secret", "--- root-secret"):
+        (tmp_path / "a.yaml").write_text(text)
+        with pytest.raises(ConfigError, match="expected a mapping") as error:
+            load_yaml(tmp_path / "a.yaml")
+        assert "secret" not in str(error.value)

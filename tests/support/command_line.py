@@ -87,6 +87,6 @@ class Stub:
     def ready(self, config):
         return "prior", "light prior"
 
-    def save(self, value, out):
-        self.calls["saved"] = (value, Path(out))
+    def save(self, value, out, exr=None):
+        self.calls.update(saved=(value, Path(out)), exr=exr)
         (Path(out) / "composite.png").write_bytes(b"picture")

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from dipir.cli import terminal
 from dipir.cli.options import add_strict, say
 from dipir.cli.progress import refuse_warnings
 from dipir.cli.verbs.insert import SCENE_SUFFIXES, add_camera, add_placement, camera_options, scene_file_of
@@ -74,9 +76,9 @@ def _write(args: argparse.Namespace) -> None:
                                 placement=placement, prompt=args.prompt,
                                 check=refuse_warnings if args.strict else None)
     say(notes, quiet=False)
-    print(f"{written}\nLook at {grid_path(written)}: the grid should lie on the ground, and the object stand where you "
-          f"want it. Another camera is tried with\ndipir init {written} --grid-only --pitch 10\nThen:\n"
-          f"dipir insert {written}")
+    terminal.say(f"{written}\nLook at {grid_path(written)}: the grid should lie on the ground, and the object stand "
+                 f"where you want it. Another camera is tried with\ndipir init {written} --grid-only --pitch 10\n"
+                 f"Then:\ndipir insert {written}", sys.stdout)
 
 
 def _redraw(args: argparse.Namespace) -> None:
@@ -100,7 +102,7 @@ def _redraw(args: argparse.Namespace) -> None:
     grid = grid_path(path if path.parent.is_dir() else Path(path.name))
     _, notes = redraw_grid(scene_file, grid)
     say([*notes, *_tried(args, path)], quiet=False)
-    print(f"{grid}\n{path} stays as it is.")
+    terminal.say(f"{grid}\n{path} stays as it is.", sys.stdout)
 
 
 def _check_same(inputs: list[Path], scene_file, path: Path) -> None:

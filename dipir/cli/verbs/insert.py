@@ -6,7 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, axis, found, number, overrides, pair, positive, running
+from dipir.cli.options import (
+    add_composite,
+    add_output,
+    add_settings,
+    axis,
+    found,
+    number,
+    overrides,
+    pair,
+    positive,
+    running,
+    saved,
+    wants_exr,
+)
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,6 +61,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     fit.add_argument("--no-denoise", action="store_true", help="leave the final picture as it is sampled")
     fit.add_argument("--resume", action="store_true",
                      help="continue a run that was stopped (same settings, same --out)")
+    add_composite(p)
     add_output(p, "out/<scene name>")
     p.set_defaults(verb=run)
 
@@ -81,6 +95,7 @@ def _words(text: str) -> list[str]:
 def run(args: argparse.Namespace) -> None:
     """In the order of cost, so that the user's mistakes are found before any work, and before a folder is made."""
     scene_file = scene_file_of(args)
+    from dipir.disk import named_folder
     from dipir.insert import method
     from dipir.insert.final import final_quality
     from dipir.insert.result import save
@@ -92,14 +107,18 @@ def run(args: argparse.Namespace) -> None:
     plate = read_plate(scene_file.plate)
     estimate = resolve_camera(plate, scene_file.camera)
     scene = build_scene(scene_file, str(args.inputs[0]), estimate, plate)
-    with running(args, args.out or Path("out") / scene.name) as (out, progress):
+    with running(args, args.out or named_folder("out", scene.name, "scene")) as (out, progress):
         progress.remarks([*scene.notes, *estimate.notes])
         prior, light_prior = method.ready(config)
         progress.remarks([*_show_camera(scene, estimate, out), *final_quality(config.final)[2], *_idle(config, args)])
         result = method.insert(scene, config, prior=prior, light_prior=light_prior, on_event=progress, out=out,
                                resume=args.resume)
-        save(result, out)
-        write_scene_file(scene_file, out / "scene.yaml")
+
+        def write(folder: Path) -> None:
+            save(result, folder, wants_exr(args))
+            write_scene_file(scene_file, folder / "scene.yaml")
+
+        saved(write, out)
 
 
 def scene_file_of(args: argparse.Namespace) -> SceneFile:

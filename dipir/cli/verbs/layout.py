@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, count, found, overrides, running
+from dipir.cli.options import add_output, add_settings, count, found, overrides, running, saved
 from dipir.errors import ConfigError
 from dipir.event import Remark
 
@@ -53,6 +53,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Everything that can be known to be wrong is found before the prior is loaded and the folder is made."""
+    from dipir.disk import named_folder
     from dipir.layout import as_scene as layout_scene
     from dipir.layout import method
     from dipir.layout.config import load_config
@@ -70,10 +71,10 @@ def run(args: argparse.Namespace) -> None:
     elif args.asset is not None or args.place is not None:
         raise ConfigError("--asset and --place belong to --as-scene NAME.yaml; leave them out, or name the scene.")
     prior = method.find_prior(config)
-    with running(args, args.out or Path("out") / request.name) as (out, progress):
+    with running(args, args.out or named_folder("out", request.name, "layout")) as (out, progress):
         progress.remarks(notes)
         result = method.layout(request, config, prior=prior, on_event=progress)
-        save(result, out)
+        saved(lambda folder: save(result, folder), out)
         if box is not None:
             layout_scene.write_scene(result.image, result.caption, box, args.asset, target)
 

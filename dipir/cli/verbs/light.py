@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, count, free_folder, pair, running, say
+from dipir.cli.options import add_composite, add_output, count, free_folder, pair, running, saved, say, wants_exr
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                       help="one more lamp, or another one of that name; may be repeated")
     rest.add_argument("--remove", action="append", default=[], metavar="NAME", help="a lamp; may be repeated")
     p.add_argument("--spp", type=count, metavar="N", help="samples per pixel")
+    add_composite(p)
     add_output(p, "RESULT/light_1, light_2, ...")
     p.set_defaults(verb=run)
 
@@ -60,15 +61,19 @@ def run(args: argparse.Namespace) -> None:
     from dipir.insert.result import load_result, save
     from dipir.scene.scene_file import write_scene_file
 
-    saved = load_result(args.result)
+    light = load_result(args.result).light
     for name in changes.edit.remove:
         if not (changes.guess or changes.light):
-            saved.light.lamp(name)
+            light.lamp(name)
     with running(args, args.out or free_folder(args.result, "light")) as (out, progress):
         result, scene_file = render_again(args.result, changes, progress)
         say([*result.provenance["render_notes"], f"light: {result.light.describe()}"], args.quiet)
-        save(result, out)
-        write_scene_file(scene_file, out / "scene.yaml")
+
+        def write(folder: Path) -> None:
+            save(result, folder, wants_exr(args))
+            write_scene_file(scene_file, folder / "scene.yaml")
+
+        saved(write, out)
 
 
 def changes_of(args: argparse.Namespace) -> Changes:

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, number, overrides, pair, running
+from dipir.cli.options import add_output, add_settings, number, overrides, pair, running, saved
 from dipir.errors import ConfigError
 from dipir.event import Remark
 
@@ -47,6 +47,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Everything that can be wrong is found before the folder is made."""
+    from dipir.disk import named_folder
     from dipir.relight import method
     from dipir.relight.config import load_config
     from dipir.relight.result import save
@@ -55,10 +56,10 @@ def run(args: argparse.Namespace) -> None:
     request = request_of(args, text_model=_knows_text(config.prior))
     picture = read_picture(args.image, args.mask)
     engine = method.find_engine(config, request)
-    with running(args, args.out or Path("out") / f"relight_{args.image.stem}") as (out, progress):
+    with running(args, args.out or named_folder("out", f"relight_{args.image.stem}")) as (out, progress):
         progress.remarks(picture.notes)
         result = method.relight(picture, request, config, engine=engine, on_event=progress, out=out, resume=args.resume)
-        save(result, out)
+        saved(lambda folder: save(result, folder), out)
 
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
@@ -125,10 +126,13 @@ def read_picture(image: Path, mask: Path | None) -> Picture:
     from dipir.image.color import linear_to_srgb
     from dipir.image.cutout import read_alpha, read_mask
     from dipir.image.files import read_image
+    from dipir.image.formats.checks import ALPHA_IGNORED
     from dipir.relight.method import Picture
 
     pixels, state, info = read_image(image)
     disp = pixels if state == "display" else linear_to_srgb(pixels.clamp(0, 1))
     limits = None if mask is None else read_mask(mask, (info.width, info.height))
-    return Picture(disp, limits, read_alpha(image), image.stem,
-                   tuple(Remark.about(image.name, note) for note in info.notes))
+    alpha = read_alpha(image)
+    # As a plate its alpha would be; as a cut-out it is read by itself.
+    notes = [note for note in info.notes if alpha is None or note != ALPHA_IGNORED]
+    return Picture(disp, limits, alpha, image.stem, tuple(Remark.about(image.name, note) for note in notes))

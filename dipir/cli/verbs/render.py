@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, count, pair, positive, running, say
+from dipir.cli.options import add_composite, add_output, count, pair, positive, running, saved, say, wants_exr
 
 if TYPE_CHECKING:
     from dipir.insert.again import Changes
@@ -40,6 +40,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--size", type=pair(count, "W,H in pixels"), metavar="W,H")
     p.add_argument("--spp", type=count, metavar="N", help="samples per pixel")
     p.add_argument("--no-denoise", action="store_true", help="leave the picture as it is sampled")
+    add_composite(p)
     add_output(p, "RESULT/render")
     p.set_defaults(verb=run)
 
@@ -57,8 +58,12 @@ def run(args: argparse.Namespace) -> None:
     with running(args, args.out or args.result / "render") as (out, progress):
         result, scene_file = render_again(args.result, changes, progress)
         say(result.provenance["render_notes"], args.quiet)
-        save(result, out)
-        write_scene_file(scene_file, out / "scene.yaml")
+
+        def write(folder: Path) -> None:
+            save(result, folder, wants_exr(args))
+            write_scene_file(scene_file, folder / "scene.yaml")
+
+        saved(write, out)
 
 
 def changes_of(args: argparse.Namespace) -> Changes:

@@ -62,6 +62,7 @@ def _relight_parser(actions: argparse._SubParsersAction) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """In the order of cost, so that mistakes are found before any work, and before a folder is made."""
+    from dipir.disk import named_folder
     from dipir.rti import method
 
     config = method.load_config(args.config, overrides(args, {"minutes": args.minutes, "seed": args.seed}))
@@ -69,7 +70,8 @@ def train(args: argparse.Namespace) -> None:
 
     capture = read_capture(args.data, args.longest)
     say(capture.notes, args.quiet)
-    with running(args, args.out or Path("out") / args.data.stem, names_device=False) as (out, progress):
+    out = args.out or named_folder("out", args.data.resolve().stem, "rti")
+    with running(args, out, names_device=False) as (out, progress):
         fitted = method.train(capture.directions, capture.images, config, out=out, on_event=progress,
                               resume=args.resume)
         if not args.quiet:

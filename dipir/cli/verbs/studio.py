@@ -10,6 +10,7 @@ import webbrowser
 from pathlib import Path
 
 from dipir import device
+from dipir.cli import terminal
 from dipir.cli.options import natural
 from dipir.errors import ConfigError
 
@@ -105,4 +106,4 @@ def _opened(address: str, quiet: bool) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr, flush=True)
+    terminal.say(f"note: {text}")

@@ -4,7 +4,7 @@ import {button, h, icon, rebuilt, text} from "./dom.js";
 import {field, fileButton, fold, group, slider, tick} from "./controls.js";
 import {api} from "./net.js";
 
-export const PLATES = ".jpg,.jpeg,.png,.exr,.hdr";
+export const PLATES = ".jpg,.jpeg,.png,.webp,.tif,.tiff,.dpx,.exr,.hdr";
 export const MESHES = ".glb,.gltf,.obj,.ply,.stl";
 
 export class PanelOpen {

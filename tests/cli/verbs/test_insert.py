@@ -138,6 +138,12 @@ def test_insert_hands_everything_over(files, stub, capsys):
     assert {f.name for f in (files / "out").iterdir()} == {"composite.png", "camera.png", "scene.yaml"}
 
 
+@pytest.mark.parametrize("words, exr", [([], None), (["--composite", "exr"], True), (["--composite", "png"], False)])
+def test_the_form_of_the_composite_is_handed_over(files, stub, words, exr):
+    assert cli.main(["insert", str(files / "scene.yaml"), "--out", str(files / "out"), *words]) == 0
+    assert stub.calls["exr"] is exr
+
+
 @pytest.mark.parametrize("kind, words, named", [
     ("none", ["--prior", "w", "--optimize", "light", "--set", "fit.steps=9", "--set", "final.spp=2", "--resume"],
      "note: prior, optimize, fit.steps, resume: without effect"),
@@ -226,3 +232,15 @@ def test_the_shipped_scene_from_any_folder(tmp_path, monkeypatch, capsys):
     assert insert.scene_file_of(parsed("insert", "scenes/demo.yaml")).plate.resolve() == tmp_path / "plate.png"
     fails(["insert", "scenes/none.yaml"], capsys, "scenes/none.yaml", "no such file")
     fails(["insert", "scenes/../setup.yaml"], capsys, "no such file")
+
+
+@pytest.mark.parametrize("name", ["../../x", "{files}/elsewhere", "..", "W\\udcfcrfel"])
+def test_the_name_of_a_scene_stays_below_out(files, stub, monkeypatch, name):
+    (files / "here").mkdir()
+    monkeypatch.chdir(files / "here")
+    before = {path.name for path in files.iterdir()}
+    scene = files / "scene.yaml"
+    scene.write_text(scene.read_text() + f'name: "{name.format(files=files)}"\n')
+    assert cli.main(["insert", str(scene)]) == 0
+    assert stub.calls["saved"][1].resolve().parent == files / "here" / "out"
+    assert {path.name for path in files.iterdir()} == before

@@ -7,14 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dipir.cli import main as cli
+from dipir.cli.verbs.layout import request_of
 from dipir.event import warn
 from dipir.priors.layout import LayoutPrior
 from dipir.scene import plate
 from dipir.scene.scene_file import load_scene
 from tests.support.command_line import CUBE
+from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
 FAST = ["--steps", "2", "--set", "layers.stage=1", "--quiet"]
 BOX = ["--box", "a red cube: 0.1,0.5,0.4,0.9"]
@@ -163,3 +166,12 @@ def test_remarks_about_the_picture_and_the_asset(folder, tmp_path, monkeypatch, 
     assert run(folder, *words[:4], "--out", str(tmp_path / "a")) == 0
     assert told(tmp_path / "a")["warnings"] == ["photo.png: its profile is ignored"]
     assert "<b>Warning:</b> photo.png: its profile is ignored" in (tmp_path / "a/report.html").read_text()
+
+
+def test_the_photo_to_edit_has_its_profile_converted(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=rgb_profile(P3_COLORANTS, "Wide", curve()))
+    words = ["layout", "--edit", str(tmp_path / "a.png"), "--box", "a mug: 0.3,0.6,0.6,0.95"]
+    args = cli.build_parser().parse_args(words)
+    image = request_of(args).image
+    assert float((image[0].permute(1, 2, 0) - torch.from_numpy(pixels / 255)).abs().max()) > 0.02

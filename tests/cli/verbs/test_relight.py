@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dipir.cli import main as cli
+from dipir.cli.verbs.relight import read_picture
 from dipir.event import warn
 from dipir.image import files
+from dipir.image.files import read_image
 from dipir.priors import geometry
 from dipir.priors.picture import RELIGHT, PicturePrior
+from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
 FAST = ["--set", "fit.steps=4", "--set", "layers.size=32", "--set", "guidance.samples=1", "--set",
         "guidance.sampler_steps=2", "--quiet"]
@@ -64,7 +68,8 @@ def test_mask_and_cut_out(folder, tmp_path):
     assert relight(folder, str(folder / "cutout.png"), "--mask", str(folder / "mask.png"), "--direction", "0,30",
                    "--size", "30", "--out", str(tmp_path)) == 0
     assert Image.open(tmp_path / "relit.png").mode == "RGBA"
-    assert json.loads((tmp_path / "result.json").read_text())["direction"]["size_deg"] == 30
+    told = json.loads((tmp_path / "result.json").read_text())
+    assert told["direction"]["size_deg"] == 30 and "alpha ignored" not in " ".join(told["notes"])
 
 
 def test_the_config_of_a_result_makes_it_again(folder, tmp_path):
@@ -125,3 +130,11 @@ def test_remarks_about_the_picture(folder, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert relight(folder, *words, "--strict", "--out", str(tmp_path / "b")) == 2
     assert "photo.png: its profile is ignored" in capsys.readouterr().err and not (tmp_path / "b").exists()
+
+
+def test_colours_of_a_profile_are_converted(folder, tmp_path):
+    photo = Image.open(folder / "photo.png")
+    photo.save(tmp_path / "wide.png", icc_profile=rgb_profile(P3_COLORANTS, "Wide", curve()))
+    picture = read_picture(tmp_path / "wide.png", None)
+    assert torch.equal(picture.image, read_image(tmp_path / "wide.png").pixels)
+    assert float((picture.image - read_image(folder / "photo.png").pixels).abs().max()) > 0.02

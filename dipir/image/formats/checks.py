@@ -1,0 +1,99 @@
+"""What every reader of image files shares: the limit of sizes, errors of decoders, names that libraries can open."""
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image as Pillow
+
+from dipir.errors import ImageError
+
+ALPHA_IGNORED = "alpha ignored"
+"""The remark of readers that leave it out."""
+MAX_PIXELS = 100_000_000
+
+
+class Decoded(NamedTuple):
+    """The pixels of a file, BT.709 primaries."""
+
+    pixels: np.ndarray  # (H, W, 3) float32
+    state: Literal["display", "linear"]  # "display" = sRGB in [0, 1], "linear" = light, any value
+    bits: int  # per channel in the file
+    notes: list[str]  # remarks for the user
+    fov_x_deg: float | None = None  # horizontal field of view from EXIF or None
+
+
+def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+    """ImageError unless width x height lies between 1 and ``max_pixels``."""
+    if width < 1 or height < 1:
+        raise ImageError(f"{path} has a size of {width}x{height} pixels: the file is damaged. Save or copy it again.")
+    if width * height > max_pixels:
+        raise ImageError(f"{path} has {width}x{height} = {width * height / 1e6:.0f} megapixels; accepted are at most "
+                         f"{max_pixels / 1e6:g} megapixels. Scale the image down first.")
+
+
+@contextlib.contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Whatever a decoder throws at a damaged file (each has its own kinds of exception) becomes an ImageError. OpenCV's
+    own messages on stderr are switched off meanwhile: they would repeat it."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ImageError:
+        raise
+    except Pillow.DecompressionBombError as error:
+        raise ImageError(f"{path} is too large ({error}). Scale the image down first.") from error
+    except Exception as error:
+        raise ImageError(f"{path} is damaged or cut short ({str(error).strip().rstrip('.')}); accepted are whole image "
+                         "files. Copy or download it again, or save it again from another program.") from error
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+@contextlib.contextmanager
+def writable(path: Path) -> Iterator[str]:
+    """A name that libraries can write ``path`` by: its own; where that is no Unicode, one in a private folder, from
+    which the file is moved when the block ends well."""
+    if _is_unicode(path):
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="dipir-") as folder:
+        other = Path(folder, "image")
+        yield str(other)
+        shutil.copyfile(other, path)
+
+
+def _is_unicode(path: Path) -> bool:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def openable(path: Path, suffix: str) -> Iterator[str]:
+    """A name of the file that libraries can take and that ends in ``suffix`` (".tif"), by which they choose their
+    reader: its own, or that of a link in a private folder."""
+    # OpenImageIO takes what follows a question mark for options.
+    if _is_unicode(path) and path.suffix.lower() == suffix and "?" not in str(path):
+        yield str(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="dipir-") as folder:
+        link = Path(folder, "image" + suffix)
+        try:
+            os.symlink(path.absolute(), link)
+        except OSError:
+            shutil.copyfile(path, link)
+        yield str(link)

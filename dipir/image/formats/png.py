@@ -1,0 +1,94 @@
+"""What the chunks of a PNG say of its colours, and PNGs of ours, which say that they are sRGB.
+
+The order in which they count is that of the PNG specification, third edition: cICP, iCCP, sRGB, gAMA with cHRM.
+"""
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dipir.errors import ImageError
+from dipir.image.formats.primaries import BT709_CHROMATICITIES, Encoding, gamma, srgb, to_bt709
+
+_START = b"\x89PNG\r\n\x1a\n"
+_D65 = (0.3127, 0.3290)
+# Code points of ITU-T H.273.
+_PRIMARIES = {1: ("BT.709", BT709_CHROMATICITIES), 5: ("BT.601 625", (0.64, 0.33, 0.29, 0.60, 0.15, 0.06, *_D65)),
+              6: ("BT.601 525", (0.63, 0.34, 0.31, 0.595, 0.155, 0.07, *_D65)),
+              9: ("BT.2020", (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, *_D65)),
+              11: ("DCI-P3", (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.314, 0.351)),
+              12: ("Display P3", (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, *_D65))}
+_VIDEO = ("video", gamma(2.4))  # BT.1886: what a display makes of BT.709, BT.601 and BT.2020 codes.
+_TRANSFERS = {1: _VIDEO, 6: _VIDEO, 14: _VIDEO, 15: _VIDEO, 4: ("gamma 2.2", gamma(2.2)), 5: ("gamma 2.8", gamma(2.8)),
+              8: ("linear", gamma(1.0)), 13: ("sRGB", srgb)}
+_HDR = {16: "PQ", 18: "HLG"}
+_USUAL_GAMMA = 45455
+
+
+def chunks(path: Path) -> dict[str, bytes]:
+    """Type -> content of the small chunks before the pixels, the first of each."""
+    found: dict[str, bytes] = {}
+    with open(path, "rb") as file:
+        file.seek(len(_START))
+        while len(head := file.read(8)) == 8:
+            size, kind = struct.unpack(">I4s", head)
+            if kind in (b"IDAT", b"IEND"):
+                break
+            content = file.read(size) if size <= 64 else b""
+            file.seek(size - len(content) + 4, 1)
+            found.setdefault(kind.decode("latin-1"), content)
+    return found
+
+
+def encoding(path: Path, found: Mapping[str, bytes], has_profile: bool, notes: list[str]) -> Encoding | None:
+    """What the chunks ask for, None for sRGB and where a profile decides. Raises ImageError for HDR video codes."""
+    coded = _coded(path, found["cICP"], notes) if len(found.get("cICP", b"")) == 4 else None
+    if coded is not None:
+        return coded
+    if has_profile or "sRGB" in found or len(found.get("gAMA", b"")) != 4:
+        return None
+    (exponent,) = struct.unpack(">I", found["gAMA"])
+    if not 10_000 <= exponent <= 250_000:
+        notes.append(f"gAMA {exponent / 1e5:g} ignored: no plausible exponent, read as sRGB")
+        return None
+    primaries = BT709_CHROMATICITIES
+    if len(found.get("cHRM", b"")) == 32:
+        white, rgb = np.split(np.array(struct.unpack(">8I", found["cHRM"])) / 1e5, [2])
+        primaries = (*rgb, *white)
+    ours = np.allclose(primaries, BT709_CHROMATICITIES, atol=2e-3)
+    if ours and abs(exponent - _USUAL_GAMMA) < 100:
+        return None
+    try:
+        matrix = np.eye(3) if ours else to_bt709(primaries)
+    except ValueError as error:
+        notes.append(f"cHRM ignored ({error})")
+        matrix = np.eye(3)
+    return Encoding(f"gAMA {exponent / 1e5:g}" + ("" if ours else " with cHRM"), (gamma(1e5 / exponent),) * 3, matrix)
+
+
+def _coded(path: Path, code: bytes, notes: list[str]) -> Encoding | None:
+    primaries, transfer, matrix, whole = code
+    if transfer in _HDR:
+        raise ImageError(f"{path} holds {_HDR[transfer]} video codes (cICP); accepted are sRGB, gamma, linear and "
+                         "BT.709 ones. Convert it to scene-linear EXR, or to sRGB.")
+    if primaries not in _PRIMARIES or transfer not in _TRANSFERS or matrix != 0 or whole != 1:
+        notes.append(f"cICP {primaries}/{transfer}/{matrix}/{whole} is not known here: ignored, read as sRGB")
+        return None
+    (space, chromaticities), (curve_name, curve) = _PRIMARIES[primaries], _TRANSFERS[transfer]
+    to_ours = np.eye(3) if primaries == 1 else to_bt709(chromaticities)
+    return Encoding(f"cICP {space}, {curve_name}", (curve,) * 3, to_ours)
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """(H, W, C) RGB or grey sRGB, uint8 or uint16, as a PNG that says so (chunk sRGB). Raises ImageError."""
+    done, data = cv2.imencode(".png", np.ascontiguousarray(pixels[..., ::-1]))
+    if not done:
+        raise ImageError(f"an image of {pixels.shape} {pixels.dtype} cannot become a PNG. Write another format.")
+    data, tag = data.tobytes(), b"sRGB\x01"  # 1: relative colorimetric.
+    header = len(_START) + 12 + 13
+    return data[:header] + struct.pack(">I", 1) + tag + struct.pack(">I", zlib.crc32(tag)) + data[header:]

@@ -1,0 +1,100 @@
+"""TIFF and DPX in, through OpenImageIO. Not differentiable."""
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import OpenImageIO as oiio
+from PIL import Image as Pillow
+
+from dipir.errors import ImageError
+from dipir.image.exif import fov_x_deg, upright
+from dipir.image.formats.checks import ALPHA_IGNORED, Decoded, check_size, decoding, openable
+from dipir.image.formats.display import in_srgb
+
+_SUFFIXES = {"TIFF": ".tif", "DPX": ".dpx"}
+_ORIENTATION, _EXIF_BLOCK = 0x0112, 0x8769
+_LINEAR = ("linear", "lin_")
+
+
+def read_scan(path: Path, kind: str, max_pixels: int) -> Decoded:
+    """TIFF of 8, 16 (display) or 16 and 32 bits float (linear), DPX of video codes (display) or linear; the first page.
+    Colours of a profile are converted, alpha is left out. Raises ImageError."""
+    notes: list[str] = []
+    with decoding(path), openable(path, _SUFFIXES[kind]) as name:
+        # ---- the header ----
+        asked = oiio.ImageSpec()
+        # Colours as they are in the file: not multiplied by alpha, CMYK not made RGB.
+        asked.attribute("oiio:UnassociatedAlpha", 1)
+        asked.attribute("oiio:RawColor", 1)
+        file = oiio.ImageInput.open(name, asked)
+        if file is None:
+            raise OSError(oiio.geterror())
+        spec = file.spec()
+        check_size(path, spec.width, spec.height, max_pixels)
+        form = _form(path, spec, kind)
+        mode = str(spec.getattribute("tiff:ColorSpace") or "")
+        wanted = 4 if mode == "CMYK" else 3 if spec.nchannels >= 3 else 1
+        if spec.alpha_channel >= wanted or spec.nchannels > wanted:
+            notes.append(ALPHA_IGNORED)
+        if file.seek_subimage(1, 0):
+            notes.append("the first page is used; there are more")
+
+        # ---- its pixels ----
+        if mode == "palette":  # OpenImageIO's colours of a palette are up to a step too dark.
+            with Pillow.open(name) as picture:
+                pixels = np.asarray(picture.convert("RGB"))
+        else:
+            pixels = file.read_image(0, 0, 0, wanted, form)
+        if pixels is None:
+            raise OSError(file.geterror() or "the pixel data cannot be decoded")
+        pixels = np.asarray(pixels).reshape(spec.height, spec.width, wanted)
+        file.close()
+
+        # ---- its colours ----
+        exif = _exif(name, spec, kind)
+        pixels = upright(np.repeat(pixels, 3, 2) if wanted == 1 else pixels, exif, notes)
+        fov = fov_x_deg(exif, pixels.shape[1], pixels.shape[0], notes)
+        bits = int(spec.getattribute("oiio:BitsPerSample") or 8 * spec.format.size())
+        profile = spec.getattribute("ICCProfile")
+        if form == "float":
+            if profile is not None:
+                notes.append("colour profile of a float picture ignored, read as linear BT.709")
+            return Decoded(np.ascontiguousarray(pixels), "linear", bits, notes, fov)
+        if wanted == 4 and form != "uint8":
+            pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)
+        codes = in_srgb(pixels, None if profile is None else np.asarray(profile, np.uint8).tobytes(), None, notes)
+        return Decoded(codes, "display", bits, notes, fov)
+
+
+def _form(path: Path, spec: oiio.ImageSpec, kind: str) -> str:
+    """The type to read: "uint8" and "uint16" for codes, "float" for light. ImageError for what is neither."""
+    stored, space = str(spec.format), str(spec.getattribute("oiio:ColorSpace") or "").lower()
+    if kind == "DPX":
+        transfer = str(spec.getattribute("dpx:Transfer") or "")
+        if "log" in space or "log" in transfer.lower() or transfer == "Printing density":
+            raise ImageError(f"{path} holds film densities (DPX, {transfer or space}); accepted are DPX of video codes "
+                             "and linear ones. Convert it to scene-linear EXR with the film's own curve.")
+        linear = space.startswith(_LINEAR) or transfer == "Linear"
+        return "float" if linear else "uint8" if stored == "uint8" else "uint16"
+    if "LAB" in str(spec.getattribute("tiff:ColorSpace") or ""):
+        raise ImageError(f"{path} holds CIE Lab; accepted are TIFF of RGB, grey or CMYK. Save it in one of these.")
+    if stored in ("uint8", "uint16"):
+        return stored
+    if stored in ("half", "float", "double"):
+        return "float"
+    raise ImageError(f"{path} holds {stored} numbers; accepted are TIFF of 8 or 16 bits, or of float light. "
+                     "Save it in one of these.")
+
+
+def _exif(name: str, spec: oiio.ImageSpec, kind: str) -> Pillow.Exif:
+    """Orientation, and of a TIFF what its camera wrote."""
+    if kind == "TIFF":
+        with contextlib.suppress(OSError, ValueError, SyntaxError), Pillow.open(name) as picture:
+            exif = picture.getexif()
+            exif.get_ifd(_EXIF_BLOCK)  # Fetched while the file is open.
+            return exif
+    exif = Pillow.Exif()
+    exif[_ORIENTATION] = int(spec.getattribute("Orientation") or 1)
+    return exif

@@ -1,0 +1,138 @@
+"""A valid file of every format that is read, small; and who reads it."""
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+import trimesh
+from PIL import Image as Pillow
+
+from dipir.captures.co3d import read_category
+from dipir.captures.colmap import read_colmap
+from dipir.captures.nerfstudio import read_transforms
+from dipir.captures.rti import read_capture
+from dipir.errors import DipirError
+from dipir.fit.checkpoint import State
+from dipir.fit.checkpoint import load as load_checkpoint
+from dipir.fit.checkpoint import save as save_checkpoint
+from dipir.image.files import read_image, write_exr
+from dipir.image.tone import ToneCurve
+from dipir.insert.config import InsertConfig
+from dipir.insert.result import load_light, load_result
+from dipir.layout.regions import load_layout
+from dipir.scene.assets.load import load_asset
+from dipir.scene.camera import Camera
+from dipir.scene.light import SphericalGaussians
+from dipir.scene.photo_camera.files import load_camera
+from dipir.scene.scene_file import load_scene_file
+from dipir.settings.read import merge
+from dipir.settings.yaml import dump_yaml, load_yaml
+from dipir.suite.file import load_suite
+from dipir.tensors import read_tensors
+from tests.support.posed_folders import SIZE, as_binary, as_text, as_transforms
+
+CUBE = trimesh.creation.box()
+RAMP = np.add.outer(np.arange(SIZE[1]), 3 * np.arange(SIZE[0])).astype(np.uint8)[..., None].repeat(3, -1)
+Reader = Callable[[Path], object]
+
+
+def tensors(path: Path) -> object:
+    """Every caller of ``read_tensors`` makes an error of ours of its ValueError."""
+    try:
+        return read_tensors(path)
+    except ValueError as problem:
+        raise DipirError(str(problem)) from problem
+
+
+# Format -> (file that is changed, what reads it), both in the format's own folder.
+READERS: dict[str, tuple[str, Reader]] = {
+    "scene": ("scene.yaml", load_scene_file), "scene json": ("scene.json", load_scene_file),
+    "config": ("config.yaml", lambda p: merge(InsertConfig(), load_yaml(p))), "suite": ("suite.yaml", load_suite),
+    "layout": ("layout.yaml", load_layout), "camera": ("camera.yaml", load_camera),
+    "camera json": ("camera.json", load_camera), "light": ("light.json", load_light),
+    "result": ("result.json", lambda p: load_result(p.parent)), "png": ("a.png", read_image),
+    "jpeg": ("a.jpg", read_image), "exr": ("a.exr", read_image), "hdr": ("a.hdr", read_image),
+    "obj": ("a.obj", load_asset), "ply": ("a.ply", load_asset), "stl": ("a.stl", load_asset),
+    "glb": ("a.glb", load_asset), "co3d": ("cup/frame_annotations.jgz", lambda p: read_category(p.parents[1], "cup")),
+    "colmap text": ("sparse/0/images.txt", lambda p: read_colmap(p.parents[2])),
+    "colmap cameras": ("sparse/0/cameras.txt", lambda p: read_colmap(p.parents[2])),
+    "colmap binary": ("sparse/images.bin", lambda p: read_colmap(p.parents[1])),
+    "nerfstudio": ("transforms.json", read_transforms), "lp": ("a.lp", read_capture), "npz": ("a.npz", read_capture),
+    "safetensors": ("a.safetensors", tensors), "checkpoint": ("c.safetensors", lambda p: load_checkpoint(p, "hash"))}
+
+
+def write(root: Path) -> dict[str, Path]:
+    """All of them below ``root``; format -> file."""
+    for name in READERS:
+        (root / name).mkdir(parents=True)
+    _settings(root)
+    _pictures(root)
+    _captures(root)
+    for name in ("obj", "ply", "stl", "glb"):
+        CUBE.export(root / name / f"a.{name}")
+    safetensors.torch.save_file({"a": torch.rand(3, 2)}, root / "safetensors" / "a.safetensors", {"k": "v"})
+    save_checkpoint(root / "checkpoint" / "c.safetensors", State(1, {"a": torch.rand(2)}, {}, [{"loss": 1.0}]), "hash")
+    return {name: root / name / file for name, (file, _) in READERS.items()}
+
+
+def _settings(root: Path) -> None:
+    scene = {"plate": "p.png", "prompt": "a cube", "camera": {"fov_deg": 50.0, "pitch_deg": 15.0, "height_m": 1.6},
+             "objects": [{"asset": "c.obj", "at": [64, 70], "height_m": 0.5, "yaw_deg": 20.0}], "name": "yard"}
+    camera = {"width": 640, "height": 480, "fx": 500.0, "cx": 320.0, "height_m": 1.6, "pitch_deg": 10.0, "yaw_deg": 5.0}
+    light = SphericalGaussians.uniform(torch.ones(3), 3).to_dict()
+    tone = ToneCurve.identity().to_dict()
+    for name in ("scene", "scene json"):
+        Pillow.fromarray(RAMP).save(root / name / "p.png")
+        CUBE.export(root / name / "c.obj")
+    dump_yaml(scene, root / "scene" / "scene.yaml")
+    (root / "scene json" / "scene.json").write_text(json.dumps(scene))
+    dump_yaml(camera, root / "camera" / "camera.yaml")
+    (root / "camera json" / "camera.json").write_text(json.dumps(camera))
+    dump_yaml(InsertConfig(), root / "config" / "config.yaml")
+    dump_yaml({"method": "insert", "scenes": ["s.yaml"], "seeds": [0, 1], "grid": {"fit.steps": [1, 2]}},
+              root / "suite" / "suite.yaml")
+    (root / "suite" / "s.yaml").write_text("{}")
+    dump_yaml({"caption": "a mug", "regions": [{"caption": "a mug", "box": [0.1, 0.2, 0.5, 0.9]}]},
+              root / "layout" / "layout.yaml")
+    (root / "light" / "light.json").write_text(json.dumps(light))
+    folder = root / "result"
+    (folder / "light.json").write_text(json.dumps(light))
+    dump_yaml(InsertConfig(), folder / "config.yaml")
+    (folder / "result.json").write_text(json.dumps({
+        "format": 1, "camera": Camera.looking(64, 48, 50).to_dict(), "tone_fg": tone, "tone_shadow": tone,
+        "provenance": {"seed": 1}}))
+
+
+def _pictures(root: Path) -> None:
+    Pillow.fromarray(RAMP).save(root / "png" / "a.png")
+    Pillow.fromarray(RAMP).save(root / "jpeg" / "a.jpg")
+    write_exr(root / "exr" / "a.exr", {c: torch.rand(6, 8) for c in "RGB"})
+    (root / "hdr" / "a.hdr").write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 4 +X 4\n" + bytes(range(64)))
+
+
+def _captures(root: Path) -> None:
+    for name, made in (("colmap text", as_text), ("colmap cameras", as_text), ("colmap binary", as_binary),
+                       ("nerfstudio", as_transforms)):
+        (root / name / "images").mkdir()
+        for k in range(3):
+            Pillow.fromarray(RAMP).save(root / name / "images" / f"{k}.png")
+        made(root / name)
+    note = {"sequence_name": "s", "frame_number": 1, "image": {"path": "cup/a.png", "size": [30, 40]},
+            "viewpoint": {"R": np.eye(3).tolist(), "T": [0, 0, 3], "focal_length": [2, 2], "principal_point": [0, 0]}}
+    about = {"sequence_name": "s", "category": "cup", "point_cloud": {"path": "p.ply", "quality_score": 1.0}}
+    (root / "co3d" / "cup").mkdir()
+    for kind, rows in (("frame", [note]), ("sequence", [about])):
+        packed = gzip.compress(json.dumps(rows).encode(), mtime=0)
+        (root / "co3d" / "cup" / f"{kind}_annotations.jgz").write_bytes(packed)
+    lights = np.array([(1.0, 0, 0), (0, 1, 0), (0.6, 0, 0.8), (0, -0.6, 0.8), (0, 0, 1)])
+    np.savez(root / "npz" / "a.npz", light_directions=lights, target_images=np.stack([RAMP] * 5))
+    rows = []
+    for k, light in enumerate(lights):
+        Pillow.fromarray(RAMP).save(root / "lp" / f"{k}.png")
+        rows.append(f"{k}.png {light[0]} {light[1]} {light[2]}")
+    (root / "lp" / "a.lp").write_text("5\n" + "\n".join(rows) + "\n")

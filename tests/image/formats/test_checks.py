@@ -1,0 +1,63 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dipir.errors import ImageError
+from dipir.image.files import read_image, write_exr
+from dipir.image.formats.checks import check_size, decoding, openable, writable
+
+
+def test_sizes():
+    check_size(Path("a"), 10, 10, 100)
+    for size, text in (((10, 11), "10x11"), ((0, 5), "damaged"), ((-3, -3), "damaged")):
+        with pytest.raises(ImageError, match=text):
+            check_size(Path("a"), *size, 100)
+
+
+@pytest.mark.parametrize("error", [OSError("bad"), ValueError("bad"), MemoryError("bad"), SyntaxError("bad")])
+def test_every_error_of_a_decoder_becomes_ours(error):
+    with pytest.raises(ImageError, match=r"a\.png is damaged or cut short \(bad\)"), decoding(Path("a.png")):
+        raise error
+
+
+@pytest.mark.parametrize("name, own", [("a.tif", True), ("a", False), ("why?.tif", False), ("a.tiff", False)])
+def test_names_for_libraries(tmp_path, name, own):
+    path = tmp_path / name
+    path.write_bytes(b"content")
+    with openable(path, ".tif") as other:
+        assert Path(other).read_bytes() == b"content" and other.endswith(".tif") and (other == str(path)) == own
+    assert path.read_bytes() == b"content" and (own or not Path(other).exists())
+
+
+def test_a_name_that_is_no_unicode(tmp_path):
+    path = tmp_path / os.fsdecode(b"W\xfcrfel.tif")
+    try:
+        path.write_bytes(b"content")
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    with openable(path, ".tif") as other:
+        other.encode()
+        assert Path(other).read_bytes() == b"content"
+    with writable(path) as other:
+        other.encode()
+        Path(other).write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_usual_name_is_written_in_place(tmp_path):
+    with writable(tmp_path / "a.exr") as name:
+        assert name == str(tmp_path / "a.exr")
+
+
+def test_exr_in_a_folder_whose_name_is_no_unicode(tmp_path):
+    folder = tmp_path / os.fsdecode(b"W\xfcrfel")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    light = np.random.default_rng(0).random((4, 5)).astype(np.float32)
+    write_exr(folder / "a.exr", {c: light for c in "RGB"})
+    assert np.array_equal(read_image(folder / "a.exr").pixels[0, 1].numpy(), light)
+    assert [f.name for f in folder.iterdir()] == ["a.exr"]
