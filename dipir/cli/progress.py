@@ -46,11 +46,16 @@ class Progress:
                  strict: bool = False) -> None:
         self._preview = None if out is None else Path(out) / "preview.png"
         self._json, self._quiet = log == "json", quiet
-        self._stream, self._terminal = stream or sys.stdout, terminal or sys.stderr
+        self._stream, self._given = stream or sys.stdout, terminal
         self._bar = not quiet and not self._json and self._terminal.isatty()
         self._shown, self._written = False, -math.inf
         self._strict, self._said = strict, set()
         self._board = None if board is None else Board(board)
+
+    @property
+    def _terminal(self) -> TextIO:
+        # stderr is another one once its reader went away.
+        return self._given or sys.stderr
 
     def __call__(self, event: Event) -> None:
         if event.remarks:
@@ -85,7 +90,7 @@ class Progress:
                 self._line({"event": "warning" if is_warning(note) else "note", "message": str(note)})
             if not self._quiet:
                 self._clear()
-                print(remark_line(note), file=self._terminal, flush=True)
+                terminal.say(remark_line(note), self._terminal)
 
     def device(self, chosen: Device) -> None:
         """Say once where the run computes, and why not on a GPU."""
@@ -153,8 +158,8 @@ class Progress:
 
 
 def remark_line(note: str) -> str:
-    """``note: ...`` or ``warning: ...``, without control characters."""
-    return f"{'warning' if is_warning(note) else 'note'}: {printable(note)}"
+    """``note: ...`` or ``warning: ...``, one line without control characters."""
+    return f"{'warning' if is_warning(note) else 'note'}: {' '.join(printable(note).splitlines())}"
 
 
 def refuse_warnings(notes: Iterable[str]) -> None:
