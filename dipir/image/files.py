@@ -153,7 +153,7 @@ def _kind(path: Path) -> str:
     named = _SUFFIXES.get(path.suffix.lower())
     if kind is None:
         raise ImageError(f"{path} does not hold a{'n' if named == 'EXR' else ''} {named or 'known kind of'} image; "
-                         "accepted are {_KINDS}. Save it again in one of these formats.")
+                         f"accepted are {_KINDS}. Save it again in one of these formats.")
     if named is not None and named != kind:
         better = path.with_suffix("." + kind.lower()).name
         raise ImageError(f"{path} is named as {named} but holds {kind} data. Rename it to {better}.")

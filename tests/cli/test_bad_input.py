@@ -99,10 +99,10 @@ def jpeg(folder: Path) -> bytes:
 
 PLATES = {"missing.png": (lambda f: None, "does not exist"), "empty.png": (lambda f: b"", "0 bytes"),
           "cut.png": (lambda f: cut(f / "plate.png"), "again"), "cut.jpg": (jpeg, "again"),
-          "text.jpg": (lambda f: b"hello, I am a photo", "accepted are PNG, JPEG, EXR, HDR"),
+          "text.jpg": (lambda f: b"hello, I am a photo", "accepted are PNG, JPEG, WebP, TIFF, DPX, EXR, HDR"),
           "huge.png": (lambda f: png_header(40000, 40000), "too large"),
           "huge.hdr": (lambda f: b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 50000 +X 50000\n" + bytes(64), "50000"),
-          "photo.tiff": (lambda f: b"II*\0" + bytes(100), "accepted are PNG, JPEG, EXR, HDR")}
+          "photo.tiff": (lambda f: b"II*\0" + bytes(100), "damaged")}
 
 
 @pytest.mark.parametrize("name", PLATES)

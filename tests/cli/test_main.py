@@ -244,7 +244,7 @@ def test_another_device_in_one_process(files, stub, undecided, capsys):
 
 def test_sigterm_clears_up(files, stub, capsys):
     """As an exception does: nothing half-written is left, nor the folder that was made for it."""
-    def stop(value, out):
+    def stop(value, out, exr=None):
         with disk.written_aside(out) as aside:
             (aside / "half").write_text("x")
             os.kill(os.getpid(), signal.SIGTERM)
