@@ -39,5 +39,5 @@ def _look(path: Path) -> None:
     if not isinstance(header, dict):
         raise ValueError("its header is no mapping")
     for name, entry in header.items():
-        if name != "__metadata__" and (not isinstance(entry, dict) or entry.get("dtype") not in _TYPES):
+        if name != "__metadata__" and (not isinstance(entry, dict) or str(entry.get("dtype")) not in _TYPES):
             raise ValueError(f"tensor '{name[:60]}' has a type that is not among {', '.join(sorted(_TYPES))}")
