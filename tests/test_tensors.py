@@ -34,7 +34,8 @@ def test_round_trip(tmp_path):
 @pytest.mark.parametrize("data", [
     b"", b"\1", b"\xff" * 8, b"\xff" * 100, raw(b"{"), raw(b"[" * 100000), raw([]), raw({"a": 1}),
     raw(entry(dtype="F8_E8M0")),
-    raw(entry(dtype="X9")), raw(entry(dtype=None)), raw(entry(dtype=["F32"])), raw(entry(dtype={})), raw(entry(shape=[2**40, 2**40])), raw(entry(shape=[-2, -3])),
+    raw(entry(dtype="X9")), raw(entry(dtype=None)), raw(entry(dtype=["F32"])), raw(entry(dtype={})),
+    raw(entry(shape=[2**40, 2**40])), raw(entry(shape=[-2, -3])),
     raw(entry(shape=[10**30])), raw(entry(data_offsets=[0, 10**18])), raw(entry(data_offsets=[24, 0])),
     raw(entry(), b""),
     raw({"__metadata__": {"k": 1}, **entry()}), raw({"__metadata__": 3, **entry()}),
