@@ -57,7 +57,7 @@ def test_not_there(tmp_path):
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, len(GOOD) - 1), st.binary(min_size=1, max_size=8))
 def test_damage_is_a_value_error(tmp_path_factory, place, change):
-    path = tmp_path_factory.getbasetemp() / "damaged"
+    path = tmp_path_factory.getbasetemp() / "damaged_tensors.bin"
     path.write_bytes(GOOD[:place] + change + GOOD[place + len(change):])
     try:
         tensors, _ = read_tensors(path)
