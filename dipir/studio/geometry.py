@@ -17,14 +17,13 @@ from dipir.errors import DipirError
 from dipir.scene.assets.asset import Asset
 from dipir.scene.camera import Camera
 from dipir.scene.photo_camera.files import load_camera, with_numbers
-from dipir.scene.photo_camera.grid import grid_step_m
+from dipir.scene.photo_camera.grid import ahead_of, clip, ground_lines
 from dipir.scene.proxy import PlacedAsset, Proxy, place
 from dipir.scene.scene_file import MaterialOverride
 from dipir.studio.document.state import CameraNumbers, Document, Item, PlateFacts
 
 REACH = 12
 """Lines of the grid on either side."""
-_NEAR = 0.02
 
 
 @dataclass(frozen=True)
@@ -121,39 +120,12 @@ def grid_of(camera: Camera, heading_deg: float = 0.0) -> list[list[list[float]]]
     """Lines of the ground's grid in plate pixels, cut to the picture: [[x0, y0], [x1, y1]] each."""
     if camera.position[1] <= 0:
         return []
-    step, yaw = grid_step_m(float(camera.position[1])), math.radians(camera.angles_deg[2] - heading_deg)
-    ahead, side = np.array([math.sin(yaw), 0, math.cos(yaw)]), np.array([-math.cos(yaw), 0, math.sin(yaw)])
-    foot, lines = camera.position * [1, 0, 1], []
-    for k in range(-REACH, REACH + 1):
-        for along, across in ((ahead, side), (side, ahead)):
-            ends = foot + step * (k * across + REACH * np.array([[-1.0], [1.0]]) * along)
-            line = _on_picture(camera, ends, _NEAR * max(float(camera.position[1]), 0.1))
-            lines += [] if line is None else [line]
+    lines = []
+    for _, ends in ground_lines(camera, heading_deg, REACH):
+        pixels = ahead_of(camera, ends)
+        cut = None if pixels is None else clip(pixels, camera.width, camera.height)
+        lines += [] if cut is None else [[[round(float(v), 1) for v in end] for end in cut]]
     return lines
-
-
-def _on_picture(camera: Camera, ends: np.ndarray, near: float) -> list[list[float]] | None:
-    """A world segment (2, 3) in pixels, cut at the near plane and to the picture (Liang and Barsky)."""
-    _, depth = camera.project(ends)
-    if (depth <= near).all():
-        return None
-    if (depth <= near).any():
-        t = (near - depth[0]) / (depth[1] - depth[0])
-        ends[int(depth[1] <= near)] = ends[0] + t * (ends[1] - ends[0])
-    (start, end), low, high = camera.project(ends)[0], 0.0, 1.0
-    step = end - start
-    for axis, size in ((0, camera.width), (1, camera.height)):
-        for slope, room in ((-step[axis], start[axis]), (step[axis], size - start[axis])):
-            if abs(slope) < 1e-12:
-                if room < 0:
-                    return None
-            elif slope < 0:
-                low = max(low, room / slope)
-            else:
-                high = min(high, room / slope)
-    if low >= high:
-        return None
-    return [[round(float(v), 1) for v in start + t * step] for t in (low, high)]
 
 
 def camera_view(document: Document, camera: Camera, facts: PlateFacts) -> dict:

@@ -17,6 +17,8 @@ from dipir.scene.proxy import PlacedAsset
 LINE, STRONG, HORIZON = (255, 214, 0), (255, 120, 0), (0, 220, 255)   # sRGB, drawn over a dark rim
 OBJECT, WHITE = (120, 255, 120), (255, 255, 255)
 NEAR_M = 0.02
+REACH = 20
+"""Lines of the grid to each side."""
 LEAST_WIDTH = 960         # Smaller plates are enlarged, so that numbers and lines are legible.
 _SIZE = 0.7               # Of letters, at weight 1.
 _EDGES = [(a, b) for a in range(8) for b in range(a) if bin(a ^ b).count("1") == 1]
@@ -72,17 +74,40 @@ def grid_step_m(height_m: float) -> float:
     return 10.0 ** math.floor(math.log10(height_m / 0.6)) if height_m > 0 else 1.0
 
 
-def _draw_ground(canvas: np.ndarray, camera: Camera, heading_deg: float, weight: float) -> None:
+def ground_lines(camera: Camera, heading_deg: float = 0.0, reach: int = REACH) -> list[tuple[int, np.ndarray]]:
+    """(number, ends (2, 3) in the world) of every line of the grid, ``reach`` to each side; number 0 runs through the
+    camera's foot."""
     step = grid_step_m(camera.position[1])
+    ahead, side, foot = _axes(camera, heading_deg)
+    return [(k, foot + step * (k * across + reach * np.array([[-1.0], [1.0]]) * along))
+            for k in range(-reach, reach + 1) for along, across in ((ahead, side), (side, ahead))]
+
+
+def _axes(camera: Camera, heading_deg: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors along and across the grid, and the point below the camera."""
     yaw = math.radians(camera.angles_deg[2] - heading_deg)
-    ahead, side = np.array([math.sin(yaw), 0, math.cos(yaw)]), np.array([-math.cos(yaw), 0, math.sin(yaw)])
-    foot = camera.position * [1, 0, 1]
-    reach = 20
-    for k in range(-reach, reach + 1):
+    return (np.array([math.sin(yaw), 0, math.cos(yaw)]), np.array([-math.cos(yaw), 0, math.sin(yaw)]),
+            camera.position * [1, 0, 1])
+
+
+def ahead_of(camera: Camera, ends: np.ndarray) -> np.ndarray | None:
+    """(2, 2) pixels of a world segment (2, 3), cut at the near plane; None behind it."""
+    _, depth = camera.project(ends)
+    near = NEAR_M * max(camera.position[1], 0.1)
+    if (depth <= near).all():
+        return None
+    if (depth <= near).any():
+        t = (near - depth[0]) / (depth[1] - depth[0])
+        ends = ends.copy()
+        ends[int(depth[1] <= near)] = ends[0] + t * (ends[1] - ends[0])
+    return camera.project(ends)[0]
+
+
+def _draw_ground(canvas: np.ndarray, camera: Camera, heading_deg: float, weight: float) -> None:
+    for k, ends in ground_lines(camera, heading_deg):
         strong = k % 5 == 0
-        for along, across in ((ahead, side), (side, ahead)):
-            ends = foot + step * (k * across + reach * np.array([[-1.0], [1.0]]) * along)
-            _segment(canvas, camera, ends, STRONG if strong else LINE, weight * (2 if strong else 1))
+        _segment(canvas, camera, ends, STRONG if strong else LINE, weight * (2 if strong else 1))
+    step, (ahead, _, foot) = grid_step_m(camera.position[1]), _axes(camera, heading_deg)
     for k in (1, 2, 3, 4, 5, 10, 15, 20):
         pixel, depth = camera.project(foot + step * k * ahead)
         if depth > NEAR_M * step and abs(heading_deg) < 30:
@@ -110,19 +135,14 @@ def _draw_marker(canvas: np.ndarray, camera: Camera, marker: Marker, weight: flo
 
 def _segment(canvas: np.ndarray, camera: Camera, ends: np.ndarray, color: tuple[int, int, int], weight: float) -> None:
     """One world segment (2, 3), cut at the near plane, with a dark rim so that it shows on any photo."""
-    _, depth = camera.project(ends)
-    near = NEAR_M * max(camera.position[1], 0.1)
-    if (depth <= near).all():
-        return
-    if (depth <= near).any():
-        t = (near - depth[0]) / (depth[1] - depth[0])
-        ends = ends.copy()
-        ends[int(depth[1] <= near)] = ends[0] + t * (ends[1] - ends[0])
-    _line(canvas, camera.project(ends)[0], color, weight)
+    pixels = ahead_of(camera, ends)
+    if pixels is not None:
+        _line(canvas, pixels, color, weight)
 
 
 def _line(canvas: np.ndarray, ends: np.ndarray, color: tuple[int, int, int], weight: float) -> None:
-    clipped = _clip(ends, canvas.shape[1], canvas.shape[0])
+    # The rasteriser overflows on far away ends.
+    clipped = clip(ends, canvas.shape[1], canvas.shape[0], 10)
     if clipped is None:
         return
     a, b = (tuple(int(round(16 * (v - 0.5))) for v in p) for p in clipped)
@@ -130,12 +150,12 @@ def _line(canvas: np.ndarray, ends: np.ndarray, color: tuple[int, int, int], wei
     cv2.line(canvas, a, b, color, max(1, round(weight)), cv2.LINE_AA, 4)
 
 
-def _clip(ends: np.ndarray, width: int, height: int) -> np.ndarray | None:
-    """Cut a 2D segment to the image and a margin (Liang-Barsky); the rasteriser overflows on far away ends."""
+def clip(ends: np.ndarray, width: int, height: int, margin: float = 0.0) -> np.ndarray | None:
+    """A 2D segment (2, 2) cut to the image and a margin (Liang and Barsky); None where it misses them."""
     start, step = ends[0], ends[1] - ends[0]
     low, high = 0.0, 1.0
     for axis, size in ((0, width), (1, height)):
-        for direction, room in ((-step[axis], start[axis] + 10), (step[axis], size + 10 - start[axis])):
+        for direction, room in ((-step[axis], start[axis] + margin), (step[axis], size + margin - start[axis])):
             if abs(direction) < 1e-12:
                 if room < 0:
                     return None
