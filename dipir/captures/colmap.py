@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dipir.captures.sequence import Lens, PosedSequence, pinhole
+from dipir.captures.sequence import Lens, PosedSequence, check_frames, pinhole
 from dipir.disk import inside
 from dipir.errors import SceneError
 from dipir.scene.photo_camera.files import OPENCV_TO_OURS, rotation_from_quaternion
@@ -53,6 +53,7 @@ def read_colmap(folder: str | Path, images: str | Path | None = None) -> PosedSe
     try:
         lenses = read[0](_bytes(model / f"cameras{end}"))
         found = sorted(read[1](_bytes(model / f"images{end}")), key=lambda image: image[0])
+        check_frames(model, len(found))
         cloud = model / f"points3D{end}"
         points = read[2](_bytes(cloud)) if cloud.is_file() else np.zeros((0, 3))
         frames = []

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from dipir.captures.point_cloud import read_points
-from dipir.captures.sequence import Frame, Lens, PosedSequence, pinhole
+from dipir.captures.sequence import Frame, Lens, PosedSequence, check_frames, pinhole
 from dipir.disk import inside
 from dipir.errors import SceneError
 from dipir.settings.yaml import parse_json, shown
@@ -39,6 +39,7 @@ def read_transforms(folder: str | Path) -> PosedSequence:
     try:
         data = parse_json(path.read_text(encoding="utf-8"))
         records = sorted(data["frames"], key=lambda r: str(r["file_path"]))
+        check_frames(path, len(records))
         frames = [_frame(path.parent, k, {**data, **record}) for k, record in enumerate(records)]
         cloud = data.get("ply_file_path")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, Pillow.DecompressionBombError) \

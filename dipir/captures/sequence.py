@@ -16,8 +16,8 @@ from dipir.image.exif import upright
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate, plate_from_tensor, read_plate
 
-MOST_PIXELS, MOST_STRETCH = 100_000, 10
-"""Of an image's side; of the two focal lengths to each other."""
+MOST_PIXELS, MOST_STRETCH, MOST_FRAMES = 100_000, 10, 20_000
+"""Of an image's side; of the two focal lengths to each other; of a sequence."""
 _ORIENTATION, _INVERSE = 0x0112, {6: 8, 8: 6}
 
 
@@ -55,6 +55,12 @@ class PosedSequence:
     def centres(self) -> np.ndarray:
         """(F, 3) places of the cameras."""
         return np.stack([f.camera.position for f in self.frames])
+
+
+def check_frames(where: Path, count: int) -> None:
+    """SceneError for a sequence of more frames than are read."""
+    if count > MOST_FRAMES:
+        raise SceneError(f"{where}: has {count} frames; at most {MOST_FRAMES} are accepted. Leave some of them out.")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dipir.arrays import Image, Mask
+from dipir.disk import is_file
 from dipir.errors import ConfigError, ImageError, SceneError, raise_all
 from dipir.event import Remark
 from dipir.image.palette import Colour, parse_palette
@@ -190,7 +191,7 @@ def load_layout(path: str | Path) -> LayoutFile:
     file, problems = read.check(LayoutFile, _located(data, "edit", path.parent))
     raise_all(SceneError, str(path), problems)
     missing = [file.edit, *(spec.mask for spec in file.regions)]
-    raise_all(ImageError, str(path), [f"no such file: {f}" for f in missing if f is not None and not f.is_file()])
+    raise_all(ImageError, str(path), [f"no such file: {f}" for f in missing if f is not None and not is_file(f)])
     return file
 
 

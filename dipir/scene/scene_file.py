@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dipir.disk import path_of, path_text
+from dipir.disk import is_file, path_of, path_text
 from dipir.errors import DipirError, SceneError, nearest, raise_all
 from dipir.scene.assets.asset import ROUGHNESS_MIN, UNITS, UP_AXES, Asset, Material, Part
 from dipir.scene.camera import Camera
@@ -19,6 +19,7 @@ from dipir.settings import read
 from dipir.settings.yaml import dump_yaml, load_yaml, to_dict
 
 EVERY_PART = "*"
+MOST_OBJECTS = 1000
 
 
 # ---- the file as written ---------------------------------------------------------------------------------------------
@@ -102,10 +103,14 @@ def load_scene_file(path: str | Path, whole: bool = False) -> SceneFile:
     key, wrong value and missing file, and ``ConfigError`` when the file is no YAML mapping or, with ``whole``, was
     cut short (:func:`dipir.settings.read.load_yaml`)."""
     path = Path(path)
-    data = _located({"name": path.stem, **load_yaml(path, whole)}, path.parent)
+    data = load_yaml(path, whole)
+    objects = data.get("objects")
+    if isinstance(objects, list) and len(objects) > MOST_OBJECTS:
+        raise SceneError(f"{path}: has {len(objects)} objects; at most {MOST_OBJECTS} are accepted. Leave some out.")
+    data = _located({"name": path.stem, **data}, path.parent)
     scene_file, problems = read.check(SceneFile, data)
     problems += [f"{key}: no such file: {file}." for key, file in _files(data)
-                 if isinstance(file, Path) and not file.is_file()]
+                 if isinstance(file, Path) and not is_file(file)]
     raise_all(SceneError, str(path), problems)
     return scene_file
 

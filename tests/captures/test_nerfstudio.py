@@ -10,7 +10,7 @@ import pytest
 from dipir.captures.colmap import read_colmap
 from dipir.captures.nerfstudio import read_transforms
 from dipir.errors import SceneError
-from tests.support.posed_folders import as_transforms
+from tests.support.posed_folders import as_binary, as_transforms
 
 
 @pytest.mark.parametrize("change", [
@@ -82,3 +82,13 @@ def test_radial_models(photos, model):
     data = json.loads((photos / "transforms.json").read_text()) | {"camera_model": model, "p1": 0.0, "p2": 0.0}
     (photos / "transforms.json").write_text(json.dumps(data))
     assert read_transforms(photos).frames[0].distortion == (0.08, -0.2, 0.0, 0.0)
+
+
+def test_more_frames_than_are_read(photos, monkeypatch):
+    monkeypatch.setattr("dipir.captures.sequence.MOST_FRAMES", 2)
+    as_transforms(photos)
+    with pytest.raises(SceneError, match="3 frames; at most 2"):
+        read_transforms(photos)
+    as_binary(photos)
+    with pytest.raises(SceneError, match="3 frames; at most 2"):
+        read_colmap(photos)

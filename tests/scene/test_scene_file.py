@@ -173,3 +173,13 @@ def test_the_readme_example_lists_exactly_the_keys():
     assert set(data["objects"][0]) == {f.name for f in fields(ObjectSpec)}
     assert set(data["camera"]) == {f.name for f in fields(CameraOptions)}
     assert set(data["objects"][0]["material"]["seat"]) == {f.name for f in fields(MaterialOverride)}
+
+
+def test_more_objects_than_are_read(folder):
+    with pytest.raises(SceneError, match="1001 objects; at most 1000"):
+        load_scene_file(write(folder, objects=[{}] * 1001))
+
+
+def test_names_that_no_file_can_have(folder):
+    with pytest.raises(SceneError, match="plate: no such file"):
+        load_scene_file(write(folder, plate="x" * 300))
