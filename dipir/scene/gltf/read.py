@@ -149,8 +149,10 @@ def _piece(document: GltfDocument, shape: Primitive, surface: GltfMaterial, imag
     material, uvs = _textured(document, shape, surface, images)
     colors = shape.colors
     if colors is not None:
-        if surface.blends:
+        if surface.alpha_mode == "BLEND":
             material = _faded(document, material, colors[:, 3], images)
+        elif surface.alpha_mode == "MASK" and colors[:, 3].min(initial=1.0) < 1 - 1e-3:
+            document.warn(f"material '{material.name}': the alpha of its vertex colours is not used, since it masks.")
         material, colors = _colored(document, material, colors[:, :3], images)
     if uvs is not None:
         # Beyond this single precision has no place within a texel left, and further on no number.

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dipir.errors import AssetError
+from dipir.event import is_warning
 from dipir.scene.assets.load import load_asset
 from dipir.scene.gltf.document import KNOWN_EXTENSIONS, MAX_ENTRIES, read_document, shown, stated_names
 from tests.support.asset_samples import BOX, BOX_FACES, gltf, write
@@ -50,6 +51,9 @@ def test_required_extensions_must_be_known():
     assert read_document(PATH, json.dumps(minimal(extensionsRequired=sorted(KNOWN_EXTENSIONS))).encode()).notes == []
     document = read_document(PATH, json.dumps(minimal(extensionsUsed=["XYZ_a", "KHR_materials_ior"])).encode())
     assert len(document.notes) == 1 and "XYZ_a are not known" in document.notes[0]
+    assert not is_warning(document.notes[0])
+    document = read_document(PATH, json.dumps(minimal(extensionsUsed=["XYZ_materials_a"])).encode())
+    assert is_warning(document.notes[0])
 
 
 def test_lists_are_lists_and_bounded():

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from dipir.errors import AssetError
+from dipir.event import is_warning
 from dipir.scene.assets.asset import Sampling
 from dipir.scene.assets.load import load_asset
 from dipir.scene.assets.mesh import signed_volume
@@ -362,3 +363,15 @@ def test_odd_values_anywhere_in_the_document_load_or_are_refused(changes):
         except (KeyError, IndexError, TypeError):
             continue
     survives(glb(tree, BLOB))
+
+
+@pytest.mark.parametrize("mode, colour, word", [("MASK", [1, 0, 0, 0.2], "masks"), ("OPAQUE", [1, 0, 0, 0.2], None),
+                                                ("MASK", [1, 0, 0, 1], None), ("OPAQUE", [9, 0, 0, 1], "beyond 1")])
+def test_what_of_vertex_colours_has_no_effect_is_said(tmp_path, mode, colour, word):
+    build = GltfBuilder()
+    attributes = {"POSITION": build.add(np.eye(3, dtype=np.float32)),
+                  "COLOR_0": build.add(np.array([colour] * 3, np.float32))}
+    (tmp_path / "a.glb").write_bytes(build.glb(primitive={"attributes": attributes, "material": 0},
+                                               materials=[{"alphaMode": mode}]))
+    notes = load_asset(tmp_path / "a.glb").notes
+    assert [is_warning(note) and word in note for note in notes] == ([True] if word else [])
