@@ -46,13 +46,14 @@ class Ply:
 
 
 def parse_ply(path: Path, data: bytes) -> Ply:
-    """The elements of a file up to its faces. AssetError for damaged or truncated ones."""
+    """The elements of a file up to its faces and vertices. AssetError for damaged or truncated ones."""
     order, comments, elements, begin = _header(path, data)
     letters = np.frombuffer(data, np.uint8)[begin:] if order else _numbers(path, data[begin:])
-    at = 0
+    at, missing = 0, {"vertex", "face"}
     for element in elements:
         at = _Layout(path, element, letters, order is None).read(at)
-        if element.name == "face":
+        missing.discard(element.name)
+        if not missing:
             break
     return Ply(tuple(comments), {element.name: element for element in elements})
 

@@ -70,3 +70,11 @@ def test_any_damage_ends_in_one_kind_of_error(order, at, patch, cut):
         parse_ply(Path("a.ply"), data)
     except AssetError:
         pass
+
+
+def test_faces_before_their_vertices():
+    data = (b"ply\nformat ascii 1.0\nelement face 1\nproperty list uchar int vertex_indices\nelement vertex 3\n"
+            b"property float x\nend_header\n3 0 1 2\n5\n6\n7\n")
+    elements = parse_ply(Path("a.ply"), data).elements
+    assert elements["vertex"].values["x"].tolist() == [5, 6, 7]
+    assert elements["face"].values["vertex_indices"].tolist() == [0, 1, 2]
