@@ -20,7 +20,7 @@ from torch import Tensor
 from dipir.arrays import EnvMap, Image
 from dipir.disk import atomic_path, write_bytes
 from dipir.errors import ImageError
-from dipir.image.formats.checks import MAX_PIXELS, Decoded, writable
+from dipir.image.formats.checks import MAX_PIXELS, Decoded, foreign, writable
 from dipir.image.formats.display import read_display
 from dipir.image.formats.png import png_bytes
 from dipir.image.formats.primaries import BT709_CHROMATICITIES
@@ -151,6 +151,10 @@ def _kind(path: Path) -> str:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         kind = "WEBP"
     named = _SUFFIXES.get(path.suffix.lower())
+    other = foreign(head) if kind is None else None
+    if other is not None:
+        raise ImageError(f"{path} is {other}, which is not read; accepted are {_KINDS}. Save it in one of these: "
+                         "camera raw and HEIF as 16-bit TIFF, others as PNG.")
     if kind is None:
         raise ImageError(f"{path} does not hold a{'n' if named == 'EXR' else ''} {named or 'known kind of'} image; "
                          f"accepted are {_KINDS}. Save it again in one of these formats.")

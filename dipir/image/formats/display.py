@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 
 from dipir.image.exif import fov_x_deg, upright
 from dipir.image.formats import png, profiles
-from dipir.image.formats.checks import ALPHA_IGNORED, Decoded, check_size, decoding
+from dipir.image.formats.checks import ALPHA_IGNORED, Decoded, check_size, decoding, note_aspect
 
 _PLUGINS = {"PNG": ["PNG"], "JPEG": ["JPEG", "MPO"], "WEBP": ["WEBP"]}
 
@@ -25,7 +25,9 @@ def read_display(path: Path, kind: str, max_pixels: int) -> Decoded:
         encoding = png.encoding(path, found, bool(profile), notes)
         picture.load()
         exif = picture.getexif()
-        if kind == "WEBP" and getattr(picture, "n_frames", 1) > 1:
+        across, down = picture.info.get("jfif_density", (1, 1))
+        note_aspect(png.aspect(found) if kind == "PNG" else down / across if across else None, notes)
+        if kind != "JPEG" and getattr(picture, "n_frames", 1) > 1:
             notes.append(f"the first of {picture.n_frames} frames is used")
         if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
             notes.append(ALPHA_IGNORED)

@@ -12,7 +12,7 @@ import OpenEXR
 import OpenImageIO as oiio
 
 from dipir.errors import ImageError
-from dipir.image.formats.checks import ALPHA_IGNORED, Decoded, check_size, decoding, openable
+from dipir.image.formats.checks import ALPHA_IGNORED, Decoded, check_size, decoding, note_aspect, openable
 from dipir.image.formats.primaries import BT709_CHROMATICITIES, light_to_bt709
 
 _SHOWN = 6
@@ -40,6 +40,12 @@ def read_exr(path: Path, max_pixels: int) -> Decoded:
         layer = _chosen(path, parts, notes)
         spec = parts[layer.part]
 
+        kind = spec.channelformats[layer.channels[0]] if spec.channelformats else spec.format
+        if str(kind) not in ("half", "float"):
+            raise ImageError(f"{path} holds whole numbers ({kind}) in {layer.name}; accepted is light as half or "
+                             "float. Such channels are ids; save the picture itself.")
+        note_aspect(spec.getattribute("PixelAspectRatio"), notes)
+
         # ---- its pixels ----
         first, last = min(layer.channels), max(layer.channels) + 1
         pixels = file.read_image(layer.part, 0, first, last, "float")
@@ -49,7 +55,6 @@ def read_exr(path: Path, max_pixels: int) -> Decoded:
         file.close()
     pixels = _displayed(path, pixels, spec, notes)
     pixels = light_to_bt709(pixels, spec.getattribute("chromaticities") or BT709_CHROMATICITIES, notes)
-    kind = spec.channelformats[layer.channels[0]] if spec.channelformats else spec.format
     return Decoded(pixels, "linear", 8 * kind.size(), notes)
 
 

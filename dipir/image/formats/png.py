@@ -50,25 +50,42 @@ def encoding(path: Path, found: Mapping[str, bytes], has_profile: bool, notes: l
     coded = _coded(path, found["cICP"], notes) if len(found.get("cICP", b"")) == 4 else None
     if coded is not None:
         return coded
-    if has_profile or "sRGB" in found or len(found.get("gAMA", b"")) != 4:
+    if has_profile or "sRGB" in found:
+        return None
+    if len(found.get("gAMA", b"")) != 4:
+        stated = _chromaticities(found) if len(found.get("cHRM", b"")) == 32 else BT709_CHROMATICITIES
+        if not np.allclose(stated, BT709_CHROMATICITIES, atol=2e-3):
+            notes.append("cHRM without gAMA ignored, read as sRGB")
         return None
     (exponent,) = struct.unpack(">I", found["gAMA"])
     if not 10_000 <= exponent <= 250_000:
         notes.append(f"gAMA {exponent / 1e5:g} ignored: no plausible exponent, read as sRGB")
         return None
-    primaries = BT709_CHROMATICITIES
-    if len(found.get("cHRM", b"")) == 32:
-        white, rgb = np.split(np.array(struct.unpack(">8I", found["cHRM"])) / 1e5, [2])
-        primaries = (*rgb, *white)
+    primaries = _chromaticities(found) if len(found.get("cHRM", b"")) == 32 else BT709_CHROMATICITIES
     ours = np.allclose(primaries, BT709_CHROMATICITIES, atol=2e-3)
-    if ours and abs(exponent - _USUAL_GAMMA) < 100:
-        return None
+    matrix = np.eye(3)
     try:
-        matrix = np.eye(3) if ours else to_bt709(primaries)
+        matrix = matrix if ours else to_bt709(primaries)
     except ValueError as error:
         notes.append(f"cHRM ignored ({error})")
-        matrix = np.eye(3)
+        ours = True
+    if ours and abs(exponent - _USUAL_GAMMA) < 100:
+        return None
     return Encoding(f"gAMA {exponent / 1e5:g}" + ("" if ours else " with cHRM"), (gamma(1e5 / exponent),) * 3, matrix)
+
+
+def _chromaticities(found: Mapping[str, bytes]) -> tuple[float, ...]:
+    """x and y of red, green, blue and white."""
+    numbers = [number / 1e5 for number in struct.unpack(">8I", found["cHRM"])]
+    return (*numbers[2:], *numbers[:2])
+
+
+def aspect(found: Mapping[str, bytes]) -> float | None:
+    """Width by height of a pixel (pHYs), None where it is not said."""
+    if len(found.get("pHYs", b"")) != 9:
+        return None
+    across, down = struct.unpack(">II", found["pHYs"][:8])
+    return down / across if across else None
 
 
 def _coded(path: Path, code: bytes, notes: list[str]) -> Encoding | None:

@@ -1,12 +1,13 @@
 """Radiance HDR in: RGBE and XYZE; flat, old and new run lengths; every orientation. Not differentiable."""
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
 import numpy as np
 
-from dipir.image.formats.checks import Decoded, check_size, decoding
+from dipir.image.formats.checks import Decoded, check_size, decoding, note_aspect
 from dipir.image.formats.primaries import light_to_bt709, xyz_to_bt709
 
 _HEAD = 65536
@@ -29,6 +30,14 @@ def read_radiance(path: Path, max_pixels: int) -> Decoded:
         lines = head[:size.start()].splitlines()
         if any(line.startswith(b"EXPOSURE=") for line in lines):
             notes.append("EXPOSURE in the header ignored")
+        if any(line.startswith(b"COLORCORR=") for line in lines):
+            notes.append("COLORCORR in the header ignored")
+        form = next((line[7:].strip() for line in lines if line.startswith(b"FORMAT=")), b"32-bit_rle_rgbe")
+        if form not in (b"32-bit_rle_rgbe", b"32-bit_rle_xyze"):
+            raise OSError(f"FORMAT={form[:40]!a} in its header is neither 32-bit_rle_rgbe nor 32-bit_rle_xyze")
+        aspect = next((line[10:] for line in lines if line.startswith(b"PIXASPECT=")), b"1")
+        with contextlib.suppress(ValueError, ZeroDivisionError):
+            note_aspect(1 / float(aspect), notes)  # Of the header: height by width.
 
         # ---- its pixels ----
         codes = _codes(path.read_bytes(), size.end(), rows, columns)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ from PIL import Image as Pillow
 
 from dipir.errors import ImageError
 from dipir.image.exif import fov_x_deg, upright
-from dipir.image.formats.checks import ALPHA_IGNORED, Decoded, check_size, decoding, openable
+from dipir.image.formats.checks import ALPHA_IGNORED, Decoded, check_size, decoding, note_aspect, openable
 from dipir.image.formats.display import in_srgb
 
 _SUFFIXES = {"TIFF": ".tif", "DPX": ".dpx"}
 _ORIENTATION, _EXIF_BLOCK = 0x0112, 0x8769
+_SUBFILE, _PHOTOMETRIC, _DNG = 254, 262, 50706
+_MOSAICS = (32803, 34892)  # One colour a pixel, and what is made of it before it is developed.
+_RAW = (".dng", ".cr2", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".pef", ".srw", ".3fr", ".iiq", ".erf", ".mef", ".dcr")
 _LINEAR = ("linear", "lin_")
 
 
@@ -24,6 +28,7 @@ def read_scan(path: Path, kind: str, max_pixels: int) -> Decoded:
     notes: list[str] = []
     with decoding(path), openable(path, _SUFFIXES[kind]) as name:
         # ---- the header ----
+        _refuse_raw(path, kind)
         asked = oiio.ImageSpec()
         # Colours as they are in the file: not multiplied by alpha, CMYK not made RGB.
         asked.attribute("oiio:UnassociatedAlpha", 1)
@@ -34,6 +39,7 @@ def read_scan(path: Path, kind: str, max_pixels: int) -> Decoded:
         spec = file.spec()
         check_size(path, spec.width, spec.height, max_pixels)
         form = _form(path, spec, kind)
+        note_aspect(spec.getattribute("PixelAspectRatio"), notes)
         mode = str(spec.getattribute("tiff:ColorSpace") or "")
         wanted = 4 if mode == "CMYK" else 3 if spec.nchannels >= 3 else 1
         if spec.alpha_channel >= wanted or spec.nchannels > wanted:
@@ -42,7 +48,8 @@ def read_scan(path: Path, kind: str, max_pixels: int) -> Decoded:
             notes.append("the first page is used; there are more")
 
         # ---- its pixels ----
-        if mode == "palette":  # OpenImageIO's colours of a palette are up to a step too dark.
+        # OpenImageIO's colours of a palette are up to a step too dark, and Y Cb Cr it takes for colours as they are.
+        if mode in ("palette", "YCbCr"):
             with Pillow.open(name) as picture:
                 pixels = np.asarray(picture.convert("RGB"))
         else:
@@ -66,6 +73,26 @@ def read_scan(path: Path, kind: str, max_pixels: int) -> Decoded:
             pixels = np.rint(pixels / np.float32(257)).astype(np.uint8)
         codes = in_srgb(pixels, None if profile is None else np.asarray(profile, np.uint8).tobytes(), None, notes)
         return Decoded(codes, "display", bits, notes, fov)
+
+
+def _refuse_raw(path: Path, kind: str) -> None:
+    """ImageError for camera raw files, which are TIFFs whose first picture is a preview or has one colour a pixel."""
+    with open(path, "rb") as file:
+        head = file.read(16)
+        order = "<" if head[:2] == b"II" else ">"
+        # ---- the first directory's short and long numbers ----
+        tags = {}
+        if kind == "TIFF" and struct.unpack_from(order + "H", head, 2)[0] == 42:
+            file.seek(struct.unpack_from(order + "I", head, 4)[0])
+            rows = file.read(2 + 12 * 1000)
+            count = min(struct.unpack_from(order + "H", rows)[0], (len(rows) - 2) // 12) if len(rows) > 2 else 0
+            for k in range(count):
+                tag, form = struct.unpack_from(order + "HH", rows, 2 + 12 * k)
+                tags[tag] = struct.unpack_from(order + ("H" if form == 3 else "I"), rows, 10 + 12 * k)[0]
+    if (_DNG in tags or tags.get(_PHOTOMETRIC) in _MOSAICS or tags.get(_SUBFILE, 0) == 1 or head[8:10] == b"CR"
+            or path.suffix.lower() in _RAW):
+        raise ImageError(f"{path} is a camera raw file or the preview of one; accepted are developed pictures. Develop "
+                         "it first (darktable, RawTherapee, ...) and save it as TIFF of 16 bits or EXR.")
 
 
 def _form(path: Path, spec: oiio.ImageSpec, kind: str) -> str:

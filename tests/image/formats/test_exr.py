@@ -150,3 +150,14 @@ def test_other_chromaticities_are_converted_and_said(tmp_path):
     read = _written(tmp_path / "a.exr", RGB, chromaticities=AP1)
     np.testing.assert_allclose(_pixels(read), RGB @ to_bt709(AP1).T, atol=1e-5)
     assert "converted from the chromaticities 0.713" in read.info.notes[0]
+
+
+def test_whole_numbers_are_refused(tmp_path):
+    OpenEXR.File(_header(), _channels((RGB * 50).astype(np.uint32))).write(str(tmp_path / "a.exr"))
+    with pytest.raises(ImageError, match="whole numbers"):
+        read_image(tmp_path / "a.exr")
+
+
+def test_pixels_that_are_not_square_are_said(tmp_path):
+    read = _written(tmp_path / "a.exr", RGB, pixelAspectRatio=2.0)
+    assert len(read.info.notes) == 1 and "2 times as wide as high" in read.info.notes[0]

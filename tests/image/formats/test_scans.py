@@ -5,6 +5,7 @@ import pytest
 from PIL import Image as Pillow
 
 from dipir.errors import ImageError
+from dipir.event import is_warning
 from dipir.image.files import read_image
 from tests.support.icc import P3_COLORANTS, P3_TO_SRGB, curve, rgb_profile
 
@@ -132,3 +133,29 @@ def test_limits_and_damage(tmp_path, kind):
     (tmp_path / f"b.{kind}").write_text("hello, this is a text")
     with pytest.raises(ImageError, match="does not hold a"):
         read_image(tmp_path / f"b.{kind}")
+
+
+@pytest.mark.parametrize("compression", [None, "jpeg"])
+def test_tiff_of_luma_and_chroma(tmp_path, compression):
+    ramp = np.stack([np.tile(np.linspace(20, 235, 32), (24, 1))] * 3, -1) * (1, 0.5, 0.2)
+    Pillow.fromarray(ramp.astype(np.uint8)).convert("YCbCr").save(tmp_path / "a.tif", compression=compression,
+                                                                  quality=95)
+    np.testing.assert_allclose(_codes(tmp_path / "a.tif"), ramp, atol=12)
+
+
+@pytest.mark.parametrize("name, tags", [("a.dng", {50706: b"\1\4\0\0"}), ("a.tif", {50706: b"\1\4\0\0"}),
+                                        ("a.tif", {262: 32803}), ("a.tif", {254: 1}), ("a.NEF", {})])
+def test_camera_raw_is_refused_by_name(tmp_path, name, tags):
+    """Its first picture is a thumbnail, or has one colour a pixel."""
+    Pillow.fromarray(CODES[..., 0]).save(tmp_path / name, "TIFF", tiffinfo=tags)
+    with pytest.raises(ImageError, match="camera raw.*[Dd]evelop"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "dpx"])
+def test_pixels_that_are_not_square_are_said(tmp_path, suffix):
+    picture = oiio.ImageBuf(CODES)
+    picture.specmod().attribute("PixelAspectRatio", 2.0)
+    picture.write(str(tmp_path / f"a.{suffix}"))
+    (note,) = read_image(tmp_path / f"a.{suffix}").info.notes
+    assert "2 times as wide as high" in note and is_warning(note)
