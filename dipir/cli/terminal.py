@@ -21,7 +21,7 @@ def plain(text: object) -> str:
 
 
 def say(text: object, stream: TextIO | None = None) -> None:
-    """A line on ``stream`` (stderr), whatever its encoding. When nobody reads stderr any more, the work goes on."""
+    """A line on ``stream`` (stderr), whatever its encoding. When stderr takes nothing any more, the work goes on."""
     write(plain(text) + "\n", stream)
 
 
@@ -32,7 +32,7 @@ def write(text: str, stream: TextIO | None = None) -> None:
     try:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError):
         if stream is not sys.stderr:
             raise
         sys.stderr = _nowhere()

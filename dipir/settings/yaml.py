@@ -16,6 +16,7 @@ from dipir.errors import ConfigError
 
 MAX_BYTES = 16 * 2**20   # A settings file larger than this is a mistake, and could only exhaust the memory.
 MAX_YAML_BYTES = 2**18   # Reading YAML takes some ten seconds a megabyte.
+MOST_PAIRS = 200_000   # Keys of a file, merged ones counted each time.
 LAST_LINE = "# end of file"   # Written last, so that a reader can tell a file that was cut short.
 
 
@@ -60,6 +61,13 @@ class _Loader(yaml.SafeLoader):
                     None, None, f"the key '{shown(key_node.value)}' is given twice", key_node.start_mark)
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Puts in what ``<<`` names; a small file could make very much of little."""
+        super().flatten_mapping(node)
+        self.pairs = getattr(self, "pairs", 0) + len(node.value)
+        if self.pairs > MOST_PAIRS:
+            raise yaml.constructor.ConstructorError(None, None, "its merge keys (<<) put in too much", node.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -1,6 +1,7 @@
 """dipir.cli.terminal: no text of a file is obeyed by a terminal, and no encoding or closed stream ends a run."""
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -65,3 +66,16 @@ def test_a_reader_that_went_away_ends_no_run(files, stub, monkeypatch):
 
     monkeypatch.setattr(sys, "stderr", Gone())
     assert cli.main(insert_words(files)) == 0 and (files / "out" / "composite.png").exists()
+
+
+def test_a_stderr_that_takes_nothing_ends_no_run(monkeypatch):
+    """A full disk, say."""
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    terminal.say("hello")
+    terminal.say("once more")
+    with pytest.raises(OSError):
+        terminal.say("a result", Full())

@@ -121,3 +121,13 @@ def test_files_are_refused_by_their_size_and_quoted_by_nothing(tmp_path):
         with pytest.raises(ConfigError, match="expected a mapping") as error:
             load_yaml(tmp_path / "a.yaml")
         assert "secret" not in str(error.value)
+
+
+def test_merged_keys_are_bounded(tmp_path):
+    """36 seconds once."""
+    keys = "".join(f"  k{i}: 1\n" for i in range(2000))
+    (tmp_path / "a.yaml").write_text("a: &a\n" + keys + "".join(f"b{i}:\n  <<: *a\n" for i in range(9000)))
+    with pytest.raises(ConfigError, match="merge keys"):
+        load_yaml(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
+    assert load_yaml(tmp_path / "a.yaml")["b"] == {"x": 1, "y": 3}
