@@ -123,6 +123,13 @@ def test_files_are_refused_by_their_size_and_quoted_by_nothing(tmp_path):
         assert "secret" not in str(error.value)
 
 
+@pytest.mark.parametrize("opening", ["[", "{", "[ ", "[{", "[\n"])
+def test_lists_in_lists_without_end(opening):
+    with pytest.raises(yaml.YAMLError, match="nested too deep"):
+        parse("a: " + opening * 100)
+    assert parse("a: " + "[" * 20 + "]" * 20)["a"]
+
+
 def test_merged_keys_are_bounded(tmp_path):
     """36 seconds once."""
     keys = "".join(f"  k{i}: 1\n" for i in range(2000))

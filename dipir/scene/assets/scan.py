@@ -18,7 +18,7 @@ from dipir.scene.assets.mesh import Piece, distinct
 from dipir.scene.assets.ply import Ply, PlyElement, parse_ply
 from dipir.scene.assets.polygons import MAX_CORNERS, triangulate
 
-_MAX_FACES = 20_000_000
+_MAX_FACES, _MANY_SOLIDS = 20_000_000, 300
 _COLORS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
 _UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 
@@ -187,6 +187,9 @@ def read_stl(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:
         raise AssetError(f"{path}: the mesh has no faces; a surface of triangles is needed.")
     if sum(len(mesh.faces) for _, mesh in meshes) > _MAX_FACES:
         raise AssetError(f"{path}: has more than {_MAX_FACES} faces. Decimate the mesh.")
+    if len(meshes) > _MANY_SOLIDS:
+        notes.append(f"{len(meshes)} solids were joined to one part.")
+        meshes = [(meshes[0][0], trimesh.util.concatenate([mesh for _, mesh in meshes]))]
     if _has_attributes(data):
         notes.append(warn("colours in its header or the attribute bytes of its faces are not read; save it as "
                           "PLY to keep them."))

@@ -162,6 +162,13 @@ def test_stl_whose_length_is_not_what_it_states(tmp_path):
         loaded(tmp_path, b"solid x\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\n", "a.stl")
 
 
+def test_very_many_solids_become_one_part(tmp_path):
+    facet = "facet normal 0 0 1\nouter loop\nvertex {0} 0 0\nvertex {1} 0 0\nvertex {0} 1 0\nendloop\nendfacet\n"
+    text = "".join(f"solid a{k}\n{facet.format(k, k + 1)}endsolid a{k}\n" for k in range(301))
+    asset = loaded(tmp_path, text, "a.stl")
+    assert len(asset.parts) == 1 and len(asset.parts[0].faces) == 301 and "301 solids" in asset.notes[0]
+
+
 def test_colours_in_the_header_of_stl_are_said(tmp_path):
     asset = loaded(tmp_path, b"COLOR=\xff\0\0\xff".ljust(80, b"\0") + binary_stl(0)[80:], "a.stl")
     assert is_warning(asset.notes[0]) and "PLY" in asset.notes[0]

@@ -375,3 +375,10 @@ def test_what_of_vertex_colours_has_no_effect_is_said(tmp_path, mode, colour, wo
                                                materials=[{"alphaMode": mode}]))
     notes = load_asset(tmp_path / "a.glb").notes
     assert [is_warning(note) and word in note for note in notes] == ([True] if word else [])
+
+
+def test_more_primitives_than_are_read(tmp_path):
+    document = gltf()
+    document["meshes"][0]["primitives"] *= 20_001
+    with pytest.raises(AssetError, match="more than 20000 primitives"):
+        load_asset(write(tmp_path, document))
