@@ -99,7 +99,7 @@ def test_yaml_that_no_reader_likes(tmp_path, text):
     with pytest.raises(ConfigError, match="not a valid YAML file") as error:
         load_yaml(tmp_path / "a.yaml")
     assert len(str(error.value)) < 400 + len(str(tmp_path))
-    with pytest.raises(yaml.YAMLError if "[[" not in text else RecursionError):
+    with pytest.raises(yaml.YAMLError):
         parse(text)
 
 
