@@ -37,6 +37,10 @@ class Move:
     yaw_deg: float | None = None
     material: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Part (or "*") -> values of :class:`MaterialOverride`."""
+    unit: str | None = None
+    """Unit of its file: m, cm, mm, in, ft."""
+    up: str | None = None
+    """Axis of its file that points up: x, y, z, -x, -y, -z."""
 
     @property
     def empty(self) -> bool:
@@ -139,12 +143,12 @@ def changed_scene(scene: SceneFile, changes: Changes) -> SceneFile:
         return scene
     k = _index(scene, changes)
     spec, move = scene.objects[k], changes.move
-    values: dict[str, Any] = {key: getattr(move, key) for key in ("at", "yaw_deg") if getattr(move, key) is not None}
+    values: dict[str, Any] = {}
+    if changes.asset is not None:
+        values |= {"asset": Path(changes.asset), "name": None, "material": {}, "unit": None, "up": None}
+    values |= {key: value for key in ("at", "yaw_deg", "unit", "up") if (value := getattr(move, key)) is not None}
     if move.height_m is not None:
         values |= {"height_m": move.height_m, "scale": None}
-    if changes.asset is not None:
-        values |= {"asset": Path(changes.asset), "name": None, "material": {}, "unit": None,
-                   "up": None}
     try:
         spec = replace(spec, **values)
         spec = replace(spec, material=_materials(spec.material, move.material))
@@ -179,7 +183,7 @@ def material_of(text: str) -> tuple[str, str, Any]:
     anything else."""
     name, equals, value = text.partition("=")
     part, _, key = name.rpartition(".")
-    keys = ("base_color", "roughness", "metallic", "transmission", "emission")
+    keys = ("base_color", "roughness", "metallic", "transmission", "emission", "opacity")
     try:
         numbers = tuple(float(word) for word in value.split(","))
     except ValueError:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dipir.disk import is_file, path_of, path_text
-from dipir.errors import DipirError, SceneError, nearest, raise_all
+from dipir.errors import DipirError, SceneError, nearest, printable, raise_all
+from dipir.event import warn
 from dipir.scene.assets.asset import ROUGHNESS_MIN, UNITS, UP_AXES, Asset, Material, Part
+from dipir.scene.assets.mesh import rest_together
 from dipir.scene.camera import Camera
 from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, resolve_camera
 from dipir.scene.plate import Plate, read_plate
@@ -33,9 +35,10 @@ class MaterialOverride:
     metallic: float | None = None
     transmission: float | None = None
     emission: tuple[float, float, float] | None = None
+    opacity: float | None = None
 
     def __post_init__(self) -> None:
-        shares = ("base_color", "roughness", "metallic", "transmission")
+        shares = ("base_color", "roughness", "metallic", "transmission", "opacity")
         bad = [f"{name} must lie in 0 to 1, got {value}." for name in shares
                if (value := getattr(self, name)) is not None
                and not all(0 <= v <= 1 for v in (value if isinstance(value, tuple) else (value,)))]
@@ -240,7 +243,9 @@ def _place_object(spec: ObjectSpec, name: str, camera: Camera, proxy: Proxy, whe
 
 
 def override_materials(asset: Asset, overrides: Mapping[str, MaterialOverride]) -> Asset:
-    """The asset with the overrides of its parts applied; those of '*' first, the part's own after them."""
+    """The asset with the overrides of its parts applied; those of '*' first, the part's own after them. Parts that they
+    make invisible are left out, so that they decide neither size nor foot; where nothing else is left, all stay. Either
+    is said in its notes."""
     def changed(part: Part) -> Part:
         material, colors = part.material, part.colors
         for key in (EVERY_PART, part.name):
@@ -249,14 +254,25 @@ def override_materials(asset: Asset, overrides: Mapping[str, MaterialOverride]) 
                 colors = colors if overrides[key].base_color is None else None
         return replace(part, material=material, colors=colors)
 
-    return replace(asset, parts=tuple(changed(p) for p in asset.parts)) if overrides else asset
+    if not overrides:
+        return asset
+    parts = tuple(changed(part) for part in asset.parts)
+    hidden, left = ([p for p in parts if p.material.invisible is gone] for gone in (True, False))
+    if not hidden:
+        return replace(asset, parts=parts)
+    names = printable(", ".join(f"'{part.name}'" for part in hidden), 300)
+    if not left:
+        note = warn(f"nothing of it can be seen by its materials in the scene (opacity 0): {names}.")
+        return replace(asset, parts=parts, notes=(*asset.notes, note))
+    note = f"invisible by its material in the scene (opacity 0) and left out: {names}."
+    return replace(asset, parts=rest_together(left), notes=(*asset.notes, note))
 
 
 def override_material(material: Material, change: MaterialOverride) -> Material:
     """The material with the given values; a value replaces the texture of its name too. Roughness is at least 0.05,
     the renderer's limit."""
     values: dict[str, Any] = {}
-    for name in ("base_color", "roughness", "metallic", "emission"):
+    for name in ("base_color", "roughness", "metallic", "emission", "opacity"):
         value = getattr(change, name)
         if value is not None:
             values |= {name: max(value, ROUGHNESS_MIN) if name == "roughness" else value, f"{name}_texture": None}

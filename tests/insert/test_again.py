@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -216,6 +217,33 @@ def test_one_of_several_objects_is_changed() -> None:
 def test_another_asset_takes_the_place_of_the_first() -> None:
     assert changed_scene(two(), Changes(asset=Path("c.glb"))).objects[0].asset == Path("c.glb")
     assert changed_scene(two(), Changes(asset=Path("c.glb"), object="b")).objects[1].asset == Path("c.glb")
+
+
+def test_unit_and_axis_are_those_of_the_file_that_is_shown() -> None:
+    """Of another mesh only what was said for it counts; said alone they change the mesh that is there."""
+    def axes(scene):
+        return [(o.unit, o.up) for o in scene.objects]
+
+    known = changed_scene(two(), Changes(object="b", move=Move(unit="cm", up="z")))
+    assert axes(known) == [(None, None), ("cm", "z")]
+    assert axes(changed_scene(known, Changes(object="b", move=Move(unit="mm")))) == [(None, None), ("mm", "z")]
+    other = Changes(object="b", asset=Path("c.stl"), move=Move(up="-x"))
+    assert axes(changed_scene(known, other)) == [(None, None), (None, "-x")]
+    assert described(other) == ["asset: c.stl", "b: up -x"]
+
+
+def test_another_mesh_in_centimetres_that_lies(result, tmp_path):
+    """A box 20 wide, 30 deep and 60 high along its z: with its unit and axis it covers what the same box upright and in
+    metres does."""
+    trimesh.creation.box((0.2, 0.6, 0.3)).export(tmp_path / "upright.obj")
+    trimesh.creation.box((20, 30, 60)).export(tmp_path / "lying.obj")
+    scene = load_scene_file(result / "scene.yaml")
+    free = SceneFile(scene.plate, (replace(scene.objects[0], height_m=None, scale=1.0),), scene.camera)
+    write_scene_file(free, tmp_path / "free.yaml")
+    masks = [render_again(result, Changes(scene=tmp_path / "free.yaml", asset=tmp_path / f"{name}.obj", move=move,
+                                          spp=4))[0].passes.alpha
+             for name, move in (("upright", Move(unit="m", up="y")), ("lying", Move(unit="cm", up="z")))]
+    assert float((masks[0] - masks[1]).abs().mean()) < 0.01 < float(masks[0].mean())
 
 
 def test_materials_in_words() -> None:

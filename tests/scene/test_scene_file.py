@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from dipir.errors import ConfigError, SceneError
+from dipir.event import warnings_in
 from dipir.image.files import write_png
 from dipir.scene.assets.asset import Material
 from dipir.scene.photo_camera.estimate import CameraOptions
@@ -163,6 +164,41 @@ def test_an_override_replaces_the_texture_of_its_name_only():
     assert new.base_color == (0.1, 0.2, 0.3) and new.base_color_texture is None and new.emission == (1.0, 0.0, 9.0)
     assert new.roughness == 0.05 and new.roughness_texture is None and new.metallic == 0.3
     assert override_material(material, MaterialOverride()) == material
+
+
+TWO_PARTS = """v -4 0 -4\nv 4 0 -4\nv 4 8 -4\nv -4 8 -4\nv -4 0 4\nv 4 0 4\nv 4 8 4\nv -4 8 4
+v 2 1 0\nv 3 1 0\nv 3 2 0\nv 2 2 0\nv 2 1 1\nv 3 1 1\nv 3 2 1\nv 2 2 1
+usemtl shell\nf 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8
+usemtl core\nf 9 12 11 10\nf 13 14 15 16\nf 9 10 14 13\nf 10 11 15 14\nf 11 12 16 15\nf 12 9 13 16\n"""
+
+
+def stood(folder, **material):
+    """Height, foot and middle of the placed object, metres; part names; notes."""
+    (folder / "two.obj").write_text(TWO_PARTS)
+    objects = [{"asset": "two.obj", "at": [160, 190], "height_m": 0.4, "unit": "m", "up": "y", "material": material}]
+    scene = load_scene(write(folder, objects=objects))
+    (placed,) = scene.objects
+    points = np.concatenate([part.vertices for part in placed.parts]).astype(float)
+    low, high = points.min(0), points.max(0)
+    return high[1] - low[1], low[1], (low + high)[[0, 2]] / 2, [part.name for part in placed.parts], scene.notes
+
+
+def test_parts_hidden_by_the_scene_decide_neither_size_nor_foot(folder):
+    """A box of 1 m beside the middle of one of 8 m and above its floor: with the large one hidden the small one is as
+    high as was asked for, on the ground, under the pixel."""
+    height, foot, middle, names, notes = stood(folder)
+    assert len(names) == 2 and (height, foot) == (pytest.approx(0.4), pytest.approx(0, abs=1e-6))
+    shell, core = names
+    hidden = stood(folder, **{shell: {"opacity": 0}})
+    assert hidden[3] == [core] and (hidden[0], hidden[1]) == (pytest.approx(0.4, rel=1e-4), pytest.approx(0, abs=1e-6))
+    np.testing.assert_allclose(hidden[2], middle, atol=1e-5)
+    said = [note for note in hidden[4] if "left out" in note]
+    assert len(said) == 1 and shell in said[0] and not warnings_in(said)
+    lamp = stood(folder, **{shell: {"opacity": 0, "emission": [1, 1, 1]}})
+    assert len(lamp[3]) == 2, "what gives light can be seen"
+    nothing = stood(folder, **{"*": {"opacity": 0}})
+    assert len(nothing[3]) == 2 and [n for n in warnings_in(nothing[4]) if "nothing of it can be seen" in n]
+    assert len(stood(folder, **{"*": {"opacity": 0.5}})[3]) == 2
 
 
 def test_the_readme_example_lists_exactly_the_keys():

@@ -73,6 +73,11 @@ def add_placement(group: argparse._ActionsContainer) -> None:
     group.add_argument("--height", type=positive, metavar="M", help="height of the object in metres")
     group.add_argument("--scale", type=positive, metavar="S", help="factor on the asset's own size instead of --height")
     group.add_argument("--yaw", type=number, metavar="DEG", help="turn about the vertical")
+    add_file_axes(group)
+
+
+def add_file_axes(group: argparse._ActionsContainer) -> None:
+    """What an asset's file may not state: its unit and the axis that points up."""
     group.add_argument("--unit", metavar="U", help="unit of the asset's file: m, cm, mm, in or ft (glTF: metres; "
                                                    "others: guessed by size)")
     group.add_argument("--up", type=axis, metavar="AXIS", help="axis of the asset's file that points up: y, z, x, -y, "

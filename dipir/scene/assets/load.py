@@ -88,8 +88,7 @@ def _bounded(notes: list[str]) -> tuple[str, ...]:
 def _seen(raws: list[Piece], notes: list[str]) -> list[Piece]:
     """The parts that can be seen. One that is wholly transparent would decide size and foot unseen; where there is
     nothing else, all are kept. Either is said."""
-    hidden = [r for r in raws if r.material.opacity == 0 and r.material.opacity_texture is None
-              and not any(r.material.emission)]
+    hidden = [r for r in raws if r.material.invisible]
     ids = {id(r) for r in hidden}
     seen = [r for r in raws if id(r) not in ids]
     what = "was left out" if seen else "cannot be seen"

@@ -38,6 +38,7 @@ class GltfDocument:
     tree: dict
     buffers: list[bytes | None]  # None: a meshopt fallback without data
     notes: list[str] = field(default_factory=list)
+    unpacked: dict[int, bytes] = field(default_factory=dict)  # compressed buffer views, by number
 
     def item(self, kind: str, index: Any) -> dict:
         """Entry ``index`` of a top-level list. AssetError when it is not there."""

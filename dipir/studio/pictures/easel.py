@@ -27,9 +27,9 @@ from dipir.scene.plate import Plate, read_plate
 from dipir.scene.proxy import Proxy
 from dipir.scene.rig import Rig
 from dipir.scene.scene import Scene
-from dipir.scene.scene_file import ProxySpec, load_proxy, override_materials
+from dipir.scene.scene_file import ProxySpec, load_proxy
 from dipir.studio.document.state import Document, PlateFacts
-from dipir.studio.geometry import Setting, camera_of, hull_of, numbers_of, overrides_of, stand
+from dipir.studio.geometry import Setting, camera_of, hull_of, numbers_of, stand
 from dipir.studio.pictures.lights import Base, Bases, Seen, look, parts_of, rig_of
 from dipir.studio.pictures.pixels import as_bytes, reduced, shrunk, within
 from dipir.studio.pictures.traced import traced
@@ -125,7 +125,7 @@ class Pictures:
         placed = []
         for item in document.objects:
             try:
-                asset = override_materials(self.asset(item.asset, item.unit, item.up), overrides_of(item))
+                asset = self.asset(item.asset, item.unit, item.up)
                 placed.append(stand(item, asset, Setting(camera, proxy)))
             except DipirError:
                 continue
