@@ -89,6 +89,13 @@ def add_strict(group: argparse._ActionsContainer) -> None:
                                                              "approximated, invisible) end with exit code 2")
 
 
+def add_redistort(p: argparse._ActionsContainer) -> None:
+    """Whether the lens of a camera file is put back into what is rendered; None = as the scene says."""
+    p.add_argument("--redistort", action=argparse.BooleanOptionalAction, default=None,
+                   help="with a camera file that has a lens: put it back, so that picture and layers fit the photo as "
+                        "it is")
+
+
 def add_composite(p: argparse._ActionsContainer) -> None:
     """In which form the composite is written; :func:`wants_exr` reads it."""
     p.add_argument("--composite", choices=("png", "exr"),

@@ -37,6 +37,7 @@ from dipir.insert.objective import (
 )
 from dipir.insert.preview import guess_pictures
 from dipir.insert.problem import Work, concept_renders, given_light, light_as_given, prepare
+from dipir.insert.redistort import geometry_of
 from dipir.insert.result import Result
 from dipir.priors.insertion import InsertionPrior, planes_of
 from dipir.priors.light import LightPrior
@@ -197,5 +198,6 @@ def _provenance(scene: Scene, work: Work, config: InsertConfig, materials: dict[
             "versions": versions(_PACKAGES), "device": device.current().record(),
             "hashes": {"plate": plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects]},
             "materials": {k: v.tolist() for k, v in materials.items() if v.numel() <= 16},
+            "geometry": geometry_of(scene),
             "light": work.light.to_dict(), "light_guesses": work.light.guesses_to_dict(),
             "notes": [*final_quality(config.final)[2], *map(str, scene.notes)], "warnings": warnings_in(scene.notes)}

@@ -14,7 +14,7 @@ import torch
 
 from dipir.arrays import Image
 from dipir.errors import ImageError, nearest
-from dipir.event import Remark, warn
+from dipir.event import warn
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Original, Plate
@@ -24,6 +24,8 @@ MOST_PIXELS, MOST_STRETCH = 100_000, 10
 """Of an image's side; of the two focal lengths to each other."""
 _MOST_WARPED = 32_766   # Pixels of a side, of OpenCV's remap.
 _FISHEYE = ("FISHEYE", "FOV", "EUCM", "DIVISION")
+REACH = 0.5
+"""Of the straight picture's sides: as far beyond them is rendered where a lens is put back and shows more."""
 _SURE = 0.01            # Pixels that a point may come back beside itself through a lens and back.
 _ROWS = 64              # Of a picture, looked up at once.
 
@@ -172,8 +174,16 @@ def warped(image: Image, to: tuple[np.ndarray, np.ndarray], *, repeat: bool = Fa
     how = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     border = cv2.BORDER_REPLICATE if repeat else cv2.BORDER_CONSTANT
     planes = [cv2.remap(np.ascontiguousarray(plane), x, y, how, borderMode=border, borderValue=0)
-              for plane in image[0].detach().cpu().numpy()]
+              for plane in image[0].detach().float().cpu().numpy()]
     return torch.from_numpy(np.stack(planes))[None].to(image)
+
+
+def out_of_reach(lens: Lens, camera: Camera) -> float:
+    """Share of the photo's pixels that show what is too far outside the straight picture to be rendered."""
+    x, y = (np.linspace(0.5, side - 0.5, 97) for side in lens.size)
+    pixels = lens.looks(np.stack(np.meshgrid(x, y), -1)) * camera.focal_px + [camera.cx, camera.cy]
+    sides = np.array([camera.width, camera.height])
+    return float(1 - ((pixels >= -REACH * sides) & (pixels <= (1 + REACH) * sides)).all(-1).mean())
 
 
 def straightened(plate: Plate, lens: Lens, camera: Camera) -> Plate:
@@ -184,8 +194,8 @@ def straightened(plate: Plate, lens: Lens, camera: Camera) -> Plate:
     kept = warped(plate.lin if linear else plate.disp, to, repeat=True)
     disp, lin = (linear_to_srgb(kept.clamp(0, 1)), kept) if linear else (kept.clamp(0, 1), srgb_to_linear(kept))
     outside = 1 - np.mean((to[0] >= 0) & (to[0] <= lens.size[0]) & (to[1] >= 0) & (to[1] <= lens.size[1]))
-    notes: list[str] = [Remark(f"the lens ({lens.model}) was taken out; pictures, layers and pixels of the scene are "
-                               "those of the straight picture unless --redistort puts the lens back")]
+    notes: list[str] = [f"the lens ({lens.model}) was taken out: pixels of the scene are those of the straight "
+                        "picture; --redistort puts it back into the finished one"]
     if outside > 1e-4:
         notes.append(warn(f"{max(outside, 1e-3):.1%} of the straight picture is outside the photo and repeats its "
                           "edge"))
