@@ -111,7 +111,10 @@ def wants_exr(args: argparse.Namespace) -> bool | None:
 def add_settings(p: argparse._ActionsContainer, method: str) -> None:
     """Prior, preset, settings and seed of a method; its presets are the files of ``configs/<method>``."""
     presets = sorted(file.stem for file in disk.shipped(f"configs/{method}").glob("*.yaml"))
-    p.add_argument("--prior", metavar="PATH", help="weights or a local diffusers folder (default: embedded)")
+    p.add_argument("--prior", metavar="PATH", help="weights, a local diffusers folder or a Stable Diffusion "
+                                                   "checkpoint (.safetensors); default: embedded")
+    p.add_argument("--prior-config", metavar="DIR", help="diffusers folder with a checkpoint's configurations "
+                                                         "(default: beside it)")
     p.add_argument("--preset", choices=presets, default="default")
     p.add_argument("--config", type=Path, action="append", default=[], metavar="FILE",
                    help="settings on top of the preset; may be repeated")

@@ -20,6 +20,7 @@ from dipir.diffusion.memory import MemorySettings
 from dipir.diffusion.personalize import Examples, FrozenBase, concept_images, personalise
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.diffusion.schedule import karras
+from dipir.diffusion.single_file.kinds import is_foreign
 from dipir.event import warnings_in
 from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event, minimise
@@ -118,10 +119,10 @@ def find_prior(prior: AbstractDenoiser | str | Path, config: InsertConfig) -> Ab
     elif str(prior) == "embedded":
         # Nothing is asked of it, so that its weights may be missing.
         found = InsertionPrior.untrained() if kind == "none" else InsertionPrior.load()
-    elif str(prior).endswith(".safetensors"):
+    elif str(prior).endswith(".safetensors") and not is_foreign(prior):
         found = InsertionPrior.load(prior)
     else:
-        found = load_pretrained(prior, where, options=config.memory)
+        found = load_pretrained(prior, where, options=config.memory, config=config.prior_config)
     if kind != "none":
         GUIDANCES[kind].check(found)
     return found.to(where)

@@ -37,7 +37,8 @@ examples:
   dipir insert scenes/demo.yaml --preset fast --guess 2 --log json
   dipir insert scenes/demo.yaml --set guidance.kind=posterior --set fit.steps=50
 """
-_OF_A_FIT = {"prior", "optimize", "fit", "tone", "material", "guidance", "personalise", "memory", "resume"}
+_OF_A_FIT = {"prior", "prior_config", "optimize", "fit", "tone", "material", "guidance", "personalise", "memory",
+             "resume"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -172,8 +173,8 @@ def camera_options(args: argparse.Namespace, known: CameraOptions) -> CameraOpti
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
     """Options that are settings."""
-    return overrides(args, {"prior": args.prior, "seed": args.seed, "optimize": args.optimize,
-                            "light.guess": args.guess,
+    return overrides(args, {"prior": args.prior, "prior_config": args.prior_config, "seed": args.seed,
+                            "optimize": args.optimize, "light.guess": args.guess,
                             "light.start": None if args.light is None else str(args.light),
                             "final.denoise": False if args.no_denoise else None})
 
