@@ -190,7 +190,11 @@ def read_camera(path: str | Path, size: tuple[int, int] | None = None, up: str |
         return GivenCamera(camera if size is None else fit_to(camera, size, str(path)))
     if size is not None:
         _check_shape(lens.size, size, str(path))
-        lens = lens if lens.size == size else lens.resized(*size)
+        try:
+            lens = lens if lens.size == size else lens.resized(*size)
+        except ValueError as problem:
+            raise SceneError(f"{path}: its lens cannot be that of a plate of {size[0]} x {size[1]} pixels ({problem}). "
+                             "Give the camera of this plate.") from problem
     camera, _ = lens.pinhole(pose_of(f))
     if lens.folds(camera):
         raise SceneError(f"{path}: the {lens.model} lens would show some places twice, so its distortion is of no such "

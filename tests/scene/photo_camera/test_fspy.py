@@ -13,30 +13,12 @@ from dipir.errors import ConfigError, SceneError
 from dipir.scene.photo_camera.estimate import CameraOptions, resolve_camera, see
 from dipir.scene.photo_camera.files import read_camera
 from dipir.scene.plate import plate_from_tensor
+from tests.support.fspy_files import PLACE, TARGET, parameters, project
 
-# fSpy's world, Z up: a camera at C looks at the origin's side; half of the longer side is 1 in its image plane.
-PLACE, TARGET = np.array([4.0, -7.0, 2.5]), np.array([0.5, 0.3, 0.8])
 POINTS = np.random.default_rng(0).uniform([-2, -2, 0], [2, 2, 2], (40, 3))
 TO_OURS = {"z": lambda p: np.stack([p[:, 0], p[:, 2], -p[:, 1]], 1), "y": lambda p: p,
            "-y": lambda p: np.stack([p[:, 0], -p[:, 1], -p[:, 2]], 1),
            "x": lambda p: np.stack([-p[:, 1], p[:, 0], p[:, 2]], 1)}
-
-
-def parameters(width=800, height=600, focal=1.9, centre=(0.05, -0.03), up=(0.0, 0, 1), place=PLACE, target=TARGET):
-    """What fSpy would say of that camera; ``focal`` and ``centre`` in halves of the longer side, +Y up."""
-    back = place - target
-    back = back / np.linalg.norm(back)
-    right = np.cross(up, back)
-    right /= np.linalg.norm(right)
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = np.stack([right, np.cross(back, right), back], 1), place
-    half = max(width, height)
-    return {"principalPoint": {"x": centre[0], "y": centre[1]}, "relativeFocalLength": focal,
-            "viewTransform": {"rows": np.linalg.inv(pose).tolist()}, "cameraTransform": {"rows": pose.tolist()},
-            "horizontalFieldOfView": 2 * np.arctan(width / half / focal),
-            "verticalFieldOfView": 2 * np.arctan(height / half / focal),
-            "vanishingPoints": [{"x": 1, "y": 0}] * 3, "vanishingPointAxes": ["xNegative", "yPositive", "zPositive"],
-            "imageWidth": width, "imageHeight": height}
 
 
 def pixels(p, points):
@@ -47,14 +29,6 @@ def pixels(p, points):
                   [0, f, p["imageHeight"] / 2 - half * p["principalPoint"]["y"]], [0, 0, 1]])
     view = np.diag([1.0, -1, -1, 1]) @ np.array(p["viewTransform"]["rows"])
     return cv2.projectPoints(points, cv2.Rodrigues(view[:3, :3])[0], view[:3, 3], k, None)[0][:, 0]
-
-
-def project(path, p, unit="Meters", axis="xPositive", version=1, picture=b"\x89PNG no picture", magic=b"fspy"):
-    state = json.dumps({"globalSettings": {}, "cameraParameters": p, "calibrationSettingsBase": {
-        "referenceDistanceUnit": unit, "referenceDistance": 4, "referenceDistanceAxis": axis,
-        "firstVanishingPointAxis": "xNegative", "secondVanishingPointAxis": "yPositive"}}).encode()
-    path.write_bytes(struct.pack("<4sIII", magic, version, len(state), len(picture)) + state + picture)
-    return path
 
 
 @pytest.mark.parametrize("size", [(800, 600), (600, 800), (500, 500)])
