@@ -25,8 +25,19 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise ValueError(" ".join(str(problem).split())[:200] or type(problem).__name__) from problem
 
 
-def _look(path: Path) -> None:
-    """ValueError unless the header fits the file."""
+def read_header(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
+    """(shape of every tensor by name; the metadata), without reading a tensor. Raises as :func:`read_tensors`."""
+    header = _look(Path(path))
+    metadata = header.pop("__metadata__", None)
+    try:
+        shapes = {name: tuple(int(side) for side in entry["shape"]) for name, entry in header.items()}
+    except (LookupError, TypeError, ValueError, OverflowError) as problem:
+        raise ValueError("a tensor has no shape") from problem
+    return shapes, {str(k): str(v) for k, v in metadata.items()} if isinstance(metadata, dict) else {}
+
+
+def _look(path: Path) -> dict:
+    """The header. ValueError unless it fits the file."""
     with open(path, "rb") as file:
         size = path.stat().st_size
         length = int.from_bytes(file.read(8), "little")
@@ -41,3 +52,4 @@ def _look(path: Path) -> None:
     for name, entry in header.items():
         if name != "__metadata__" and (not isinstance(entry, dict) or str(entry.get("dtype")) not in _TYPES):
             raise ValueError(f"tensor '{name[:60]}' has a type that is not among {', '.join(sorted(_TYPES))}")
+    return header

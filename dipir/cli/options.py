@@ -89,6 +89,13 @@ def add_strict(group: argparse._ActionsContainer) -> None:
                                                              "approximated, invisible) end with exit code 2")
 
 
+def add_redistort(p: argparse._ActionsContainer) -> None:
+    """Whether the lens of a camera file is put back into what is rendered; None = as the scene says."""
+    p.add_argument("--redistort", action=argparse.BooleanOptionalAction, default=None,
+                   help="with a camera file that has a lens: put it back, so that picture and layers fit the photo as "
+                        "it is")
+
+
 def add_composite(p: argparse._ActionsContainer) -> None:
     """In which form the composite is written; :func:`wants_exr` reads it."""
     p.add_argument("--composite", choices=("png", "exr"),
@@ -104,7 +111,10 @@ def wants_exr(args: argparse.Namespace) -> bool | None:
 def add_settings(p: argparse._ActionsContainer, method: str) -> None:
     """Prior, preset, settings and seed of a method; its presets are the files of ``configs/<method>``."""
     presets = sorted(file.stem for file in disk.shipped(f"configs/{method}").glob("*.yaml"))
-    p.add_argument("--prior", metavar="PATH", help="weights or a local diffusers folder (default: embedded)")
+    p.add_argument("--prior", metavar="PATH", help="weights, a local diffusers folder or a Stable Diffusion "
+                                                   "checkpoint (.safetensors); default: embedded")
+    p.add_argument("--prior-config", metavar="DIR", help="diffusers folder with a checkpoint's configurations "
+                                                         "(default: beside it)")
     p.add_argument("--preset", choices=presets, default="default")
     p.add_argument("--config", type=Path, action="append", default=[], metavar="FILE",
                    help="settings on top of the preset; may be repeated")

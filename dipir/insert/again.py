@@ -15,6 +15,7 @@ from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.insert.final import final_picture, final_quality
 from dipir.insert.problem import given_light, start_of
+from dipir.insert.redistort import geometry_of
 from dipir.insert.result import Result, load_result
 from dipir.priors.light import LightPrior
 from dipir.scene.light import fit_gaussians
@@ -70,6 +71,8 @@ class Changes:
     size: tuple[int, int] | None = None
     spp: int | None = None
     denoise: bool | None = None
+    redistort: bool | None = None
+    """Whether the lens is put back, see ``CameraOptions``; None = as it was."""
 
 
 @device.guarded("Take less with --size or --spp, or use --device cpu.")
@@ -95,7 +98,7 @@ def render_again(result_dir: str | Path, changes: Changes = Changes(),
     provenance = {**saved.provenance, "rendered_from": str(result_dir), "device": device.current().record(),
                   "changes": [*saved.provenance.get("changes", []), *described(changes), *said],
                   "notes": list(map(str, scene.notes)), "warnings": warnings_in(scene.notes),
-                  "render_notes": [*final_quality(config.final)[2], *said]}
+                  "render_notes": [*final_quality(config.final)[2], *said], "geometry": geometry_of(scene)}
     provenance["light"] = {**provenance.get("light", {}), "now": light.describe()}
     result = Result(**vars(picture), light=light, tone_fg=tones[0], tone_shadow=tones[1], config=saved.config,
                     provenance=provenance)
@@ -136,7 +139,13 @@ def guessed(scene: Scene, config: InsertConfig, guess: int) -> Rig:
 # ---- objects ---------------------------------------------------------------------------------------------------------
 
 def changed_scene(scene: SceneFile, changes: Changes) -> SceneFile:
-    """``scene`` with the changes of one object. ConfigError for an object that is not there or a value out of range."""
+    """``scene`` with the changes of one object and of its pictures' geometry. ConfigError for an object that is not
+    there or a value out of range."""
+    if changes.redistort is not None:
+        try:
+            scene = replace(scene, camera=replace(scene.camera, redistort=changes.redistort))
+        except ValueError as problem:
+            raise ConfigError(f"command line: {problem}") from problem
     if changes.asset is None and changes.move.empty:
         if changes.object is not None:
             _index(scene, changes)
@@ -203,7 +212,7 @@ def described(changes: Changes) -> list[str]:
     lines += [f"scene: {Path(changes.scene).name}"] if changes.scene is not None else []
     lines += [f"asset: {Path(changes.asset).name}"] if changes.asset is not None else []
     lines += [] if changes.move.empty else [f"{changes.object or 'object'}: {_shown(changes.move)}"]
-    lines += [f"{key}: {getattr(changes, key)}" for key in ("contrast", "size", "spp", "denoise")
+    lines += [f"{key}: {getattr(changes, key)}" for key in ("contrast", "size", "spp", "denoise", "redistort")
               if getattr(changes, key) is not None]
     return lines
 

@@ -20,6 +20,7 @@ from dipir.diffusion.memory import MemorySettings
 from dipir.diffusion.personalize import Examples, FrozenBase, concept_images, personalise
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.diffusion.schedule import karras
+from dipir.diffusion.single_file.kinds import is_foreign
 from dipir.event import warnings_in
 from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event, minimise
@@ -37,6 +38,7 @@ from dipir.insert.objective import (
 )
 from dipir.insert.preview import guess_pictures
 from dipir.insert.problem import Work, concept_renders, given_light, light_as_given, prepare
+from dipir.insert.redistort import geometry_of
 from dipir.insert.result import Result
 from dipir.priors.insertion import InsertionPrior, planes_of
 from dipir.priors.light import LightPrior
@@ -117,10 +119,10 @@ def find_prior(prior: AbstractDenoiser | str | Path, config: InsertConfig) -> Ab
     elif str(prior) == "embedded":
         # Nothing is asked of it, so that its weights may be missing.
         found = InsertionPrior.untrained() if kind == "none" else InsertionPrior.load()
-    elif str(prior).endswith(".safetensors"):
+    elif str(prior).endswith(".safetensors") and not is_foreign(prior):
         found = InsertionPrior.load(prior)
     else:
-        found = load_pretrained(prior, where, options=config.memory)
+        found = load_pretrained(prior, where, options=config.memory, config=config.prior_config)
     if kind != "none":
         GUIDANCES[kind].check(found)
     return found.to(where)
@@ -197,5 +199,6 @@ def _provenance(scene: Scene, work: Work, config: InsertConfig, materials: dict[
             "versions": versions(_PACKAGES), "device": device.current().record(),
             "hashes": {"plate": plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects]},
             "materials": {k: v.tolist() for k, v in materials.items() if v.numel() <= 16},
+            "geometry": geometry_of(scene),
             "light": work.light.to_dict(), "light_guesses": work.light.guesses_to_dict(),
             "notes": [*final_quality(config.final)[2], *map(str, scene.notes)], "warnings": warnings_in(scene.notes)}

@@ -27,6 +27,7 @@ from dipir.image.files import HALF_MAX, jpeg_bytes, write_exr, write_png
 from dipir.image.tone import ToneCurve
 from dipir.insert import page as report
 from dipir.insert.final import FinalPicture
+from dipir.insert.redistort import geometry_text
 from dipir.render.renderer import Passes
 from dipir.report import figures as report_figures
 from dipir.scene.camera import Camera
@@ -127,7 +128,8 @@ def write_composite_exr(path: Path, result: Result) -> None:
 def _write_all(result: Result, out: Path, folder: str) -> None:
     deep = result.plate_kind.bits > 8 and not result.plate_kind.linear
     write_png(out / "composite.png", result.composite_disp, 16 if deep else 8)
-    write_layers(out / "layers.exr", exr_layers(result), result.camera)
+    write_layers(out / "layers.exr", exr_layers(result), result.camera,
+                 geometry_text(result.provenance.get("geometry")))
     envmap = _write_envmap(out / "light.exr", result.light)
     write_png(out / "light.png", report_figures.show_light(envmap))
     write_light(out, result.light)

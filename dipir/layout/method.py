@@ -73,7 +73,7 @@ def find_prior(config: LayoutConfig) -> TextPrior:
     """The prior that the settings name. PriorError when its weights cannot be used."""
     if config.grammar:
         return LayoutPrior.load(None if config.prior == "embedded" else config.prior)
-    return load_pretrained(config.prior, device.current().torch)
+    return load_pretrained(config.prior, device.current().torch, config=config.prior_config)
 
 
 def check(request: LayoutRequest, config: LayoutConfig) -> Wording:

@@ -15,6 +15,7 @@ from dipir.arrays import Image, Mask
 from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.diffusion.memory import MemoryOptions
 from dipir.diffusion.pretrained import load_pretrained
+from dipir.diffusion.single_file.kinds import is_foreign
 from dipir.errors import ConfigError, ImageError
 from dipir.event import warnings_in
 from dipir.fit.checkpoint import Checkpoint, run_hash
@@ -108,7 +109,7 @@ class RelightResult:
 def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
     """The network or prior that the settings name. Raises PriorError when weights cannot be used, ConfigError when they
     cannot do what is asked."""
-    embedded = config.prior == "embedded" or config.prior.endswith(".safetensors")
+    embedded = config.prior == "embedded" or config.prior.endswith(".safetensors") and not is_foreign(config.prior)
     path = None if config.prior == "embedded" else config.prior
     if request.palette is not None:
         if not embedded or config.engine == "net":
@@ -126,7 +127,8 @@ def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
     if embedded:
         return Engine(PicturePrior.load(RELIGHT, path), Geometry.load())
     return Engine(load_pretrained(config.prior, device.current().torch,
-                                  options=MemoryOptions(controlnet=config.controlnet or None)))
+                                  options=MemoryOptions(controlnet=config.controlnet or None),
+                                  config=config.prior_config))
 
 
 def relight(picture: Picture, request: RelightRequest, config: RelightConfig | None = None, *,

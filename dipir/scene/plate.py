@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
@@ -10,6 +11,9 @@ from torch.nn import functional
 from dipir.arrays import Image
 from dipir.errors import ImageError
 from dipir.image.color import linear_to_srgb, srgb_to_linear
+
+if TYPE_CHECKING:
+    from dipir.scene.photo_camera.lens import Lens
 
 _SEAM = 2.5
 _PANORAMA = ("2:1, and its sides join: it looks like a panorama (latlong), which is no view of a camera. As a light "
@@ -27,6 +31,15 @@ class PlateKind:
 
 
 @dataclass(frozen=True)
+class Original:
+    """The photo as its lens drew it, of which a plate is the straight picture."""
+
+    disp: Image  # as those of a plate
+    lin: Image
+    lens: Lens
+
+
+@dataclass(frozen=True)
 class Plate:
     """A photo, read once."""
 
@@ -36,6 +49,7 @@ class Plate:
     fov_x_deg: float | None = None  # horizontal field of view from EXIF, degrees, or None
     notes: tuple[str, ...] = ()  # remarks for the user (alpha ignored, orientation applied, ...)
     kind: PlateKind = PlateKind()
+    original: Original | None = None  # None: no lens was taken out
 
     @property
     def size(self) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from dipir.event import warn
 from dipir.scene.assets.asset import ROUGHNESS_MIN, UNITS, UP_AXES, Asset, Material, Part
 from dipir.scene.assets.mesh import rest_together
 from dipir.scene.camera import Camera
-from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, resolve_camera
+from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, see
 from dipir.scene.plate import Plate, read_plate
 from dipir.scene.proxy import PlacedAsset, Proxy, place
 from dipir.scene.scene import Scene
@@ -180,15 +180,15 @@ def load_scene(path: str | Path) -> Scene:
     return build_scene(load_scene_file(path), str(path))
 
 
-def build_scene(scene_file: SceneFile, where: str = "scene", estimate: CameraEstimate | None = None,
-                plate: Plate | None = None) -> Scene:
-    """Read the plate and settle the camera (or take ``plate`` and ``estimate``), load and place every object.
+def build_scene(scene_file: SceneFile, where: str = "scene", seen: tuple[Plate, CameraEstimate] | None = None
+                ) -> Scene:
+    """Read the plate and settle the camera (or take what :func:`see` gave for them), load and place every object.
 
     Raises the ``DipirError`` of the plate or the camera; problems of the objects are collected in one
     :class:`SceneError` that starts with ``where``.
     """
-    plate = plate or read_plate(scene_file.plate)
-    camera = (estimate or resolve_camera(plate, scene_file.camera)).camera
+    plate, estimate = seen or see(read_plate(scene_file.plate), scene_file.camera)
+    camera = estimate.camera
     problems: list[str] = []
     proxy = Proxy()
     try:
@@ -199,7 +199,8 @@ def build_scene(scene_file: SceneFile, where: str = "scene", estimate: CameraEst
     placed = [_place_object(spec, name, camera, proxy, f"objects[{i}]", problems)
               for i, (spec, name) in enumerate(zip(scene_file.objects, names, strict=True))]
     raise_all(SceneError, where, problems)
-    return Scene(plate, camera, tuple(placed), proxy, scene_file.prompt, scene_file.name)
+    return Scene(plate, camera, tuple(placed), proxy, scene_file.prompt, scene_file.name,
+                 scene_file.camera.redistort)
 
 
 def load_proxy(spec: ProxySpec) -> Proxy:

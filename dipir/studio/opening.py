@@ -138,8 +138,11 @@ class Opening:
         if folder is None:
             raise Refusal(f"result: '{id[:60]}' is not in the list of earlier results.", 404)
         scene, light, base_id = await session.worker.call(_read_result, session.pictures, folder)
-        plate = session.store.adopt("plate", scene.plate)
         given = scene.camera
+        if given.up is not None:
+            raise ConfigError(f"{scene.name}: its camera file is of fSpy, with {given.up} up; the studio takes those "
+                              "with z up. Use `dipir render` and `dipir light` for this result.")
+        plate = session.store.adopt("plate", scene.plate)
         camera_file = session.store.adopt("camera", given.file).id if given.file else None
         facts = await session.worker.call(session.pictures.open_plate, plate.id, given)
         proxy = session.store.adopt("asset", scene.proxy.mesh).id if scene.proxy.mesh else None

@@ -22,6 +22,7 @@ from dipir.captures.co3d import read_category
 from dipir.captures.colmap import read_colmap
 from dipir.captures.nerfstudio import read_transforms
 from dipir.captures.rti import read_capture
+from dipir.diffusion.single_file.kinds import look
 from dipir.errors import DipirError
 from dipir.fit.checkpoint import State
 from dipir.fit.checkpoint import load as load_checkpoint
@@ -34,12 +35,14 @@ from dipir.layout.regions import load_layout
 from dipir.scene.assets.load import load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.light import SphericalGaussians
-from dipir.scene.photo_camera.files import load_camera
+from dipir.scene.photo_camera.files import load_camera, read_camera
+from dipir.scene.photo_camera.lens import to_photo, to_straight
 from dipir.scene.scene_file import load_scene_file
 from dipir.settings.read import merge
 from dipir.settings.yaml import dump_yaml, load_yaml
 from dipir.suite.file import load_suite
 from dipir.tensors import read_tensors
+from tests.support.fspy_files import parameters, project
 from tests.support.posed_folders import SIZE, as_binary, as_text, as_transforms
 
 CUBE = trimesh.creation.box()
@@ -55,12 +58,22 @@ def tensors(path: Path) -> object:
         raise DipirError(str(problem)) from problem
 
 
+def looked_through(path: Path) -> object:
+    """The camera of a file with a lens, and the way there and back through it."""
+    given = read_camera(path, (64, 48))
+    if given.lens is None:
+        return given
+    return to_photo(given.lens, given.camera), to_straight(given.lens, given.camera)
+
+
 # Format -> (file that is changed, what reads it), both in the format's own folder.
 READERS: dict[str, tuple[str, Reader]] = {
     "scene": ("scene.yaml", load_scene_file), "scene json": ("scene.json", load_scene_file),
     "config": ("config.yaml", lambda p: merge(InsertConfig(), load_yaml(p))), "suite": ("suite.yaml", load_suite),
     "layout": ("layout.yaml", load_layout), "camera": ("camera.yaml", load_camera),
-    "camera json": ("camera.json", load_camera), "light": ("light.json", load_light),
+    "camera json": ("camera.json", load_camera), "camera lens": ("camera.json", looked_through),
+    "fspy": ("a.fspy", load_camera), "fspy json": ("a.json", load_camera), "single file": ("m.safetensors", look),
+    "light": ("light.json", load_light),
     "result": ("result.json", lambda p: load_result(p.parent)), "png": ("a.png", read_image),
     "jpeg": ("a.jpg", read_image), "exr": ("a.exr", read_image), "hdr": ("a.hdr", read_image),
     "tiff": ("a.tif", read_image), "tiff float": ("a.tif", read_image), "dpx": ("a.dpx", read_image),
@@ -89,6 +102,9 @@ def write(root: Path) -> dict[str, Path]:
     _captures(root)
     _meshes(root)
     safetensors.torch.save_file({"a": torch.rand(3, 2)}, root / "safetensors" / "a.safetensors", {"k": "v"})
+    names = ("model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.x", "cond_stage_model.transformer.x")
+    safetensors.torch.save_file({name: torch.zeros(1, 4, 3, 3) for name in names},
+                                root / "single file" / "m.safetensors")
     save_checkpoint(root / "checkpoint" / "c.safetensors", State(1, {"a": torch.rand(2)}, {}, [{"loss": 1.0}]), "hash")
     return {name: root / name / file for name, (file, _) in READERS.items()}
 
@@ -106,6 +122,10 @@ def _settings(root: Path) -> None:
     (root / "scene json" / "scene.json").write_text(json.dumps(scene))
     dump_yaml(camera, root / "camera" / "camera.yaml")
     (root / "camera json" / "camera.json").write_text(json.dumps(camera))
+    lens = {"lens": "FULL_OPENCV", "distortion": [-0.2, 0.05, 0.001, -0.002, 0.01, 0.02, 0.003, 0.001]}
+    (root / "camera lens" / "camera.json").write_text(json.dumps(camera | lens))
+    project(root / "fspy" / "a.fspy", parameters())
+    (root / "fspy json" / "a.json").write_text(json.dumps(parameters()))
     dump_yaml(InsertConfig(), root / "config" / "config.yaml")
     dump_yaml({"method": "insert", "scenes": ["s.yaml"], "seeds": [0, 1], "grid": {"fit.steps": [1, 2]}},
               root / "suite" / "suite.yaml")

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from dipir.studio.opening import Opening, listed, result_id, results_in, untouch
 from dipir.studio.session import Session
 from dipir.studio.uploads import Refusal
 from tests.support.asset_samples import gltf
+from tests.support.fspy_files import parameters, project
 from tests.support.small_result import small_result
 from tests.support.studio import make_files, set_up, sunny_rig
 
@@ -175,6 +177,22 @@ def test_a_camera_file_is_used_and_can_be_gone_back_to(tmp_path):
     session.edit({"op": "camera", "pitch_deg": 30})
     session.edit({"op": "camera_snap"})
     assert session.public()["camera"]["pitch_deg"] == pytest.approx(25)
+
+
+def test_a_camera_of_fspy_is_taken_and_one_with_a_lens_is_not(tmp_path):
+    session = set_up(tmp_path / "session", tmp_path)
+    project(tmp_path / "c.fspy", parameters(96, 72, 2.0))
+    (tmp_path / "c.yaml").write_text("{width: 96, height: 72, fx: 90, height_m: 1, lens: FOV, distortion: [0.9]}")
+
+    async def both(opening):
+        await send(opening, "camera", tmp_path / "c.fspy")
+        with pytest.raises(ConfigError, match="has a lens \\(FOV\\), and the photo is not made straight here"):
+            await send(opening, "camera", tmp_path / "c.yaml")
+
+    with_worker(session, both)
+    camera = session.public()["camera"]
+    assert (camera["height_m"], camera["source"]) == (pytest.approx(2.5), "file c.fspy")
+    assert camera["fov_deg"] == pytest.approx(2 * math.degrees(math.atan(0.5)))
 
 
 # --------------------------------------------------------------------------------------------------- earlier results

@@ -117,7 +117,8 @@ def _check_same(inputs: list[Path], scene_file, path: Path) -> None:
 def _tried(args: argparse.Namespace, path: Path) -> list[str]:
     """The remark that the command line, and not the scene file, has decided some numbers."""
     keys = {"fov": "camera.fov_deg", "pitch": "camera.pitch_deg", "roll": "camera.roll_deg",
-            "camera_height": "camera.height_m", "camera": "camera.file", "at": "at", "height": "height_m",
+            "camera_height": "camera.height_m", "camera": "camera.file", "camera_up": "camera.up",
+            "redistort": "camera.redistort", "at": "at", "height": "height_m",
             "scale": "scale", "yaw": "yaw_deg", "unit": "unit", "up": "up"}
     given = {name: getattr(args, name) for name in keys if getattr(args, name) is not None}
     if not given:

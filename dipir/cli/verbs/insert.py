@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dipir.cli.options import (
     add_composite,
     add_output,
+    add_redistort,
     add_settings,
     axis,
     found,
@@ -36,7 +37,8 @@ examples:
   dipir insert scenes/demo.yaml --preset fast --guess 2 --log json
   dipir insert scenes/demo.yaml --set guidance.kind=posterior --set fit.steps=50
 """
-_OF_A_FIT = {"prior", "optimize", "fit", "tone", "material", "guidance", "personalise", "memory", "resume"}
+_OF_A_FIT = {"prior", "prior_config", "optimize", "fit", "tone", "material", "guidance", "personalise", "memory",
+             "resume"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -90,7 +92,9 @@ def add_camera(group: argparse._ActionsContainer) -> None:
     group.add_argument("--pitch", type=number, metavar="DEG", help="camera tilt, > 0 looks down")
     group.add_argument("--roll", type=number, metavar="DEG", help="camera roll, > 0 clockwise")
     group.add_argument("--camera-height", type=positive, metavar="M", help="height of the lens above the ground")
-    group.add_argument("--camera", type=Path, metavar="FILE", help="camera file (YAML or JSON)")
+    group.add_argument("--camera", type=Path, metavar="FILE", help="camera file (YAML or JSON), or one of fSpy")
+    group.add_argument("--camera-up", type=axis, metavar="AXIS", help="axis of an fSpy file that points up (default z)")
+    add_redistort(group)
 
 
 def _words(text: str) -> list[str]:
@@ -104,14 +108,13 @@ def run(args: argparse.Namespace) -> None:
     from dipir.insert import method
     from dipir.insert.final import final_quality
     from dipir.insert.result import save
-    from dipir.scene.photo_camera.estimate import resolve_camera
+    from dipir.scene.photo_camera.estimate import see
     from dipir.scene.plate import read_plate
     from dipir.scene.scene_file import build_scene, write_scene_file
 
     config = method.load_config(args.preset, args.config, overrides_of(args))
-    plate = read_plate(scene_file.plate)
-    estimate = resolve_camera(plate, scene_file.camera)
-    scene = build_scene(scene_file, str(args.inputs[0]), estimate, plate)
+    plate, estimate = see(read_plate(scene_file.plate), scene_file.camera)
+    scene = build_scene(scene_file, str(args.inputs[0]), (plate, estimate))
     with running(args, args.out or named_folder("out", scene.name, "scene")) as (out, progress):
         progress.remarks([*scene.notes, *estimate.notes])
         prior, light_prior = method.ready(config)
@@ -169,14 +172,14 @@ def _moved(objects: tuple[ObjectSpec, ...], placement: dict, path: Path) -> tupl
 def camera_options(args: argparse.Namespace, known: CameraOptions) -> CameraOptions:
     """``known`` with what the options of :func:`add_camera` say. Raises ValueError for numbers out of range."""
     given = {"fov_deg": args.fov, "pitch_deg": args.pitch, "roll_deg": args.roll, "height_m": args.camera_height,
-             "file": args.camera}
+             "file": args.camera, "up": args.camera_up, "redistort": args.redistort}
     return replace(known, **{key: value for key, value in given.items() if value is not None})
 
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
     """Options that are settings."""
-    return overrides(args, {"prior": args.prior, "seed": args.seed, "optimize": args.optimize,
-                            "light.guess": args.guess,
+    return overrides(args, {"prior": args.prior, "prior_config": args.prior_config, "seed": args.seed,
+                            "optimize": args.optimize, "light.guess": args.guess,
                             "light.start": None if args.light is None else str(args.light),
                             "final.denoise": False if args.no_denoise else None})
 

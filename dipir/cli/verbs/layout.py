@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> None:
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
     """Options that are settings."""
-    return overrides(args, {"prior": args.prior, "seed": args.seed, "sampler.steps": args.steps})
+    return overrides(args, {"prior": args.prior, "prior_config": args.prior_config, "seed": args.seed,
+                            "sampler.steps": args.steps})
 
 
 def request_of(args: argparse.Namespace) -> LayoutRequest:

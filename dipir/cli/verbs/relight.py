@@ -64,12 +64,14 @@ def run(args: argparse.Namespace) -> None:
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
     """Options that are settings."""
-    return overrides(args, {"engine": args.engine, "prior": args.prior, "controlnet": args.controlnet,
-                            "seed": args.seed})
+    return overrides(args, {"engine": args.engine, "prior": args.prior, "prior_config": args.prior_config,
+                            "controlnet": args.controlnet, "seed": args.seed})
 
 
 def _knows_text(prior: str) -> bool:
-    return prior != "embedded" and not prior.endswith(".safetensors")
+    from dipir.diffusion.single_file.kinds import is_foreign
+
+    return prior != "embedded" and (is_foreign(prior) or not prior.endswith(".safetensors"))
 
 
 def request_of(args: argparse.Namespace, text_model: bool) -> RelightRequest:

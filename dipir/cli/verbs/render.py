@@ -5,7 +5,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_composite, add_output, count, pair, positive, running, saved, say, wants_exr
+from dipir.cli.options import (
+    add_composite,
+    add_output,
+    add_redistort,
+    count,
+    pair,
+    positive,
+    running,
+    saved,
+    say,
+    wants_exr,
+)
 from dipir.cli.verbs.insert import add_file_axes
 
 if TYPE_CHECKING:
@@ -43,6 +54,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--size", type=pair(count, "W,H in pixels"), metavar="W,H")
     p.add_argument("--spp", type=count, metavar="N", help="samples per pixel")
     p.add_argument("--no-denoise", action="store_true", help="leave the picture as it is sampled")
+    add_redistort(p)
     add_composite(p)
     add_output(p, "RESULT/render")
     p.set_defaults(verb=run)
@@ -79,4 +91,5 @@ def changes_of(args: argparse.Namespace) -> Changes:
         material.setdefault(part, {})[key] = value
     move = Move(args.at, args.height, args.yaw, material, args.unit, args.up)
     return Changes(light=args.light, scene=args.scene, object=args.object, move=move, asset=args.asset,
-                   contrast=args.contrast, size=args.size, spp=args.spp, denoise=False if args.no_denoise else None)
+                   contrast=args.contrast, size=args.size, spp=args.spp, denoise=False if args.no_denoise else None,
+                   redistort=args.redistort)

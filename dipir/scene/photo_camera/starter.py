@@ -10,7 +10,7 @@ from dipir.errors import DipirError, SceneError
 from dipir.scene.assets.load import load_asset
 from dipir.scene.assets.names import prompt_of
 from dipir.scene.camera import Camera
-from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, grid_heading_deg, resolve_camera
+from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, grid_heading_deg, see
 from dipir.scene.photo_camera.grid import Marker, draw_grid
 from dipir.scene.photo_camera.placement import Placement, PlacementOptions, suggest_placement
 from dipir.scene.plate import read_plate
@@ -38,8 +38,8 @@ def init_scene(photo: str | Path, asset: str | Path, out: str | Path, options: C
     if out.exists() and not overwrite:
         raise SceneError(f"{out}: exists already; choose another name with --out, write over it with --force, or draw "
                          "its grid again with --grid-only.")
-    plate, loaded = read_plate(photo), load_asset(asset, placement.unit, placement.up)
-    estimate = resolve_camera(plate, options)
+    loaded = load_asset(asset, placement.unit, placement.up)
+    plate, estimate = see(read_plate(photo), options)
     found = suggest_placement(loaded, estimate.camera, placement)
     made, origin = prompt_of(loaded) if prompt is None else (prompt, "")
     placed = place(loaded, estimate.camera, found.at, height_m=found.height_m, scale=found.scale, yaw_deg=found.yaw_deg,
@@ -75,8 +75,8 @@ def redraw_grid(scene_file: SceneFile, grid: str | Path) -> tuple[Camera, tuple[
     which is said. Raises a ``DipirError`` for a plate, camera or proxy that cannot be used."""
     from dipir.image.files import write_png
 
-    plate = read_plate(scene_file.plate)
-    estimate, proxy = resolve_camera(plate, scene_file.camera), load_proxy(scene_file.proxy)
+    plate, estimate = see(read_plate(scene_file.plate), scene_file.camera)
+    proxy = load_proxy(scene_file.proxy)
     markers, notes = objects_markers(scene_file, estimate.camera, proxy)
     write_png(grid, draw_grid(plate, estimate.camera, grid_heading_deg(plate, estimate), markers))
     return estimate.camera, (*plate.notes, *estimate.notes, *notes)
@@ -116,6 +116,8 @@ def camera_text(estimate: CameraEstimate, options: CameraOptions, folder: Path) 
         numbers = f"  file: {_file(Path(options.file), folder)}\n"
         given = {k: getattr(options, k) for k in ("fov_deg", "pitch_deg", "roll_deg", "height_m")}
         numbers += "".join(f"  {k}: {v:g}\n" for k, v in given.items() if v is not None)
+        numbers += "" if options.up is None else f"  up: {json.dumps(options.up)}   # axis of the file that points up\n"
+        numbers += "  redistort: true    # the finished picture fits the photo as it is\n" if options.redistort else ""
     else:
         numbers = (f"  fov_deg: {estimate.camera.fov_x_deg:.2f}      # horizontal field of view; left out: estimated\n"
                    f"  pitch_deg: {pitch:.2f}    # > 0 looks down\n"

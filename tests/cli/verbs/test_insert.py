@@ -34,6 +34,16 @@ def test_plate_and_asset_become_a_scene():
     assert scene.name == "photo-chair"
 
 
+def test_flags_of_a_camera_file():
+    words = ("insert", "p.jpg", "c.glb", "--at", "1,2", "--camera", "room.fspy")
+    camera = insert.scene_file_of(parsed(*words, "--camera-up", "+Y", "--redistort")).camera
+    assert (camera.file, camera.up, camera.redistort) == (Path("room.fspy"), "y", True)
+    assert insert.scene_file_of(parsed(*words)).camera.redistort is False
+    with pytest.raises(ConfigError, match="redistort says something of a camera file, and none is given"):
+        insert.scene_file_of(parsed("insert", "p.jpg", "c.glb", "--at", "1,2", "--redistort"))
+    assert "prior_config=\"d\"" in insert.overrides_of(parsed(*words, "--prior-config", "d"))
+
+
 def test_flags_replace_what_the_scene_file_says(files):
     plain = insert.scene_file_of(parsed("insert", str(files / "scene.yaml")))
     assert plain.objects[0].height_m == 0.5 and plain.camera.fov_deg == 50 and plain.prompt == "a cube"
