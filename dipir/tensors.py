@@ -12,14 +12,16 @@ _MOST_HEADER = 100_000_000
 _TYPES = {"BOOL", "U8", "I8", "I16", "I32", "I64", "F16", "BF16", "F32", "F64"}
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors by name, on the CPU; the header's metadata). Raises ValueError for a file that is damaged, cut short or
-    holds types that are no numbers of ours, FileNotFoundError and other OSError for one that cannot be read."""
+def read_tensors(path: str | Path, starting: str = "") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """(tensors by name, on the CPU, those whose name starts so; the header's metadata). Raises ValueError for a file
+    that is damaged, cut short or holds types that are no numbers of ours, FileNotFoundError and other OSError for one
+    that cannot be read."""
     path = Path(path)
     _look(path)
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+            names = [name for name in file.keys() if name.startswith(starting)]
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except (safetensors.SafetensorError, LookupError, AttributeError, TypeError, RuntimeError,
             OverflowError) as problem:
         raise ValueError(" ".join(str(problem).split())[:200] or type(problem).__name__) from problem

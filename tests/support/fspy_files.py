@@ -18,11 +18,10 @@ def parameters(width=800, height=600, focal=1.9, centre=(0.05, -0.03), up=(0.0, 
     right /= np.linalg.norm(right)
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = np.stack([right, np.cross(back, right), back], 1), place
-    half = max(width, height)
     return {"principalPoint": {"x": centre[0], "y": centre[1]}, "relativeFocalLength": focal,
             "viewTransform": {"rows": np.linalg.inv(pose).tolist()}, "cameraTransform": {"rows": pose.tolist()},
-            "horizontalFieldOfView": 2 * np.arctan(width / half / focal),
-            "verticalFieldOfView": 2 * np.arctan(height / half / focal),
+            "horizontalFieldOfView": 2 * np.arctan(1 / focal),  # Also where the picture is higher than wide.
+            "verticalFieldOfView": 2 * np.arctan(height / width / focal),
             "vanishingPoints": [{"x": 1, "y": 0}] * 3, "vanishingPointAxes": ["xNegative", "yPositive", "zPositive"],
             "imageWidth": width, "imageHeight": height}
 

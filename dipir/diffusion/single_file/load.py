@@ -38,19 +38,22 @@ class SingleFile:
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from diffusers.loaders.single_file_utils import create_diffusers_clip_model_from_ldm
 
-        try:
-            state, _ = read_tensors(self.path)
-        except (OSError, ValueError) as problem:
-            raise PriorError(f"{self.path}: not a complete safetensors file ({problem}). Fetch it again.") from problem
-
         def part(prefix: str, dtype: torch.dtype) -> dict[str, Tensor]:
+            # One part at a time: the whole, with the averages that some files have as well, fills a memory.
+            try:
+                state, _ = read_tensors(self.path, prefix)
+            except (OSError, ValueError) as problem:
+                raise PriorError(f"{self.path}: not a complete safetensors file ({problem}). Fetch it again.") \
+                    from problem
             return {name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-                    for name, tensor in state.items() if name.startswith(prefix)}
+                    for name, tensor in state.items()}
 
         def model(kind: Any, prefix: str, folder: str, dtype: torch.dtype) -> nn.Module:
+            state = part(prefix, dtype)
+
             def load() -> nn.Module | None:
                 try:
-                    return kind.from_single_file(part(prefix, dtype), config=str(self.config), subfolder=folder,
+                    return kind.from_single_file(state, config=str(self.config), subfolder=folder,
                                                  local_files_only=True)
                 except NotImplementedError:  # torch's, where something has no data.
                     return None
@@ -58,8 +61,9 @@ class SingleFile:
             return self._whole(folder, guard(self.path, load))
 
         def encoder(kind: Any, prefix: str, folder: str) -> nn.Module:
+            state = part(prefix, dtypes[0])
             return self._whole(folder, guard(self.path, lambda: create_diffusers_clip_model_from_ldm(
-                kind, part(prefix, dtypes[0]), subfolder=folder, config=str(self.config), local_files_only=True)))
+                kind, state, subfolder=folder, config=str(self.config), local_files_only=True)))
 
         texts = tuple(encoder(kind, prefix, folder) for kind, prefix, folder in zip(
             encoders, self.held.text_encoders, ("text_encoder", "text_encoder_2"), strict=False))

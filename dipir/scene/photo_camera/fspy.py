@@ -1,8 +1,9 @@
 """Cameras of fSpy (https://fspy.io): its projects (``.fspy``) and its JSON export.
 
 A project is "fspy", version, bytes of the state, bytes of the picture (32 bits each, little-endian), the state as JSON,
-the picture. Both have ``cameraParameters``: camera-to-world, the camera looking along -Z with +Y up; fields of view in
-radians; the principal point from the picture's middle, +Y up, in halves of its longer side.
+the picture. Both have ``cameraParameters``: camera-to-world, the camera looking along -Z with +Y up; the focal length
+and the principal point from the picture's middle, +Y up, in halves of its longer side. The horizontal field of view of
+an upright picture is that of its height in some versions and of its width in others, so it is only compared.
 """
 from __future__ import annotations
 
@@ -93,25 +94,29 @@ def camera_of_parameters(data: Any, where: str, up: str, metres: float, scaled: 
         raise SceneError(f"{where}: up axis '{up}'; accepted are {', '.join(UP_AXES)}.{nearest(up, UP_AXES)}")
     try:
         width, height = int(data["imageWidth"]), int(data["imageHeight"])
-        fov, point = float(data["horizontalFieldOfView"]), data["principalPoint"]
+        focal, fov = float(data["relativeFocalLength"]), float(data["horizontalFieldOfView"])
+        point = data["principalPoint"]
         shift = np.array([float(point["x"]), float(point["y"])])
         pose = np.array(data["cameraTransform"]["rows"], dtype=float)
-        if not (0 < width <= 100_000 and 0 < height <= 100_000 and 0 < fov < math.pi and np.isfinite(shift).all()
+        if not (0 < width <= 100_000 and 0 < height <= 100_000 and 0 < fov < math.pi and 0 < focal < 1e6
+                and np.isfinite(shift).all()
                 and pose.shape == (4, 4) and np.isfinite(pose).all() and np.abs(pose).max() < 1e9):
             raise ValueError("numbers out of range")
+        if min(abs(math.tan(fov / 2) * focal / side - 1) for side in (1, width / max(width, height))) > 0.01:
+            raise ValueError("relativeFocalLength and horizontalFieldOfView disagree")
         u, sizes, v = np.linalg.svd(pose[:3, :3])
         if np.abs(sizes - 1).max() > _LOOSE or np.linalg.det(u @ v) < 0:
             raise ValueError("cameraTransform is no rotation and place")
     except (LookupError, TypeError, ValueError, OverflowError, np.linalg.LinAlgError) as problem:
         raise SceneError(f"{where}: not the camera parameters of fSpy ({type(problem).__name__}: "
                          f"{' '.join(str(problem).split())[:200]}); accepted are imageWidth, imageHeight, "
-                         "horizontalFieldOfView, principalPoint and cameraTransform as fSpy exports them. Export them "
-                         "again.") from problem
+                         "relativeFocalLength, horizontalFieldOfView, principalPoint and cameraTransform as fSpy "
+                         "exports them. Export them again.") from problem
     to_world = np.eye(4)
     to_world[:3, :3] = UP_AXES[up] @ (u @ v) @ _FLIP
     to_world[:3, 3] = UP_AXES[up] @ pose[:3, 3] * metres
     half = max(width, height) / 2
-    camera = Camera(width, height, width / 2 / math.tan(fov / 2), width / 2 + half * shift[0],
+    camera = Camera(width, height, focal * half, width / 2 + half * shift[0],
                     height / 2 - half * shift[1], to_world)
     if to_world[1, 3] <= 0:
         raise SceneError(f"{where}: with {up} up the camera is under the ground plane through fSpy's origin. Give the "

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from dipir.arrays import Image
-from dipir.errors import ImageError, nearest
+from dipir.errors import ImageError, MissingExtra, nearest
 from dipir.event import warn
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.scene.camera import Camera
@@ -30,11 +31,20 @@ _SURE = 0.01            # Pixels that a point may come back beside itself throug
 _ROWS = 64              # Of a picture, looked up at once.
 
 
+def _library() -> ModuleType:
+    """pycolmap, imported when a lens is used. MissingExtra where it is not there: Linux on ARM has no wheel of it."""
+    try:
+        import pycolmap
+    except ImportError as problem:
+        raise MissingExtra("lenses and COLMAP's cameras need pycolmap, which is not there: pip install pycolmap. Where "
+                           "there is none for this machine, straighten the photos elsewhere and leave lens and "
+                           "distortion out.") from problem
+    return pycolmap
+
+
 def models() -> tuple[str, ...]:
     """Names of the lens models that are honoured."""
-    import pycolmap
-
-    return tuple(name for name in pycolmap.CameraModelId.__members__ if name not in ("INVALID", PANORAMA))
+    return tuple(name for name in _library().CameraModelId.__members__ if name not in ("INVALID", PANORAMA))
 
 
 def parameter_count(model: str) -> int:
@@ -43,8 +53,7 @@ def parameter_count(model: str) -> int:
 
 
 def _blank(model: str) -> Any:
-    import pycolmap
-
+    pycolmap = _library()
     camera = pycolmap.Camera()
     camera.model = pycolmap.CameraModelId.__members__[model]
     return camera

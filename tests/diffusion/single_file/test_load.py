@@ -9,8 +9,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from dipir.diffusion.pretrained import load_pretrained
+from dipir.diffusion.pretrained import PretrainedDenoiser, load_pretrained
 from dipir.errors import PriorError
+from dipir.insert import method as insert_method
+from dipir.layout import method as layout_method
+from dipir.layout.config import LayoutConfig
+from dipir.relight import method as relight_method
+from dipir.relight.config import RelightConfig
+from dipir.relight.method import RelightRequest
 from tests.support.ldm_names import as_single_file
 from tests.support.tiny_diffusion import build_pipeline
 
@@ -80,6 +86,19 @@ def test_where_configurations_are_looked_for(folders, tmp_path):
     shutil.rmtree(given / "tokenizer")
     with pytest.raises(PriorError, match="tokenizer/ is missing"):
         load_pretrained(path, config=given)
+
+
+def test_every_method_takes_them(folders, tmp_path):
+    """By its settings ``prior`` and ``prior_config``."""
+    path = as_single_file(folders["sd1"], tmp_path / "model.safetensors", "sd1")
+    given = {"prior": str(path), "prior_config": str(bare(folders["sd1"], tmp_path / "elsewhere"))}
+    words = [f"{key}={value}" for key, value in given.items()]
+    config = insert_method.load_config("default", None, [*words, "guidance.kind=lds"])
+    layout = LayoutConfig(**given)
+    assert not layout.grammar
+    for found in (insert_method.find_prior(config.prior, config), layout_method.find_prior(layout),
+                  relight_method.find_engine(RelightConfig(**given), RelightRequest(prompt="x")).network):
+        assert isinstance(found, PretrainedDenoiser) and found.hash == str(path)
 
 
 def test_files_that_do_not_belong_to_their_configurations(folders, tmp_path):

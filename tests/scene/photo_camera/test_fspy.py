@@ -43,6 +43,24 @@ def test_points_fall_on_the_pixels_of_fspy(tmp_path, size, kind):
     assert any("no unit" in note for note in given.notes) == (kind != "project")
 
 
+def test_the_field_of_view_is_that_of_either_side(tmp_path):
+    """Versions of fSpy differ for upright pictures; the focal length does not. Where neither fits it is refused."""
+    p = parameters(600, 800)
+    for side in (1, 600 / 800):
+        angle = {"horizontalFieldOfView": 2 * np.arctan(side / 1.9)}
+        camera = read_camera(project(tmp_path / "a.fspy", p | angle)).camera
+        assert np.abs(camera.project(TO_OURS["z"](POINTS))[0] - pixels(p, POINTS)).max() < 0.01
+    with pytest.raises(SceneError, match="relativeFocalLength and horizontalFieldOfView disagree"):
+        read_camera(project(tmp_path / "a.fspy", p | {"horizontalFieldOfView": 1.2}))
+
+
+def test_numbers_that_fspy_wrote(tmp_path):
+    """The focal length and fields of view of a photo by fSpy 1.0: its vertical angle is that of the camera."""
+    p = parameters(4032, 3024, 1.2267259679457512) | {"horizontalFieldOfView": 1.3678550657796624}
+    camera = read_camera(project(tmp_path / "a.fspy", p)).camera
+    assert 2 * np.arctan(3024 / 2 / camera.focal_px) == pytest.approx(1.097495385241209, rel=1e-9)
+
+
 @pytest.mark.parametrize("up, axis", [("y", (0.0, 1, 0)), ("-y", (0, -1.0, 0)), ("x", (1.0, 0, 0))])
 def test_another_axis_points_up(tmp_path, up, axis):
     place, target = (TO_OURS_BACK(up, v) for v in (PLACE[[0, 2, 1]], TARGET[[0, 2, 1]]))

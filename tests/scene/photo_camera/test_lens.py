@@ -1,11 +1,15 @@
 """dipir.scene.photo_camera.lens: every model against OpenCV or its published formula, there and back, pictures."""
 from __future__ import annotations
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from dipir.errors import MissingExtra
+from dipir.scene.photo_camera.files import read_camera
 from dipir.scene.photo_camera.lens import (
     Lens,
     models,
@@ -176,3 +180,12 @@ def test_outside_is_nothing_or_the_edge():
     to = (np.array([[-3.0, 2.5, np.nan]], np.float32), np.array([[1.5, 1.5, np.nan]], np.float32))
     assert warped(image, to)[0, 0].tolist() == [[0, 1, 0]]
     assert warped(image, to, repeat=True)[0, 0].tolist() == [[1, 1, 1]]
+
+
+def test_without_the_library_it_is_named(monkeypatch, tmp_path):
+    """And cameras without a lens are read all the same."""
+    monkeypatch.setitem(sys.modules, "pycolmap", None)
+    with pytest.raises(MissingExtra, match="pip install pycolmap"):
+        Lens("PINHOLE", SIZE, (500, 500, 320, 240))
+    (tmp_path / "c.yaml").write_text("{width: 640, height: 480, fov_x_deg: 60, height_m: 1}")
+    assert read_camera(tmp_path / "c.yaml").lens is None
