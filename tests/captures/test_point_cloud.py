@@ -21,8 +21,8 @@ def test_points(tmp_path):
         read_points(tmp_path / "none.ply")
 
 
-CLOUD = ("ply\nformat ascii 1.0\n{}element vertex {}\nproperty float x\nproperty float y\nproperty float z\n{}end_header\n"
-         "{}")
+CLOUD = ("ply\nformat ascii 1.0\n{}element vertex {}\nproperty float x\nproperty float y\nproperty float z\n"
+         "{}end_header\n{}")
 COLOURS = "".join(f"property {{0}} {name}\n" for name in ("red", "green", "blue"))
 
 
