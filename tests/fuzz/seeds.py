@@ -21,6 +21,7 @@ from trimesh.exchange.stl import export_stl_ascii
 from dipir.captures.co3d import read_category
 from dipir.captures.colmap import read_colmap
 from dipir.captures.nerfstudio import read_transforms
+from dipir.captures.point_cloud import read_points, write_points
 from dipir.captures.rti import read_capture
 from dipir.diffusion.single_file.kinds import look
 from dipir.errors import DipirError
@@ -89,6 +90,7 @@ READERS: dict[str, tuple[str, Reader]] = {
     "colmap binary": ("sparse/images.bin", lambda p: read_colmap(p.parents[1])),
     "colmap binary cameras": ("sparse/cameras.bin", lambda p: read_colmap(p.parents[1])),
     "colmap binary points": ("sparse/points3D.bin", lambda p: read_colmap(p.parents[1])),
+    "points": ("a.ply", read_points), "points text": ("a.ply", read_points),
     "nerfstudio": ("transforms.json", read_transforms), "lp": ("a.lp", read_capture), "npz": ("a.npz", read_capture),
     "safetensors": ("a.safetensors", tensors), "checkpoint": ("c.safetensors", lambda p: load_checkpoint(p, "hash"))}
 
@@ -144,6 +146,8 @@ def _settings(root: Path) -> None:
 def _meshes(root: Path) -> None:
     for name in ("obj", "ply", "stl", "glb"):
         CUBE.export(root / name / f"a.{name}")
+    write_points(root / "points" / "a.ply", CUBE.vertices, np.zeros((8, 3), np.uint8))
+    (root / "points text" / "a.ply").write_bytes(export_ply(trimesh.PointCloud(CUBE.vertices), encoding="ascii"))
     (root / "ply text" / "a.ply").write_bytes(export_ply(CUBE, encoding="ascii"))
     (root / "stl text" / "a.stl").write_text(export_stl_ascii(CUBE))
     Pillow.fromarray(RAMP).save(root / "mtl" / "a.png")

@@ -68,8 +68,8 @@ def foreign(head: bytes) -> str | None:
 def note_aspect(ratio: object, notes: list[str]) -> None:
     """A warning where pixels are not square; ``ratio`` : their width by their height, as a file says it."""
     if isinstance(ratio, (int, float)) and 0.1 < ratio < 10 and abs(ratio - 1) > 0.02:
-        notes.append(warn(f"its pixels are {ratio:g} times as wide as high and were taken as square; scale the picture "
-                          "to square pixels first"))
+        notes.append(warn(f"its pixels are {ratio:.3g} times as wide as high and were taken as square; scale the "
+                          "picture to square pixels first"))
 
 
 @contextlib.contextmanager

@@ -54,8 +54,23 @@ def read_exr(path: Path, max_pixels: int) -> Decoded:
         pixels = pixels.reshape(spec.height, spec.width, last - first)[..., [c - first for c in layer.channels]]
         file.close()
     pixels = _displayed(path, pixels, spec, notes)
-    pixels = light_to_bt709(pixels, spec.getattribute("chromaticities") or BT709_CHROMATICITIES, notes)
+    pixels = light_to_bt709(pixels, _chromaticities(spec, notes), notes)
     return Decoded(pixels, "linear", 8 * kind.size(), notes)
+
+
+def _chromaticities(spec: oiio.ImageSpec, notes: list[str]) -> tuple[float, ...]:
+    """x and y of red, green, blue and white; those of BT.709 where a file says nothing, or something else."""
+    stated = spec.getattribute("chromaticities")
+    if stated is None:
+        return BT709_CHROMATICITIES
+    try:
+        values = tuple(float(v) for v in stated)
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) != 8:
+        notes.append("chromaticities are not eight numbers: ignored, read as BT.709")
+        return BT709_CHROMATICITIES
+    return values
 
 
 def _check_sizes(path: Path, name: str, max_pixels: int) -> None:

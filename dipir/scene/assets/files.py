@@ -174,6 +174,9 @@ def decode_image(data: bytes, label: str, side: int | None = None) -> tuple[np.n
         if width * height > MAX_TEXTURE_PIXELS:
             raise AssetError(f"{label} has {width} x {height} pixels; {MAX_TEXTURE_PIXELS / 1e6:.0f} megapixels are "
                              "the limit. Scale it down.")
+        if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+            kind = "float" if image.mode == "F" else "32-bit"
+            raise AssetError(f"{label} holds {kind} numbers; accepted are textures of 8 or 16 bits. Save it as PNG.")
         if image.mode.startswith("I"):
             image = PIL.Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
         return within_side(np.asarray(image.convert("RGBA")), label, side)

@@ -35,8 +35,10 @@ def load_asset(path: str | Path, unit: str | float | None = None, up_axis: str |
     suffix = path.suffix.lower()
     try:
         reader = {".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".ply": read_ply, ".stl": read_stl}[suffix]
-        raws, notes = reader(path, data)
-        return _finished(path, raws, notes, unit, up_axis)
+        # Absurd numbers end in an error of ours; numpy need not speak of them.
+        with np.errstate(all="ignore"):
+            raws, notes = reader(path, data)
+            return _finished(path, raws, notes, unit, up_axis)
     except AssetError as error:
         raise AssetError(printable(str(error), _ERROR)) from error.__cause__
     # Whatever a reader stumbles over in a broken file is the file's fault, and the user's to mend.

@@ -161,3 +161,12 @@ def test_whole_numbers_are_refused(tmp_path):
 def test_pixels_that_are_not_square_are_said(tmp_path):
     read = _written(tmp_path / "a.exr", RGB, pixelAspectRatio=2.0)
     assert len(read.info.notes) == 1 and "2 times as wide as high" in read.info.notes[0]
+
+
+@pytest.mark.parametrize("stated", [np.array([1, 2, 3], np.float32), np.eye(3, dtype=np.float32), "BT.709"])
+def test_chromaticities_of_another_type_are_ignored_and_said(tmp_path, stated):
+    _written(tmp_path / "a.exr", RGB, chromaticitieZ=stated)
+    (tmp_path / "a.exr").write_bytes((tmp_path / "a.exr").read_bytes().replace(b"chromaticitieZ", b"chromaticities"))
+    read = read_image(tmp_path / "a.exr")
+    np.testing.assert_array_equal(_pixels(read), RGB)
+    assert read.info.notes == ("chromaticities are not eight numbers: ignored, read as BT.709",)
