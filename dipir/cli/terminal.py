@@ -3,21 +3,9 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from typing import TextIO
 
-# Besides control characters and lone surrogates: what turns the direction of the text, breaks lines or is unseen.
-_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
-
-def plain(text: object) -> str:
-    """``text`` with everything that a terminal would obey instead of show as ``\\x1b``; lines and tabs stay."""
-    text = str(text)
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _UNSEEN
-                   else c.encode("ascii", "backslashreplace").decode() if ord(c) > 127 else f"\\x{ord(c):02x}"
-                   for c in text)
+from dipir.errors import plain
 
 
 def say(text: object, stream: TextIO | None = None) -> None:

@@ -35,6 +35,7 @@ from dipir.insert.objective import (
     final_tones,
     frozen_materials,
     make_parameters,
+    unfitted,
 )
 from dipir.insert.preview import guess_pictures
 from dipir.insert.problem import Work, concept_renders, given_light, light_as_given, prepare
@@ -72,6 +73,7 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
     """
     began, on_event = time.monotonic(), on_event or (lambda event: None)
     scene, config = device.moved(scene), config or InsertConfig()
+    on_event(Event.about(unfitted(scene, config)))
     denoiser = find_prior(prior or config.prior, config)
     light_prior = light_prior or (LightPrior.load() if config.light.start == "prior" else None)
 
@@ -195,10 +197,11 @@ def plate_hash(scene: Scene) -> str:
 
 
 def _provenance(scene: Scene, work: Work, config: InsertConfig, materials: dict[str, Tensor]) -> dict:
+    notes = [*scene.notes, *unfitted(scene, config)]
     return {"seed": config.seed, "scene": scene.name, "prompt": scene.prompt, "times": {},
             "versions": versions(_PACKAGES), "device": device.current().record(),
             "hashes": {"plate": plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects]},
             "materials": {k: v.tolist() for k, v in materials.items() if v.numel() <= 16},
             "geometry": geometry_of(scene),
             "light": work.light.to_dict(), "light_guesses": work.light.guesses_to_dict(),
-            "notes": [*final_quality(config.final)[2], *map(str, scene.notes)], "warnings": warnings_in(scene.notes)}
+            "notes": [*final_quality(config.final)[2], *map(str, notes)], "warnings": warnings_in(notes)}
