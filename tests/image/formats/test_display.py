@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from dipir.errors import ImageError
 from dipir.image.files import read_image
-from dipir.image.formats.display import in_srgb
+from dipir.image.formats.display import Stated, coloured
 
 CODES = np.random.default_rng(0).integers(0, 256, (6, 7, 3)).astype(np.uint8)
 
@@ -44,6 +46,7 @@ def test_webp_limits_and_damage(tmp_path):
 
 
 def test_codes_become_shares_of_one():
-    np.testing.assert_array_equal(in_srgb(CODES, None, None, []), CODES.astype(np.float32) / np.float32(255))
-    deep = CODES.astype(np.uint16) * 256
-    np.testing.assert_array_equal(in_srgb(deep, None, None, []), deep.astype(np.float32) / np.float32(65535))
+    for codes, top in ((CODES, 255), (CODES.astype(np.uint16) * 256, 65535)):
+        done = coloured(Path("a.png"), codes, Stated(), None, [])
+        np.testing.assert_array_equal(done.pixels, codes.astype(np.float32) / np.float32(top))
+        assert done.state == "display" and done.own is None
