@@ -77,7 +77,7 @@ def coloured(path: Path, codes: np.ndarray, stated: Stated, space: ColourSpace |
             # What is written has three channels, for which that profile is none.
             chunks = png.chunks_like(encoding.space(()))
     if encoding is not None and not encoding.is_srgb():
-        return _converted(codes, encoding.space(chunks), notes)
+        return _converted(codes, encoding.space(chunks), encoding.light(codes), notes)
     if codes.shape[2] == 4:
         codes = profiles.without_profile(codes, notes)
     return Coloured(as_values(codes), "display")
@@ -90,13 +90,12 @@ def in_space(codes: np.ndarray, space: ColourSpace, other: bool, notes: list[str
     if space.is_bt709() or space.is_srgb() and codes.dtype.kind == "u":
         return Coloured(as_values(codes), "linear" if space.kind == "linear" else "display")
     if space.kind == "display" and codes.dtype.kind == "u":
-        return _converted(codes, space, notes)
+        return _converted(codes, space, space.to_light(as_values(codes)), notes)
     notes.append(f"{CONVERTED} {space.name} to linear BT.709")
     return Coloured(space.to_light(as_values(codes)), "linear", OwnPicture(space, codes))
 
 
-def _converted(codes: np.ndarray, space: ColourSpace, notes: list[str]) -> Coloured:
-    light = space.to_light(codes)
+def _converted(codes: np.ndarray, space: ColourSpace, light: np.ndarray, notes: list[str]) -> Coloured:
     pixels, wide = shown(light, space.name, notes)
     return Coloured(pixels, "display", OwnPicture(space, codes, light, wide) if space.from_light else None)
 

@@ -29,7 +29,7 @@ _SCHEME = "ocio://"
 _OURS = "lin_rec709_srgb"
 _LINEAR_BT709 = ("lin_rec709_srgb", "lin_rec709", "lin_rec709_scene", "lin_srgb", "Linear Rec.709 (sRGB)",
                  "Utility - Linear - Rec.709", "Utility - Linear - sRGB", "Linear sRGB", "Linear BT.709", "lin_bt709")
-_MOST_NAMES, _SHOWN = 10, 60
+_FEWEST, _MOST_NAMES, _SHOWN = 3, 10, 60
 _ERRORS = (ocio.Exception, ocio.ExceptionMissingFile, RuntimeError)
 _BEYOND = 1.5  # Light of the largest code of a space that screens do not show as it is.
 
@@ -179,8 +179,8 @@ def _near(config: ocio.Config, name: str) -> str:
     word = name[:_SHOWN].lower()
     within = [key for key in home if word and word in key]
     near = dict.fromkeys(home[key] for key in [*within, *difflib.get_close_matches(word, home, 2 * _MOST_NAMES, 0.5)])
-    names = list(near) or [space.getName() for space in spaces]
-    return ", ".join(f"'{printable(n, _SHOWN)}'" for n in names[:_MOST_NAMES])
+    names = [*near, *(() if len(near) >= _FEWEST else (n for s in spaces if not s.isData() and (n := s.getName())))]
+    return ", ".join(f"'{printable(n, _SHOWN)}'" for n in [*dict.fromkeys(names)][:_MOST_NAMES])
 
 
 # ---- conversions -----------------------------------------------------------------------------------------------------
@@ -189,6 +189,8 @@ def _way(found: _Config, space: ocio.ColorSpace, back: bool) -> Values:
     """From the space to linear BT.709, or ``back``. ConfigError where there is no way."""
     if found.files is not None:
         found.files.problem = ""
+        # LUTs are kept by the names that configs give them, which are the same in others.
+        ocio.ClearAllCaches()
     try:
         cpu = _processor(found, space, back).getOptimizedCPUProcessor(ocio.OPTIMIZATION_LOSSLESS)
     except (*_ERRORS, OSError) as error:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from dipir.errors import ImageError
+from dipir.event import is_warning, warn
 from dipir.image.files import read_image, write_exr
-from dipir.image.formats.checks import check_size, decoding, openable, writable
+from dipir.image.formats.checks import check_size, decoding, kept_wide, openable, writable
 
 
 def test_sizes():
@@ -61,3 +62,11 @@ def test_exr_in_a_folder_whose_name_is_no_unicode(tmp_path):
     write_exr(folder / "a.exr", {c: light for c in "RGB"})
     assert np.array_equal(read_image(folder / "a.exr").pixels[0, 1].numpy(), light)
     assert [f.name for f in folder.iterdir()] == ["a.exr"]
+
+
+def test_what_was_clipped_and_is_kept_is_no_warning():
+    notes = [warn("colours converted from x to sRGB; 12.0% of the pixels lie outside of sRGB and were clipped"),
+             warn("another")]
+    kept, other = kept_wide(notes, 0.12)
+    assert kept.endswith("12.0% of the pixels lie outside of sRGB: priors see them clipped, pictures keep them")
+    assert not is_warning(kept) and is_warning(other) and kept_wide(notes, 0.0) == notes
