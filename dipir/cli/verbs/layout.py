@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_colours, add_output, add_settings, count, found, overrides, running, saved
+from dipir.cli.options import add_colours, add_output, add_settings, colours_of, count, found, overrides, running, saved
 from dipir.errors import ConfigError
 from dipir.event import Remark
 
