@@ -7,10 +7,12 @@ import shlex
 import shutil
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dipir.errors import ConfigError
 from dipir.scene.photo_camera.estimate import CameraOptions
+from dipir.scene.plate import PlateColours
 from dipir.scene.rig import MAP_NAME
 from dipir.scene.scene_file import BUILT_IN_CONFIG, ObjectSpec, ProxySpec, SceneFile, write_scene_file
 from dipir.studio.document.state import AMBIENT, Document
@@ -125,7 +127,8 @@ def write_zip(target: Path, document: Document, store: Store, now: Path, newest:
     camera = CameraOptions(**{**vars(scene.camera), "file": named(document.camera_file)})
     plate, proxy = named(document.plate), ProxySpec(named(document.proxy))
     # ---- beside what was made of them ----
-    made = SceneFile(plate, objects, camera, proxy, scene.prompt, scene.name, colour=scene.colour)
+    colour, config = _without_config(scene.colour)
+    made = SceneFile(plate, objects, camera, proxy, scene.prompt, scene.name, colour=colour)
     write_scene_file(made, folder / "scene.yaml")
     for source, names in ((now, ("light.json", MAP_NAME)), (newest, _ZIPPED)):
         for name in names:
@@ -134,19 +137,19 @@ def write_zip(target: Path, document: Document, store: Store, now: Path, newest:
     (folder / "README.txt").write_text(
         "A scene of dipir studio. In this folder:\n\n    dipir insert scene.yaml --light light.json --out out"
         + (f" --set tone.contrast={document.light.contrast:g}" if document.light and document.light.contrast else "")
-        + "\n" + _config_needed(scene), encoding="utf-8")
+        + f"\n{config}", encoding="utf-8")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(f for f in folder.rglob("*") if f.is_file()):
             archive.write(file, file.relative_to(folder))
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _config_needed(scene: SceneFile) -> str:
-    """A line about an OpenColorIO config that is a file: it stays where it is, with its LUTs."""
-    config = scene.colour.ocio
-    if config is None or config.startswith(BUILT_IN_CONFIG):
-        return ""
-    return f"\nIts colour spaces are those of the OpenColorIO config {config}: give yours with --ocio.\n"
+def _without_config(colours: PlateColours) -> tuple[PlateColours, str]:
+    """Without an OpenColorIO config that is a file: it stays where it is, with its LUTs, and a line says so."""
+    if colours.ocio is None or colours.ocio.startswith(BUILT_IN_CONFIG):
+        return colours, ""
+    return replace(colours, ocio=None), (f"\nIts colour spaces are those of the OpenColorIO config "
+                                         f"{Path(colours.ocio).name}: add --ocio with your copy of it.\n")
 
 
 def beside(path: Path) -> list[Path]:
