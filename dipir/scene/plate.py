@@ -11,7 +11,7 @@ from dipir.arrays import Image
 from dipir.errors import ImageError
 from dipir.event import warn
 from dipir.image.color import linear_to_srgb, srgb_to_linear
-from dipir.image.formats.spaces import PlateKind
+from dipir.image.formats.spaces import ColourSpace, PlateKind
 
 _SEAM = 2.5
 _PANORAMA = ("2:1, and its sides join: it looks like a panorama (latlong), which is no view of a camera. As a light "
@@ -69,17 +69,16 @@ def read_plate(path: str | Path, colours: PlateColours = PlateColours(), shown: 
     # Imported here: the readers bring OpenEXR and Pillow along, and most users of a Plate do not read one.
     from dipir.image.files import read_image
     from dipir.image.formats.checks import AskedOf, kept_wide
-    from dipir.image.formats.ocio import find_space
 
-    space = colours.colourspace and find_space(colours.colourspace, colours.ocio)
-    output = colours.output_colourspace and find_space(colours.output_colourspace, colours.ocio, output=True)
-    pixels, state, info = read_image(path, asked=AskedOf(space or None, colours.layer))
+    space, output = _spaces(colours)
+    pixels, state, info = read_image(path, asked=AskedOf(space, colours.layer))
     own, notes = info.own, list(info.notes)
     lin = srgb_to_linear(pixels) if state == "display" else pixels
     disp = pixels if state == "display" else linear_to_srgb(pixels.clamp(0, 1))
     if own is not None and own.light is not None:
         lin = torch.from_numpy(own.light.transpose(2, 0, 1).copy())[None]
-        notes = notes if shown or (output and output.kind == "display") else kept_wide(notes, own.wide)
+        lost = shown or output is not None and output.kind == "display"
+        notes = notes if lost else kept_wide(notes, own.wide)
         own = replace(own, light=None)
     if own is not None and own.space.from_light is None:
         notes.append(warn(f"the colour space {own.space.name} has no way back: pictures are written as sRGB or linear "
@@ -89,9 +88,22 @@ def read_plate(path: str | Path, colours: PlateColours = PlateColours(), shown: 
     if not shown and info.fov_x_deg is None and _is_panorama(disp):
         notes.append(warn(_PANORAMA))
     # Its own values are given back where its own space is asked for.
-    output = own.space if output and own is not None and own.space.same_as(output) else output or None
+    if output is not None and own is not None and own.space.same_as(output):
+        output = own.space
     kind = PlateKind(info.bits, state == "linear", own, output)
     return Plate(disp, lin, Path(path), info.fov_x_deg, tuple(notes), kind)
+
+
+def _spaces(colours: PlateColours) -> tuple[ColourSpace | None, ColourSpace | None]:
+    """The spaces that are named for the file and for what is written."""
+    if colours.colourspace is None and colours.output_colourspace is None:
+        return None, None
+    # Imported here: a plate whose file says what it is needs no OpenColorIO.
+    from dipir.image.formats.ocio import find_space
+
+    names = ((colours.colourspace, False), (colours.output_colourspace, True))
+    space, output = (None if name is None else find_space(name, colours.ocio, output=back) for name, back in names)
+    return space, output
 
 
 def _is_panorama(disp: Image) -> bool:
