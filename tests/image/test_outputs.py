@@ -191,3 +191,15 @@ def test_an_edited_picture_keeps_what_was_not_edited(tmp_path):
     assert np.abs(_codes(tmp_path / "out.png")[:5] - 32767.5).max() < 200
     write_edited(tmp_path / "new.png", made, None, PlateKind())
     assert np.asarray(Pillow.open(io.BytesIO((tmp_path / "new.png").read_bytes()))).dtype == np.uint8
+
+
+def test_a_name_that_says_what_the_file_says_changes_nothing(tmp_path):
+    codes = np.random.default_rng(8).integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    (tmp_path / "in.png").write_bytes(png_bytes(codes, (profile_chunk(P3),)))
+    named = read_plate(tmp_path / "in.png", PlateColours("Display P3 - Display"))
+    assert named.kind.own.space.chunks == (profile_chunk(P3),)
+    assert named.notes == read_plate(tmp_path / "in.png").notes
+    write_exr(tmp_path / "in.exr", {c: codes[..., k].astype(np.float16) for k, c in enumerate("RGB")},
+              {"chromaticities": AP1})
+    named = read_plate(tmp_path / "in.exr", PlateColours("ACEScg"))
+    assert named.notes == read_plate(tmp_path / "in.exr").notes and "chromaticities" in named.kind.own.space.name

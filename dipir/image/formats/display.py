@@ -66,7 +66,10 @@ def coloured(path: Path, codes: np.ndarray, stated: Stated, space: ColourSpace |
         if codes.shape[2] == 4:
             raise ImageError(f"{path} holds CMYK; the colour space '{printable(space.name, 80)}' is one of RGB. Leave "
                              "--colourspace out, or save the picture as RGB.")
-        return in_space(codes, space, stated.profile is not None or bool(stated.chunks), notes)
+        found = profiles.understood(stated.profile, "RGB", []) if stated.profile else None
+        if found is None or found.encoding is None or not found.encoding.space(()).same_as(space):
+            return in_space(codes, space, stated.profile is not None or bool(stated.chunks), notes)
+        # The file says the same, and more: its own profile.
     encoding, chunks = stated.encoding, stated.chunks
     if encoding is None and stated.profile:
         found = profiles.understood(stated.profile, "CMYK" if codes.shape[2] == 4 else "RGB", notes)

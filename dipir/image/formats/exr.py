@@ -15,7 +15,7 @@ from dipir.errors import ImageError, printable
 from dipir.event import warn
 from dipir.image.formats.checks import AskedOf, Decoded, check_size, decoding, note_alpha, openable
 from dipir.image.formats.display import in_space
-from dipir.image.formats.primaries import BT709_CHROMATICITIES, light_to_bt709
+from dipir.image.formats.primaries import BT709_CHROMATICITIES, light_to_bt709, says
 
 _SHOWN, _LISTED = 6, 10
 
@@ -59,7 +59,7 @@ def read_exr(path: Path, max_pixels: int, asked: AskedOf = AskedOf()) -> Decoded
     # ---- its colours ----
     pixels = _displayed(path, pixels, spec, notes)
     chromaticities = spec.getattribute("chromaticities")
-    if asked.space is not None:
+    if asked.space is not None and not says(chromaticities, asked.space):
         pixels, state, own = in_space(pixels, asked.space, chromaticities is not None, notes)
         return Decoded(pixels, state, 8 * kind.size(), notes, own=own)
     pixels, own = light_to_bt709(pixels, chromaticities or BT709_CHROMATICITIES, notes)

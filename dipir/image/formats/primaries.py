@@ -180,6 +180,16 @@ def linear_space(name: str, chromaticities: Sequence[float]) -> ColourSpace:
                        chromaticities=tuple(float(v) for v in chromaticities))
 
 
+def says(chromaticities: Sequence[float] | None, space: ColourSpace) -> bool:
+    """Whether light of these chromaticities is in that space."""
+    if chromaticities is None:
+        return False
+    try:
+        return linear_space("", chromaticities).same_as(space)
+    except ValueError:
+        return False
+
+
 def chromaticities_of(matrix: np.ndarray) -> tuple[float, ...] | None:
     """Those of the linear space whose light becomes BT.709 by ``matrix`` (3, 3), white to white: of a space that is
     known, else with the white of BT.709; None for none."""
