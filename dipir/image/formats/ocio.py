@@ -30,7 +30,8 @@ _OURS = "lin_rec709_srgb"
 _LINEAR_BT709 = ("lin_rec709_srgb", "lin_rec709", "lin_rec709_scene", "lin_srgb", "Linear Rec.709 (sRGB)",
                  "Utility - Linear - Rec.709", "Utility - Linear - sRGB", "Linear sRGB", "Linear BT.709", "lin_bt709")
 _FEWEST, _MOST_NAMES, _SHOWN = 3, 10, 60
-_ERRORS = (ocio.Exception, ocio.ExceptionMissingFile, RuntimeError)
+# Messages may quote bytes of a LUT that are no text.
+_ERRORS = (ocio.Exception, ocio.ExceptionMissingFile, RuntimeError, UnicodeDecodeError)
 _BEYOND = 1.5  # Light of the largest code of a space that screens do not show as it is.
 
 
@@ -166,7 +167,7 @@ def _from_file(path: Path, changed: int) -> _Config:
     ocio.SetLoggingLevel(ocio.LOGGING_LEVEL_NONE)
     try:
         return _Config(ocio.Config.CreateFromConfigIOProxy(files), files, str(path))
-    except (*_ERRORS, UnicodeDecodeError, OSError) as error:
+    except (*_ERRORS, OSError) as error:
         raise ConfigError(f"{path} cannot be read as an OpenColorIO config ({_said(error)}); accepted is a config.ocio "
                           "that OpenColorIO reads. Mend it, or name another one with --ocio.") from error
 

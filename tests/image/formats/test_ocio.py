@@ -168,3 +168,11 @@ def test_a_space_without_a_way_back_is_for_reading_only(tmp_path):
     path = str(write_config(tmp_path, more=more))
     assert find_space("once", path).from_light is None
     assert "cannot be converted from linear BT.709" in _refused("once", path, output=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x98" * 300, b"Version 1\nFrom 0 1\nLength 99999999999\n", b"\0" * 50])
+def test_damaged_luts_end_in_one_short_error(tmp_path, content):
+    path = write_config(tmp_path)
+    (tmp_path / "luts" / "film.spi1d").write_bytes(content)
+    text = _refused("film", str(path))
+    assert "cannot be converted to linear BT.709" in text and len(text) < 1200 and text.isprintable()
