@@ -20,9 +20,18 @@ from dipir.insert.result import Result, load_result
 from dipir.priors.light import LightPrior
 from dipir.scene.light import fit_gaussians
 from dipir.scene.light_edit import LightEdit, edited
+from dipir.scene.plate import PlateColours
 from dipir.scene.rig import Rig
 from dipir.scene.scene import Scene
-from dipir.scene.scene_file import EVERY_PART, MaterialOverride, SceneFile, build_scene, load_scene_file, object_names
+from dipir.scene.scene_file import (
+    EVERY_PART,
+    MaterialOverride,
+    SceneFile,
+    build_scene,
+    load_scene_file,
+    object_names,
+    settled,
+)
 from dipir.settings import read
 
 _COLOURS = ("base_color", "emission")
@@ -66,6 +75,8 @@ class Changes:
     move: Move = Move()
     asset: Path | None = None
     """Another mesh in its place."""
+    colours: PlateColours = PlateColours()
+    """Of the plate's file and what is written; None in it = as the scene says."""
     contrast: float | None = None
     """Of the object's tone curve, in place of the one that it has; see ``ToneCurve.contrast``."""
     size: tuple[int, int] | None = None
@@ -139,8 +150,10 @@ def guessed(scene: Scene, config: InsertConfig, guess: int) -> Rig:
 # ---- objects ---------------------------------------------------------------------------------------------------------
 
 def changed_scene(scene: SceneFile, changes: Changes) -> SceneFile:
-    """``scene`` with the changes of one object and of its pictures' geometry. ConfigError for an object that is not
-    there or a value out of range."""
+    """``scene`` with the changes of its colours, of one object and of its pictures' geometry. ConfigError for an object
+    that is not there or a value out of range."""
+    given = {key: value for key, value in vars(changes.colours).items() if value is not None}
+    scene = settled(replace(scene, colour=replace(scene.colour, **given)))
     if changes.redistort is not None:
         try:
             scene = replace(scene, camera=replace(scene.camera, redistort=changes.redistort))
@@ -154,7 +167,8 @@ def changed_scene(scene: SceneFile, changes: Changes) -> SceneFile:
     spec, move = scene.objects[k], changes.move
     values: dict[str, Any] = {}
     if changes.asset is not None:
-        values |= {"asset": Path(changes.asset), "name": None, "material": {}, "unit": None, "up": None}
+        values |= {"asset": Path(changes.asset), "name": None, "material": {}, "unit": None, "up": None,
+                   "texture_colourspace": None}
     values |= {key: value for key in ("at", "yaw_deg", "unit", "up") if (value := getattr(move, key)) is not None}
     if move.height_m is not None:
         values |= {"height_m": move.height_m, "scale": None}
@@ -211,6 +225,7 @@ def described(changes: Changes) -> list[str]:
     lines += [] if changes.edit.empty else [f"light: {_shown(changes.edit)}"]
     lines += [f"scene: {Path(changes.scene).name}"] if changes.scene is not None else []
     lines += [f"asset: {Path(changes.asset).name}"] if changes.asset is not None else []
+    lines += [f"{key}: {value}" for key, value in vars(changes.colours).items() if value is not None]
     lines += [] if changes.move.empty else [f"{changes.object or 'object'}: {_shown(changes.move)}"]
     lines += [f"{key}: {getattr(changes, key)}" for key in ("contrast", "size", "spp", "denoise", "redistort")
               if getattr(changes, key) is not None]

@@ -52,7 +52,8 @@ def bent_view(scene: Scene, camera: Camera) -> BentView:
     x, y = to_straight(lens, camera)
     x0, width = _span(x, camera.width)
     y0, height = _span(y, camera.height)
-    photo = replace(scene.plate, disp=original.disp, lin=original.lin, original=None).resized(*size)
+    photo = replace(scene.plate, disp=original.disp, lin=original.lin, kind=original.kind,
+                    original=None).resized(*size)
     return BentView(camera.crop(x0, y0, width, height, width, height), lens, (x - x0, y - y0), photo)
 
 

@@ -23,6 +23,7 @@ from dipir.fit.loop import Event
 from dipir.guidance.guidance import Asked, Guidance
 from dipir.guidance.kinds import GUIDANCES
 from dipir.image import editing
+from dipir.image.formats.spaces import PlateKind
 from dipir.image.palette import Palette
 from dipir.priors.colour import COLOUR, colour_condition
 from dipir.priors.geometry import Geometry
@@ -65,6 +66,7 @@ class Picture:
     alpha: Mask | None = None  # (1, 1, H, W), coverage of a cut-out
     name: str = "picture"  # for the result
     notes: tuple[str, ...] = ()  # remarks about the file (`dipir.event.Remark`)
+    kind: PlateKind = PlateKind()  # depth and colour space of the file, in which the result is written
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[2:]

@@ -10,11 +10,12 @@ from typing import Any
 from dipir.disk import is_file, path_of, path_text
 from dipir.errors import DipirError, SceneError, nearest, printable, raise_all
 from dipir.event import warn
+from dipir.image.formats.spaces import ColourSpace
 from dipir.scene.assets.asset import ROUGHNESS_MIN, UNITS, UP_AXES, Asset, Material, Part
 from dipir.scene.assets.mesh import rest_together
 from dipir.scene.camera import Camera
 from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, see
-from dipir.scene.plate import Plate, read_plate
+from dipir.scene.plate import Plate, PlateColours, read_plate
 from dipir.scene.proxy import PlacedAsset, Proxy, place
 from dipir.scene.scene import Scene
 from dipir.settings import read
@@ -22,6 +23,8 @@ from dipir.settings.yaml import dump_yaml, load_yaml, to_dict
 
 EVERY_PART = "*"
 MOST_OBJECTS = 1000
+BUILT_IN_CONFIG = "ocio://"
+"""How names of OpenColorIO configs begin that are no files."""
 
 
 # ---- the file as written ---------------------------------------------------------------------------------------------
@@ -51,7 +54,7 @@ class MaterialOverride:
 @dataclass(frozen=True)
 class ObjectSpec:
     """One object: asset file, contact pixel (x, y), height in metres or scale, yaw in degrees, material overrides; unit
-    and up axis of the file where it does not state them (or states them wrongly)."""
+    and up axis of the file where it does not state them (or states them wrongly), colour space of its textures."""
 
     asset: Path
     at: tuple[float, float]
@@ -62,6 +65,7 @@ class ObjectSpec:
     material: dict[str, MaterialOverride] = field(default_factory=dict)
     unit: str | None = None
     up: str | None = None
+    texture_colourspace: str | None = None  # of its base colour and emission; None = sRGB
 
     def __post_init__(self) -> None:
         bad = [f"{name} '{value}' is unknown; accepted are {', '.join(valid)}.{nearest(value, valid)}"
@@ -93,10 +97,22 @@ class SceneFile:
     prompt: str = ""
     name: str = "scene"
     light: Path | None = None  # the true light (HDR or EXR, latlong) where it is known; only benchmarks read it
+    colour: PlateColours = PlateColours()
 
     def __post_init__(self) -> None:
         if not self.objects:
             raise ValueError("objects: at least one object is needed, each with asset and at.")
+
+
+def settled(scene: SceneFile) -> SceneFile:
+    """The scene with the OpenColorIO config that it uses, if any, so that the same is used when it is read again."""
+    names = (scene.colour.colourspace, scene.colour.output_colourspace, *(o.texture_colourspace for o in scene.objects))
+    if scene.colour.ocio is not None or not any(names):
+        return scene
+    # Imported here: most scenes need no config.
+    from dipir.image.formats.ocio import config_name
+
+    return replace(scene, colour=replace(scene.colour, ocio=config_name(None)))
 
 
 # ---- reading and writing ---------------------------------------------------------------------------------------------
@@ -113,7 +129,7 @@ def load_scene_file(path: str | Path, whole: bool = False) -> SceneFile:
     data = _located({"name": path.stem, **data}, path.parent)
     scene_file, problems = read.check(SceneFile, data)
     problems += [f"{key}: no such file: {file}." for key, file in _files(data)
-                 if isinstance(file, Path) and not is_file(file)]
+                 if isinstance(file, (str, Path)) and not is_file(Path(file))]
     raise_all(SceneError, str(path), problems)
     return scene_file
 
@@ -139,29 +155,31 @@ def _file_keys(data: Mapping[str, Any]) -> list[tuple[dict, str]]:
     """(mapping, key) of every path in a raw scene mapping, whatever else is wrong with it."""
     objects = data.get("objects")
     owners = [(data, "plate"), (data, "light"), (data.get("camera"), "file"), (data.get("proxy"), "mesh"),
-              *((o, "asset") for o in (objects if isinstance(objects, list) else []))]
+              (data.get("colour"), "ocio"), *((o, "asset") for o in (objects if isinstance(objects, list) else []))]
     return [(owner, key) for owner, key in owners
-            if isinstance(owner, dict) and isinstance(owner.get(key), (str, Path)) and str(owner[key]).strip()]
+            if isinstance(owner, dict) and isinstance(owner.get(key), (str, Path)) and str(owner[key]).strip()
+            and not str(owner[key]).startswith(BUILT_IN_CONFIG)]
 
 
 def _located(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A copy of the raw mapping with its paths joined to ``folder``."""
     data = _copy(data)
     for owner, key in _file_keys(data):
-        owner[key] = folder / path_of(os.path.expanduser(owner[key]))
+        path = folder / path_of(os.path.expanduser(owner[key]))
+        owner[key] = str(path) if key == "ocio" else path
     return data
 
 
 def _copy(data: dict[str, Any]) -> dict[str, Any]:
     # Only the levels that hold paths: YAML aliases may make the rest as deep as they like.
-    data = {k: dict(v) if k in ("camera", "proxy") and isinstance(v, dict) else v for k, v in data.items()}
+    data = {k: dict(v) if k in ("camera", "proxy", "colour") and isinstance(v, dict) else v for k, v in data.items()}
     if isinstance(data.get("objects"), list):
         data["objects"] = [dict(o) if isinstance(o, dict) else o for o in data["objects"]]
     return data
 
 
 def _files(data: dict[str, Any]) -> list[tuple[str, Path]]:
-    places = {id(data): "", id(data.get("camera")): "camera.", id(data.get("proxy")): "proxy."}
+    places = {id(data): "", **{id(data.get(key)): f"{key}." for key in ("camera", "proxy", "colour")}}
     if isinstance(data.get("objects"), list):
         places |= {id(o): f"objects[{i}]." for i, o in enumerate(data["objects"])}
     return [(places[id(owner)] + key, owner[key]) for owner, key in _file_keys(data)]
@@ -187,7 +205,7 @@ def build_scene(scene_file: SceneFile, where: str = "scene", seen: tuple[Plate, 
     Raises the ``DipirError`` of the plate or the camera; problems of the objects are collected in one
     :class:`SceneError` that starts with ``where``.
     """
-    plate, estimate = seen or see(read_plate(scene_file.plate), scene_file.camera)
+    plate, estimate = seen or see(read_plate(scene_file.plate, scene_file.colour), scene_file.camera)
     camera = estimate.camera
     problems: list[str] = []
     proxy = Proxy()
@@ -196,7 +214,7 @@ def build_scene(scene_file: SceneFile, where: str = "scene", seen: tuple[Plate, 
     except DipirError as error:
         problems.append(f"proxy: {error}")
     names = object_names(scene_file.objects)
-    placed = [_place_object(spec, name, camera, proxy, f"objects[{i}]", problems)
+    placed = [_place_object(spec, scene_file.colour.ocio, (name, camera, proxy), f"objects[{i}]", problems)
               for i, (spec, name) in enumerate(zip(scene_file.objects, names, strict=True))]
     raise_all(SceneError, where, problems)
     return Scene(plate, camera, tuple(placed), proxy, scene_file.prompt, scene_file.name,
@@ -222,12 +240,30 @@ def object_names(specs: tuple[ObjectSpec, ...]) -> list[str]:
     return names
 
 
-def _place_object(spec: ObjectSpec, name: str, camera: Camera, proxy: Proxy, where: str,
-                  problems: list[str]) -> PlacedAsset | None:
+def load_object(spec: ObjectSpec, ocio: str | None = None) -> Asset:
+    """The asset of an object, its textures in the space that the object states, by the config ``ocio``. AssetError or
+    ConfigError when it cannot be used."""
     from dipir.scene.assets.load import load_asset
 
+    return load_asset(spec.asset, spec.unit, spec.up, texture_space(spec.texture_colourspace, ocio))
+
+
+def texture_space(name: str | None, ocio: str | None) -> ColourSpace | None:
+    """The colour space of textures by its name; None = sRGB. ConfigError for an unknown one."""
+    if name is None:
+        return None
+    # Imported here: most textures need no config.
+    from dipir.image.formats.ocio import find_space
+
+    return find_space(name, ocio)
+
+
+def _place_object(spec: ObjectSpec, ocio: str | None, at: tuple[str, Camera, Proxy], where: str,
+                  problems: list[str]) -> PlacedAsset | None:
+    """``at`` : its name, and the camera and the proxy by which it is placed"""
+    name, camera, proxy = at
     try:
-        asset = load_asset(spec.asset, spec.unit, spec.up)
+        asset = load_object(spec, ocio)
     except DipirError as error:
         problems.append(f"{where}.asset: {error}")
         return None

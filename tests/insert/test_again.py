@@ -2,16 +2,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import OpenEXR
 import pytest
 import torch
 import trimesh
 
 from dipir.errors import ConfigError
 from dipir.event import warnings_in
+from dipir.image.color import srgb_to_linear
 from dipir.image.files import read_image, write_exr, write_png
+from dipir.image.formats.ocio import BUILT_IN, find_space
 from dipir.image.tone import ToneCurve
 from dipir.insert import method
 from dipir.insert.again import Changes, Move, changed_scene, described, guessed, material_of, render_again
@@ -20,6 +25,7 @@ from dipir.priors import light as light_prior
 from dipir.priors.insertion import InsertionPrior
 from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg
 from dipir.scene.light_edit import LampEdit, LightEdit
+from dipir.scene.plate import PlateColours
 from dipir.scene.rig import MAP_NAME, Rig
 from dipir.scene.scene_file import SceneFile, build_scene, load_scene_file, write_scene_file
 from dipir.scene.source import luminance_of
@@ -266,3 +272,27 @@ def test_two_lights_at_once(result):
         render_again(result, Changes(guess=1, light=Path("x.json")))
     with pytest.raises(ConfigError, match="no such file"):
         render_again(result, Changes(light=Path("none.json")))
+
+
+def test_colours_are_remembered_and_can_be_changed(result, tmp_path):
+    """The same plate as an EXR in ACEScg without a tag: its result knows that, and another space can be asked for."""
+    light = srgb_to_linear(read_image(result.parent / "plate.png").pixels)[0].permute(1, 2, 0).numpy()
+    half = find_space("ACEScg", BUILT_IN).from_light(light).astype(np.float16)
+    write_exr(tmp_path / "plate.exr", {c: half[..., k] for k, c in enumerate("RGB")}, {"chromaticities": None})
+    scene = load_scene_file(result / "scene.yaml")
+    shutil.copytree(result, tmp_path / "out")
+    write_scene_file(replace(scene, plate=tmp_path / "plate.exr", colour=PlateColours("ACEScg", ocio=BUILT_IN)),
+                     tmp_path / "out" / "scene.yaml")
+    first = kept(tmp_path / "out", tmp_path / "a", Changes(spp=1))
+    file = OpenEXR.File(str(first / "composite.exr"), separate_channels=True)
+    made = np.stack([file.channels()[c].pixels for c in "RGB"], -1)
+    same = (made == half).all(-1)
+    assert made.dtype == np.float16 and same[:8].all() and not same.all()
+    assert file.header()["colorInteropID"] == "lin_ap1_scene"
+    other = Changes(spp=1, colours=PlateColours(output_colourspace="lin_rec709"))
+    second = kept(first, tmp_path / "b", other)
+    assert OpenEXR.File(str(second / "composite.exr")).header()["colorInteropID"] == "lin_rec709_scene"
+    assert load_scene_file(second / "scene.yaml").colour == PlateColours("ACEScg", None, BUILT_IN, "lin_rec709")
+    assert "output_colourspace: lin_rec709" in described(other)
+    pictures = [read_image(folder / "composite.exr").pixels for folder in (first, second)]
+    assert float((pictures[0] - pictures[1]).abs().max()) < 2e-3

@@ -1,6 +1,7 @@
 """Scene files in and out, every problem at once."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import yaml
 from dipir.errors import ConfigError, SceneError
 from dipir.event import warnings_in
 from dipir.image.files import write_png
+from dipir.image.formats.ocio import BUILT_IN
 from dipir.scene.assets.asset import Material
 from dipir.scene.photo_camera.estimate import CameraOptions
+from dipir.scene.plate import PlateColours
 from dipir.scene.proxy import Proxy
 from dipir.scene.scene_file import (
     MaterialOverride,
@@ -23,8 +26,10 @@ from dipir.scene.scene_file import (
     load_scene,
     load_scene_file,
     override_material,
+    settled,
     write_scene_file,
 )
+from tests.support.ocio import write_config
 
 CUBE = """o cube
 {}
@@ -219,3 +224,45 @@ def test_more_objects_than_are_read(folder):
 def test_names_that_no_file_can_have(folder):
     with pytest.raises(SceneError, match="plate: no such file"):
         load_scene_file(write(folder, plate="x" * 300))
+
+
+# ---- colours ---------------------------------------------------------------------------------------------------------
+
+COLOURED = PlateColours("ACEScg", "beauty", None, "lin_rec709")
+
+
+def test_colours_are_written_and_read(tmp_path, folder):
+    config = write_config(tmp_path / "show")
+    scene = replace(load_scene_file(write(folder)), colour=replace(COLOURED, ocio=str(config)))
+    write_scene_file(scene, folder / "again.yaml")
+    written = yaml.safe_load((folder / "again.yaml").read_text())["colour"]
+    assert not Path(written["ocio"]).is_absolute() and written["layer"] == "beauty"
+    read = load_scene_file(folder / "again.yaml").colour
+    assert Path(read.ocio).samefile(config) and replace(read, ocio=None) == COLOURED
+    write_scene_file(replace(scene, colour=replace(COLOURED, ocio=BUILT_IN)), folder / "again.yaml")
+    assert load_scene_file(folder / "again.yaml").colour.ocio == BUILT_IN
+    config.unlink()
+    write_scene_file(scene, folder / "again.yaml")
+    with pytest.raises(SceneError, match="colour.ocio: no such file"):
+        load_scene_file(folder / "again.yaml")
+
+
+def test_the_config_is_settled_where_one_is_used(tmp_path, folder, monkeypatch):
+    monkeypatch.setenv("OCIO", str(tmp_path / "show.ocio"))
+    scene = load_scene_file(write(folder))
+    assert settled(scene).colour.ocio is None
+    textured = replace(scene, objects=(replace(scene.objects[0], texture_colourspace="ap1"),))
+    for made in (replace(scene, colour=PlateColours("ap1")), textured):
+        assert settled(made).colour.ocio == str(tmp_path / "show.ocio")
+    assert settled(replace(scene, colour=PlateColours("ap1", ocio=BUILT_IN))).colour.ocio == BUILT_IN
+
+
+def test_plate_and_textures_are_read_in_their_spaces(folder):
+    scene = load_scene_file(write(folder))
+    plain = build_scene(scene)
+    made = build_scene(replace(scene, colour=PlateColours("Display P3 - Display", ocio=BUILT_IN)))
+    assert float((made.plate.lin - plain.plate.lin).abs().max()) > 1e-3
+    assert made.plate.kind.own.space.name == "Display P3 - Display"
+    bad = replace(scene, objects=(replace(scene.objects[0], texture_colourspace="ACEScq"),))
+    with pytest.raises(SceneError, match=r"objects\[0\].asset: colour space 'ACEScq' is not in"):
+        build_scene(bad)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ from dipir.image.files import write_exr
 from dipir.insert.result import save
 from dipir.priors.light import LightPrior
 from dipir.scene.camera import Camera
-from dipir.scene.scene_file import ObjectSpec, SceneFile, write_scene_file
+from dipir.scene.plate import PlateColours
+from dipir.scene.scene_file import ObjectSpec, SceneFile, load_scene_file, write_scene_file
 from dipir.studio import opening as openings
 from dipir.studio.opening import Opening, listed, result_id, results_in, untouched
 from dipir.studio.session import Session
 from dipir.studio.uploads import Refusal
 from tests.support.asset_samples import gltf
 from tests.support.fspy_files import parameters, project
+from tests.support.ocio import write_config
 from tests.support.small_result import small_result
 from tests.support.studio import make_files, set_up, sunny_rig
 
@@ -268,3 +271,24 @@ def test_a_light_that_nobody_changed_is_guessed_anew_without_a_step(tmp_path, mo
 
     with_worker(session, work)
     assert session.public()["light"]["base"] == "ambient" and session.public()["undo"] == 1
+
+
+def test_colour_spaces_of_a_result_are_opened_with_it(tmp_path, monkeypatch):
+    folder = make_result(tmp_path / "out", tmp_path)
+    scene = load_scene_file(folder / "scene.yaml")
+    config = write_config(tmp_path / "show")
+    write_scene_file(replace(scene, colour=PlateColours("ap1", ocio=str(config)), objects=(
+        replace(scene.objects[0], texture_colourspace="film"),)), folder / "scene.yaml")
+    (tmp_path / "session").mkdir()
+    monkeypatch.chdir(tmp_path)
+    session = Session(tmp_path / "session", {"r1": Path("out")})
+
+    async def work(opening):
+        await opening.result("r1")
+
+    with_worker(session, work)
+    assert session.document.colour.colourspace == "ap1" and Path(session.document.colour.ocio).is_absolute()
+    assert session.document.objects[0].texture_colourspace == "film"
+    assert any("converted from ap1" in note for note in session.fact.notes)
+    # Another program goes on with it.
+    assert Session(tmp_path / "session").document.colour == session.document.colour

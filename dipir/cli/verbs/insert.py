@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dipir.cli.options import (
+    add_colours,
     add_composite,
     add_output,
     add_redistort,
     add_settings,
     axis,
+    colours_of,
     found,
     number,
     overrides,
@@ -36,6 +38,7 @@ examples:
   dipir insert photo.jpg chair.glb --at 640,700 --height 0.9 --prompt "a chair in a yard" --out out/chair
   dipir insert scenes/demo.yaml --preset fast --guess 2 --log json
   dipir insert scenes/demo.yaml --set guidance.kind=posterior --set fit.steps=50
+  dipir insert shot.exr chair.glb --at 640,700 --colourspace ACEScg --layer beauty
 """
 _OF_A_FIT = {"prior", "prior_config", "optimize", "fit", "tone", "material", "guidance", "personalise", "memory",
              "resume"}
@@ -52,6 +55,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     scene.add_argument("--prompt", help="what the finished picture shows")
     add_placement(scene)
     add_camera(scene)
+    add_colours(p, textures=True)
     fit = p.add_argument_group("fit")
     add_settings(fit, "insert")
     fit.add_argument("--optimize", type=_words, metavar="LIST",
@@ -113,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
     from dipir.scene.scene_file import build_scene, write_scene_file
 
     config = method.load_config(args.preset, args.config, overrides_of(args))
-    plate, estimate = see(read_plate(scene_file.plate), scene_file.camera)
+    plate, estimate = see(read_plate(scene_file.plate, scene_file.colour), scene_file.camera)
     scene = build_scene(scene_file, str(args.inputs[0]), (plate, estimate))
     with running(args, args.out or named_folder("out", scene.name, "scene")) as (out, progress):
         progress.remarks([*scene.notes, *estimate.notes])
@@ -131,10 +135,10 @@ def run(args: argparse.Namespace) -> None:
 
 def scene_file_of(args: argparse.Namespace) -> SceneFile:
     """The scene that the arguments describe. Raises ConfigError or SceneError."""
-    from dipir.scene.scene_file import ObjectSpec, SceneFile, load_scene_file
+    from dipir.scene.scene_file import ObjectSpec, SceneFile, load_scene_file, settled
 
     placement = {"at": args.at, "height_m": args.height, "scale": args.scale, "yaw_deg": args.yaw,
-                 "unit": args.unit, "up": args.up}
+                 "unit": args.unit, "up": args.up, "texture_colourspace": args.texture_colourspace}
     placement = {key: value for key, value in placement.items() if value is not None}
     try:
         if len(args.inputs) == 1 and args.inputs[0].suffix.lower() in SCENE_SUFFIXES:
@@ -149,8 +153,8 @@ def scene_file_of(args: argparse.Namespace) -> SceneFile:
         else:
             given = " ".join(map(str, args.inputs))
             raise ConfigError(f"'{given}': give one scene file (.yaml), or a plate and an asset (photo.jpg chair.glb).")
-        return replace(scene, camera=camera_options(args, scene.camera),
-                       prompt=scene.prompt if args.prompt is None else args.prompt)
+        return settled(replace(scene, camera=camera_options(args, scene.camera), colour=colours_of(args, scene.colour),
+                               prompt=scene.prompt if args.prompt is None else args.prompt))
     except ValueError as problem:
         # The dataclasses check their own ranges.
         raise ConfigError(f"command line: {problem}") from problem
@@ -160,9 +164,8 @@ def _moved(objects: tuple[ObjectSpec, ...], placement: dict, path: Path) -> tupl
     if not placement:
         return objects
     if len(objects) > 1:
-        raise ConfigError(f"{path} has {len(objects)} objects, so --at, --height, --scale, --yaw, --unit and --up "
-                          "are ambiguous. "
-                          "Change them in the file.")
+        raise ConfigError(f"{path} has {len(objects)} objects, so --at, --height, --scale, --yaw, --unit, --up and "
+                          "--texture-colourspace are ambiguous. Change them in the file.")
     # Height and scale exclude each other; the one on the command line wins over the file's.
     if placement.keys() & {"height_m", "scale"}:
         placement = {"height_m": None, "scale": None, **placement}

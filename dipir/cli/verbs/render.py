@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dipir.cli.options import (
+    add_colours,
     add_composite,
     add_output,
     add_redistort,
+    colours_of,
     count,
     pair,
     positive,
@@ -55,6 +57,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--spp", type=count, metavar="N", help="samples per pixel")
     p.add_argument("--no-denoise", action="store_true", help="leave the picture as it is sampled")
     add_redistort(p)
+    add_colours(p)
     add_composite(p)
     add_output(p, "RESULT/render")
     p.set_defaults(verb=run)
@@ -84,12 +87,13 @@ def run(args: argparse.Namespace) -> None:
 def changes_of(args: argparse.Namespace) -> Changes:
     """What the options ask for."""
     from dipir.insert.again import Changes, Move, material_of
+    from dipir.scene.plate import PlateColours
 
     material: dict[str, dict] = {}
     for text in args.material:
         part, key, value = material_of(text)
         material.setdefault(part, {})[key] = value
     move = Move(args.at, args.height, args.yaw, material, args.unit, args.up)
-    return Changes(light=args.light, scene=args.scene, object=args.object, move=move, asset=args.asset,
-                   contrast=args.contrast, size=args.size, spp=args.spp, denoise=False if args.no_denoise else None,
-                   redistort=args.redistort)
+    return Changes(light=args.light, scene=args.scene, object=args.object, move=move, asset=args.asset, size=args.size,
+                   colours=colours_of(args, PlateColours()), contrast=args.contrast, spp=args.spp,
+                   denoise=False if args.no_denoise else None, redistort=args.redistort)

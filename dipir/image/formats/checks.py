@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,7 +15,9 @@ import numpy as np
 from PIL import Image as Pillow
 
 from dipir.errors import ImageError
-from dipir.event import warn
+from dipir.event import Remark, warn
+from dipir.image.formats.primaries import clipped
+from dipir.image.formats.spaces import ColourSpace, OwnPicture
 
 ALPHA_IGNORED = "alpha ignored"
 """The remark of readers that leave it out."""
@@ -37,6 +39,13 @@ _FOREIGN = {b"\xff\x0a": "a JPEG XL picture", b"\0\0\0\x0cJXL ": "a JPEG XL pict
             b"PK\3\4": "a zip archive", b"\x1f\x8b": "a gzip archive", b"glTF": "a mesh (GLB)"}
 
 
+class AskedOf(NamedTuple):
+    """What a person says of a file, where it counts more than the file itself. None = as the file says."""
+
+    space: ColourSpace | None = None  # in which its colours are
+    layer: str | None = None  # of an OpenEXR file: layer, part, or PART.LAYER
+
+
 class Decoded(NamedTuple):
     """The pixels of a file, BT.709 primaries."""
 
@@ -45,6 +54,21 @@ class Decoded(NamedTuple):
     bits: int  # per channel in the file
     notes: list[str]  # remarks for the user
     fov_x_deg: float | None = None  # horizontal field of view from EXIF or None
+    own: OwnPicture | None = None  # as the file holds it, where that was converted and can be given back
+
+
+def kept_wide(notes: Iterable[str], share: float) -> list[str]:
+    """The remarks of a reader where what it clipped to sRGB is kept beside: no warning then."""
+    kept = f"; {max(share, 0.001):.1%} of the pixels lie outside of sRGB: priors see them clipped, pictures keep them"
+    return [note.replace(clipped(share), kept) if share and note.endswith(clipped(share)) else note for note in notes]
+
+
+def note_alpha(alpha: np.ndarray | None, notes: list[str]) -> None:
+    """Say that ``alpha``, codes or coverage, is left out; a warning where it is not opaque everywhere. None = there is
+    some, and nobody looked."""
+    if alpha is not None:
+        opaque = np.iinfo(alpha.dtype).max if alpha.dtype.kind == "u" else 1
+    notes.append(Remark(ALPHA_IGNORED, alpha is None or bool((alpha < opaque).any())))
 
 
 def check_size(path: Path, width: int, height: int, max_pixels: int) -> None:

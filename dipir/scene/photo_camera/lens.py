@@ -199,14 +199,18 @@ def straightened(plate: Plate, lens: Lens, camera: Camera) -> Plate:
     """The plate as ``camera`` sees it, the lens taken out, bilinear; the photo itself is kept in ``original``. Edges
     are repeated where the photo shows nothing, which is said."""
     to = to_photo(lens, camera)
-    linear = plate.kind.linear
-    kept = warped(plate.lin if linear else plate.disp, to, repeat=True)
-    disp, lin = (linear_to_srgb(kept.clamp(0, 1)), kept) if linear else (kept.clamp(0, 1), srgb_to_linear(kept))
+    # Display-referred colours outside of sRGB are in the light alone.
+    if plate.kind.linear or plate.kind.own is not None:
+        lin = warped(plate.lin, to, repeat=True)
+        disp = linear_to_srgb(lin.clamp(0, 1))
+    else:
+        disp = warped(plate.disp, to, repeat=True).clamp(0, 1)
+        lin = srgb_to_linear(disp)
     outside = 1 - np.mean((to[0] >= 0) & (to[0] <= lens.size[0]) & (to[1] >= 0) & (to[1] <= lens.size[1]))
     notes: list[str] = [f"the lens ({lens.model}) was taken out: pixels of the scene are those of the straight "
                         "picture; --redistort puts it back into the finished one"]
     if outside > 1e-4:
         notes.append(warn(f"{max(outside, 1e-3):.1%} of the straight picture is outside the photo and repeats its "
                           "edge"))
-    return replace(plate, disp=disp, lin=lin, fov_x_deg=None, notes=(*plate.notes, *notes),
-                   original=Original(plate.disp, plate.lin, lens))
+    return replace(plate, disp=disp, lin=lin, fov_x_deg=None, notes=(*plate.notes, *notes), kind=plate.kind.scaled(),
+                   original=Original(plate.disp, plate.lin, lens, plate.kind))

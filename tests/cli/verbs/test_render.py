@@ -8,6 +8,7 @@ import pytest
 from dipir.cli import main as cli
 from dipir.event import warn
 from dipir.insert.again import Changes, Move
+from dipir.scene.plate import PlateColours
 from dipir.scene.scene_file import load_scene_file, write_scene_file
 from tests.support.command_line import RENDERED, fails
 
@@ -77,3 +78,9 @@ def test_warnings_about_the_inputs(result, stub, capsys):
     words = ["render", str(result), "--strict", "--quiet", "--out", str(result / "strict")]
     fails(words, capsys, "--strict: 1 warning", "b.glb")
     assert not (result / "strict").exists()
+
+
+def test_colours_can_be_changed(result, stub, monkeypatch):
+    monkeypatch.delenv("OCIO", raising=False)
+    assert cli.main(["render", str(result), "--output-colourspace", "ACEScg", "--quiet"]) == 0
+    assert stub.calls["changes"] == Changes(colours=PlateColours(output_colourspace="ACEScg"))

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from dipir.errors import ImageError
+from dipir.event import is_warning, warn
 from dipir.image.files import read_image, write_exr
-from dipir.image.formats.checks import check_size, decoding, note_aspect, openable, writable
+from dipir.image.formats.checks import check_size, decoding, kept_wide, note_aspect, openable, writable
 
 
 def test_sizes():
@@ -87,3 +88,11 @@ def test_pixels_that_are_not_square():
     assert notes == []
     note_aspect(0.5, notes)
     assert "0.5 times as wide as high" in notes[0]
+
+
+def test_what_was_clipped_and_is_kept_is_no_warning():
+    notes = [warn("colours converted from x to sRGB; 12.0% of the pixels lie outside of sRGB and were clipped"),
+             warn("another")]
+    kept, other = kept_wide(notes, 0.12)
+    assert kept.endswith("12.0% of the pixels lie outside of sRGB: priors see them clipped, pictures keep them")
+    assert not is_warning(kept) and is_warning(other) and kept_wide(notes, 0.0) == notes

@@ -253,3 +253,22 @@ def test_very_many_parts_of_one_look_become_one(tmp_path, monkeypatch):
         joined = load_asset(write(tmp_path, tree))
         assert len(apart.parts) == 7 and len(joined.parts) == 1 and any(said in n for n in joined.notes)
         assert joined.parts[0].vertices[joined.parts[0].faces] == pytest.approx(together)
+
+
+@pytest.mark.parametrize("mode, colour, word", [("MASK", [1, 0, 0, 0.2], "masks"), ("OPAQUE", [1, 0, 0, 0.2], None),
+                                                ("MASK", [1, 0, 0, 1], None), ("OPAQUE", [9, 0, 0, 1], "beyond 1")])
+def test_what_of_vertex_colours_has_no_effect_is_said(tmp_path, mode, colour, word):
+    build = GltfBuilder()
+    attributes = {"POSITION": build.add(np.eye(3, dtype=np.float32)),
+                  "COLOR_0": build.add(np.array([colour] * 3, np.float32))}
+    (tmp_path / "a.glb").write_bytes(build.glb(primitive={"attributes": attributes, "material": 0},
+                                               materials=[{"alphaMode": mode}]))
+    notes = load_asset(tmp_path / "a.glb").notes
+    assert [is_warning(note) and word in note for note in notes] == ([True] if word else [])
+
+
+def test_more_primitives_than_are_read(tmp_path):
+    document = gltf()
+    document["meshes"][0]["primitives"] *= 20_001
+    with pytest.raises(AssetError, match="more than 20000 primitives"):
+        load_asset(write(tmp_path, document))
