@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dipir.errors import AssetError
+from dipir.event import is_warning
 from dipir.scene.assets.asset import Sampling
 from dipir.scene.assets.load import load_asset
 from dipir.scene.assets.mesh import signed_volume
