@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from dipir.errors import MissingExtra
+from dipir.image.formats.spaces import ColourSpace, OwnPicture, PlateKind
+from dipir.scene.camera import Camera
 from dipir.scene.photo_camera.files import read_camera
 from dipir.scene.photo_camera.lens import (
     Lens,
@@ -19,7 +21,7 @@ from dipir.scene.photo_camera.lens import (
     to_straight,
     warped,
 )
-from dipir.scene.plate import plate_from_tensor
+from dipir.scene.plate import Plate, plate_from_tensor
 
 SIZE, FOCAL, CENTRE = (640, 480), (500.0, 490.0), (330.0, 235.0)
 
@@ -189,3 +191,17 @@ def test_without_the_library_it_is_named(monkeypatch, tmp_path):
         Lens("PINHOLE", SIZE, (500, 500, 320, 240))
     (tmp_path / "c.yaml").write_text("{width: 640, height: 480, fov_x_deg: 60, height_m: 1}")
     assert read_camera(tmp_path / "c.yaml").lens is None
+
+
+def test_a_straight_picture_has_no_values_of_the_file():
+    """Its pixels are others; those of the photo itself, kept beside, are the file's still, wide colours too."""
+    codes = np.random.default_rng(0).integers(0, 65535, (40, 60, 3), np.uint16)
+    space = ColourSpace("wide", "display", lambda v: v, lambda v: v)
+    lin = torch.full((1, 3, 40, 60), 0.5)
+    lin[:, 0] = 1.4
+    plate = Plate(lin.clamp(0, 1), lin, kind=PlateKind(16, False, OwnPicture(space, codes)))
+    lens = Lens("SIMPLE_RADIAL", (60, 40), (50.0, 30.0, 20.0, -0.1))
+    straight = straightened(plate, lens, Camera.looking(60, 40, 62.0))
+    assert straight.kind.own.codes is None and straight.kind.own.space is space
+    assert straight.original.kind.own.codes is codes
+    assert float(straight.lin[0, 0].max()) == pytest.approx(1.4)
