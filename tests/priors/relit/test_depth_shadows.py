@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from dipir.priors.relit import depth_shadows
 from dipir.priors.relit.depth_shadows import FOV_DEG, in_camera, positions, visibility
 from dipir.scene.direction import LightDirection
 from tests.support.surface_sets import frame
@@ -52,6 +53,13 @@ def test_positions_by_hand():
     assert point[0, 2].unique().tolist() == [-2, -1]
 
 
+@pytest.fixture
+def sharp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For depths that are known: things up to three tenths of their distance thick, hard edges."""
+    monkeypatch.setattr(depth_shadows, "_THICK", 0.3)
+    monkeypatch.setattr(depth_shadows, "_SOFT", 0.012)
+
+
 # ---- a card before a wall --------------------------------------------------------------------------------------------
 
 def _card(size: int = 60, gap: float = 0.15) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -89,7 +97,7 @@ def _blocked(light: torch.Tensor, grow: float, gap: float = 0.15) -> torch.Tenso
 
 
 @pytest.mark.parametrize("azimuth, elevation", [(45, 0), (-45, 0), (0, 45)])
-def test_a_card_shadows_the_wall_where_geometry_says(azimuth, elevation):
+def test_a_card_shadows_the_wall_where_geometry_says(sharp, azimuth, elevation):
     """Against rays from each pixel of the wall to the plane of the card: the shadow falls away from the light."""
     dark, card = _shadow(azimuth, elevation), _card()[2][0, 0]
     light = LightDirection(azimuth, elevation).vector
@@ -99,7 +107,7 @@ def test_a_card_shadows_the_wall_where_geometry_says(azimuth, elevation):
     assert right * float(light[0]) + upwards * float(light[1]) < -3
 
 
-def test_sky_is_never_in_the_way():
+def test_sky_is_never_in_the_way(sharp):
     """The same depths, once as a card and once as a hole in what is seen."""
     _, _, card = _card()
     assert float(_shadow(45, 0).max()) > 0.9
@@ -108,7 +116,7 @@ def test_sky_is_never_in_the_way():
     assert float(_shadow(45, 0, solid=torch.zeros_like(solid)).max()) < 0.05
 
 
-def test_soft_lights_have_soft_edges():
+def test_soft_lights_have_soft_edges(sharp):
     depth, normal, card = _card()
     light = LightDirection(45, 0).vector[None]
     hard, soft = (visibility(depth, normal, light, torch.tensor([s]))[0, 0][~card[0, 0]] for s in (0.02, 0.5))
@@ -116,7 +124,7 @@ def test_soft_lights_have_soft_edges():
 
 
 @pytest.mark.parametrize("gap, dark", [(0.2, True), (0.7, False)])
-def test_things_are_no_thicker_than_a_part_of_their_distance(gap, dark):
+def test_things_are_no_thicker_than_a_part_of_their_distance(sharp, gap, dark):
     """Rays that go along the wall, not through the card's plane: under a card that is near they meet its inside, behind
     one that is far they pass, but for streaks from its edges, where depths are mixed."""
     depth, normal, _ = _card(gap=gap)
@@ -141,7 +149,7 @@ def _floor_and_box(size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor,
 
 
 @pytest.mark.parametrize("size", [62, 128])
-def test_a_box_darkens_the_floor_on_the_side_away_from_the_light(size):
+def test_a_box_darkens_the_floor_on_the_side_away_from_the_light(sharp, size):
     depth, normal, box, floor = _floor_and_box(size)
     column = torch.arange(size).expand(size, size)
     beside = floor & (torch.arange(size)[:, None] > size * 0.7) & (torch.arange(size)[:, None] < size * 0.86)
@@ -150,6 +158,19 @@ def test_a_box_darkens_the_floor_on_the_side_away_from_the_light(size):
         dark = 1 - visibility(depth, normal, LightDirection(azimuth, 25).vector[None], HARD)[0, 0]
         assert dark.shape == (size, size)
         assert float(dark[shaded].max()) > 0.8 and float(dark[free].max()) < 0.1, azimuth
+
+
+@pytest.mark.parametrize("azimuth, elevation", [(45, 0), (-45, 0), (0, 45)])
+def test_as_it_ships_a_card_shadows_the_wall_away_from_the_light(azimuth, elevation):
+    """A card near the wall: what is darkest lies on the far side; the near side stays as it was."""
+    depth, normal, card = _card(gap=0.08)
+    light = LightDirection(azimuth, elevation).vector
+    dark = (1 - visibility(depth, normal, light[None], HARD))[0, 0] * ~card[0, 0]
+    right, upwards = _middle(0.6 * dark / dark.max())
+    assert float(dark.max()) > 0.3 and right * float(light[0]) + upwards * float(light[1]) < -2
+    point = positions(depth)[0, :2]
+    near = (torch.einsum("chw,c->hw", point, light[:2]) > 0.1) & ~card[0, 0]
+    assert float(dark[near].max()) < 0.15
 
 
 def test_pictures_of_a_batch_do_not_meet():
