@@ -15,11 +15,12 @@ from dipir.workshop.surfaces.data import OUTDOOR, SurfaceSet
 LIGHTS = (LightDirection(70, 20, 6), LightDirection(-60, 35, 12), LightDirection(0, 60, 4), LightDirection(30, 10, 25))
 
 
-def frame(pitch_deg: float) -> torch.Tensor:
-    """(3, 3) rows: the picture's right, the vertical, and the level direction towards the camera, as a camera sees them
-    that looks down by ``pitch_deg``."""
+def frame(pitch_deg: float, roll_deg: float = 0.0) -> torch.Tensor:
+    """(3, 3) rows: the level direction to the right, the vertical, and the level direction towards the camera, as a
+    camera sees them that looks down by ``pitch_deg`` and is turned about its view by ``roll_deg``."""
     c, s = math.cos(math.radians(pitch_deg)), math.sin(math.radians(pitch_deg))
-    return torch.tensor([[1.0, 0, 0], [0, c, s], [0, -s, c]])
+    a, b = math.cos(math.radians(roll_deg)), math.sin(math.radians(roll_deg))
+    return torch.tensor([[1.0, 0, 0], [0, c, s], [0, -s, c]]) @ torch.tensor([[a, b, 0], [-b, a, 0], [0, 0, 1]])
 
 
 def ball_normals(size: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -31,14 +32,14 @@ def ball_normals(size: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def ball(albedo: tuple[float, float, float], size: int = 32, kind: int = KINDS.index("free"), pitch_deg: float = 0.0,
-         covered: bool = False) -> SurfaceSet:
+         covered: bool = False, *, roll_deg: float = 0.0) -> SurfaceSet:
     """One ball before nothing, or (``covered``) before a grey wall that faces the camera. Something out of the picture
     keeps the first light from the uppermost quarter of it."""
     normal, inside = ball_normals(size)
     solid = inside | torch.tensor(covered)
     normal = torch.where(inside, normal, torch.tensor([0.0, 0.0, 1.0])[:, None, None] * solid)
     color = torch.where(inside, torch.tensor(albedo)[:, None, None], 0.4 * solid)
-    numbers, axes = torch.stack([light.numbers for light in LIGHTS]), frame(pitch_deg)
+    numbers, axes = torch.stack([light.numbers for light in LIGHTS]), frame(pitch_deg, roll_deg)
     cosine = torch.einsum("lc,chw->lhw", numbers[:, :3] @ axes, normal).clamp_min(0)
     free = (cosine > 0).float()
     free[0, :size // 4] = 0
@@ -59,7 +60,7 @@ def balls(size: int = 32) -> SurfaceSet:
     """Four scenes: before nothing, before a wall, under the open sky, before nothing seen from above."""
     free, wall = KINDS.index("free"), KINDS.index("wall")
     return join([ball((0.8, 0.5, 0.2), size, free), ball((0.3, 0.6, 0.7), size, wall, 0.0, True),
-                 ball((0.5, 0.5, 0.5), size, OUTDOOR, 15.0), ball((0.9, 0.2, 0.2), size, free, 30.0)])
+                 ball((0.5, 0.5, 0.5), size, OUTDOOR, 15.0), ball((0.9, 0.2, 0.2), size, free, 30.0, roll_deg=8.0)])
 
 
 def backdrops(size: int = 32) -> Backdrops:

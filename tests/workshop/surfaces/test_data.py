@@ -180,6 +180,42 @@ def test_the_ground_of_landscapes_faces_up(worlds):
             assert float(upright.median()) > 0.7
 
 
+def _seen(world: SurfaceSet) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(shading (L, S, S), cosines of the lights with the normals (L, S, S), what is whole surface, what is upright)."""
+    normal = world.normal[0].float() / 127
+    shading = (decode(world.lit[0]) / (world.albedo[0].float() / 255).clamp_min(0.02)).mean(1)
+    light = in_camera(world.light[0], world.up.expand(len(world.light[0]), 3))
+    solid = (world.alpha[0, 0] == 255) & (normal.norm(dim=0) > 0.95)
+    upright = torch.einsum("c,chw->hw", world.up[0], normal).abs() < 0.4
+    return shading, torch.einsum("lc,chw->lhw", light, normal), solid, solid & upright
+
+
+def test_landscapes_obey_lambert(worlds):
+    """Walls tell which way the camera was turned: free of shadow they show the cosine, a bounce apart; what turns away
+    is not free."""
+    apart, behind = [], []
+    for world in worlds:
+        if int(world.kind) == OUTDOOR:
+            shading, cosine, _, wall = _seen(world)
+            lit = wall & (world.free[0] == 255)
+            apart.append((shading - cosine)[lit & (cosine > -0.2)])
+            behind.append(world.free[0][wall & (cosine < -0.3)])
+    apart, behind = torch.cat(apart), torch.cat(behind).float() / 255
+    assert len(apart) > 80 and float(apart.abs().median()) < 0.1 and float((apart.abs() > 0.35).float().mean()) < 0.05
+    assert len(behind) > 80 and float(behind.mean()) < 0.1
+
+
+def test_lamps_are_where_their_numbers_say(worlds):
+    """As seen from the middle of the picture: what is free there faces them."""
+    faced = []
+    for world in worlds:
+        if int(world.kind) == INDOOR:
+            _, cosine, _, _ = _seen(world)
+            middle = (..., slice(15, 17), slice(15, 17))
+            faced += cosine[middle].mean((1, 2))[world.free[0][middle].float().mean((1, 2)) > 230].tolist()
+    assert len(faced) > 4 and min(faced) > 0.1
+
+
 def test_lights_of_worlds_light_something(worlds):
     for world in worlds:
         brightest = decode(world.lit[0]).amax((1, 2, 3))

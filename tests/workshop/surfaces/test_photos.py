@@ -10,6 +10,7 @@ import torch
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.priors.relit.depth_shadows import in_camera
 from dipir.workshop.stored import decode, join
+from dipir.workshop.surfaces import photos
 from dipir.workshop.surfaces.photos import Photos, ShotConfig, _varied, developed, draw
 from tests.support.surface_sets import LIGHTS, backdrops, ball, balls
 
@@ -129,6 +130,19 @@ def test_targets_are_as_bright_in_the_mean_unless_that_would_burn_them():
     # Rounding and what is above white take a little; where the level differs, the picture is as bright as it may be.
     assert float(equal.float().mean()) > 0.5 and float(share.max()) < 1.03
     assert bool((bright[~equal] > 0.9).all())
+
+
+def test_no_target_burns(monkeypatch):
+    """Before anything is cut off at white: as bright in the mean, or 97 % of it below the limit and darker in the
+    mean."""
+    monkeypatch.setattr(photos, "developed", lambda rng, linear, camera: linear)
+    data = ball((0.6, 0.5, 0.4), covered=True)
+    made = _photos(60, replace(EXACT, level=(1.0, 1.1)), data=data)
+    share = made.target.mean((-1, -2, -3)) / made.image.mean((-1, -2, -3))[:, None]
+    bright = torch.quantile(made.target.amax(2).flatten(2), 0.97, dim=2)
+    equal = (share - 1).abs() < 1e-3
+    assert 10 < int(equal.sum()) < 110 and float(share.max()) < 1.001
+    assert float(bright.max()) < 1.21 and float(bright[~equal].min()) > 1.15
 
 
 def test_a_target_is_the_scene_in_that_light():
