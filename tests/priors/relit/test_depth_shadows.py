@@ -63,9 +63,10 @@ def sharp(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- a card before a wall --------------------------------------------------------------------------------------------
 
 def _card(size: int = 60, gap: float = 0.15) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(depth, normals, the card): a square card that hovers before a wall, both face the camera; the wall is at 1."""
+    """(depth, normals, the card): a square card, two pixels to the right of the middle and three above it, that hovers
+    before a wall; both face the camera, the wall is at 1."""
     card = torch.zeros(1, 1, size, size)
-    card[..., 24:36, 24:36] = 1
+    card[..., 21:33, 26:38] = 1
     normal = torch.zeros(1, 3, size, size)
     normal[:, 2] = 1
     return torch.log2(1 - gap * card), normal, card > 0
@@ -78,10 +79,9 @@ def _shadow(azimuth: float, elevation: float, **more) -> torch.Tensor:
 
 
 def _middle(mask: torch.Tensor) -> tuple[float, float]:
-    """(right, up) of what is dark, from the middle of the picture, pixels."""
+    """(right, up) of what is dark, from the middle of the card, pixels."""
     row, column = (mask > 0.5).nonzero().float().T
-    middle = (len(mask) - 1) / 2
-    return float(column.mean()) - middle, middle - float(row.mean())
+    return float(column.mean()) - 31.5, 26.5 - float(row.mean())
 
 
 def test_light_from_the_front_throws_no_shadow():
@@ -91,8 +91,9 @@ def test_light_from_the_front_throws_no_shadow():
 def _blocked(light: torch.Tensor, grow: float, gap: float = 0.15) -> torch.Tensor:
     """(S, S) where rays towards the light from the wall meet the card, made wider by ``grow``."""
     depth, _, card = _card(gap=gap)
+    pixel = 2 * math.tan(math.radians(FOV_DEG) / 2) / 60 * (1 - gap)
     at = positions(depth)[0, :2] + light[:2, None, None] * (gap / light[2])
-    half = 6 / 60 * 2 * math.tan(math.radians(FOV_DEG) / 2) * (1 - gap)
+    at, half = at - torch.tensor([2.0, 3.0])[:, None, None] * pixel, 6 * pixel
     return (at.abs() < half + grow).all(0) & ~card[0, 0]
 
 
@@ -102,7 +103,7 @@ def test_a_card_shadows_the_wall_where_geometry_says(sharp, azimuth, elevation):
     dark, card = _shadow(azimuth, elevation), _card()[2][0, 0]
     light = LightDirection(azimuth, elevation).vector
     inside, wide = _blocked(light, -0.03), _blocked(light, 0.03) | card
-    assert int(inside.sum()) > 30 and float(dark[inside].min()) > 0.6 and float(dark[~wide].max()) < 0.3
+    assert int(inside.sum()) > 20 and float(dark[inside].min()) > 0.6 and float(dark[~wide].max()) < 0.3
     right, upwards = _middle(dark * ~card)
     assert right * float(light[0]) + upwards * float(light[1]) < -3
 
@@ -129,7 +130,7 @@ def test_things_are_no_thicker_than_a_part_of_their_distance(sharp, gap, dark):
     one that is far they pass, but for streaks from its edges, where depths are mixed."""
     depth, normal, _ = _card(gap=gap)
     shadow = 1 - visibility(depth, normal, LightDirection(75, 0).vector[None], HARD)[0, 0]
-    beside = float(shadow[28:32, :16].mean())
+    beside = float(shadow[25:29, :18].mean())
     assert beside > 0.95 if dark else beside < 0.35
 
 
@@ -152,12 +153,12 @@ def _floor_and_box(size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor,
 def test_a_box_darkens_the_floor_on_the_side_away_from_the_light(sharp, size):
     depth, normal, box, floor = _floor_and_box(size)
     column = torch.arange(size).expand(size, size)
-    beside = floor & (torch.arange(size)[:, None] > size * 0.7) & (torch.arange(size)[:, None] < size * 0.86)
+    beside = floor & (torch.arange(size)[:, None] > size * 0.775) & (torch.arange(size)[:, None] < size * 0.85)
     left, right = beside & (column < size * 0.36), beside & (column > size * 0.64)
     for azimuth, shaded, free in ((80, left, right), (-80, right, left)):
         dark = 1 - visibility(depth, normal, LightDirection(azimuth, 25).vector[None], HARD)[0, 0]
         assert dark.shape == (size, size)
-        assert float(dark[shaded].max()) > 0.8 and float(dark[free].max()) < 0.1, azimuth
+        assert float(dark[shaded].mean()) > 0.8 and float(dark[free].max()) < 0.1, azimuth
 
 
 @pytest.mark.parametrize("azimuth, elevation", [(45, 0), (-45, 0), (0, 45)])
@@ -169,7 +170,7 @@ def test_as_it_ships_a_card_shadows_the_wall_away_from_the_light(azimuth, elevat
     right, upwards = _middle(0.6 * dark / dark.max())
     assert float(dark.max()) > 0.3 and right * float(light[0]) + upwards * float(light[1]) < -2
     point = positions(depth)[0, :2]
-    near = (torch.einsum("chw,c->hw", point, light[:2]) > 0.1) & ~card[0, 0]
+    near = (torch.einsum("chw,c->hw", point, light[:2]) > 0.15) & ~card[0, 0]
     assert float(dark[near].max()) < 0.15
 
 
