@@ -94,7 +94,7 @@ def record_gbuffers(built: BuiltScene, camera: Camera, samples: int = 16, seed: 
         hit = _hits(built, camera, pixels, offsets[k:k + together], seed + k)
         valid = hit["valid"]
         depth = (hit["point"] - origin) @ forward
-        values = torch.cat([depth[:, None], hit["normal"], _materials(built, hit), hit["point"]], 1) * valid[:, None]
+        values = torch.cat([depth[:, None], hit["normal"], materials_at(built, hit), hit["point"]], 1) * valid[:, None]
         rows = torch.cat([valid[:, None], values], 1).reshape(-1, len(pixels), 13)
         for sample, owner in zip(rows, hit["object"].reshape(len(rows), -1), strict=True):
             sums += sample.T
@@ -147,13 +147,20 @@ def _hits(built: BuiltScene, camera: Camera, pixels: Tensor, offsets: np.ndarray
     dx, dy = (dr.gather(mi.Float, to_array(offsets[:, axis]), which) for axis in (0, 1))
     ray = camera_ray(camera, *pixel_position(camera, to_index(pixels.repeat(len(offsets))), dx, dy))
     si, _ = first_hit(built, ray, sampler)
+    return hit_columns(built, ray, si)
+
+
+def hit_columns(built: BuiltScene, ray, si) -> dict[str, Tensor]:
+    """What rays met at ``si``, flat torch columns (n, ...): ``valid``, ``point`` and ``normal`` (towards the ray),
+    ``uv``, ``face``, index of the part (``shape``, -1 = none) and 1 + that of its object (``object``, 0 = none)."""
+    mi = mitsuba()
     ids = [dr.reinterpret_array(mi.UInt32, mi.ShapePtr(s))[0] for s in built.objects.shapes()]
     pointer = dr.reinterpret_array(mi.UInt32, si.shape)
     normal = dr.select(dr.dot(si.sh_frame.n, ray.d) > 0, -si.sh_frame.n, si.sh_frame.n)
     # In one kernel: each array alone would trace the ray once more.
     dr.eval(si.is_valid(), si.p, si.uv, normal, pointer, si.prim_index)
     valid, pointer = flags(si.is_valid()), to_torch(pointer).long()
-    shape = torch.full((count,), -1, device=valid.device)
+    shape = torch.full((len(valid),), -1, device=valid.device)
     for k, ident in enumerate(ids):
         shape[pointer == ident] = k
     shape[valid == 0] = -1
@@ -163,8 +170,8 @@ def _hits(built: BuiltScene, camera: Camera, pixels: Tensor, offsets: np.ndarray
             "object": owner[shape + 1]}
 
 
-def _materials(built: BuiltScene, hit: dict[str, Tensor]) -> Tensor:
-    """(pixels, 5): albedo rgb, roughness, metallic at each hit."""
+def materials_at(built: BuiltScene, hit: dict[str, Tensor]) -> Tensor:
+    """(n, 5): albedo rgb, roughness, metallic at each of :func:`hit_columns`."""
     out = hit["valid"].new_zeros(len(hit["valid"]), 5)
     for k, (_, part) in enumerate(built.parts):
         chosen = (hit["shape"] == k).nonzero()[:, 0]

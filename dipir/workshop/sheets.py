@@ -19,15 +19,17 @@ from dipir.workshop.colour import styles
 from dipir.workshop.dressed import data as dressed
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.relight import data as relit
+from dipir.workshop.surfaces import data as surfaces
 from dipir.workshop.worlds import panoramas, views
 
 
 def draw_sheet(kind: str, folder: Path, path: Path) -> None:
     """48 items spread over the set: views beside their light (the frame of the light turns with the camera, which
-    looks to its middle), panoramas alone, relit scenes under four lights, drawings beside their pictures, layouts with
-    the boxes of their things over their captions, photos of a CO3D set, dressed crops beside the shadows in them."""
+    looks to its middle), panoramas alone, relit scenes under four lights, surfaces under the sky and a light beside
+    their normals, depth and shadow, drawings beside their pictures, layouts with the boxes of their things over their
+    captions, photos of a CO3D set, dressed crops beside the shadows in them."""
     tiles = {"views": _view_tiles, "panoramas": _panorama_tiles, "relit": _relit_tiles,
-             "sketches": _sketch_tiles, "layouts": _layout_tiles, "co3d": _photo_tiles,
+             "surfaces": _surface_tiles, "sketches": _sketch_tiles, "layouts": _layout_tiles, "co3d": _photo_tiles,
              "dressed": _dressed_tiles}[kind](folder)
     rows = [torch.cat(list(tiles[i:i + 4]), -1) for i in range(0, len(tiles), 4)]
     write_png(path, torch.cat(rows, -2)[None])
@@ -64,6 +66,15 @@ def _relit_tiles(folder: Path) -> Tensor:
     rows = _spread(len(data))
     lit = relit.decode(data.lit[rows][:, ::3][:, :4]) + 0.15 * relit.decode(data.sky[rows])[:, None]
     return linear_to_srgb((0.7 * torch.cat(lit.unbind(1), -1)).clamp(0, 1))
+
+
+def _surface_tiles(folder: Path) -> Tensor:
+    data = surfaces.load(folder)
+    data = data.part(_spread(len(data)))
+    lit = relit.decode(data.lit[:, 0]) + 0.2 * relit.decode(data.sky)
+    depth = (0.5 - data.depth.float() / (2 * surfaces.FAR)).expand(-1, 3, -1, -1) * (data.alpha / 255)
+    shadow = (1 - data.free[:, :1] / 255).expand(-1, 3, -1, -1) * (data.alpha / 255)
+    return torch.cat([linear_to_srgb((0.7 * lit).clamp(0, 1)), data.normal / 254 + 0.5, depth, shadow], -1)
 
 
 def _sketch_tiles(folder: Path) -> Tensor:

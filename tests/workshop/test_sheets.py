@@ -11,7 +11,7 @@ from dipir.priors.captions import Thing
 from dipir.workshop import sheets
 
 
-@pytest.mark.parametrize("kind", ["views", "panoramas", "relit", "sketches", "layouts"])
+@pytest.mark.parametrize("kind", ["views", "panoramas", "relit", "surfaces", "sketches", "layouts"])
 def test_nothing_to_draw(kind, tmp_path):
     with pytest.raises(DipirError, match="holds no"):
         sheets.draw_sheet(kind, tmp_path / "none", tmp_path / "sheet.png")

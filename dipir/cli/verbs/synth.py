@@ -13,7 +13,8 @@ from dipir.cli.progress import Progress
 from dipir.errors import ConfigError
 
 # Scenes of each kind of set, where --count does not say how many.
-COUNTS = {"views": 800, "panoramas": 1200, "relit": 2400, "sketches": 900, "layouts": 4000, "dressed": 20000}
+COUNTS = {"views": 800, "panoramas": 1200, "relit": 2400, "surfaces": 10000, "sketches": 900, "layouts": 4000,
+          "dressed": 20000}
 KINDS = (*COUNTS, "co3d")
 
 
@@ -23,11 +24,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         "synth", help="make training data with our own renderer",
         description="views: plates of procedural scenes, each with the light at its insertion point (28 a scene). "
                     "panoramas: whole HDR environments, for training composites. relit: objects before a backdrop, "
-                    "each under twelve lights around it. sketches: drawings and their coloured pictures. layouts: "
-                    "captioned pictures of up to four things on a floor. dressed: crops of photographed panoramas with "
-                    "meshes put on their ground in their light (needs the data folder). co3d: a set in the format of "
-                    "CO3Dv2, photos all around objects under known light, with the truth beside them. Deterministic "
-                    "for a seed; what is there is kept, so a stopped run goes on.")
+                    "each under twelve lights around it. surfaces: the like, and landscapes and rooms, under four "
+                    "lights, with normals, depth, albedo and cast shadows. sketches: drawings and their coloured "
+                    "pictures. layouts: captioned pictures of up to four things on a floor. dressed: crops of "
+                    "photographed panoramas with meshes put on their ground in their light (needs the data folder). "
+                    "co3d: a set in the format of CO3Dv2, photos all around objects under known light, with the truth "
+                    "beside them. Deterministic for a seed; what is there is kept, so a stopped run goes on.")
     p.add_argument("kind", choices=KINDS)
     p.add_argument("--count", type=int, metavar="N",
                    help=f"scenes in all (default: {', '.join(f'{n} {k}' for k, n in COUNTS.items())}); dressed: "
@@ -41,7 +43,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                    help="dressed: of the environments and meshes of `val` and `val_more`, in a folder of their own")
     p.add_argument("--drawn", action="store_true",
                    help="procedural things alone; otherwise patches of the training panoramas lie on some surfaces of "
-                        "views, and some objects are training meshes, where there is a data folder (DIPIR_DATA)")
+                        "views and surfaces, and some objects are training meshes, where there is a data folder "
+                        "(DIPIR_DATA)")
     p.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw 48 of them beside their light")
     p.add_argument("--export", type=Path, metavar="DIR", help="relit: also write pairs in the folder format of "
                                                               "diffusers' ControlNet and LoRA training scripts")
@@ -99,6 +102,7 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
     from dipir.workshop.data import DATA, TRAIN, real_panoramas, training_meshes
     from dipir.workshop.layout import data as layouts
     from dipir.workshop.relight import data as relit
+    from dipir.workshop.surfaces import data as surfaces
     from dipir.workshop.worlds import panoramas, views
 
     real = not args.drawn and (DATA / "splits.json").is_file()
@@ -110,8 +114,11 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
         return panoramas.generate(*common)
     if args.kind == "layouts":
         return layouts.generate(*common)
+    meshes = training_meshes(*TRAIN) if real else ()
+    if args.kind == "surfaces":
+        return surfaces.generate(*common, meshes=meshes, panoramas=real_panoramas(*TRAIN) if real else ())
     maker = relit if args.kind == "relit" else sketches
-    return maker.generate(*common, meshes=training_meshes(*TRAIN) if real else ())
+    return maker.generate(*common, meshes=meshes)
 
 
 def _dressed(args: argparse.Namespace, on_event) -> Path:

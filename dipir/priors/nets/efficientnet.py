@@ -15,6 +15,8 @@ STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3)
 """Expansion, kernel, stride, channels, blocks of each stage of Lite0."""
 CHANNELS = (40, 112, 320)
 """Of the features at strides 8, 16, 32."""
+FINE_CHANNELS = (16, 24)
+"""Of those at strides 2, 4."""
 _EPSILON = 1e-3  # of the published batch norms
 
 
@@ -67,12 +69,16 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, photo: Tensor) -> list[Tensor]:
         """[(B, 40, H / 8, W / 8), (B, 112, H / 16, W / 16), (B, 320, H / 32, W / 32)]."""
+        return self.pyramid(photo)[len(FINE_CHANNELS):]
+
+    def pyramid(self, photo: Tensor) -> list[Tensor]:
+        """The same after those at strides 2 and 4: [(B, 16, H / 2, W / 2), (B, 24, H / 4, W / 4), ...]."""
         h = functional.relu6(self.stem((photo - 127 / 255) * (255 / 128)))
         found = {}
         for block in self.blocks:
             h = block(h)
             found[h.shape[1]] = h
-        return [found[c] for c in CHANNELS]
+        return [found[c] for c in (*FINE_CHANNELS, *CHANNELS)]
 
 
 def folded(published: Mapping[str, Tensor]) -> dict[str, Tensor]:

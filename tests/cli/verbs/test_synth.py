@@ -10,8 +10,10 @@ from dipir.cli import main as cli
 from dipir.workshop import data, shards
 from dipir.workshop.dressed import data as dressed
 from dipir.workshop.layout import data as layouts
+from dipir.workshop.surfaces import data as surfaces
 from dipir.workshop.worlds import views
 from tests.support.layout_sets import several
+from tests.support.surface_sets import ball
 
 TINY = views.ViewSettings(height=24, width=32, spp=2, env_height=16, env_spp=2, lights=2, cameras=2, shard=1)
 
@@ -53,6 +55,33 @@ def test_layouts_are_drawn_over_their_captions(tmp_path, capsys, monkeypatch):
     assert sheet.shape == (12 * (256 + 96), 4 * 256, 3)
     strips = sheet.reshape(12, 352, 4, 256, 3)[:, 256:]
     assert (strips == 255).mean() > 0.7 and all(strips[i, :, j].min() < 60 for i in range(12) for j in range(4))
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_surfaces_are_made_of_the_training_half_and_drawn(drawn, tmp_path, capsys, monkeypatch):
+    """Without --drawn with the meshes and panoramas of the data folder; the sheet shows light, normals, depth, shadow
+    beside each other."""
+    asked = []
+    (tmp_path / "splits.json").touch()
+    monkeypatch.setattr(data, "DATA", tmp_path)
+    monkeypatch.setattr(data, "training_meshes", lambda *splits: list(splits))
+    monkeypatch.setattr(data, "real_panoramas", lambda *splits: [*splits, "p"])
+    monkeypatch.setattr(surfaces, "generate", lambda *a, **k: asked.append((a[:4], k)) or tmp_path)
+    made = ball((0.8, 0.5, 0.2))
+    shards.save(tmp_path / "surfaces_000000.safetensors", vars(made), {})
+    words = ["synth", "surfaces", "--seed", "3", "--workers", "1", "--sheet", str(tmp_path / "sheet.png")]
+    assert cli.main([*words, *(["--drawn"] if drawn else [])]) == 0
+    found = {"meshes": (), "panoramas": ()} if drawn else {
+        "meshes": ["train", "train_more"], "panoramas": ["train", "train_more", "p"]}
+    assert asked == [((10000, None, 3, 1), found)] and str(tmp_path) in capsys.readouterr().out
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
+    assert sheet.shape == (12 * 32, 4 * 4 * 32, 3)
+    light, normal, depth, shadow = sheet[:32, :128].reshape(32, 4, 32, 3).transpose(1, 0, 2, 3)
+    # The first light comes from the right; normals are red to the right and green upwards; near is bright.
+    assert light[16, 24].sum() > light[16, 6].sum() + 60 and normal[16, 24, 0] > 180 > 80 > normal[16, 6, 0]
+    assert normal[6, 16, 1] > 180 and depth[16, 16, 0] > depth[16, 4, 0] and not light[0, 0].any()
+    # In shadow lie the upper quarter and the side that turns away.
+    assert shadow[7, 20, 0] == 255 and shadow[16, 4, 0] == 255 and shadow[16, 24, 0] == 0 == depth[0, 0, 0]
 
 
 @pytest.mark.parametrize("held_out", [False, True])
