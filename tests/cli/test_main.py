@@ -51,7 +51,7 @@ def test_words_of_the_help_are_those_of_the_settings():
     by_name = {p.prog.split()[-1]: p._option_string_actions for p in parsers(cli.build_parser())
                if "--preset" in p._option_string_actions}
     for config, name in ((insert.InsertConfig(), "insert"), (RelightConfig(), "relight"), (LayoutConfig(), "layout")):
-        assert f"default: {config.prior})" in by_name[name]["--prior"].help
+        assert f"default: {config.prior}" in by_name[name]["--prior"].help
     assert ",".join(insert.FITTED) in by_name["insert"]["--optimize"].help
     assert re.search(rf"{RelightConfig().engine}: [^;]*\(default\)", by_name["relight"]["--engine"].help)
     assert list(by_name["insert"]["--preset"].choices) == ["default", "fast", "paper"]
