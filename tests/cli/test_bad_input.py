@@ -381,7 +381,7 @@ def test_render_when_the_plate_is_gone(here, capsys):
 
 
 @pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
-@pytest.mark.parametrize("name", [b"W\xfcrfel", "Würfel".encode()])
+@pytest.mark.parametrize("name", [b"W\xfcrfel", pytest.param("Würfel".encode(), marks=pytest.mark.slow)])
 def test_names_in_any_encoding(here, name, locale):
     """Plate, mesh, prompt and folder; the scene that is written leads to the same files again, in any locale."""
     for kind, file in ((b".png", "plate.png"), (b".obj", "cube.obj")):

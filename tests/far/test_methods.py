@@ -232,7 +232,7 @@ TINY = ["light.start=ambient", "guidance.kind=posterior", "guidance.samples=2", 
 
 @pytest.mark.parametrize("settings", [[], ["optimize=[light,tone,material]", "material.spp=4"],
                                       ["light.start=mirrored", "light.two_maps=true", "guidance.kind=none"],
-                                      ["light.start=prior"],
+                                      pytest.param(["light.start=prior"], marks=pytest.mark.slow),
                                       ["light.start=prior", "optimize=[light,material]", "material.spp=4"]])
 def test_insert(settings):
     """A whole run; the fitted numbers go through networks and Adam, the pictures through the renderer."""

@@ -72,6 +72,7 @@ def test_devices_that_ray_would_not_give(asked, gpus, text, monkeypatch):
         connect("127.0.0.1:1", Limits(gpus=gpus))
 
 
+@pytest.mark.slow
 def test_a_lost_node_costs_nothing_but_time(two_nodes, tmp_path):
     nodes, second = two_nodes
     suite = suite_of(4, 4.0)

@@ -35,6 +35,7 @@ def root(tmp_path_factory):
                                                     (str(folder / "sky.hdr"),)))
 
 
+@pytest.mark.slow
 def test_a_run_from_folder_to_table(root, tmp_path, capsys):
     words = ["--root", str(root), "--limit", "1", "--frames", "2", "--workers", "1", "--out", str(tmp_path / "out"),
              "--preset", "fast", *(w for s in TINY for w in ("--set", s))]

@@ -20,7 +20,7 @@ def test_the_enlarged_demo_is_the_demo(tmp_path):
         assert abs(a.to_world[:3, 3] - b.to_world[:3, 3]).max() < 0.02
 
 
-@pytest.mark.parametrize("kind", ["none", "posterior"])
+@pytest.mark.parametrize("kind", ["none", pytest.param("posterior", marks=pytest.mark.slow)])
 def test_stages_add_up(tmp_path, kind):
     """Where nothing is fitted, nothing is asked of a prior either."""
     import time

@@ -1,9 +1,12 @@
 """The part `live` of the speed benchmark: every row is measured, and the table says what is met."""
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.speed import live
 
 
+@pytest.mark.slow
 def test_every_change_is_shown_and_timed():
     found = live.live_part(48, frames=2)
     assert found["size"] == [48, 36] and set(found["rows"]) == set(live._WHAT)
