@@ -135,8 +135,11 @@ def _flipped(vector: Tensor) -> Tensor:
 def _world(rng: np.random.Generator, settings: SurfaceSettings, patches: np.ndarray | None) -> _Seen:
     kind = "outdoor" if rng.random() < _OUTDOORS else "indoor"
     scene, anchor, _ = scene_lights(rng, kind, 1)
+    # Patches of sun on a room's floor shine by themselves: they would be met as nothing.
+    parts = [part for part in scene["parts"] if not part["name"].startswith("patch")]
     if patches is not None:
-        scene = {**scene, "parts": photo_textures.add_detail(rng, scene["parts"], patches)}
+        parts = photo_textures.add_detail(rng, parts, patches)
+    scene = {**scene, "parts": parts}
     world = DescribedWorld(scene)
     size = settings.size, settings.size
     view = random_view(rng, world, anchor, 5.0 if kind == "outdoor" else 1.5, size, 0.0)

@@ -17,7 +17,7 @@ from dipir.arrays import EnvMap
 from dipir.image import latlong
 from dipir.workshop.surfaces.stages import Met, RayStage
 
-_BRIGHTEST = 8.0
+_BRIGHTEST, _HIGHLIGHT = 8.0, 64.0
 _MIRROR = 0.35  # what reflects the surroundings: smoother than this, or metallic
 _AHEAD = 0.5  # light on what a bounced ray of the sky meets, as a part of the sky's
 
@@ -87,7 +87,10 @@ def shaded(stage: RayStage, met: Met, eye: Tensor, lights: Sequence[Lobe], sky: 
         met_sky = third.albedo * (_AHEAD * latlong.sample(sky, third.normal))
         seen = torch.where(third.valid[:, None], met_sky, latlong.sample(sky, glossy))
         fresnel = _fresnel(s, (view[shiny] * s.normal).sum(1).clamp(0, 1))
-        lit = (towards[:, shiny] * third.normal).sum(-1).clamp_min(0) * third.valid
+        place = third.point + third.normal * (1e-4 * stage.reach)
+        onward, away, strong = _from_all(lights, place, random)
+        lit = (onward * third.normal).sum(-1).clamp_min(0) * strong * third.valid
+        lit = lit * _free(stage, place, onward, away, lit > 0)
         out.mirrored[:, rows[shiny]] = (fresnel * torch.cat([seen[None], third.albedo * lit[..., None]])).clamp(
             0, _BRIGHTEST)
     return out
@@ -117,7 +120,7 @@ def _reflected(m: Met, view: Tensor, towards: Tensor) -> Tensor:
     density = alpha2 / (n_h * n_h * (alpha2 - 1) + 1) ** 2
     shadowing = 1 / ((n_v + (alpha2 + (1 - alpha2) * n_v**2).sqrt()) * (n_l + (alpha2 + (1 - alpha2) * n_l**2).sqrt()))
     glossy = _fresnel(m, (view * half).sum(1).clamp(0, 1)) * (density * shadowing)[:, None]
-    return m.albedo * (1 - m.metallic[:, None]) + glossy.clamp_max(_BRIGHTEST)
+    return m.albedo * (1 - m.metallic[:, None]) + glossy.clamp_max(_HIGHLIGHT)
 
 
 def _frame(axis: Tensor) -> tuple[Tensor, Tensor]:
