@@ -16,6 +16,7 @@ FOV_DEG = 45.0
 """Of the longer side, where nobody said it."""
 _NEAREST, _FARTHEST = 0.015, 1.5  # of the rays' samples, in median distances
 _THICK = 0.1  # how far behind what is seen a thing still is in the way, as a part of its distance
+_SURE = 0.04  # what depths may be wrong by before something is in the way
 _SOFT = 0.06
 
 
@@ -69,8 +70,8 @@ def visibility(depth: Tensor, normal: Tensor, light: Tensor, size: Tensor, solid
         seen = functional.grid_sample(scene, torch.cat([x, y], 1).permute(0, 2, 3, 1), align_corners=False,
                                       padding_mode="border")
         behind = (ahead - seen) / ahead
-        soft = _SOFT + 0.5 * t * size[:, None, None, None]
+        soft = _SOFT + t * size[:, None, None, None]
         inside = ((x.abs() < 1) & (y.abs() < 1) & (here[:, 2:] < 0)).float()
-        blocked = torch.sigmoid((behind - _SOFT) / soft * 4) * torch.sigmoid((_THICK - behind) / 0.03) * inside
+        blocked = ((behind - _SURE) / soft).clamp(0, 1) * ((_THICK + soft - behind) / _SOFT).clamp(0, 1) * inside
         free = torch.minimum(free, 1 - blocked)
     return free if free.shape[2:] == size_before else functional.interpolate(free, size_before, mode="bilinear")

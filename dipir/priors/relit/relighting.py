@@ -32,6 +32,7 @@ FILL = 0.2
 _STRONGEST = 3.0  # stops of correction
 _PLANES = 10
 _DARKEST, _BRIGHTEST = -4.0, 4.0
+_SHIFTS = 8
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,13 @@ def planned(seen: Surfaces, light: Tensor, fill: float | Tensor = FILL, *, shado
 def levelled(image: Image, gain: Tensor, solid: Tensor) -> Tensor:
     """(B, 1, H, W) ``gain`` in stops, shifted where the picture is ``solid`` so that its mean light stays: no direction
     says how strong a light is."""
-    linear = srgb_to_linear(image).mean(1, keepdim=True)
-    before = (linear * solid).sum((2, 3), keepdim=True)
-    after = (linear * solid * torch.exp2(gain)).sum((2, 3), keepdim=True)
-    return gain + solid * ((before + 1e-4) / (after + 1e-4)).log2().clamp(-4, 4)
+    weight = srgb_to_linear(image).mean(1, keepdim=True) * solid
+    before = weight.sum((2, 3), keepdim=True) + 1e-4
+    # Where the network is not sure, a shift counts in part: what is missing is shifted again.
+    for _ in range(_SHIFTS):
+        after = (weight * torch.exp2(gain)).sum((2, 3), keepdim=True) + 1e-4
+        gain = gain + solid * (before / after).log2().clamp(-4, 4)
+    return gain
 
 
 def lit(image: Image, gain: Tensor) -> Image:

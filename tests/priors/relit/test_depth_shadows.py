@@ -58,6 +58,7 @@ def sharp(monkeypatch: pytest.MonkeyPatch) -> None:
     """For depths that are known: things up to three tenths of their distance thick, hard edges."""
     monkeypatch.setattr(depth_shadows, "_THICK", 0.3)
     monkeypatch.setattr(depth_shadows, "_SOFT", 0.012)
+    monkeypatch.setattr(depth_shadows, "_SURE", 0.006)
 
 
 # ---- a card before a wall --------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ def test_a_box_darkens_the_floor_on_the_side_away_from_the_light(sharp, size):
 @pytest.mark.parametrize("azimuth, elevation", [(45, 0), (-45, 0), (0, 45)])
 def test_as_it_ships_a_card_shadows_the_wall_away_from_the_light(azimuth, elevation):
     """A card near the wall: what is darkest lies on the far side; the near side stays as it was."""
-    depth, normal, card = _card(gap=0.08)
+    depth, normal, card = _card(gap=0.12)
     light = LightDirection(azimuth, elevation).vector
     dark = (1 - visibility(depth, normal, light[None], HARD))[0, 0] * ~card[0, 0]
     right, upwards = _middle(0.6 * dark / dark.max())
