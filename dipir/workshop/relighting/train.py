@@ -26,7 +26,7 @@ from dipir.workshop import trainer as training
 from dipir.workshop.runner import Outcome, Recipe, initial, outcome
 from dipir.workshop.surfaces import photos
 from dipir.workshop.surfaces.backdrops import Backdrops
-from dipir.workshop.surfaces.data import SurfaceSet
+from dipir.workshop.surfaces.data import INDOOR, SurfaceSet
 from dipir.workshop.surfaces.photos import Photos, ShotConfig
 from dipir.workshop.surfaces.train import training_scenes, validation_photos, validation_scenes
 
@@ -62,6 +62,11 @@ def train_relighting(config: RelightingTraining, data: SurfaceSet, behind: Backd
 
     return training.train(model, batch_loss, config.train, on_event=on_event, name=name,
                           validate=lambda net: validation(net, held_out, known))
+
+
+def far_lights(data: SurfaceSet) -> SurfaceSet:
+    """The scenes whose lights are far away: lamps in rooms fall off, which no direction tells."""
+    return data.part((data.kind != INDOOR).nonzero()[:, 0])
 
 
 @torch.no_grad()
@@ -113,14 +118,19 @@ def validation(net: RelightingNet, held_out: Photos, seen: Surfaces) -> dict[str
 
 
 def _train(config: RelightingTraining, start: RelightingNet | None, name: str, workers: int, on_event) -> Outcome:
-    held_out = validation_photos(validation_scenes(workers, on_event), config.val_photos)
+    held_out = _held_out(config.val_photos, workers, on_event)
     data, behind = training_scenes(config.scenes, workers, on_event)
-    return outcome(train_relighting(config, data, behind, held_out, SurfacePrior.load(), name=name, start=start,
-                                    on_event=on_event), config.train)
+    return outcome(train_relighting(config, far_lights(data), behind, held_out, SurfacePrior.load(), name=name,
+                                    start=start, on_event=on_event), config.train)
+
+
+def _held_out(count: int, workers: int, on_event: Notify = None) -> Photos:
+    scenes, behind = validation_scenes(workers, on_event)
+    return validation_photos((far_lights(scenes), behind), count)
 
 
 def _judge(weights: Path, workers: int) -> dict[str, float]:
-    held_out = validation_photos(validation_scenes(workers), RECIPE.config.val_photos)
+    held_out = _held_out(RECIPE.config.val_photos, workers)
     return validation(Relighting.load(weights).net, held_out, looked_at(SurfacePrior.load(), held_out.image))
 
 
