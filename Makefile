@@ -16,7 +16,6 @@ help:
 	@echo "make test-studio the studio's tests, with those in a browser (gets chromium by apt when there is none)"
 	@echo "make test-gpu   the tests that need a GPU; PYTHON=python3 for an interpreter of your own"
 	@echo "make fuzz       10,000 files that were changed, for every reader; FUZZ=N for another number"
-	@echo "make fuzz       10,000 files that were changed, for every reader; FUZZ=N for another number"
 	@echo "make lint       style checks"
 	@echo "make bench      the benchmark tables (long)"
 	@echo "make clean      remove outputs and caches (keeps .venv; remove that by hand)"

@@ -48,14 +48,14 @@ def run_scene(name: str, args: argparse.Namespace) -> dict:
     from dipir.insert.method import insert, load_config
     from dipir.insert.result import save
     from dipir.scene.light import azimuth_elevation_deg, dominant_direction
-    from dipir.scene.photo_camera.estimate import resolve_camera
+    from dipir.scene.photo_camera.estimate import see
     from dipir.scene.photo_camera.grid import draw_grid
     from dipir.scene.scene_file import build_scene, write_scene_file
 
     scene_file, out = located(name), prepare_out(Path(args.out) / name)
     config = load_config(args.preset, None, [f"final.size={args.size}", *args.set])
-    estimate = resolve_camera(_plate(scene_file), scene_file.camera)
-    scene = build_scene(scene_file, name, estimate)
+    plate, estimate = see(_plate(scene_file), scene_file.camera)
+    scene = build_scene(scene_file, name, (plate, estimate))
     write_png(out / "camera.png", draw_grid(scene.plate, scene.camera, estimate.heading_deg))
     plate, baseline = ambient(scene, config)
     write_png(out / "plate.png", plate)

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from dipir.errors import ConfigError, DipirError, ImageError, SceneError
+from dipir.errors import ConfigError, DipirError, ImageError, SceneError, printable
 
 _FREE_BYTES = 64 * 2**20
 _ASIDE, _LOCK = ".dipir-save-", ".dipir-lock"
@@ -245,10 +245,23 @@ def beside(owner: Path, name: str, what: str, remedy: str, *, error: type[DipirE
     return target
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; False, too, for names that this system cannot have or look at."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def inside(folder: Path, relative: str) -> Path:
     """The file that a data set names by a path relative to its folder. SceneError when it lies outside."""
-    path = (folder / relative).resolve()
+    try:
+        path = (folder / relative).resolve()
+        path.is_file()  # Names that this system cannot have raise here.
+    except (OSError, RuntimeError, ValueError) as problem:
+        raise SceneError(f"the data set names '{printable(relative, 200)}', which is no usable file name here ("
+                         f"{getattr(problem, 'strerror', None) or problem}). Rename the file.") from None
     if not path.is_relative_to(folder.resolve()):
-        raise SceneError(f"the data set names '{relative[:200]}', which lies outside of {folder}; accepted are paths "
-                         "below it. Do not use this data set.")
+        raise SceneError(f"the data set names '{printable(relative, 200)}', which lies outside of {folder}; accepted "
+                         "are paths below it. Do not use this data set.")
     return path

@@ -5,6 +5,7 @@ The command line prints the text of a :class:`DipirError` and exits with code 2;
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 MOST_TEXT = 2000
@@ -60,10 +61,20 @@ class MissingExtra(DipirError):
     """An optional package is needed. Text names the extra to install."""
 
 
+def plain(text: object) -> str:
+    """``text`` for a terminal: what one would obey instead of show, turns the direction of text or is unseen as
+    ``\\x1b``; line ends, tabs and blanks of every kind stay."""
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" or unicodedata.category(c) == "Zs"
+                   else c.encode("ascii", "backslashreplace").decode() if ord(c) > 127 else f"\\x{ord(c):02x}"
+                   for c in text)
+
+
 def printable(text: str, limit: int = 2000) -> str:
-    """``text`` for a terminal, at most ``limit`` characters: control characters as escapes, but line ends stay."""
-    head = text[:limit + 1]
-    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in head)
+    """:func:`plain` text of at most ``limit`` characters."""
+    shown = plain(text[:limit + 1])
     return shown if len(shown) <= limit else shown[:limit - 1] + "…"
 
 

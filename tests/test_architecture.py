@@ -30,7 +30,8 @@ FLOORS = {folder: floor for floor, folders in enumerate(STOREYS) for folder in f
 ROOT = {"", "arrays", "child", "device", "disk", "errors", "event", "tensors"}
 ONLY_IN = {"mitsuba": ("render", "workshop.worlds"), "drjit": ("render", "workshop.worlds"),
            "diffusers": ("diffusion",), "peft": ("diffusion",), "transformers": ("diffusion",),
-           "trimesh": ("scene.assets", "captures.point_cloud", "workshop"), "ray": ("suite.cluster",)}
+           "trimesh": ("scene.assets", "captures.point_cloud", "workshop"), "ray": ("suite.cluster",),
+           "pycolmap": ("scene.photo_camera.lens",)}
 METHODS = ("insert", "relight", "layout", "rti")
 MAX_FILES, MAX_FILE, MEDIAN_FILE, MAX_FUNCTION, MEDIAN_FUNCTION, MAX_PARAMETERS, MAX_DEPTH = 12, 350, 150, 70, 10, 6, 3
 SEAMS = {"AbstractRenderer", "AbstractLight", "AbstractDenoiser", "Guidance"}

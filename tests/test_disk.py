@@ -102,6 +102,13 @@ def test_a_data_set_stays_in_its_folder(tmp_path):
             inside(tmp_path / "set", away)
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "a/" * 5000, "a\0b"])
+def test_names_that_no_file_can_have(tmp_path, name):
+    assert not disk.is_file(tmp_path / name)
+    with pytest.raises(SceneError, match="no usable file name"):
+        inside(tmp_path, name)
+
+
 def test_what_ships_is_found(monkeypatch, tmp_path):
     assert shipped("configs/insert").is_dir() and checkout() == shipped("configs").parent
     monkeypatch.setenv("DIPIR_CACHE", str(tmp_path / "c"))

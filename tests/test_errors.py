@@ -1,6 +1,8 @@
 """dipir.errors: one family, every problem at once, the nearest valid word."""
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dipir import errors
@@ -28,8 +30,18 @@ def test_all_problems_come_in_one_error():
     assert str(two.value) == "yard.yaml: 2 problems:\n  - no plate\n  - no camera"
 
 
+@pytest.mark.parametrize("text, shown", [
+    ("plain text", "plain text"), ("Würfel 日本\n\tb", "Würfel 日本\n\tb"), ("1\xa0m\u3000日", "1\xa0m\u3000日"),
+    ("a\x1b[2J", "a\\x1b[2J"), ("a\rb", "a\\x0db"), ("a\u2028b", "a\\u2028b"),
+    ("\u202e", "\\u202e"), ("\x9b", "\\x9b"), ("W\udcfcrfel", "W\\udcfcrfel"),
+    ("\0\x7f", "\\x00\\x7f"), (Path("a"), "a")])
+def test_plain(text, shown):
+    """The same escapes in errors and in every line of the command line."""
+    assert errors.plain(text) == shown == errors.printable(str(text))
+
+
 def test_texts_for_a_terminal_are_bounded_and_cannot_drive_it():
-    assert errors.printable("grün\n\x1b[2J\r\u202e") == "grün\n\\x1b[2J\\r\\u202e"
+    assert errors.printable("grün\n\x1b[2J\r\u202e") == "grün\n\\x1b[2J\\x0d\\u202e"
     assert errors.printable("x" * 2000) == "x" * 2000
     assert len(errors.printable("\x00" * 10**6)) == 2000 and errors.printable("x" * 10**6).endswith("x…")
 

@@ -21,10 +21,11 @@ import numpy as np
 
 from dipir.captures.co3d_pixels import depth_points
 from dipir.captures.point_cloud import read_points
-from dipir.captures.sequence import MOST_PIXELS, MOST_STRETCH, Frame, PosedSequence
+from dipir.captures.sequence import Frame, PosedSequence
 from dipir.disk import inside, write_bytes
 from dipir.errors import SceneError, nearest
 from dipir.scene.camera import Camera
+from dipir.scene.photo_camera.lens import MOST_PIXELS, MOST_STRETCH
 from dipir.settings.yaml import parse_json
 
 Format = Literal["ndc_isotropic", "ndc_norm_image_bounds"]

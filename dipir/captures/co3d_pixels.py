@@ -10,17 +10,17 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
-from dipir.captures.sequence import Frame
+from dipir.captures.sequence import Frame, read_stored
 from dipir.disk import write_bytes
 from dipir.errors import ImageError
-from dipir.image.files import read_image, write_png
+from dipir.image.files import write_png
 
 _FRAMES = 16  # At most so many depths are read for points.
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """(H, W) float32 in [0, 1], the probability of the object. ImageError."""
-    return read_image(path).pixels[0, 0].numpy()
+    """(H, W) float32 in [0, 1], the probability of the object, as it lies in the file. ImageError."""
+    return read_stored(path)[0][0, 0].numpy()
 
 
 def read_depth(frame: Frame) -> np.ndarray | None:
@@ -28,14 +28,20 @@ def read_depth(frame: Frame) -> np.ndarray | None:
     bits of a pixel are those of a half float. ImageError."""
     if frame.depth is None:
         return None
-    pixels, _, info = read_image(frame.depth)
+    pixels, info = read_stored(frame.depth)
     if info.bits != 16:
         raise ImageError(f"{frame.depth}: has {info.bits} bits a pixel; accepted are 16-bit PNG files whose bits are "
                          "half floats. Fetch the file again.")
     stored = (pixels[0, 0].double().numpy() * 65535).round().astype(np.uint16)
     depth = stored.view(np.float16).astype(np.float32) * frame.depth_scale
     depth = np.where(np.isfinite(depth) & (depth > 0), depth, 0)
-    return depth if frame.depth_mask is None else depth * (read_mask(frame.depth_mask) > 0)
+    if frame.depth_mask is None:
+        return depth
+    known = read_mask(frame.depth_mask) > 0
+    if known.shape != depth.shape:
+        raise ImageError(f"{frame.depth_mask}: {known.shape[1]} x {known.shape[0]} pixels for depths of "
+                         f"{depth.shape[1]} x {depth.shape[0]}; accepted are masks of that size. Fetch it again.")
+    return depth * known
 
 
 def depth_points(frames: Sequence[Frame], count: int = 4000) -> np.ndarray:

@@ -12,21 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from dipir.captures.sequence import Lens, PosedSequence, pinhole
+from dipir.captures.sequence import PosedSequence, check_frames, pinhole
 from dipir.disk import inside
 from dipir.errors import SceneError
 from dipir.scene.photo_camera.files import OPENCV_TO_OURS, rotation_from_quaternion
+from dipir.scene.photo_camera.lens import PANORAMA, Lens, models, parameter_count
 
 FOLDERS = (".", "sparse/0", "sparse", "colmap/sparse/0")
 """Where a model is looked for."""
 MAX_BYTES = 4 << 30
-# Number, parameters, and where in them stand fx, fy, cx, cy and k1, k2, p1, p2 (-1 = 0).
-_MODELS = {"SIMPLE_PINHOLE": (0, 3, (0, 0, 1, 2), (-1, -1, -1, -1)), "PINHOLE": (1, 4, (0, 1, 2, 3), (-1, -1, -1, -1)),
-           "SIMPLE_RADIAL": (2, 4, (0, 0, 1, 2), (3, -1, -1, -1)), "RADIAL": (3, 5, (0, 0, 1, 2), (3, 4, -1, -1)),
-           "OPENCV": (4, 8, (0, 1, 2, 3), (4, 5, 6, 7))}
-_REFUSED = {5: "OPENCV_FISHEYE", 6: "FULL_OPENCV", 7: "FOV", 8: "SIMPLE_RADIAL_FISHEYE", 9: "RADIAL_FISHEYE",
-            10: "THIN_PRISM_FISHEYE", 11: "RAD_TAN_THIN_PRISM_FISHEYE"}
-_NUMBERS = _REFUSED | {number: name for name, (number, *_) in _MODELS.items()}
+# Models by their number in binary files, as https://github.com/colmap/colmap has them (src/colmap/sensor/models.h).
+_NUMBERS = ("SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE", "FULL_OPENCV", "FOV",
+            "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE", "THIN_PRISM_FISHEYE", "RAD_TAN_THIN_PRISM_FISHEYE",
+            "SIMPLE_DIVISION", "DIVISION", "SIMPLE_FISHEYE", "FISHEYE", "EUCM", PANORAMA)
 _MOST_POINTS = 2_000_000
 
 
@@ -41,7 +39,7 @@ def find_model(folder: str | Path) -> Path | None:
 
 def read_colmap(folder: str | Path, images: str | Path | None = None) -> PosedSequence:
     """The model in a folder or in its ``sparse/0``; ``images`` : folder of the photos, by default ``images`` beside it.
-    SceneError for what is missing, broken, or of a camera that is neither pinhole nor Brown's (k1, k2, p1, p2)."""
+    SceneError for what is missing, broken, or of a camera that pycolmap does not know."""
     folder = Path(folder)
     model = find_model(folder)
     if model is None:
@@ -53,6 +51,7 @@ def read_colmap(folder: str | Path, images: str | Path | None = None) -> PosedSe
     try:
         lenses = read[0](_bytes(model / f"cameras{end}"))
         found = sorted(read[1](_bytes(model / f"images{end}")), key=lambda image: image[0])
+        check_frames(model, len(found))
         cloud = model / f"points3D{end}"
         points = read[2](_bytes(cloud)) if cloud.is_file() else np.zeros((0, 3))
         frames = []
@@ -79,14 +78,13 @@ def _bytes(path: Path) -> bytes:
 
 
 def _lens(model: str, width: int, height: int, values: tuple[float, ...]) -> Lens:
-    if model not in _MODELS:
-        raise SceneError(f"the camera model {model[:60]} is not supported; accepted are {', '.join(_MODELS)}. "
+    if model == PANORAMA:
+        raise SceneError(f"the camera model {PANORAMA} is a panorama, which is no view of one camera; accepted are "
+                         f"{', '.join(models())}. Cut pinhole views out of it (colmap panorama_sfm does).")
+    if model not in models():
+        raise SceneError(f"the camera model {model[:60]} is not supported; accepted are {', '.join(models())}. "
                          "Undistort the images first (colmap image_undistorter).")
-    _, count, pin, bent = _MODELS[model]
-    if len(values) != count:
-        raise ValueError(f"{len(values)} parameters of a {model} camera")
-    fx, fy, cx, cy = (values[k] for k in pin)
-    return Lens((width, height), (fx, fy), (cx, cy), tuple(0.0 if k < 0 else values[k] for k in bent))
+    return Lens(model, (width, height), values)
 
 
 def _rotation(q: tuple[float, ...]) -> np.ndarray:
@@ -160,8 +158,8 @@ def _cameras_bin(data: bytes) -> dict[int, Lens]:
     read, found = _Reader(data), {}
     for _ in range(read.count(24)):
         number, model, width, height = read("iiQQ")
-        name = _NUMBERS.get(model, f"number {model}")
-        count = _MODELS[name][1] if name in _MODELS else 0
+        name = _NUMBERS[model] if 0 <= model < len(_NUMBERS) else f"number {model}"
+        count = parameter_count(name) if name in models() else 0
         found[number] = _lens(name, width, height, read(f"{count}d"))
     return found
 

@@ -13,10 +13,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from dipir.captures.sequence import Frame, PosedSequence, frame_plate, undistort
+from dipir.captures.sequence import Frame, PosedSequence, frame_mask, frame_plate
 from dipir.errors import DipirError, ImageError
 from dipir.image.color import linear_to_srgb, luminance
-from dipir.image.files import read_image
 from dipir.scene.camera import Camera
 from dipir.scene.plate import Plate, plate_from_tensor
 
@@ -202,7 +201,7 @@ def _covered(frame: Frame, camera: Camera, thing: np.ndarray, size: float) -> np
     found = None
     if frame.mask is not None:
         try:
-            mask = undistort(read_image(frame.mask).pixels[:, :1], frame)
+            mask = frame_mask(frame.mask, frame)
             pixels = camera.width, camera.height
             found = cv2.resize(mask[0, 0].numpy(), pixels, interpolation=cv2.INTER_AREA) > _MASKED
         except ImageError:

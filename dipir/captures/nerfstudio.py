@@ -14,23 +14,28 @@ import numpy as np
 from PIL import Image as Pillow
 
 from dipir.captures.point_cloud import read_points
-from dipir.captures.sequence import Frame, Lens, PosedSequence, pinhole
+from dipir.captures.sequence import Frame, PosedSequence, check_frames, pinhole
 from dipir.disk import inside
 from dipir.errors import SceneError
+from dipir.scene.photo_camera.lens import Lens
 from dipir.settings.yaml import parse_json, shown
 
 NAME = "transforms.json"
 MAX_BYTES = 1 << 28
-_MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 _OURS = np.diag([-1.0, 1.0, -1.0])
-_LENS = ("k1", "k2", "p1", "p2")
+# Keys of each camera_model's lens, in the order of COLMAP's parameters; a fisheye's k3 and k4 are of its own kind.
+_BROWN, _BENT = ("k1", "k2", "p1", "p2"), ("k1", "k2", "k3", "k4")
+_LENSES = {"SIMPLE_PINHOLE": (), "PINHOLE": (), "SIMPLE_RADIAL": _BROWN, "RADIAL": _BROWN, "OPENCV": (*_BROWN, "k3"),
+           "PERSPECTIVE": (*_BROWN, "k3"), "FULL_OPENCV": (*_BROWN, "k3", "k4", "k5", "k6"), "OPENCV_FISHEYE": _BENT,
+           "SIMPLE_RADIAL_FISHEYE": _BENT, "RADIAL_FISHEYE": _BENT}
+_FISHEYE = "OPENCV_FISHEYE"
 _OTHER_LENS = re.compile(r"[kpsb]\d+|.*(fisheye|ftheta|latlong|equirect|rolling_shutter|distortion|omega|skew).*")
 """Keys that say something of a lens; those of ours aside they must say that there is nothing."""
 
 
 def read_transforms(folder: str | Path) -> PosedSequence:
-    """The sequence of a folder (or of the file itself). SceneError for what is missing, no JSON, of a fisheye camera,
-    without intrinsics, or with paths that leave the folder."""
+    """The sequence of a folder (or of the file itself). SceneError for what is missing, no JSON, of a lens that is not
+    honoured, without intrinsics, or with paths that leave the folder."""
     path = Path(folder)
     path = path / NAME if path.is_dir() else path
     if not path.is_file() or path.stat().st_size > MAX_BYTES:
@@ -39,6 +44,7 @@ def read_transforms(folder: str | Path) -> PosedSequence:
     try:
         data = parse_json(path.read_text(encoding="utf-8"))
         records = sorted(data["frames"], key=lambda r: str(r["file_path"]))
+        check_frames(path, len(records))
         frames = [_frame(path.parent, k, {**data, **record}) for k, record in enumerate(records)]
         cloud = data.get("ply_file_path")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, Pillow.DecompressionBombError) \
@@ -56,14 +62,6 @@ def read_transforms(folder: str | Path) -> PosedSequence:
 
 
 def _frame(folder: Path, number: int, r: Mapping[str, Any]) -> Frame:
-    model = str(r.get("camera_model", "OPENCV"))
-    if model not in _MODELS:
-        raise SceneError(f"{folder / NAME}: camera_model '{shown(model)}' is not supported; accepted are "
-                         f"{', '.join(_MODELS)}. Undistort the images first (colmap image_undistorter).")
-    other = [k for k, v in r.items() if v and k not in _LENS and _OTHER_LENS.fullmatch(str(k).lower())]
-    if other:
-        raise SceneError(f"{folder / NAME}: '{shown(other[0])}' says something of the lens that is not supported; "
-                         f"accepted are {', '.join(_LENS)}. Undistort the images first (colmap image_undistorter).")
     image = inside(folder, str(r["file_path"]))
     if not image.suffix and not image.is_file():
         image = image.with_suffix(".png")  # instant-ngp leaves it out.
@@ -73,11 +71,34 @@ def _frame(folder: Path, number: int, r: Mapping[str, Any]) -> Frame:
     if pose.shape != (4, 4) or not np.isfinite(pose).all() or abs(np.linalg.det(pose[:3, :3]) - 1) > 1e-2:
         raise ValueError(f"transform_matrix of frame '{shown(str(r['file_path']))}' is no rotation and place")
     fx = float(r["fl_x"]) if "fl_x" in r else 0.5 * width / math.tan(0.5 * float(r["camera_angle_x"]))
-    lens = Lens((width, height), (fx, float(r.get("fl_y", fx))),
-                (float(r.get("cx", width / 2)), float(r.get("cy", height / 2))),
-                tuple(float(r.get(k, 0.0)) for k in _LENS))
+    centre = float(r.get("cx", width / 2)), float(r.get("cy", height / 2))
+    lens = _lens(folder / NAME, r, (width, height), (fx, float(r.get("fl_y", fx))), centre)
     return pinhole(number, image, lens, pose[:3, :3] @ _OURS, pose[:3, 3],
                    inside(folder, str(mask)) if mask else None)
+
+
+def _lens(path: Path, r: Mapping[str, Any], size: tuple[int, int], focal: tuple[float, float],
+          centre: tuple[float, float]) -> Lens:
+    """The lens of a frame. SceneError where it says what is not honoured. instant-ngp marks a fisheye by a key."""
+    model = str(r.get("camera_model", "OPENCV"))
+    model = _FISHEYE if r.get("is_fisheye") is True and model == "OPENCV" else model
+    mend = "Undistort the images first (colmap image_undistorter)."
+    if model not in _LENSES:
+        raise SceneError(f"{path}: camera_model '{shown(model)}' is not supported; accepted are {', '.join(_LENSES)}. "
+                         f"{mend}")
+    keys, fisheye = _LENSES[model], _LENSES[model] is _BENT
+    other = [k for k, v in r.items() if v and k not in keys and _OTHER_LENS.fullmatch(str(k).lower())
+             and not (k == "is_fisheye" and fisheye)]
+    if other:
+        raise SceneError(f"{path}: '{shown(other[0])}' says something of the lens that is not supported with "
+                         f"camera_model {model}; accepted are {', '.join(keys) or 'no such keys'}. {mend}")
+    values = [float(r.get(k, 0.0)) for k in keys]
+    if not any(values) and not fisheye:
+        return Lens.of("PINHOLE", size, focal, centre)
+    if fisheye:
+        return Lens.of(_FISHEYE, size, focal, centre, values)
+    return (Lens.of("FULL_OPENCV", size, focal, centre, [*values, *[0.0] * (8 - len(values))]) if any(values[4:])
+            else Lens.of("OPENCV", size, focal, centre, values[:4]))
 
 
 def _size(image: Path, r: Mapping[str, Any]) -> tuple[int, int]:

@@ -21,6 +21,9 @@ def poses_file(folder: str | Path) -> Path | None:
 def read_posed(folder: str | Path) -> PosedSequence:
     """The sequence. SceneError for a folder that holds none, and where `read_transforms` or `read_colmap` raise it."""
     found = poses_file(folder)
+    if found is None and (Path(folder) / "keyframes").is_dir():
+        raise SceneError(f"{folder}: a raw export of Polycam; accepted are {NAME} and COLMAP models. Convert it: "
+                         f"ns-process-data polycam --data {folder} --output-dir NEW (nerfstudio).")
     if found is None:
         raise SceneError(f"{folder}: holds no posed sequence; accepted are folders with {NAME} (nerfstudio) or a "
                          "COLMAP model, in the folder or in its sparse/0.")

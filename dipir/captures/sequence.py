@@ -1,10 +1,10 @@
 """Posed sequences: several photos of one place, each with its camera, and points of that place."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image as Pillow
@@ -13,11 +13,13 @@ from dipir.arrays import Image
 from dipir.captures.ground import GroundPlane
 from dipir.errors import SceneError
 from dipir.image.exif import upright
+from dipir.image.files import ImageInfo, read_image
 from dipir.scene.camera import Camera
+from dipir.scene.photo_camera.lens import Lens, to_photo, warped
 from dipir.scene.plate import Plate, plate_from_tensor, read_plate
 
-MOST_PIXELS, MOST_STRETCH = 100_000, 10
-"""Of an image's side; of the two focal lengths to each other."""
+MOST_FRAMES = 20_000
+"""Of a sequence."""
 _ORIENTATION, _INVERSE = 0x0112, {6: 8, 8: 6}
 
 
@@ -30,8 +32,8 @@ class Frame:
     camera: Camera  # of the image with square pixels
     stretch: float = 1.0
     """Factor by which the file's rows must be stretched (about row 0) for the camera's pixels, 1 = as they are."""
-    distortion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    """k1, k2, p1, p2 of Brown's model as OpenCV has it, zeros = none; the camera is that of the picture without it."""
+    lens: Lens | None = None
+    """Through which the file shows what the camera does not, None = none; the camera is that of the picture without."""
     mask: Path | None = None  # file with the probability of the object, or None
     depth: Path | None = None  # file of depths along the view axis, or None
     depth_scale: float = 1.0  # factor of its values to the world's units
@@ -57,31 +59,25 @@ class PosedSequence:
         return np.stack([f.camera.position for f in self.frames])
 
 
-@dataclass(frozen=True)
-class Lens:
-    """A camera as photogrammetry has it, in pixels from the image corner."""
-
-    size: tuple[int, int]  # (width, height)
-    focal: tuple[float, float]  # along x and y
-    centre: tuple[float, float]  # principal point
-    distortion: tuple[float, ...]  # k1, k2, p1, p2
+def check_frames(where: Path, count: int) -> None:
+    """SceneError for a sequence of more frames than are read."""
+    if count > MOST_FRAMES:
+        raise SceneError(f"{where}: has {count} frames; at most {MOST_FRAMES} are accepted. Leave some of them out.")
 
 
 def pinhole(number: int, image: Path, lens: Lens, rotation: np.ndarray, place: np.ndarray,
             mask: Path | None = None) -> Frame:
     """A frame of a camera turned by ``rotation`` (camera-to-world, +X left, +Y up, +Z forward) at ``place``."""
-    if not (min(lens.size) > 0 and min(lens.focal) > 0
-            and np.isfinite([*lens.focal, *lens.centre, *lens.distortion]).all() and max(lens.size) <= MOST_PIXELS
-            and 1 / MOST_STRETCH < lens.focal[0] / lens.focal[1] < MOST_STRETCH):
-        raise ValueError(f"image {lens.size}, focal lengths {lens.focal}, principal point {lens.centre}")
     if not (np.isfinite(rotation).all() and np.isfinite(place).all()):
         raise ValueError("its pose has NaN or infinite numbers")
     pose = np.eye(4)
     # Rotations of text files are orthogonal to their last digit only.
     u, _, v = np.linalg.svd(rotation)
     pose[:3, :3], pose[:3, 3] = u @ v, place
-    camera, stretch = Camera.oblong(*lens.size, lens.focal, lens.centre, pose)
-    return Frame(number, image, camera, stretch, tuple(lens.distortion),
+    camera, stretch = lens.pinhole(pose)
+    if lens.bends and lens.folds(camera):
+        raise ValueError(f"the {lens.model} lens shows some places twice, so its numbers are of no photo")
+    return Frame(number, image, camera, stretch, lens if lens.bends else None,
                  mask if mask is not None and mask.is_file() else None)
 
 
@@ -91,7 +87,7 @@ def frame_plate(frame: Frame, longest: int | None = None) -> tuple[Plate, Camera
     that its camera is of."""
     disp, camera = _as_stored(read_plate(frame.image), frame.image), frame.camera
     height, width = disp.shape[-2:]
-    if width != camera.width or abs(height * frame.stretch - camera.height) > 1:
+    if not _fits(disp, frame):
         raise SceneError(f"{frame.image}: has {width} x {height} pixels, its camera {camera.width} x "
                          f"{camera.height / frame.stretch:.0f}; accepted are photos of the size they were posed in.")
     pixels = undistort(disp, frame)
@@ -103,37 +99,80 @@ def frame_plate(frame: Frame, longest: int | None = None) -> tuple[Plate, Camera
     return plate_from_tensor(pixels, frame.image, camera.fov_x_deg), camera
 
 
-def _as_stored(plate: Plate, path: Path) -> Image:
-    """The photo's pixels as they lie in the file, whatever its EXIF orientation: programs that pose photos do not
-    apply it."""
-    if not any("orientation" in note for note in plate.notes):
-        return plate.disp
-    with Pillow.open(path) as file:
-        turn = file.getexif().get(_ORIENTATION, 1)
-    pixels = upright(plate.disp[0].permute(1, 2, 0).numpy(), {_ORIENTATION: _INVERSE.get(turn, turn)}, [])
+def frame_mask(path: Path, frame: Frame) -> Image:
+    """(1, 1, H, W) in [0, 1]: a mask of the frame as the frame's camera sees it. It has the photo's pixels as they lie
+    in the file; one made of the photo as its EXIF turns it, which its shape tells, is turned back. A mask of that shape
+    and another size is scaled. ImageError for a file that is no picture, SceneError for another shape."""
+    pixels = read_stored(path)[0][:, :1]
+    size, turn = (frame.camera.width, round(frame.camera.height / frame.stretch)), _orientation(frame.image)
+    if not _alike(pixels, size) and turn > 4 and _alike(pixels.transpose(2, 3), size):
+        pixels = _turned(pixels, _INVERSE.get(turn, turn))
+    if not _alike(pixels, size):
+        raise SceneError(f"{path}: a mask of {pixels.shape[-1]} x {pixels.shape[-2]} pixels for a photo of {size[0]} x "
+                         f"{size[1]}; accepted are masks of that shape. Make it again from the photo as it lies in its "
+                         "file.")
+    return undistort(pixels if _fits(pixels, frame) else _resized(pixels, *size), frame)
+
+
+def read_stored(path: Path) -> tuple[Image, ImageInfo]:
+    """(1, 3, H, W), the pixels of a file as they lie in it whatever its EXIF orientation, and what it says of itself.
+    ImageError."""
+    pixels, _, info = read_image(path)
+    turn = _orientation(path) if _was_turned(info.notes) else 1
+    return _turned(pixels, _INVERSE.get(turn, turn)), info
+
+
+def _fits(pixels: Image, frame: Frame) -> bool:
+    """Whether a picture has the pixels that the frame's file has."""
+    height, width = pixels.shape[-2:]
+    return width == frame.camera.width and abs(height * frame.stretch - frame.camera.height) <= 1
+
+
+def _alike(pixels: Image, size: tuple[int, int]) -> bool:
+    """Whether it has that shape, to half a pixel."""
+    height, width = pixels.shape[-2:]
+    return abs(height * size[0] - width * size[1]) <= max(size[0], width) / 2 + 1
+
+
+def _was_turned(notes: Sequence[str]) -> bool:
+    return any("orientation" in note for note in notes)
+
+
+def _orientation(path: Path) -> int:
+    """EXIF's number, 1 where there is none."""
+    try:
+        with Pillow.open(path) as file:
+            turn = file.getexif().get(_ORIENTATION, 1)
+    except (OSError, ValueError, SyntaxError, Pillow.DecompressionBombError):
+        return 1
+    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
+
+
+def _turned(image: Image, orientation: int) -> Image:
+    """(1, C, H, W) turned as an EXIF orientation asks."""
+    exif = {_ORIENTATION: orientation}
+    pixels = upright(image[0].permute(1, 2, 0).numpy(), exif, [])
     return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+
+
+def _as_stored(plate: Plate, path: Path) -> Image:
+    """The photo's pixels as they lie in the file: programs that pose photos do not apply EXIF's orientation."""
+    if not _was_turned(plate.notes):
+        return plate.disp
+    turn = _orientation(path)
+    return _turned(plate.disp, _INVERSE.get(turn, turn))
 
 
 def undistort(image: Image, frame: Frame) -> Image:
     """(1, C, H, W) as the file has it -> (1, C, camera height, camera width) as the camera sees it, bilinear; edges are
     repeated where the file shows nothing."""
     camera = frame.camera
-    if frame.stretch == 1 and not any(frame.distortion):
+    if frame.lens is not None:
+        return warped(image, to_photo(frame.lens, camera), repeat=True)
+    if frame.stretch == 1:
         return image
-    x, y = np.meshgrid(np.arange(camera.width) + 0.5 - camera.cx, np.arange(camera.height) + 0.5 - camera.cy)
-    x, y = distort(x / camera.focal_px, y / camera.focal_px, frame.distortion)
-    to = [(x * camera.focal_px + camera.cx - 0.5).astype(np.float32),
-          ((y * camera.focal_px + camera.cy) / frame.stretch - 0.5).astype(np.float32)]
-    planes = [cv2.remap(plane, *to, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for plane in image[0].numpy()]
-    return torch.from_numpy(np.stack(planes))[None]
-
-
-def distort(x: np.ndarray, y: np.ndarray, k: tuple[float, float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Where a point that a pinhole at focal length 1 sees at (x, y) is seen through the lens (Brown 1966)."""
-    k1, k2, p1, p2 = k
-    r = x * x + y * y
-    radial = 1 + r * (k1 + r * k2)
-    return (x * radial + 2 * p1 * x * y + p2 * (r + 2 * x * x), y * radial + p1 * (r + 2 * y * y) + 2 * p2 * x * y)
+    x, y = np.meshgrid(np.arange(camera.width) + 0.5, (np.arange(camera.height) + 0.5) / frame.stretch)
+    return warped(image, (x, y), repeat=True)
 
 
 def _resized(image: Image, width: int, height: int) -> Image:

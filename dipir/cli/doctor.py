@@ -9,13 +9,14 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 
 from dipir import device, disk
-from dipir.cli import selftest
+from dipir.cli import selftest, terminal
 from dipir.errors import DipirError
 from dipir.render import backend
 
@@ -52,10 +53,11 @@ def report(as_json: bool = False) -> int:
         return 1 if wrong else 0
     width = max(len(c.name) for c in checks)
     for c in checks:
-        print(f"{'!!' if c.problem else 'ok'}  {c.name:<{width}}  {c.value}")
+        terminal.say(f"{'!!' if c.problem else 'ok'}  {c.name:<{width}}  {c.value}", sys.stdout)
         if c.problem:
-            print(f"    {'':<{width}}  -> {c.problem}")
-    print(f"\n{len(wrong)} thing{'s' if len(wrong) != 1 else ''} to mend (marked !!)." if wrong else "\nAll is well.")
+            terminal.say(f"    {'':<{width}}  -> {c.problem}", sys.stdout)
+    end = f"{len(wrong)} thing{'s' if len(wrong) != 1 else ''} to mend (marked !!)." if wrong else "All is well."
+    terminal.say(f"\n{end}", sys.stdout)
     return 1 if wrong else 0
 
 

@@ -8,13 +8,17 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dipir import device, disk
 from dipir.cli import terminal
 from dipir.cli.progress import Progress, remark_line
 from dipir.errors import DipirError, ImageError
+
+if TYPE_CHECKING:
+    from dipir.scene.plate import PlateColours
 
 
 # ---------------------------------------------------------------------------------------------------- types of options
@@ -89,11 +93,40 @@ def add_strict(group: argparse._ActionsContainer) -> None:
                                                              "approximated, invisible) end with exit code 2")
 
 
+def add_redistort(p: argparse._ActionsContainer) -> None:
+    """Whether the lens of a camera file is put back into what is rendered; None = as the scene says."""
+    p.add_argument("--redistort", action=argparse.BooleanOptionalAction, default=None,
+                   help="with a camera file that has a lens: put it back, so that picture and layers fit the photo as "
+                        "it is")
+
+
 def add_composite(p: argparse._ActionsContainer) -> None:
     """In which form the composite is written; :func:`wants_exr` reads it."""
     p.add_argument("--composite", choices=("png", "exr"),
                    help="exr: also composite.exr, linear and not clipped; png: only composite.png (default: exr where "
                         "the plate is scene-linear)")
+
+
+def add_colours(p: argparse.ArgumentParser, textures: bool = False, output: bool = True) -> None:
+    """Colour spaces of files, by name; :func:`colours_of` reads them. ``textures`` : whether there are some."""
+    group = p.add_argument_group("colours (names, aliases and roles of the OpenColorIO config; docs/plates.md)")
+    group.add_argument("--colourspace", "--colorspace", metavar="NAME",
+                       help="of the photo or plate (default: as its file says)")
+    group.add_argument("--layer", metavar="NAME", help="of an OpenEXR plate: layer, part, or PART.LAYER")
+    if output:
+        group.add_argument("--output-colourspace", "--output-colorspace", metavar="NAME",
+                           help="of the pictures that are written (default: the plate's own)")
+    if textures:
+        group.add_argument("--texture-colourspace", "--texture-colorspace", metavar="NAME",
+                           help="of the asset's textures of colour (default: sRGB)")
+    group.add_argument("--ocio", metavar="FILE", help="the config: a file or ocio://NAME (default: the variable OCIO, "
+                                                      "else a built-in one)")
+
+
+def colours_of(args: argparse.Namespace, known: PlateColours) -> PlateColours:
+    """``known`` with what the options of :func:`add_colours` say."""
+    given = {key: getattr(args, key, None) for key in ("colourspace", "layer", "ocio", "output_colourspace")}
+    return replace(known, **{key: value for key, value in given.items() if value is not None})
 
 
 def wants_exr(args: argparse.Namespace) -> bool | None:
@@ -104,7 +137,10 @@ def wants_exr(args: argparse.Namespace) -> bool | None:
 def add_settings(p: argparse._ActionsContainer, method: str) -> None:
     """Prior, preset, settings and seed of a method; its presets are the files of ``configs/<method>``."""
     presets = sorted(file.stem for file in disk.shipped(f"configs/{method}").glob("*.yaml"))
-    p.add_argument("--prior", metavar="PATH", help="weights or a local diffusers folder (default: embedded)")
+    p.add_argument("--prior", metavar="PATH", help="weights, a local diffusers folder or a Stable Diffusion "
+                                                   "checkpoint (.safetensors); default: embedded")
+    p.add_argument("--prior-config", metavar="DIR", help="diffusers folder with a checkpoint's configurations "
+                                                         "(default: beside it)")
     p.add_argument("--preset", choices=presets, default="default")
     p.add_argument("--config", type=Path, action="append", default=[], metavar="FILE",
                    help="settings on top of the preset; may be repeated")

@@ -25,7 +25,7 @@ from typing import TextIO
 
 from dipir.cli import terminal
 from dipir.device import Device
-from dipir.errors import SceneError, printable
+from dipir.errors import SceneError, plain, printable
 from dipir.event import Event, is_warning, warnings_in
 from dipir.fit.board import Board
 
@@ -146,7 +146,7 @@ class Progress:
             text += f"  loss {event.scalars['loss']:.4g}"
         if self._shown_path():
             text += f"  {self._shown_path()}"
-        terminal.write("\r\x1b[K" + terminal.plain(text)[:columns - 1], self._terminal)
+        terminal.write("\r\x1b[K" + plain(text)[:columns - 1], self._terminal)
         if event.step >= event.steps:
             terminal.write("\n", self._terminal)
         self._shown = event.step < event.steps

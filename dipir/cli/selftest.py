@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dipir import child
+from dipir.cli import terminal
 from dipir.errors import DipirError, RenderError
 
 LIMIT_S = 180.0  # Of a child: imports from a cold disk and the first kernels take most of it.
@@ -108,8 +109,7 @@ TESTS: dict[str, Callable[[], str]] = {"renderer": renderer, "network": network}
 def main(arguments: Sequence[str]) -> int:
     """See the module's text."""
     if len(arguments) != 1 or arguments[0] not in TESTS:
-        print(f"selftest: {' '.join(arguments) or 'nothing'} given; accepted is one of {', '.join(TESTS)}.",
-              file=sys.stderr)
+        terminal.say(f"selftest: {' '.join(arguments) or 'nothing'} given; accepted is one of {', '.join(TESTS)}.")
         return 2
     try:
         _load(arguments[0])
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
     # Whatever a driver or a library raises belongs in the report.
     except Exception as problem:
         text = " ".join(str(problem).split())
-        print(text if isinstance(problem, DipirError) else f"{type(problem).__name__}: {text}", file=sys.stderr)
+        terminal.say(text if isinstance(problem, DipirError) else f"{type(problem).__name__}: {text}")
         return 2
     print(json.dumps({"seconds": round(time.perf_counter() - began, 2), "said": said}))
     return 0

@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dipir import device
+from dipir import device, disk
 from dipir.cli import terminal
-from dipir.cli.options import positive
+from dipir.cli.options import out_folder, positive
 from dipir.errors import ConfigError
 
 VERBS = ("run", "status", "table", "compare")
@@ -56,7 +56,6 @@ def parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from dipir.cli.progress import Progress
-    from dipir.disk import named_folder
     from dipir.suite.file import load_suite
     from dipir.suite.methods import check
     from dipir.suite.report import write_results
@@ -66,7 +65,7 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--workers {args.workers}: accepted are 1 or more.")
     suite = load_suite(args.suite)
     check(suite.jobs)
-    out = args.out or named_folder("runs", suite.name, "suite")
+    out = args.out or disk.named_folder("runs", suite.name, "suite")
     if (out / SUITE).is_file() and not args.resume:
         raise ConfigError(f"{out}: holds a run already. Go on with it by --resume, or choose another --out.")
     device.use_option(args)
@@ -81,12 +80,12 @@ def _run(args: argparse.Namespace) -> int:
         from dipir.fit.board import writer
 
         writer()
-    with Progress(None, log=args.log, quiet=args.quiet) as progress:
+    with out_folder(out), disk.locked(out), Progress(None, log=args.log, quiet=args.quiet) as progress:
         if not args.ray:
             progress.device(device.current())
             if device.current().gpu and args.workers > 1 and not args.quiet:
-                print(f"note: {args.workers} jobs at a time share one GPU; give fewer --workers when its memory is too "
-                      "small for them", file=sys.stderr)
+                terminal.say(f"note: {args.workers} jobs at a time share one GPU; give fewer --workers when its memory "
+                             "is too small for them")
         ended = run_suite(suite, out, starter, progress, args.tensorboard)
         write_results(out)
         progress.done(out)
@@ -104,7 +103,7 @@ def _status(args: argparse.Namespace) -> int:
     from dipir.suite.table import read_rows, status_text
 
     while True:
-        print(status_text(args.out), flush=True)
+        terminal.say(status_text(args.out), sys.stdout)
         if args.watch is None or all(r.state in ("done", "failed") for r in read_rows(args.out)):
             return 0
         time.sleep(args.watch)
@@ -114,7 +113,7 @@ def _table(args: argparse.Namespace) -> int:
     from dipir.suite.report import write_results
     from dipir.suite.table import grouped, written
 
-    print(written(*grouped(write_results(args.out)), args.style), end="")
+    terminal.say(written(*grouped(write_results(args.out)), args.style).rstrip("\n"), sys.stdout)
     return 0
 
 
@@ -125,5 +124,5 @@ def _compare(args: argparse.Namespace) -> int:
     head = ["figure", "pairs", str(args.a), str(args.b), "difference (95 %)", "p (Holm)", "real"]
     lines = [[d.figure, str(d.pairs), number(d.a), number(d.b), f"{d.b - d.a:+.3g} ({d.low:+.3g} to {d.high:+.3g})",
               f"{d.p:.2g}", "yes" if d.real else "no"] for d in found]
-    print(written(head, lines), end="")
+    terminal.say(written(head, lines).rstrip("\n"), sys.stdout)
     return 0

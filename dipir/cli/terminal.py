@@ -3,25 +3,13 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from typing import TextIO
 
-# Besides control characters and lone surrogates: what turns the direction of the text, breaks lines or is unseen.
-_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
-
-def plain(text: object) -> str:
-    """``text`` with everything that a terminal would obey instead of show as ``\\x1b``; lines and tabs stay."""
-    text = str(text)
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _UNSEEN
-                   else c.encode("ascii", "backslashreplace").decode() if ord(c) > 127 else f"\\x{ord(c):02x}"
-                   for c in text)
+from dipir.errors import plain
 
 
 def say(text: object, stream: TextIO | None = None) -> None:
-    """A line on ``stream`` (stderr), whatever its encoding. When nobody reads stderr any more, the work goes on."""
+    """A line on ``stream`` (stderr), whatever its encoding. When stderr takes nothing any more, the work goes on."""
     write(plain(text) + "\n", stream)
 
 
@@ -32,7 +20,7 @@ def write(text: str, stream: TextIO | None = None) -> None:
     try:
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError):
         if stream is not sys.stderr:
             raise
         sys.stderr = _nowhere()

@@ -16,7 +16,8 @@ def _remedy(name: str, target: str) -> str:
 
 
 def find_folder(path: str | Path) -> Path:
-    """The folder itself. PriorError for a file, a hub name or nothing at all, with what to do."""
+    """The folder itself. PriorError for a file (where one is not accepted), a hub name or nothing at all, with what to
+    do."""
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
@@ -46,8 +47,9 @@ def is_xl(folder: Path) -> bool:
     return PIPELINES[kind]
 
 
-def check_parts(folder: Path, xl: bool) -> None:
-    """PriorError with all that is missing at once, each with its remedy."""
+def check_parts(folder: Path, xl: bool, weights: bool = True) -> None:
+    """PriorError with all that is missing at once, each with its remedy; without ``weights`` only configurations,
+    tokenizers and schedule have to be there."""
     problems, second = [], ["text_encoder_2", "tokenizer_2"] if xl else []
     for part in ["unet", "vae", "text_encoder", "tokenizer", "scheduler", *second]:
         here = folder / part
@@ -62,15 +64,15 @@ def check_parts(folder: Path, xl: bool) -> None:
             if not (here / "scheduler_config.json").is_file():
                 problems.append("scheduler/ lacks scheduler_config.json: download scheduler/ again.")
         else:
-            problems += _weight_problem(here)
+            problems += _weight_problem(here, weights)
     raise_all(PriorError, f"prior {folder}", problems)
 
 
-def _weight_problem(here: Path) -> list[str]:
+def _weight_problem(here: Path, weights: bool) -> list[str]:
     if not (here / "config.json").is_file():
         return [f"{here.name}/ lacks config.json: download {here.name}/ again."]
     try:
-        variant_of(here)
+        variant_of(here) if weights else None
     except PriorError as error:
         return [str(error)]
     return []

@@ -24,6 +24,7 @@ from dipir.diffusion.folders import check_parts, find_folder, is_xl, variant_of
 from dipir.diffusion.memory import HALF, MemoryOptions, MemorySettings, PartPlaces
 from dipir.diffusion.phrases import positions
 from dipir.diffusion.schedule import sigmas_from_alphas
+from dipir.diffusion.single_file.load import SingleFile, find_single_file
 from dipir.errors import PriorError
 
 ADAPTERS = {"epsilon": denoise_epsilon, "v_prediction": denoise_v}
@@ -205,20 +206,26 @@ def _whole_picture(height: int, width: int, where: torch.device) -> Tensor:
 
 # ------------------------------------------------------------------------------------------------------------ loading
 def load_pretrained(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None,
-                    options: MemorySettings | None = None) -> PretrainedDenoiser:
-    """Load a diffusers folder of SD 1.x, 2.x or XL.
+                    options: MemorySettings | None = None, *, config: str | Path = "") -> PretrainedDenoiser:
+    """Load a diffusers folder of SD 1.x, 2.x or XL, or a checkpoint of them in a single .safetensors file.
 
+    config : the folder of a file's configurations, "" = beside it
     dtype : of U-Net and text encoders; None = as ``options`` say, by default bfloat16 on a GPU, float32 on the CPU
     Raises PriorError (missing, pickled, truncated or foreign weights; hub names) and ConfigError (half float on CPU).
     """
     device, options = torch.device(device), options or MemoryOptions()
     dtypes = memory.precisions(device, dtype, options)
-    folder = find_folder(path)
+    file = find_single_file(Path(path).expanduser(), config) if Path(path).expanduser().is_file() else None
+    folder = find_folder(path) if file is None else file.config
     xl = is_xl(folder)
-    check_parts(folder, xl)
+    if file is None:
+        if config:
+            raise PriorError(f"--prior-config {config} is for single files, and '{path}' is a folder with "
+                             "configurations of its own. Leave it out.")
+        check_parts(folder, xl)
     controlnet = options.controlnet if isinstance(options, MemoryOptions) else None
     with _quiet():
-        parts = _load_parts(folder, xl, dtypes, controlnet)
+        parts = _load_parts(folder, xl, dtypes, controlnet, file)
     if parts.unet.config.in_channels != 4 or parts.vae.config.latent_channels != 4:
         raise PriorError(f"{folder}: its U-Net takes {parts.unet.config.in_channels} channels; accepted are "
                          "text-to-image models with 4. Inpainting, depth and upscaling variants cannot be used.")
@@ -230,35 +237,49 @@ def load_pretrained(path: str | Path, device: str | torch.device = "cpu", dtype:
     return PretrainedDenoiser(parts, places, options.vae_dtype == "float32", str(path))
 
 
-def _load_parts(folder: Path, xl: bool, dtypes: tuple[torch.dtype, torch.dtype], controlnet: str | None) -> Parts:
-    """dtypes : of U-Net and text encoders, of the VAE"""
-    from diffusers import AutoencoderKL, ControlNetModel, DDPMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+def _load_parts(folder: Path, xl: bool, dtypes: tuple[torch.dtype, torch.dtype], controlnet: str | None,
+                file: SingleFile | None) -> Parts:
+    """dtypes : of U-Net and text encoders, of the VAE;  file : has the weights instead of the folder"""
+    from diffusers import ControlNetModel, DDPMScheduler
+    from transformers import CLIPTokenizer
 
-    dtype, vae_dtype = dtypes
     names = ("", "_2") if xl else ("",)
-    encoders = (CLIPTextModel, CLIPTextModelWithProjection)
     scheduler = _guard(folder / "scheduler", lambda: DDPMScheduler.from_pretrained(
         folder / "scheduler", local_files_only=True))
     prediction = scheduler.config.prediction_type
     if prediction not in ADAPTERS:
         raise PriorError(f"{folder / 'scheduler'}: prediction_type is '{prediction}'; accepted: {', '.join(ADAPTERS)}.")
+    if file is not None:
+        file.check_prediction(prediction)
+    unet, vae, text_encoders = _networks(folder, names, dtypes, file)
     parts = Parts(
-        unet=_load_weights(UNet2DConditionModel, folder / "unet", dtype),
-        vae=_load_weights(AutoencoderKL, folder / "vae", vae_dtype),
+        unet=unet, vae=vae, text_encoders=text_encoders,
         tokenizers=tuple(_guard(folder / f"tokenizer{n}", lambda n=n: CLIPTokenizer.from_pretrained(
             folder / f"tokenizer{n}", local_files_only=True)) for n in names),
-        text_encoders=tuple(_load_weights(kind, folder / f"text_encoder{n}", dtype)
-                            for kind, n in zip(encoders, names, strict=False)),  # SD 1.x and 2.x have only the first.
         # A zero terminal SNR has alphabar = 0 at the last time; 2^-24 is what it can be told from 0 in float32.
         table=sigmas_from_alphas(scheduler.alphas_cumprod.double().clamp_min(2**-24)),
         prediction=prediction,
-        controlnet=_load_weights(ControlNetModel, find_folder(controlnet), dtype) if controlnet else None)
+        controlnet=_load_weights(ControlNetModel, find_folder(controlnet), dtypes[0]) if controlnet else None)
     for tokenizer, encoder in zip(parts.tokenizers, parts.text_encoders, strict=True):
         if len(tokenizer) > encoder.config.vocab_size:
             raise PriorError(f"{folder}: a tokenizer has {len(tokenizer)} words, its text encoder "
                              f"{encoder.config.vocab_size}; they are of different models. Download the folder again.")
     return parts
+
+
+def _networks(folder: Path, names: tuple[str, ...], dtypes: tuple[torch.dtype, torch.dtype], file: SingleFile | None
+              ) -> tuple[nn.Module, nn.Module, tuple[nn.Module, ...]]:
+    """(U-Net, VAE, text encoders)."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    encoders = (CLIPTextModel, CLIPTextModelWithProjection)[:len(names)]
+    if file is not None:
+        return file.networks(encoders, dtypes, _guard)
+    return (_load_weights(UNet2DConditionModel, folder / "unet", dtypes[0]),
+            _load_weights(AutoencoderKL, folder / "vae", dtypes[1]),
+            tuple(_load_weights(kind, folder / f"text_encoder{n}", dtypes[0])
+                  for kind, n in zip(encoders, names, strict=True)))
 
 
 def _load_weights(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:

@@ -69,7 +69,7 @@ def flatten_disp(layers: Layers) -> Image:
     if layers.base_disp is None:
         return flat
     # `flat - flat.detach()` is exactly 0 (NaN stays NaN) and carries the gradient.
-    return torch.where(_changed(layers), flat, layers.base_disp + (flat - flat.detach()))
+    return torch.where(changed(layers), flat, layers.base_disp + (flat - flat.detach()))
 
 
 def insert_layers(plate_lin: Image, plate_disp: Image | None, object_rgb: Image, alpha: Mask, shadow_ratio: Tensor, *,
@@ -125,14 +125,14 @@ def _blend(under: Image, layer: Layer) -> Image:
     return under * (layer.image if layer.alpha is None else 1 + layer.alpha * (layer.image - 1))
 
 
-def _changed(layers: Layers) -> Tensor:
+def changed(layers: Layers) -> Tensor:
     """(B, 1, H, W) bool: pixels at which some layer is not neutral. NaN counts as a change, so that it is seen."""
-    changed = torch.zeros_like(layers.base_lin[:, :1], dtype=torch.bool)
+    found = torch.zeros_like(layers.base_lin[:, :1], dtype=torch.bool)
     for layer in layers.layers:
         acts = (layer.image != (1.0 if layer.blend is Blend.MULTIPLY else 0.0)).any(1, keepdim=True)
         if layer.blend is Blend.OVER:
             acts = acts | (torch.ones_like(acts) if layer.alpha is None else layer.alpha != 0)
         elif layer.alpha is not None:
             acts = acts & (layer.alpha != 0)
-        changed = changed | acts
-    return changed
+        found = found | acts
+    return found

@@ -7,7 +7,7 @@ at the end: a full disk leaves the old file as it was.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,11 +20,12 @@ from torch import Tensor
 from dipir.arrays import EnvMap, Image
 from dipir.disk import atomic_path, write_bytes
 from dipir.errors import ImageError
-from dipir.image.formats.checks import MAX_PIXELS, Decoded, writable
+from dipir.image.formats.checks import MAX_PIXELS, AskedOf, Decoded, foreign, writable
 from dipir.image.formats.display import read_display
 from dipir.image.formats.png import png_bytes
 from dipir.image.formats.primaries import BT709_CHROMATICITIES
 from dipir.image.formats.radiance import read_radiance
+from dipir.image.formats.spaces import OwnPicture
 
 HALF_MAX = 65504.0
 
@@ -44,6 +45,7 @@ class ImageInfo:
     bits: int  # per channel in the file
     fov_x_deg: float | None = None  # horizontal field of view from EXIF or None
     notes: tuple[str, ...] = ()  # remarks for the user
+    own: OwnPicture | None = field(default=None, compare=False)  # as the file holds it, where that was converted
 
 
 class ReadImage(NamedTuple):
@@ -54,18 +56,22 @@ class ReadImage(NamedTuple):
     info: ImageInfo
 
 
-def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> ReadImage:
-    """Read PNG, JPEG, WebP, TIFF, DPX (EXIF orientation applied), EXR or Radiance HDR; colours of a profile or of
-    chromaticities are converted (docs/plates.md). Alpha is ignored with a note. Raises ImageError for a file that is
-    missing, empty, too large, damaged or not what its name says."""
+def read_image(path: str | Path, max_pixels: int = MAX_PIXELS, asked: AskedOf = AskedOf()) -> ReadImage:
+    """Read PNG, JPEG, WebP, TIFF, DPX (EXIF orientation applied), EXR or Radiance HDR; colours of the space that is
+    asked for, else of a profile or of chromaticities, are converted (docs/plates.md). Alpha is ignored with a note.
+    Raises ImageError for a file that is missing, empty, too large, damaged, not what its name says, or that has no
+    layer of the name asked for."""
     path = Path(path)
     kind = _kind(path)
-    pixels, state, bits, notes, fov = _decoded(path, kind, max_pixels)
+    if asked.layer is not None and kind != "EXR":
+        raise ImageError(f"{path} holds {kind} data, which has no layers; accepted is --layer for OpenEXR. Leave it "
+                         "out.")
+    pixels, state, bits, notes, fov, own = _decoded(path, kind, max_pixels, asked)
     bad = int((~np.isfinite(pixels)).any(-1).sum())
     if bad:
         raise ImageError(f"{path}: {bad} pixels are NaN or infinite; accepted are finite values. Repair them in the "
                          "program that wrote the file (infinite highlights: write 32-bit float instead of half).")
-    info = ImageInfo(pixels.shape[1], pixels.shape[0], bits, fov, tuple(notes))
+    info = ImageInfo(pixels.shape[1], pixels.shape[0], bits, fov, tuple(notes), own)
     return ReadImage(_to_tensor(pixels), state, info)
 
 
@@ -103,7 +109,7 @@ def jpeg_bytes(picture: Tensor, quality: int = 85) -> bytes:
 def write_exr(path: str | Path, channels: Mapping[str, np.ndarray | Tensor],
               attributes: Mapping[str, object] | None = None) -> None:
     """Single-part scanline EXR, ZIP: {full channel name: (H, W)} as float16, float32 or uint32 (other types become
-    float32), BT.709 chromaticities unless ``attributes`` say otherwise. Raises ImageError."""
+    float32), BT.709 chromaticities unless ``attributes`` say otherwise (None = none). Raises ImageError."""
     arrays = {name: np.asarray(c.detach().cpu() if isinstance(c, Tensor) else c) for name, c in channels.items()}
     shapes = {a.shape for a in arrays.values()}
     if len(shapes) != 1 or len(next(iter(shapes))) != 2:
@@ -112,6 +118,7 @@ def write_exr(path: str | Path, channels: Mapping[str, np.ndarray | Tensor],
     arrays = {name: np.ascontiguousarray(a if a.dtype in keep else a.astype(np.float32)) for name, a in arrays.items()}
     header = {"chromaticities": BT709_CHROMATICITIES, **(attributes or {}), "compression": OpenEXR.ZIP_COMPRESSION,
               "type": OpenEXR.scanlineimage}
+    header = {name: value for name, value in header.items() if value is not None}
     with atomic_path(path) as temporary:
         try:
             with writable(temporary) as name:
@@ -120,16 +127,18 @@ def write_exr(path: str | Path, channels: Mapping[str, np.ndarray | Tensor],
             raise OSError(str(error).replace(str(temporary), str(path)).rstrip(".")) from error
 
 
-def _decoded(path: Path, kind: str, max_pixels: int) -> Decoded:
+def _decoded(path: Path, kind: str, max_pixels: int, asked: AskedOf) -> Decoded:
     if kind in ("PNG", "JPEG", "WEBP"):
-        return read_display(path, kind, max_pixels)
+        return read_display(path, kind, max_pixels, asked)
     if kind == "HDR":
-        return read_radiance(path, max_pixels)
+        return read_radiance(path, max_pixels, asked)
     # Imported here: a photo is read without OpenImageIO.
     from dipir.image.formats.exr import read_exr
     from dipir.image.formats.scans import read_scan
 
-    return read_exr(path, max_pixels) if kind == "EXR" else read_scan(path, kind, max_pixels)
+    if kind == "EXR":
+        return read_exr(path, max_pixels, asked)
+    return read_scan(path, kind, max_pixels, asked)
 
 
 def _kind(path: Path) -> str:
@@ -151,6 +160,10 @@ def _kind(path: Path) -> str:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         kind = "WEBP"
     named = _SUFFIXES.get(path.suffix.lower())
+    other = foreign(head) if kind is None else None
+    if other is not None:
+        raise ImageError(f"{path} is {other}, which is not read; accepted are {_KINDS}. Save it in one of these: "
+                         "camera raw and HEIF as 16-bit TIFF, others as PNG.")
     if kind is None:
         raise ImageError(f"{path} does not hold a{'n' if named == 'EXR' else ''} {named or 'known kind of'} image; "
                          f"accepted are {_KINDS}. Save it again in one of these formats.")

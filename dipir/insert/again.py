@@ -15,13 +15,23 @@ from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.insert.final import final_picture, final_quality
 from dipir.insert.problem import given_light, start_of
+from dipir.insert.redistort import geometry_of
 from dipir.insert.result import Result, load_result
 from dipir.priors.light import LightPrior
 from dipir.scene.light import fit_gaussians
 from dipir.scene.light_edit import LightEdit, edited
+from dipir.scene.plate import PlateColours
 from dipir.scene.rig import Rig
 from dipir.scene.scene import Scene
-from dipir.scene.scene_file import EVERY_PART, MaterialOverride, SceneFile, build_scene, load_scene_file, object_names
+from dipir.scene.scene_file import (
+    EVERY_PART,
+    MaterialOverride,
+    SceneFile,
+    build_scene,
+    load_scene_file,
+    object_names,
+    settled,
+)
 from dipir.settings import read
 
 _COLOURS = ("base_color", "emission")
@@ -37,6 +47,10 @@ class Move:
     yaw_deg: float | None = None
     material: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Part (or "*") -> values of :class:`MaterialOverride`."""
+    unit: str | None = None
+    """Unit of its file: m, cm, mm, in, ft."""
+    up: str | None = None
+    """Axis of its file that points up: x, y, z, -x, -y, -z."""
 
     @property
     def empty(self) -> bool:
@@ -61,11 +75,15 @@ class Changes:
     move: Move = Move()
     asset: Path | None = None
     """Another mesh in its place."""
+    colours: PlateColours = PlateColours()
+    """Of the plate's file and what is written; None in it = as the scene says."""
     contrast: float | None = None
     """Of the object's tone curve, in place of the one that it has; see ``ToneCurve.contrast``."""
     size: tuple[int, int] | None = None
     spp: int | None = None
     denoise: bool | None = None
+    redistort: bool | None = None
+    """Whether the lens is put back, see ``CameraOptions``; None = as it was."""
 
 
 @device.guarded("Take less with --size or --spp, or use --device cpu.")
@@ -91,7 +109,7 @@ def render_again(result_dir: str | Path, changes: Changes = Changes(),
     provenance = {**saved.provenance, "rendered_from": str(result_dir), "device": device.current().record(),
                   "changes": [*saved.provenance.get("changes", []), *described(changes), *said],
                   "notes": list(map(str, scene.notes)), "warnings": warnings_in(scene.notes),
-                  "render_notes": [*final_quality(config.final)[2], *said]}
+                  "render_notes": [*final_quality(config.final)[2], *said], "geometry": geometry_of(scene)}
     provenance["light"] = {**provenance.get("light", {}), "now": light.describe()}
     result = Result(**vars(picture), light=light, tone_fg=tones[0], tone_shadow=tones[1], config=saved.config,
                     provenance=provenance)
@@ -132,19 +150,28 @@ def guessed(scene: Scene, config: InsertConfig, guess: int) -> Rig:
 # ---- objects ---------------------------------------------------------------------------------------------------------
 
 def changed_scene(scene: SceneFile, changes: Changes) -> SceneFile:
-    """``scene`` with the changes of one object. ConfigError for an object that is not there or a value out of range."""
+    """``scene`` with the changes of its colours, of one object and of its pictures' geometry. ConfigError for an object
+    that is not there or a value out of range."""
+    given = {key: value for key, value in vars(changes.colours).items() if value is not None}
+    scene = settled(replace(scene, colour=replace(scene.colour, **given)))
+    if changes.redistort is not None:
+        try:
+            scene = replace(scene, camera=replace(scene.camera, redistort=changes.redistort))
+        except ValueError as problem:
+            raise ConfigError(f"command line: {problem}") from problem
     if changes.asset is None and changes.move.empty:
         if changes.object is not None:
             _index(scene, changes)
         return scene
     k = _index(scene, changes)
     spec, move = scene.objects[k], changes.move
-    values: dict[str, Any] = {key: getattr(move, key) for key in ("at", "yaw_deg") if getattr(move, key) is not None}
+    values: dict[str, Any] = {}
+    if changes.asset is not None:
+        values |= {"asset": Path(changes.asset), "name": None, "material": {}, "unit": None, "up": None,
+                   "texture_colourspace": None}
+    values |= {key: value for key in ("at", "yaw_deg", "unit", "up") if (value := getattr(move, key)) is not None}
     if move.height_m is not None:
         values |= {"height_m": move.height_m, "scale": None}
-    if changes.asset is not None:
-        values |= {"asset": Path(changes.asset), "name": None, "material": {}, "unit": None,
-                   "up": None}
     try:
         spec = replace(spec, **values)
         spec = replace(spec, material=_materials(spec.material, move.material))
@@ -179,7 +206,7 @@ def material_of(text: str) -> tuple[str, str, Any]:
     anything else."""
     name, equals, value = text.partition("=")
     part, _, key = name.rpartition(".")
-    keys = ("base_color", "roughness", "metallic", "transmission", "emission")
+    keys = ("base_color", "roughness", "metallic", "transmission", "emission", "opacity")
     try:
         numbers = tuple(float(word) for word in value.split(","))
     except ValueError:
@@ -198,8 +225,9 @@ def described(changes: Changes) -> list[str]:
     lines += [] if changes.edit.empty else [f"light: {_shown(changes.edit)}"]
     lines += [f"scene: {Path(changes.scene).name}"] if changes.scene is not None else []
     lines += [f"asset: {Path(changes.asset).name}"] if changes.asset is not None else []
+    lines += [f"{key}: {value}" for key, value in vars(changes.colours).items() if value is not None]
     lines += [] if changes.move.empty else [f"{changes.object or 'object'}: {_shown(changes.move)}"]
-    lines += [f"{key}: {getattr(changes, key)}" for key in ("contrast", "size", "spp", "denoise")
+    lines += [f"{key}: {getattr(changes, key)}" for key in ("contrast", "size", "spp", "denoise", "redistort")
               if getattr(changes, key) is not None]
     return lines
 

@@ -150,7 +150,9 @@ class InsertConfig:
     """All settings of an insertion."""
 
     prior: str = "embedded"
-    """The word "embedded" or the folder of a pretrained model."""
+    """The word "embedded", weights (.safetensors), the folder of a pretrained model, or its checkpoint in one file."""
+    prior_config: str = ""
+    """Folder of the configurations of a checkpoint in a single file, "" = beside it."""
     optimize: tuple[str, ...] = ("light", "tone")
     """What is fitted."""
     seed: int = 0

@@ -13,6 +13,7 @@ from dipir.event import Event
 from dipir.image.composite import Layers, flatten_disp, insert_layers
 from dipir.image.tone import ToneCurve
 from dipir.insert.config import FinalSettings, InsertConfig
+from dipir.insert.redistort import bent_view
 from dipir.priors.plate_light import with_plate
 from dipir.render import denoise as denoising
 from dipir.render.gbuffer import PixelBox
@@ -47,11 +48,14 @@ class FinalPicture:
 @torch.no_grad()
 def final_picture(scene: Scene, light: Rig, tones: Sequence[ToneCurve], config: InsertConfig,
                   on_event: OnEvent, materials: dict[str, Tensor] | None = None) -> FinalPicture:
-    """Path traced at final quality under one map for object and shadow, denoised, put on the plate.
+    """Path traced at final quality under one map for object and shadow, denoised, put on the plate; of a scene with
+    ``redistort`` on the photo itself, its lens put back.
     tones : of the object and of the shadow"""
     on_event(Event("render", 0, 1))
     final, camera = config.final, _final_camera(scene.camera, config.final.size)
     spp, denoise, _ = final_quality(final)
+    bent = bent_view(scene, camera) if scene.redistort else None
+    view = camera if bent is None else bent.camera
 
     # ---- the light ----
     radiance = final_map(light, final.env_height, final.sun_rows)
@@ -60,16 +64,17 @@ def final_picture(scene: Scene, light: Rig, tones: Sequence[ToneCurve], config: 
         radiance = with_plate(radiance, scene)
 
     # ---- its passes ----
-    tracer = PathTracer(scene, camera, RenderSettings(spp, final.depth, config.seed, even=True),
+    tracer = PathTracer(scene, view, RenderSettings(spp, final.depth, config.seed, even=True),
                         gbuffer_samples=32 if denoise else 16)
     passes = tracer.passes(radiance, seed=split_seed(config.seed, "final"), spp=spp,
                            object_spp=object_samples(spp, tracer.region), materials=materials)
     if denoise:
-        passes = denoising.denoise_passes(passes, camera)
+        passes = denoising.denoise_passes(passes, view)
     on_event(Event("render", 1, 1))
 
     # ---- on the plate ----
-    plate = scene.plate.resized(camera.width, camera.height)
+    plate = scene.plate.resized(camera.width, camera.height) if bent is None else bent.photo
+    passes = passes if bent is None else bent.bent(passes)
     layers = insert_layers(plate.lin, plate.disp, passes.object_rgb, passes.alpha, passes.shadow_ratio,
                            tone_fg=tones[0], tone_shadow=tones[1])
     return FinalPicture(camera, passes, layers, flatten_disp(layers), plate.disp, plate.kind)

@@ -20,6 +20,7 @@ from dipir.diffusion.memory import MemorySettings
 from dipir.diffusion.personalize import Examples, FrozenBase, concept_images, personalise
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.diffusion.schedule import karras
+from dipir.diffusion.single_file.kinds import is_foreign
 from dipir.event import warnings_in
 from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event, minimise
@@ -34,9 +35,11 @@ from dipir.insert.objective import (
     final_tones,
     frozen_materials,
     make_parameters,
+    unfitted,
 )
 from dipir.insert.preview import guess_pictures
 from dipir.insert.problem import Work, concept_renders, given_light, light_as_given, prepare
+from dipir.insert.redistort import geometry_of
 from dipir.insert.result import Result
 from dipir.priors.insertion import InsertionPrior, planes_of
 from dipir.priors.light import LightPrior
@@ -70,6 +73,7 @@ def insert(scene: Scene, config: InsertConfig | None = None, *, prior: AbstractD
     """
     began, on_event = time.monotonic(), on_event or (lambda event: None)
     scene, config = device.moved(scene), config or InsertConfig()
+    on_event(Event.about(unfitted(scene, config)))
     denoiser = find_prior(prior or config.prior, config)
     light_prior = light_prior or (LightPrior.load() if config.light.start == "prior" else None)
 
@@ -117,10 +121,10 @@ def find_prior(prior: AbstractDenoiser | str | Path, config: InsertConfig) -> Ab
     elif str(prior) == "embedded":
         # Nothing is asked of it, so that its weights may be missing.
         found = InsertionPrior.untrained() if kind == "none" else InsertionPrior.load()
-    elif str(prior).endswith(".safetensors"):
+    elif str(prior).endswith(".safetensors") and not is_foreign(prior):
         found = InsertionPrior.load(prior)
     else:
-        found = load_pretrained(prior, where, options=config.memory)
+        found = load_pretrained(prior, where, options=config.memory, config=config.prior_config)
     if kind != "none":
         GUIDANCES[kind].check(found)
     return found.to(where)
@@ -193,9 +197,11 @@ def plate_hash(scene: Scene) -> str:
 
 
 def _provenance(scene: Scene, work: Work, config: InsertConfig, materials: dict[str, Tensor]) -> dict:
+    notes = [*scene.notes, *unfitted(scene, config)]
     return {"seed": config.seed, "scene": scene.name, "prompt": scene.prompt, "times": {},
             "versions": versions(_PACKAGES), "device": device.current().record(),
             "hashes": {"plate": plate_hash(scene), "assets": [asset_hash(o.asset) for o in scene.objects]},
             "materials": {k: v.tolist() for k, v in materials.items() if v.numel() <= 16},
+            "geometry": geometry_of(scene),
             "light": work.light.to_dict(), "light_guesses": work.light.guesses_to_dict(),
-            "notes": [*final_quality(config.final)[2], *map(str, scene.notes)], "warnings": warnings_in(scene.notes)}
+            "notes": [*final_quality(config.final)[2], *map(str, notes)], "warnings": warnings_in(notes)}

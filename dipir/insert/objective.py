@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dipir.arrays import EnvMap, Image, split_seed
 from dipir.device import moved
-from dipir.errors import SceneError, nearest
+from dipir.errors import SceneError, nearest, printable
+from dipir.event import Remark, warn
 from dipir.fit.parameters import Bounded, Exponential, Parameters, UnitSphere
 from dipir.guidance.guidance import Guidance
 from dipir.guidance.light_priors import cauchy_sparsity, consistency_loss
@@ -18,11 +19,12 @@ from dipir.image.tone import ToneCurve
 from dipir.insert.config import InsertConfig
 from dipir.insert.problem import Work, composite
 from dipir.priors.plate_light import PlateLight
-from dipir.render.mitsuba_scene import MaterialName
+from dipir.render.mitsuba_scene import MaterialName, vertex_colors
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import Passes
 from dipir.scene.light import SphericalGaussians, fit_gaussians, fuse, fusion_weight
 from dipir.scene.rig import Rig
+from dipir.scene.scene import Scene
 from dipir.scene.source import SUN_SIGMA, Source
 
 
@@ -98,6 +100,17 @@ def material_parameters(config: InsertConfig, tracer: PathTracer | None) -> list
                          "(objects[..].material: {part: {emission: [r, g, b]}}) to start from.")
     kept = [n for n in names if n.kind != "emission"] if "material" in config.optimize else []
     return kept + (emission if "emission" in config.optimize else [])
+
+
+def unfitted(scene: Scene, config: InsertConfig) -> list[Remark]:
+    """Remarks on what a fit of materials leaves as it is although it was asked for: colours of vertices."""
+    if "material" not in config.optimize or config.guidance.kind == "none" or config.fit.steps == 0:
+        return []
+    names = dict.fromkeys(part.name for item in scene.objects for part in item.asset.parts
+                          if vertex_colors(part) is not None and config.material.part in ("", part.name))
+    return [warn(f"optimize: material: the base colour of part '{printable(name, 200)}' is not fitted, because it has "
+                 "a colour for each vertex; its roughness and metallic are. For one fitted colour give the part a "
+                 "base_color in the scene file (objects[..].material).") for name in names]
 
 
 def material_values(p: Parameters, tracer: PathTracer) -> dict[str, Tensor]:

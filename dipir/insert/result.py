@@ -1,9 +1,9 @@
 """Result: what a run leaves behind; saved, loaded and shown.
 
-Out folder: ``composite.png`` (``composite.exr``), ``layers.exr``, ``light.exr`` + ``light.png`` (preview) +
-``light.json``, ``tone.cube`` (object) and ``tone_shadow.cube``, ``config.yaml`` (usable as ``--config`` again),
-``result.json`` (camera, tone parameters, seeds, versions, hashes), ``history.csv``, ``report.html``, and where there
-are guesses ``guess_1.jpg`` ...
+Out folder: ``composite.png`` (``composite.exr``, ``composite.dpx``), ``layers.exr``, ``light.exr`` + ``light.png``
+(preview) + ``light.json``, ``tone.cube`` (object) and ``tone_shadow.cube``, ``config.yaml`` (usable as ``--config``
+again), ``result.json`` (camera, tone parameters, seeds, versions, hashes), ``history.csv``, ``report.html``, and where
+there are guesses ``guess_1.jpg`` ...
 """
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from dipir.arrays import EnvMap, Image
 from dipir.errors import ConfigError, DipirError
 from dipir.export.cube import CurveRole, write_cube
 from dipir.export.layered_exr import write_layers
-from dipir.image.composite import Layers, flatten_lin
+from dipir.image.composite import Layers, changed, flatten_lin
 from dipir.image.files import HALF_MAX, jpeg_bytes, write_exr, write_png
+from dipir.image.outputs import FinishedPicture, write_display, write_linear, write_log
 from dipir.image.tone import ToneCurve
 from dipir.insert import page as report
 from dipir.insert.final import FinalPicture
+from dipir.insert.redistort import geometry_text
 from dipir.render.renderer import Passes
 from dipir.report import figures as report_figures
 from dipir.scene.camera import Camera
@@ -36,7 +38,7 @@ from dipir.scene.rig import MAP_NAME, Rig
 from dipir.settings.yaml import dump_yaml, load_yaml
 
 LIGHT_SIZE = (256, 512)
-COMPOSITE_EXR = "composite.exr"
+COMPOSITE_EXR, COMPOSITE_DPX = "composite.exr", "composite.dpx"
 _FORMAT = 1
 _MOST_GUESSES = 3
 _LATLONG = {"envmap": 0, "comments": "equirectangular, +Y up, row 0 = +Y; radiance, 1.0 = plate white"}
@@ -67,7 +69,7 @@ class Result:
     provenance: dict = field(default_factory=dict)
     """Seed, versions, hashes, notes (list of text), times."""
     plate_kind: PlateKind = PlateKind()
-    """Depth and kind of the plate's file, in which the composite is given back."""
+    """Depth and colour space of the plate's file, in which the composite is given back."""
     guess_pictures: tuple[Image, ...] = ()
     """(1, 3, h, w) display, small: what the light prior's guesses, ``provenance["light_guesses"]``, would look like."""
 
@@ -88,15 +90,20 @@ class SavedResult:
 def save(result: Result, out_dir: str | Path, exr: bool | None = None) -> Path:
     """Write all files of ``result`` into ``out_dir`` and return it. They are written aside and moved in together at the
     end: a full disk leaves the folder as it was. Raises DipirError when something cannot be written.
-    exr : whether the composite is also written as linear light; None = as the plate's file was"""
-    out = disk.prepare_out(out_dir)
-    exr = result.plate_kind.linear if exr is None else exr
+    exr : whether the composite is also written as linear light; None = where the plate's file held linear light, or
+    linear light is what was asked for"""
+    out, kind = disk.prepare_out(out_dir), result.plate_kind
+    if exr is None:
+        exr = kind.linear or (kind.output is not None and kind.output.kind == "linear")
+    more = {COMPOSITE_EXR: write_linear if exr else None, COMPOSITE_DPX: write_log if kind.space_of("log") else None}
     with disk.written_aside(out) as aside:
         _write_all(result, aside, str(out_dir))
-        if exr:
-            write_composite_exr(aside / COMPOSITE_EXR, result)
-    if not exr:
-        (out / COMPOSITE_EXR).unlink(missing_ok=True)
+        for name, write in more.items():
+            if write is not None:
+                write(aside / name, finished(result), kind)
+    for name, write in more.items():
+        if write is None:
+            (out / name).unlink(missing_ok=True)
     for number in range(len(result.guess_pictures) + 1, _MOST_GUESSES + 1):
         (out / guess_name(number)).unlink(missing_ok=True)
     return out
@@ -114,20 +121,16 @@ def page_of(result: Result, folder: str = "RESULT") -> report.InsertPage:
                              result.provenance, result.guess_pictures, folder)
 
 
-def write_composite_exr(path: Path, result: Result) -> None:
-    """The composite in linear BT.709, not clipped: half floats where the plate has them and they suffice, else float.
-    Where nothing changes the plate, its own values."""
-    lin, kind = flatten_lin(result.layers)[0].detach().cpu(), result.plate_kind
-    # Half floats would spoil what the file held as float.
-    half = kind.linear and kind.bits == 16 and float(lin.abs().max()) <= HALF_MAX
-    lin = lin.half() if half else lin
-    write_exr(path, dict(zip("RGB", lin, strict=True)), {"comments": "linear BT.709, 1.0 = plate white"})
+def finished(result: Result) -> FinishedPicture:
+    """The composite, and where it is not the plate."""
+    return FinishedPicture(flatten_lin(result.layers).detach().cpu(), result.composite_disp.detach().cpu(),
+                           changed(result.layers).cpu())
 
 
 def _write_all(result: Result, out: Path, folder: str) -> None:
-    deep = result.plate_kind.bits > 8 and not result.plate_kind.linear
-    write_png(out / "composite.png", result.composite_disp, 16 if deep else 8)
-    write_layers(out / "layers.exr", exr_layers(result), result.camera)
+    write_display(out / "composite.png", finished(result), result.plate_kind)
+    write_layers(out / "layers.exr", exr_layers(result), result.camera,
+                 geometry_text(result.provenance.get("geometry")))
     envmap = _write_envmap(out / "light.exr", result.light)
     write_png(out / "light.png", report_figures.show_light(envmap))
     write_light(out, result.light)

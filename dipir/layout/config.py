@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dipir import disk
+from dipir.diffusion.single_file.kinds import is_foreign
 from dipir.errors import ConfigError
 from dipir.layout.regions import colour_named
 from dipir.settings import presets
@@ -106,6 +107,7 @@ class LayoutConfig:
     """All settings of ``dipir layout``."""
 
     prior: str = "embedded"  # or a .safetensors file, or the folder of a pretrained model
+    prior_config: str = ""  # folder of the configurations of a checkpoint in a single file, "" = beside it
     seed: int = 0  # of the noise
     width: int = 0  # of a new picture in pixels; 0 = what the prior is made for
     height: int = 0
@@ -124,7 +126,7 @@ class LayoutConfig:
     @property
     def grammar(self) -> bool:
         """Whether the prior is one of our own, whose words are those of ``priors.captions``."""
-        return self.prior == "embedded" or self.prior.endswith(".safetensors")
+        return self.prior == "embedded" or self.prior.endswith(".safetensors") and not is_foreign(self.prior)
 
     @property
     def layered_steps(self) -> int:

@@ -14,6 +14,7 @@ from dipir.arrays import Image, Mask
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.errors import ConfigError, ImageError
 from dipir.event import warnings_in
+from dipir.image.formats.spaces import PlateKind
 from dipir.layout.config import LayoutConfig
 from dipir.layout.edit import edit
 from dipir.layout.regions import Region
@@ -41,6 +42,7 @@ class LayoutRequest:
     name: str = "layout"  # for the result
     seed: int | None = None  # of the noise; None = that of the settings
     notes: tuple[str, ...] = ()  # remarks about the picture's file (`dipir.event.Remark`)
+    kind: PlateKind = PlateKind()  # depth and colour space of that file, in which the result is written
 
     def __post_init__(self) -> None:
         if not self.regions and not self.caption.strip() and self.image is None:
@@ -73,7 +75,7 @@ def find_prior(config: LayoutConfig) -> TextPrior:
     """The prior that the settings name. PriorError when its weights cannot be used."""
     if config.grammar:
         return LayoutPrior.load(None if config.prior == "embedded" else config.prior)
-    return load_pretrained(config.prior, device.current().torch)
+    return load_pretrained(config.prior, device.current().torch, config=config.prior_config)
 
 
 def check(request: LayoutRequest, config: LayoutConfig) -> Wording:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from dipir.arrays import Image, Mask
+from dipir.arrays import Mask
+from dipir.disk import is_file
 from dipir.errors import ConfigError, ImageError, SceneError, raise_all
 from dipir.event import Remark
 from dipir.image.palette import Colour, parse_palette
 from dipir.settings import read
 from dipir.settings.yaml import load_yaml
+
+if TYPE_CHECKING:
+    from dipir.scene.plate import Plate, PlateColours
 
 Box = tuple[float, float, float, float]
 _BOX = "four numbers x0,y0,x1,y1 from 0 to 1 from the top left, x0 < x1 and y0 < y1"
@@ -135,13 +140,14 @@ def read_region_mask(path: str | Path) -> Mask:
     return read_image(Path(path).expanduser()).pixels.mean(1, keepdim=True).clamp(0, 1)
 
 
-def read_picture(path: str | Path) -> tuple[Image, tuple[str, ...]]:
-    """(1, 3, H, W) display values of the picture to edit, and remarks. ImageError when it cannot be read."""
-    from dipir.scene.plate import read_plate
+def read_picture(path: str | Path, colours: PlateColours | None = None) -> Plate:
+    """The picture to edit, its display values; its remarks name it. ImageError when it cannot be read, ConfigError for
+    a colour space that cannot be used."""
+    from dipir.scene.plate import PlateColours, read_plate
 
     path = Path(path).expanduser()
-    plate = read_plate(path)
-    return plate.disp, tuple(Remark.about(path.name, note) for note in plate.notes)
+    plate = read_plate(path, colours or PlateColours(), shown=True)
+    return replace(plate, notes=tuple(Remark.about(path.name, note) for note in plate.notes))
 
 
 # ---------------------------------------------------------------------------------------------------------------- files
@@ -190,7 +196,7 @@ def load_layout(path: str | Path) -> LayoutFile:
     file, problems = read.check(LayoutFile, _located(data, "edit", path.parent))
     raise_all(SceneError, str(path), problems)
     missing = [file.edit, *(spec.mask for spec in file.regions)]
-    raise_all(ImageError, str(path), [f"no such file: {f}" for f in missing if f is not None and not f.is_file()])
+    raise_all(ImageError, str(path), [f"no such file: {f}" for f in missing if f is not None and not is_file(f)])
     return file
 
 

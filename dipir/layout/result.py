@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dipir.disk import prepare_out, write_text, written_aside
 from dipir.image.files import write_png
+from dipir.image.outputs import write_edited
 from dipir.layout.method import Layout
 from dipir.layout.page import layout_html
 from dipir.layout.pictures import attention_strip, region_overlay
@@ -19,7 +20,7 @@ def save(result: Layout, out_dir: str | Path) -> Path:
     away. Raises DipirError when something cannot be written."""
     out = prepare_out(out_dir)
     with written_aside(out) as aside:
-        write_png(aside / "image.png", result.image)
+        write_edited(aside / "image.png", result.image, result.request.image, result.request.kind)
         for name, image in result.layers:
             write_png(aside / f"layer_{name}.png", image)
         if result.request.regions:

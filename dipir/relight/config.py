@@ -50,6 +50,7 @@ class RelightConfig:
 
     engine: Literal["layers", "net"] = "layers"  # Lasagna or IllumiNet
     prior: str = "embedded"  # or the folder of a pretrained model, or a .safetensors file
+    prior_config: str = ""  # folder of the configurations of a checkpoint in a single file, "" = beside it
     controlnet: str = ""  # folder of the ControlNet of a pretrained model
     seed: int = 0  # of everything
     checkpoint_every: int = 50  # steps between checkpoints

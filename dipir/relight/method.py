@@ -16,6 +16,7 @@ from dipir.arrays import Image, Mask
 from dipir.diffusion.denoiser import AbstractDenoiser
 from dipir.diffusion.memory import MemoryOptions
 from dipir.diffusion.pretrained import load_pretrained
+from dipir.diffusion.single_file.kinds import is_foreign
 from dipir.errors import ConfigError, ImageError
 from dipir.event import warnings_in
 from dipir.fit.checkpoint import Checkpoint, run_hash
@@ -23,6 +24,7 @@ from dipir.fit.loop import Event
 from dipir.guidance.guidance import Asked, Guidance
 from dipir.guidance.kinds import GUIDANCES
 from dipir.image import editing
+from dipir.image.formats.spaces import PlateKind
 from dipir.image.palette import Palette
 from dipir.priors.colour import COLOUR, colour_condition
 from dipir.priors.geometry import Geometry
@@ -66,6 +68,7 @@ class Picture:
     alpha: Mask | None = None  # (1, 1, H, W), coverage of a cut-out
     name: str = "picture"  # for the result
     notes: tuple[str, ...] = ()  # remarks about the file (`dipir.event.Remark`)
+    kind: PlateKind = PlateKind()  # depth and colour space of the file, in which the result is written
 
     def __post_init__(self) -> None:
         height, width = self.image.shape[2:]
@@ -110,7 +113,7 @@ class RelightResult:
 def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
     """The network or prior that the settings name. Raises PriorError when weights cannot be used, ConfigError when they
     cannot do what is asked."""
-    embedded = config.prior == "embedded" or config.prior.endswith(".safetensors")
+    embedded = config.prior == "embedded" or config.prior.endswith(".safetensors") and not is_foreign(config.prior)
     path = None if config.prior == "embedded" else config.prior
     if request.palette is not None:
         if not embedded or config.engine == "net":
@@ -136,7 +139,8 @@ def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
     if embedded:
         return Engine(PicturePrior.load(RELIGHT, path), Geometry.load())
     return Engine(load_pretrained(config.prior, device.current().torch,
-                                  options=MemoryOptions(controlnet=config.controlnet or None)))
+                                  options=MemoryOptions(controlnet=config.controlnet or None),
+                                  config=config.prior_config))
 
 
 def relight(picture: Picture, request: RelightRequest, config: RelightConfig | None = None, *,

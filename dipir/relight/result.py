@@ -14,7 +14,7 @@ from dipir.export.psd import PsdLayer, write_psd
 from dipir.image.color import srgb_to_linear
 from dipir.image.cutout import write_cutout
 from dipir.image.editing import EPS
-from dipir.image.files import write_png
+from dipir.image.outputs import write_edited
 from dipir.insert.result import history_csv
 from dipir.relight.method import RelightResult
 from dipir.relight.page import RelightPage, relight_html
@@ -30,7 +30,7 @@ def save(result: RelightResult, out_dir: str | Path) -> Path:
     out = prepare_out(out_dir)
     with written_aside(out) as aside:
         if result.picture.alpha is None:
-            write_png(aside / "relit.png", result.image)
+            write_edited(aside / "relit.png", result.image, result.picture.image, result.picture.kind)
         else:
             write_cutout(aside / "relit.png", result.image, result.picture.alpha)
         write_layers(aside / "layers.exr", exr_layers(result), comments=_COMMENTS)

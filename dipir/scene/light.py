@@ -168,9 +168,10 @@ class SphericalGaussians(AbstractLight):
             columns = [torch.tensor([lobe[k] for lobe in lobes], dtype=torch.float32, device="cpu")
                        for k in ("axis", "colour", "sharpness")]
             mu, colour, sharpness = columns
-            if (not lobes or mu.shape[1:] != (3,) or colour.shape[1:] != (3,)
-                    or not all(c.isfinite().all() for c in columns) or bool((mu.norm(dim=-1) < 1e-6).any())):
-                raise ValueError("lobes need axis [3], which is not 0, colour [3] and sharpness, all finite")
+            sound = mu.shape[1:] == colour.shape[1:] == (3,) and sharpness.ndim == 1
+            if (not lobes or not sound or not all(c.isfinite().all() for c in columns)
+                    or bool((mu.norm(dim=-1) < 1e-6).any() | (sharpness < 0).any() | (colour < -1e-6).any())):
+                raise ValueError("lobes need axis [3], which is not 0, colour [3] and sharpness from 0, all finite")
         except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as problem:
             raise ConfigError(f"light.json: not a light of ours ({problem}); expected 'lobes': a list of "
                               "{axis: [x, y, z], sharpness: s, colour: [r, g, b]}.") from problem

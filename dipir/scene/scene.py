@@ -22,6 +22,8 @@ class Scene:
     prompt: str = ""
     """What the finished picture shows, in words."""
     name: str = "scene"
+    redistort: bool = False
+    """The finished picture is that of the photo's lens, ``plate.original``, instead of the straight one."""
 
     @property
     def notes(self) -> tuple[str, ...]:

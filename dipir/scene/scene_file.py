@@ -7,18 +7,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dipir.disk import path_of, path_text
-from dipir.errors import DipirError, SceneError, nearest, raise_all
+from dipir.disk import is_file, path_of, path_text
+from dipir.errors import DipirError, SceneError, nearest, printable, raise_all
+from dipir.event import warn
+from dipir.image.formats.spaces import ColourSpace
 from dipir.scene.assets.asset import ROUGHNESS_MIN, UNITS, UP_AXES, Asset, Material, Part
+from dipir.scene.assets.mesh import rest_together
 from dipir.scene.camera import Camera
-from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, resolve_camera
-from dipir.scene.plate import Plate, read_plate
+from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, see
+from dipir.scene.plate import Plate, PlateColours, read_plate
 from dipir.scene.proxy import PlacedAsset, Proxy, place
 from dipir.scene.scene import Scene
 from dipir.settings import read
 from dipir.settings.yaml import dump_yaml, load_yaml, to_dict
 
 EVERY_PART = "*"
+MOST_OBJECTS = 1000
+BUILT_IN_CONFIG = "ocio://"
+"""How names of OpenColorIO configs begin that are no files."""
 
 
 # ---- the file as written ---------------------------------------------------------------------------------------------
@@ -32,9 +38,10 @@ class MaterialOverride:
     metallic: float | None = None
     transmission: float | None = None
     emission: tuple[float, float, float] | None = None
+    opacity: float | None = None
 
     def __post_init__(self) -> None:
-        shares = ("base_color", "roughness", "metallic", "transmission")
+        shares = ("base_color", "roughness", "metallic", "transmission", "opacity")
         bad = [f"{name} must lie in 0 to 1, got {value}." for name in shares
                if (value := getattr(self, name)) is not None
                and not all(0 <= v <= 1 for v in (value if isinstance(value, tuple) else (value,)))]
@@ -47,7 +54,7 @@ class MaterialOverride:
 @dataclass(frozen=True)
 class ObjectSpec:
     """One object: asset file, contact pixel (x, y), height in metres or scale, yaw in degrees, material overrides; unit
-    and up axis of the file where it does not state them (or states them wrongly)."""
+    and up axis of the file where it does not state them (or states them wrongly), colour space of its textures."""
 
     asset: Path
     at: tuple[float, float]
@@ -58,6 +65,7 @@ class ObjectSpec:
     material: dict[str, MaterialOverride] = field(default_factory=dict)
     unit: str | None = None
     up: str | None = None
+    texture_colourspace: str | None = None  # of its base colour and emission; None = sRGB
 
     def __post_init__(self) -> None:
         bad = [f"{name} '{value}' is unknown; accepted are {', '.join(valid)}.{nearest(value, valid)}"
@@ -89,10 +97,22 @@ class SceneFile:
     prompt: str = ""
     name: str = "scene"
     light: Path | None = None  # the true light (HDR or EXR, latlong) where it is known; only benchmarks read it
+    colour: PlateColours = PlateColours()
 
     def __post_init__(self) -> None:
         if not self.objects:
             raise ValueError("objects: at least one object is needed, each with asset and at.")
+
+
+def settled(scene: SceneFile) -> SceneFile:
+    """The scene with the OpenColorIO config that it uses, if any, so that the same is used when it is read again."""
+    names = (scene.colour.colourspace, scene.colour.output_colourspace, *(o.texture_colourspace for o in scene.objects))
+    if scene.colour.ocio is not None or not any(names):
+        return scene
+    # Imported here: most scenes need no config.
+    from dipir.image.formats.ocio import config_name
+
+    return replace(scene, colour=replace(scene.colour, ocio=config_name(None)))
 
 
 # ---- reading and writing ---------------------------------------------------------------------------------------------
@@ -102,10 +122,14 @@ def load_scene_file(path: str | Path, whole: bool = False) -> SceneFile:
     key, wrong value and missing file, and ``ConfigError`` when the file is no YAML mapping or, with ``whole``, was
     cut short (:func:`dipir.settings.read.load_yaml`)."""
     path = Path(path)
-    data = _located({"name": path.stem, **load_yaml(path, whole)}, path.parent)
+    data = load_yaml(path, whole)
+    objects = data.get("objects")
+    if isinstance(objects, list) and len(objects) > MOST_OBJECTS:
+        raise SceneError(f"{path}: has {len(objects)} objects; at most {MOST_OBJECTS} are accepted. Leave some out.")
+    data = _located({"name": path.stem, **data}, path.parent)
     scene_file, problems = read.check(SceneFile, data)
     problems += [f"{key}: no such file: {file}." for key, file in _files(data)
-                 if isinstance(file, Path) and not file.is_file()]
+                 if isinstance(file, (str, Path)) and not is_file(Path(file))]
     raise_all(SceneError, str(path), problems)
     return scene_file
 
@@ -131,29 +155,31 @@ def _file_keys(data: Mapping[str, Any]) -> list[tuple[dict, str]]:
     """(mapping, key) of every path in a raw scene mapping, whatever else is wrong with it."""
     objects = data.get("objects")
     owners = [(data, "plate"), (data, "light"), (data.get("camera"), "file"), (data.get("proxy"), "mesh"),
-              *((o, "asset") for o in (objects if isinstance(objects, list) else []))]
+              (data.get("colour"), "ocio"), *((o, "asset") for o in (objects if isinstance(objects, list) else []))]
     return [(owner, key) for owner, key in owners
-            if isinstance(owner, dict) and isinstance(owner.get(key), (str, Path)) and str(owner[key]).strip()]
+            if isinstance(owner, dict) and isinstance(owner.get(key), (str, Path)) and str(owner[key]).strip()
+            and not str(owner[key]).startswith(BUILT_IN_CONFIG)]
 
 
 def _located(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A copy of the raw mapping with its paths joined to ``folder``."""
     data = _copy(data)
     for owner, key in _file_keys(data):
-        owner[key] = folder / path_of(os.path.expanduser(owner[key]))
+        path = folder / path_of(os.path.expanduser(owner[key]))
+        owner[key] = str(path) if key == "ocio" else path
     return data
 
 
 def _copy(data: dict[str, Any]) -> dict[str, Any]:
     # Only the levels that hold paths: YAML aliases may make the rest as deep as they like.
-    data = {k: dict(v) if k in ("camera", "proxy") and isinstance(v, dict) else v for k, v in data.items()}
+    data = {k: dict(v) if k in ("camera", "proxy", "colour") and isinstance(v, dict) else v for k, v in data.items()}
     if isinstance(data.get("objects"), list):
         data["objects"] = [dict(o) if isinstance(o, dict) else o for o in data["objects"]]
     return data
 
 
 def _files(data: dict[str, Any]) -> list[tuple[str, Path]]:
-    places = {id(data): "", id(data.get("camera")): "camera.", id(data.get("proxy")): "proxy."}
+    places = {id(data): "", **{id(data.get(key)): f"{key}." for key in ("camera", "proxy", "colour")}}
     if isinstance(data.get("objects"), list):
         places |= {id(o): f"objects[{i}]." for i, o in enumerate(data["objects"])}
     return [(places[id(owner)] + key, owner[key]) for owner, key in _file_keys(data)]
@@ -172,15 +198,15 @@ def load_scene(path: str | Path) -> Scene:
     return build_scene(load_scene_file(path), str(path))
 
 
-def build_scene(scene_file: SceneFile, where: str = "scene", estimate: CameraEstimate | None = None,
-                plate: Plate | None = None) -> Scene:
-    """Read the plate and settle the camera (or take ``plate`` and ``estimate``), load and place every object.
+def build_scene(scene_file: SceneFile, where: str = "scene", seen: tuple[Plate, CameraEstimate] | None = None
+                ) -> Scene:
+    """Read the plate and settle the camera (or take what :func:`see` gave for them), load and place every object.
 
     Raises the ``DipirError`` of the plate or the camera; problems of the objects are collected in one
     :class:`SceneError` that starts with ``where``.
     """
-    plate = plate or read_plate(scene_file.plate)
-    camera = (estimate or resolve_camera(plate, scene_file.camera)).camera
+    plate, estimate = seen or see(read_plate(scene_file.plate, scene_file.colour), scene_file.camera)
+    camera = estimate.camera
     problems: list[str] = []
     proxy = Proxy()
     try:
@@ -188,10 +214,11 @@ def build_scene(scene_file: SceneFile, where: str = "scene", estimate: CameraEst
     except DipirError as error:
         problems.append(f"proxy: {error}")
     names = object_names(scene_file.objects)
-    placed = [_place_object(spec, name, camera, proxy, f"objects[{i}]", problems)
+    placed = [_place_object(spec, scene_file.colour.ocio, (name, camera, proxy), f"objects[{i}]", problems)
               for i, (spec, name) in enumerate(zip(scene_file.objects, names, strict=True))]
     raise_all(SceneError, where, problems)
-    return Scene(plate, camera, tuple(placed), proxy, scene_file.prompt, scene_file.name)
+    return Scene(plate, camera, tuple(placed), proxy, scene_file.prompt, scene_file.name,
+                 scene_file.camera.redistort)
 
 
 def load_proxy(spec: ProxySpec) -> Proxy:
@@ -213,12 +240,30 @@ def object_names(specs: tuple[ObjectSpec, ...]) -> list[str]:
     return names
 
 
-def _place_object(spec: ObjectSpec, name: str, camera: Camera, proxy: Proxy, where: str,
-                  problems: list[str]) -> PlacedAsset | None:
+def load_object(spec: ObjectSpec, ocio: str | None = None) -> Asset:
+    """The asset of an object, its textures in the space that the object states, by the config ``ocio``. AssetError or
+    ConfigError when it cannot be used."""
     from dipir.scene.assets.load import load_asset
 
+    return load_asset(spec.asset, spec.unit, spec.up, texture_space(spec.texture_colourspace, ocio))
+
+
+def texture_space(name: str | None, ocio: str | None) -> ColourSpace | None:
+    """The colour space of textures by its name; None = sRGB. ConfigError for an unknown one."""
+    if name is None:
+        return None
+    # Imported here: most textures need no config.
+    from dipir.image.formats.ocio import find_space
+
+    return find_space(name, ocio)
+
+
+def _place_object(spec: ObjectSpec, ocio: str | None, at: tuple[str, Camera, Proxy], where: str,
+                  problems: list[str]) -> PlacedAsset | None:
+    """``at`` : its name, and the camera and the proxy by which it is placed"""
+    name, camera, proxy = at
     try:
-        asset = load_asset(spec.asset, spec.unit, spec.up)
+        asset = load_object(spec, ocio)
     except DipirError as error:
         problems.append(f"{where}.asset: {error}")
         return None
@@ -235,7 +280,9 @@ def _place_object(spec: ObjectSpec, name: str, camera: Camera, proxy: Proxy, whe
 
 
 def override_materials(asset: Asset, overrides: Mapping[str, MaterialOverride]) -> Asset:
-    """The asset with the overrides of its parts applied; those of '*' first, the part's own after them."""
+    """The asset with the overrides of its parts applied; those of '*' first, the part's own after them. Parts that they
+    make invisible are left out, so that they decide neither size nor foot; where nothing else is left, all stay. Either
+    is said in its notes."""
     def changed(part: Part) -> Part:
         material, colors = part.material, part.colors
         for key in (EVERY_PART, part.name):
@@ -244,14 +291,25 @@ def override_materials(asset: Asset, overrides: Mapping[str, MaterialOverride]) 
                 colors = colors if overrides[key].base_color is None else None
         return replace(part, material=material, colors=colors)
 
-    return replace(asset, parts=tuple(changed(p) for p in asset.parts)) if overrides else asset
+    if not overrides:
+        return asset
+    parts = tuple(changed(part) for part in asset.parts)
+    hidden, left = ([p for p in parts if p.material.invisible is gone] for gone in (True, False))
+    if not hidden:
+        return replace(asset, parts=parts)
+    names = printable(", ".join(f"'{part.name}'" for part in hidden), 300)
+    if not left:
+        note = warn(f"nothing of it can be seen by its materials in the scene (opacity 0): {names}.")
+        return replace(asset, parts=parts, notes=(*asset.notes, note))
+    note = f"invisible by its material in the scene (opacity 0) and left out: {names}."
+    return replace(asset, parts=rest_together(left), notes=(*asset.notes, note))
 
 
 def override_material(material: Material, change: MaterialOverride) -> Material:
     """The material with the given values; a value replaces the texture of its name too. Roughness is at least 0.05,
     the renderer's limit."""
     values: dict[str, Any] = {}
-    for name in ("base_color", "roughness", "metallic", "emission"):
+    for name in ("base_color", "roughness", "metallic", "emission", "opacity"):
         value = getattr(change, name)
         if value is not None:
             values |= {name: max(value, ROUGHNESS_MIN) if name == "roughness" else value, f"{name}_texture": None}

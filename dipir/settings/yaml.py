@@ -16,6 +16,8 @@ from dipir.errors import ConfigError
 
 MAX_BYTES = 16 * 2**20   # A settings file larger than this is a mistake, and could only exhaust the memory.
 MAX_YAML_BYTES = 2**18   # Reading YAML takes some ten seconds a megabyte.
+MOST_PAIRS = 200_000   # Keys of a file, merged ones counted each time.
+_DEEP = re.compile(r"(?:[\[{]\s*){100}")
 LAST_LINE = "# end of file"   # Written last, so that a reader can tell a file that was cut short.
 
 
@@ -61,6 +63,13 @@ class _Loader(yaml.SafeLoader):
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Puts in what ``<<`` names; a small file could make very much of little."""
+        super().flatten_mapping(node)
+        self.pairs = getattr(self, "pairs", 0) + len(node.value)
+        if self.pairs > MOST_PAIRS:
+            raise yaml.constructor.ConstructorError(None, None, "its merge keys (<<) put in too much", node.start_mark)
+
 
 class _Dumper(yaml.SafeDumper):
     """Quotes the text that :class:`_Loader` would take for a number, and line ends that are no line feed."""
@@ -79,6 +88,8 @@ for _kind in (_Loader, _Dumper):
 
 def parse(text: str) -> Any:
     """A value from YAML text. Raises yaml.YAMLError."""
+    if _DEEP.search(text):  # The package would find that out after seconds.
+        raise yaml.YAMLError("nested too deep")
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 (a subclass of SafeLoader)
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:

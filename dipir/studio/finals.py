@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from dipir.errors import ConfigError, DipirError
+from dipir.image.files import read_image
 from dipir.insert.result import load_result, write_light
 from dipir.scene.scene_file import write_scene_file
 from dipir.studio import keep
@@ -214,9 +215,12 @@ def _still_held(light: LightNumbers, before: LightNumbers) -> LightNumbers:
 
 
 def _thumb(path: Path) -> bytes:
-    picture = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise Refusal("the picture of that result cannot be read.", 404)
+    try:
+        # In the colours that pages show, whatever space the picture is in.
+        codes = (read_image(path).pixels[0].permute(1, 2, 0) * 255).round().byte()
+        picture = np.ascontiguousarray(codes.numpy()[..., ::-1])
+    except DipirError:
+        raise Refusal("the picture of that result cannot be read.", 404) from None
     factor = min(1.0, _THUMB / max(picture.shape[:2]))
     size = tuple(max(1, round(side * factor)) for side in picture.shape[1::-1])
     return cv2.imencode(".jpg", cv2.resize(picture, size, interpolation=cv2.INTER_AREA))[1].tobytes()

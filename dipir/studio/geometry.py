@@ -19,7 +19,7 @@ from dipir.scene.camera import Camera
 from dipir.scene.photo_camera.files import load_camera, with_numbers
 from dipir.scene.photo_camera.grid import ahead_of, clip, ground_lines
 from dipir.scene.proxy import PlacedAsset, Proxy, place
-from dipir.scene.scene_file import MaterialOverride
+from dipir.scene.scene_file import MaterialOverride, override_materials
 from dipir.studio.document.state import CameraNumbers, Document, Item, PlateFacts
 
 REACH = 12
@@ -66,7 +66,9 @@ def hull_of(asset: Asset) -> Asset:
 
 
 def stand(item: Item, asset: Asset, setting: Setting) -> PlacedAsset:
-    """The asset (or its hull) where the document has it. Raises SceneError where it cannot stand."""
+    """The asset (or its hull) with the document's materials, where the document has it. Raises SceneError where it
+    cannot stand."""
+    asset = override_materials(asset, overrides_of(item))
     return place(asset, setting.camera, item.at, height_m=item.height_m, scale=item.scale, yaw_deg=item.yaw_deg,
                  proxy=setting.proxy, name=item.name)
 
@@ -82,7 +84,8 @@ def overrides_of(item: Item) -> dict[str, MaterialOverride]:
 
 def height_of(item: Item, asset: Asset) -> float:
     """Metres."""
-    own = float(asset.bounds[1, 1] - asset.bounds[0, 1])
+    bounds = override_materials(asset, overrides_of(item)).bounds
+    own = float(bounds[1, 1] - bounds[0, 1])
     return item.height_m if item.height_m is not None else own * (item.scale or 1.0)
 
 

@@ -7,25 +7,27 @@ import shlex
 import shutil
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dipir.errors import ConfigError
 from dipir.scene.photo_camera.estimate import CameraOptions
+from dipir.scene.plate import PlateColours
 from dipir.scene.rig import MAP_NAME
-from dipir.scene.scene_file import ObjectSpec, ProxySpec, SceneFile, write_scene_file
+from dipir.scene.scene_file import BUILT_IN_CONFIG, ObjectSpec, ProxySpec, SceneFile, write_scene_file
 from dipir.studio.document.state import AMBIENT, Document
 from dipir.studio.geometry import overrides_of
 from dipir.studio.uploads import Refusal, Store
 
-FILES = {"composite.png": "image/png", "composite.exr": "image/x-exr", "layers.exr": "image/x-exr",
-         "light.exr": "image/x-exr", "light.json": "application/json", "scene.yaml": "application/yaml",
-         "report.html": "text/html", "result.zip": "application/zip"}
+FILES = {"composite.png": "image/png", "composite.exr": "image/x-exr", "composite.dpx": "image/x-dpx",
+         "layers.exr": "image/x-exr", "light.exr": "image/x-exr", "light.json": "application/json",
+         "scene.yaml": "application/yaml", "report.html": "text/html", "result.zip": "application/zip"}
 """What can be downloaded -> its media type."""
 MADE = ("light.json", "scene.yaml", "result.zip")
 """Those that are made when they are asked for."""
 _OF_THE_STATE = MADE[:2]
-_ZIPPED = ("composite.png", "composite.exr", "layers.exr", "light.exr", "report.html", "result.json", "config.yaml",
-           "tone.cube", "tone_shadow.cube")
+_ZIPPED = ("composite.png", "composite.exr", "composite.dpx", "layers.exr", "light.exr", "report.html", "result.json",
+           "config.yaml", "tone.cube", "tone_shadow.cube")
 _MATERIALS = re.compile(r"^\s*mtllib\s+(.+?)\s*$|^\s*(?:map_\w+|bump|norm|refl)\s+(?:.*\s)?(\S+)\s*$", re.M)
 
 
@@ -36,11 +38,12 @@ def scene_file_of(document: Document, store: Store) -> SceneFile:
     if document.plate is None or not document.objects:
         raise ConfigError("there is no scene yet: open a photo and add an object first.")
     objects = tuple(ObjectSpec(store.path(item.asset), item.at, item.height_m, item.scale, item.yaw_deg, item.name,
-                               overrides_of(item), item.unit, item.up)
+                               overrides_of(item), item.unit, item.up, item.texture_colourspace)
                     for item in document.objects)
     camera = CameraOptions(**vars(document.camera), file=document.camera_file and store.path(document.camera_file))
     proxy = ProxySpec(document.proxy and store.path(document.proxy))
-    return SceneFile(store.path(document.plate), objects, camera, proxy, document.prompt, document.name)
+    return SceneFile(store.path(document.plate), objects, camera, proxy, document.prompt, document.name,
+                     colour=document.colour)
 
 
 def command_words(document: Document, result: Path | None, folder: Path, out: Path) -> list[str]:
@@ -123,7 +126,10 @@ def write_zip(target: Path, document: Document, store: Store, now: Path, newest:
                     for spec, item in zip(scene.objects, document.objects, strict=True))
     camera = CameraOptions(**{**vars(scene.camera), "file": named(document.camera_file)})
     plate, proxy = named(document.plate), ProxySpec(named(document.proxy))
-    write_scene_file(SceneFile(plate, objects, camera, proxy, scene.prompt, scene.name), folder / "scene.yaml")
+    # ---- beside what was made of them ----
+    colour, config = _without_config(scene.colour)
+    made = SceneFile(plate, objects, camera, proxy, scene.prompt, scene.name, colour=colour)
+    write_scene_file(made, folder / "scene.yaml")
     for source, names in ((now, ("light.json", MAP_NAME)), (newest, _ZIPPED)):
         for name in names:
             if source is not None and (source / name).is_file():
@@ -131,11 +137,19 @@ def write_zip(target: Path, document: Document, store: Store, now: Path, newest:
     (folder / "README.txt").write_text(
         "A scene of dipir studio. In this folder:\n\n    dipir insert scene.yaml --light light.json --out out"
         + (f" --set tone.contrast={document.light.contrast:g}" if document.light and document.light.contrast else "")
-        + "\n", encoding="utf-8")
+        + f"\n{config}", encoding="utf-8")
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(f for f in folder.rglob("*") if f.is_file()):
             archive.write(file, file.relative_to(folder))
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _without_config(colours: PlateColours) -> tuple[PlateColours, str]:
+    """Without an OpenColorIO config that is a file: it stays where it is, with its LUTs, and a line says so."""
+    if colours.ocio is None or colours.ocio.startswith(BUILT_IN_CONFIG):
+        return colours, ""
+    return replace(colours, ocio=None), (f"\nIts colour spaces are those of the OpenColorIO config "
+                                         f"{Path(colours.ocio).name}: add --ocio with your copy of it.\n")
 
 
 def beside(path: Path) -> list[Path]:

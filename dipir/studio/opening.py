@@ -119,7 +119,7 @@ class Opening:
     async def _camera(self, kept: Kept) -> None:
         session, document = self._session, self._session.document
         options = CameraOptions(file=session.store.path(kept.id))
-        facts = await session.worker.call(session.pictures.open_plate, document.plate, options)
+        facts = await session.worker.call(session.pictures.open_plate, document.plate, options, document.colour)
         guessed = session.fact
         session.facts[fact_key(document.plate, kept.id)] = replace(
             facts, source=f"file {kept.name}", guesses=guessed.guesses, lights=guessed.lights)
@@ -138,14 +138,17 @@ class Opening:
         if folder is None:
             raise Refusal(f"result: '{id[:60]}' is not in the list of earlier results.", 404)
         scene, light, base_id = await session.worker.call(_read_result, session.pictures, folder)
-        plate = session.store.adopt("plate", scene.plate)
         given = scene.camera
+        if given.up is not None:
+            raise ConfigError(f"{scene.name}: its camera file is of fSpy, with {given.up} up; the studio takes those "
+                              "with z up. Use `dipir render` and `dipir light` for this result.")
+        plate = session.store.adopt("plate", scene.plate)
         camera_file = session.store.adopt("camera", given.file).id if given.file else None
-        facts = await session.worker.call(session.pictures.open_plate, plate.id, given)
+        facts = await session.worker.call(session.pictures.open_plate, plate.id, given, scene.colour)
         proxy = session.store.adopt("asset", scene.proxy.mesh).id if scene.proxy.mesh else None
         # ---- its objects ----
         document = Document(plate.id, facts.estimate, camera_file, proxy, prompt=scene.prompt, name=scene.name,
-                            result=id)
+                            result=id, colour=scene.colour)
         if proxy is not None:
             session.keep_proxy(proxy, await session.worker.call(session.pictures.proxy, proxy))
         for spec, name in zip(scene.objects, object_names(scene.objects), strict=True):
@@ -154,7 +157,7 @@ class Opening:
             material = {part: {k: v for k, v in to_dict(change).items() if v is not None}
                         for part, change in spec.material.items()}
             document = with_item(document, Item("", asset.id, name, spec.at, spec.height_m, spec.scale, spec.yaw_deg,
-                                                material, spec.unit, spec.up))
+                                                material, spec.unit, spec.up, spec.texture_colourspace))
         # ---- its light ----
         session.facts[fact_key(plate.id, camera_file)] = facts
         session.opened[id] = folder
@@ -216,7 +219,8 @@ def _probe(pictures: Pictures, document: Document, path: Path, name: str) -> Lig
 def _read_result(pictures: Pictures, folder: Path) -> tuple[SceneFile, LightNumbers, str]:
     """In the worker's thread: a saved result."""
     saved = load_result(folder)
-    scene = load_scene_file(folder / "scene.yaml", whole=True)
+    # By whole paths, for a session outlives the folder that the studio was started in.
+    scene = load_scene_file((folder / "scene.yaml").absolute(), whole=True)
     base_id = pictures.keep_base(saved.light)
     return scene, numbers_of(saved.light, "result", base_id, told=f"light: {saved.light.describe()}"), base_id
 

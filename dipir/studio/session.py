@@ -261,7 +261,7 @@ class Session:
         longest = min(max(given.get("longest") or usual, 16), LARGEST)
         if what == "plate":
             # Not behind what the worker is busy with: the page shows it first.
-            plate = pictures.loaded(wish.document.plate) or await self.worker.call(pictures.plate, wish.document.plate)
+            plate = pictures.loaded(wish.document) or await self.worker.call(pictures.plate, wish.document)
             return await asyncio.to_thread(plate_jpeg, plate, longest)
         if what == "light":
             return await self.worker.call(pictures.light_jpeg, wish.document)

@@ -12,7 +12,7 @@ from dipir.scene.assets.files import EXTENSIONS
 
 MOST_BYTES = 200 * 10**6
 KINDS = {"plate": (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".dpx", ".exr", ".hdr"), "asset": EXTENSIONS,
-         "hdri": (".exr", ".hdr"), "camera": (".yaml", ".yml", ".json")}
+         "hdri": (".exr", ".hdr"), "camera": (".yaml", ".yml", ".json", ".fspy")}
 """What may be sent -> suffixes of its files."""
 
 

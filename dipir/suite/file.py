@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dipir.disk import is_file
 from dipir.errors import ConfigError, nearest
 from dipir.settings import read
 from dipir.settings.presets import versions
@@ -127,7 +128,7 @@ def _scenes(path: Path, patterns: Sequence[str]) -> tuple[str, ...]:
         matches = [path.parent / pattern]
         if "*" in pattern:
             matches = sorted(path.parent.glob(pattern)) if not Path(pattern).is_absolute() else []
-        missing = [m for m in matches if not m.is_file()]
+        missing = [m for m in matches if not is_file(m)]
         if missing or not matches:
             raise ConfigError(f"{path}: scene '{written}' does not exist; accepted are files relative to "
                               f"{path.parent}, with * for several, and $NAME for variables of the environment.")

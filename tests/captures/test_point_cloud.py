@@ -19,3 +19,29 @@ def test_points(tmp_path):
         read_points(tmp_path / "p.ply")
     with pytest.raises(SceneError):
         read_points(tmp_path / "none.ply")
+
+
+CLOUD = ("ply\nformat ascii 1.0\n{}element vertex {}\nproperty float x\nproperty float y\nproperty float z\n"
+         "{}end_header\n{}")
+COLOURS = "".join(f"property {{0}} {name}\n" for name in ("red", "green", "blue"))
+
+
+@pytest.mark.parametrize("kind, row", [("uchar", "255 0 51"), ("float", "1 0 0.2"), ("int", "255 0 51")])
+def test_colours_of_every_number_type(tmp_path, kind, row):
+    (tmp_path / "p.ply").write_text(CLOUD.format("", 1, COLOURS.format(kind), f"1 2 3 {row}\n"))
+    points, colours = read_points(tmp_path / "p.ply")
+    assert points.tolist() == [[1, 2, 3]] and colours.tolist() == [[255, 0, 51]]
+
+
+@pytest.mark.parametrize("data", [
+    CLOUD.format("", 400000000, "", "1 2 3 4 5 6 7\n"), CLOUD.format("", 2, "", "1 2 3\n"),
+    "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n"])
+def test_clouds_that_are_not_what_they_state(tmp_path, data):
+    (tmp_path / "p.ply").write_text(data)
+    with pytest.raises(SceneError):
+        read_points(tmp_path / "p.ply")
+
+
+def test_rows_of_nothing(tmp_path):
+    (tmp_path / "p.ply").write_text(CLOUD.format("element nothing 400000000\n", 1, "", "1 2 3\n"))
+    assert read_points(tmp_path / "p.ply")[0].tolist() == [[1, 2, 3]]

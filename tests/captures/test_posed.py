@@ -11,7 +11,7 @@ import pytest
 from dipir.captures.colmap import read_colmap
 from dipir.captures.nerfstudio import read_transforms
 from dipir.captures.posed import poses_file, read_posed
-from dipir.captures.sequence import distort, frame_plate
+from dipir.captures.sequence import frame_plate
 from dipir.errors import SceneError
 from tests.support.posed_folders import (
     CENTRE,
@@ -36,7 +36,7 @@ def test_cameras_are_those_of_opencv(photos, write, read, points):
     if points:
         assert np.allclose(sequence.points, POINTS)
     for k, (frame, (r, t)) in enumerate(zip(sequence.frames, cameras(), strict=True)):
-        assert frame.image.name == f"{k}.png" and frame.distortion == pytest.approx(LENS)
+        assert frame.image.name == f"{k}.png" and frame.lens.params == pytest.approx((*FOCAL, *CENTRE, *LENS))
         local = POINTS @ r.T + t
         expected = local[:, :2] / local[:, 2:] * FOCAL + CENTRE
         assert np.abs(frame.camera.project(POINTS)[0] / [1, frame.stretch] - expected).max() < 1e-5
@@ -70,8 +70,7 @@ def test_real_photos(tmp_path):
         measured = np.array([[x, y] for _, x, y in rows]) * 3264 + [1632, 1224]
         pixels = frame.camera.project(world)[0]
         at = (pixels - [frame.camera.cx, frame.camera.cy]) / frame.camera.focal_px
-        through = np.stack(distort(*at.T, frame.distortion), 1) * frame.camera.focal_px + [frame.camera.cx,
-                                                                                             frame.camera.cy]
+        through = frame.lens.seen(at)
         assert np.median(np.linalg.norm(through - measured, axis=1)) < 4
     plate, camera = frame_plate(sequence.frames[0], 200)
     assert plate.size == (200, 150) and camera.width == 200
@@ -89,3 +88,9 @@ def test_one_door_for_all(photos):
     assert poses_file(photos / "images") is None
     with pytest.raises(SceneError, match="no posed sequence"):
         read_posed(photos / "images")
+
+
+def test_polycam_is_named(tmp_path):
+    (tmp_path / "keyframes" / "cameras").mkdir(parents=True)
+    with pytest.raises(SceneError, match="raw export of Polycam.*ns-process-data polycam"):
+        read_posed(tmp_path)

@@ -2,16 +2,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
+from dipir.captures.co3d_pixels import read_mask
 from dipir.captures.colmap import read_colmap
 from dipir.captures.ground import fit_ground
 from dipir.captures.nerfstudio import read_transforms
-from dipir.captures.sequence import Frame, PosedSequence, frame_plate, on_ground
+from dipir.captures.sequence import Frame, PosedSequence, frame_mask, frame_plate, on_ground, undistort
 from dipir.errors import SceneError
 from dipir.scene.camera import Camera
 from tests.captures.test_ground import cloud, moved, orbit, turned
@@ -76,3 +79,54 @@ def test_a_sequence_in_our_world():
                        ours.frames[3].depth_scale / 2)
     ahead = ours.frames[0].camera.to_world[:3, 2]
     assert abs(ahead[0]) < 1e-9 and ahead[2] > 0
+
+
+def photo_and_mask(photos, turn, upright_mask, mask_exif):
+    """A 40 x 30 photo whose EXIF says ``turn``, and the mask of its left third, as it lies or as EXIF turns it."""
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.new("RGB", (40, 30), (90, 90, 90)).save(photos / "images" / "0.png", exif=exif)
+    mask = np.zeros((30, 40), np.uint8)
+    mask[:20, :13] = 255  # No symmetry turns it into itself.
+    picture = Image.fromarray(mask)
+    if upright_mask:
+        picture.getexif()[0x0112] = turn
+        picture = ImageOps.exif_transpose(picture)
+    picture.save(photos / "mask.png", **({"exif": exif} if mask_exif else {}))
+    return mask > 0
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("mask_exif", [False, True])
+def test_masks_lie_as_their_photos_do(photos, turn, mask_exif):
+    """Whatever the EXIF of photo and mask says: both are taken as they lie in their files."""
+    as_transforms(photos)
+    frame = replace(read_transforms(photos).frames[0], stretch=1.0, lens=None, camera=Camera.looking(40, 30, 60))
+    expected = photo_and_mask(photos, turn, False, mask_exif)
+    assert np.array_equal(frame_mask(photos / "mask.png", frame)[0, 0].numpy() > 0.5, expected)
+    assert np.array_equal(read_mask(photos / "mask.png") > 0.5, expected)
+
+
+@pytest.mark.parametrize("turn", [5, 6, 7, 8])
+def test_masks_of_the_upright_photo_are_turned_back(photos, turn):
+    as_transforms(photos)
+    frame = replace(read_transforms(photos).frames[0], stretch=1.0, lens=None, camera=Camera.looking(40, 30, 60))
+    expected = photo_and_mask(photos, turn, True, False)
+    assert np.array_equal(frame_mask(photos / "mask.png", frame)[0, 0].numpy() > 0.5, expected)
+
+
+def test_masks_of_another_size_and_shape(photos):
+    """Half the size is enlarged and goes through the lens as the photo does; another shape is refused."""
+    as_transforms(photos)
+    frame = read_transforms(photos).frames[0]
+    y, x = np.mgrid[0:30, 0:40]
+    whole = ((x > 12) & (y < 21)).astype(np.uint8) * 255
+    for name, mask in (("whole", whole), ("half", whole[::2, ::2]), ("wrong", whole[:, :30])):
+        cv2.imwrite(str(photos / f"{name}.png"), mask)
+    one, other = (frame_mask(photos / f"{name}.png", frame) for name in ("whole", "half"))
+    assert one.shape == other.shape == (1, 1, 31, 40) and (one - other).abs().mean() < 0.06
+    photo = undistort(torch.from_numpy(whole / 255).float()[None, None], frame)
+    assert torch.allclose(one, photo, atol=1e-6) and not torch.equal(one[..., :30, :], torch.from_numpy(whole / 255)[
+        None, None].float())
+    with pytest.raises(SceneError, match="a mask of 30 x 30 pixels for a photo of 40 x 30"):
+        frame_mask(photos / "wrong.png", frame)

@@ -10,10 +10,14 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import dipir
 from dipir import device, disk
 from dipir.cli import main as cli
 from dipir.errors import FitError, PriorError
@@ -47,7 +51,7 @@ def test_words_of_the_help_are_those_of_the_settings():
     by_name = {p.prog.split()[-1]: p._option_string_actions for p in parsers(cli.build_parser())
                if "--preset" in p._option_string_actions}
     for config, name in ((insert.InsertConfig(), "insert"), (RelightConfig(), "relight"), (LayoutConfig(), "layout")):
-        assert f"default: {config.prior})" in by_name[name]["--prior"].help
+        assert f"default: {config.prior}" in by_name[name]["--prior"].help
     assert ",".join(insert.FITTED) in by_name["insert"]["--optimize"].help
     assert re.search(rf"{RelightConfig().engine}: [^;]*\(default\)", by_name["relight"]["--engine"].help)
     assert list(by_name["insert"]["--preset"].choices) == ["default", "fast", "paper"]
@@ -261,3 +265,13 @@ def test_a_folder_that_another_run_writes_to(files, stub, capsys):
     with disk.locked(files / "out"):
         fails(insert_words(files), capsys, "another run", "--out")
     assert "scene" not in stub.calls and cli.main(insert_words(files)) == 0
+
+
+def test_run_as_a_module_nothing_of_the_current_folder_is_imported(tmp_path):
+    """``python -m`` puts it first."""
+    for name in ("argparse", "yaml", "numpy", "json", "ctypes"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('taken')")
+    environ = {**os.environ, "PYTHONPATH": str(Path(dipir.__file__).parents[1])}
+    run = subprocess.run([sys.executable, "-m", "dipir", "--version"], cwd=tmp_path, capture_output=True, text=True,
+                         timeout=60, env=environ)
+    assert run.returncode == 0 and run.stdout == f"dipir {dipir.__version__}\n", run.stderr

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dipir import device
+from dipir import device, disk
 from dipir.cli import main as cli
 from dipir.suite import file as suites
+from dipir.suite import table
 
 ROOT = str(Path(suites.__file__).resolve().parents[2])
 TEXT = "method: benchmarks.suite_faults:job\nseeds: [0, 1, 2]\ngrid: {number: [1, 2]}\n"
@@ -66,6 +67,31 @@ def test_a_run_that_is_there_wants_resume(capsys):
     assert cli.main(["bench", "run", "one.yaml", "--quiet"]) == 2
     assert "--resume" in capsys.readouterr().err
     assert cli.main(["bench", "run", "one.yaml", "--quiet", "--resume"]) == 0
+
+
+def test_two_runs_into_one_folder(capsys):
+    """The second is refused while the first is alive, also with --resume and before it has begun a job; the lock of a
+    run that ended is gone."""
+    words = ["bench", "run", "s.yaml", "--quiet", "--out", "both"]
+    Path("both").mkdir()
+    with disk.locked(Path("both")):
+        for more in ([], ["--resume"]):
+            assert cli.main([*words, *more]) == 2
+            assert "another run (process " in capsys.readouterr().err
+        assert [path.name for path in Path("both").iterdir()] == [".dipir-lock"]
+    Path("s.yaml").write_text(TEXT.replace("seeds: [0, 1, 2]", "seeds: [0]"))
+    assert cli.main(words) == 0 and not Path("both/.dipir-lock").exists()
+
+
+def test_status_and_tables_obey_no_name(monkeypatch, capsys):
+    """Settings of a suite may hold anything."""
+    evil = "\x1b[2J\r\u202e"
+    Path("e.yaml").write_text('method: benchmarks.suite_faults:job\nseeds: [0]\ngrid: {fault: ["\\e[2J\\r\\u202E"]}\n')
+    assert cli.main(["bench", "run", "e.yaml", "--quiet"]) in (0, 1)
+    monkeypatch.setattr("dipir.suite.table.status_text", lambda out, real=table.status_text: real(out) + evil)
+    assert cli.main(["bench", "status", "runs/e"]) == 0 and cli.main(["bench", "table", "runs/e"]) == 0
+    shown = "".join(capsys.readouterr())
+    assert "\\x1b[2J" in shown and not set(shown) & set(evil[:1] + evil[-2:])
 
 
 def test_a_scene_file_with_the_methods_own_figures(capsys, tmp_path):

@@ -2,15 +2,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import OpenEXR
 import pytest
 import torch
 import trimesh
 
 from dipir.errors import ConfigError
 from dipir.event import warnings_in
+from dipir.image.color import srgb_to_linear
 from dipir.image.files import read_image, write_exr, write_png
+from dipir.image.formats.ocio import BUILT_IN, find_space
 from dipir.image.tone import ToneCurve
 from dipir.insert import method
 from dipir.insert.again import Changes, Move, changed_scene, described, guessed, material_of, render_again
@@ -19,6 +25,7 @@ from dipir.priors import light as light_prior
 from dipir.priors.insertion import InsertionPrior
 from dipir.scene.light import SphericalGaussians, azimuth_elevation_deg
 from dipir.scene.light_edit import LampEdit, LightEdit
+from dipir.scene.plate import PlateColours
 from dipir.scene.rig import MAP_NAME, Rig
 from dipir.scene.scene_file import SceneFile, build_scene, load_scene_file, write_scene_file
 from dipir.scene.source import luminance_of
@@ -218,6 +225,33 @@ def test_another_asset_takes_the_place_of_the_first() -> None:
     assert changed_scene(two(), Changes(asset=Path("c.glb"), object="b")).objects[1].asset == Path("c.glb")
 
 
+def test_unit_and_axis_are_those_of_the_file_that_is_shown() -> None:
+    """Of another mesh only what was said for it counts; said alone they change the mesh that is there."""
+    def axes(scene):
+        return [(o.unit, o.up) for o in scene.objects]
+
+    known = changed_scene(two(), Changes(object="b", move=Move(unit="cm", up="z")))
+    assert axes(known) == [(None, None), ("cm", "z")]
+    assert axes(changed_scene(known, Changes(object="b", move=Move(unit="mm")))) == [(None, None), ("mm", "z")]
+    other = Changes(object="b", asset=Path("c.stl"), move=Move(up="-x"))
+    assert axes(changed_scene(known, other)) == [(None, None), (None, "-x")]
+    assert described(other) == ["asset: c.stl", "b: up -x"]
+
+
+def test_another_mesh_in_centimetres_that_lies(result, tmp_path):
+    """A box 20 wide, 30 deep and 60 high along its z: with its unit and axis it covers what the same box upright and in
+    metres does."""
+    trimesh.creation.box((0.2, 0.6, 0.3)).export(tmp_path / "upright.obj")
+    trimesh.creation.box((20, 30, 60)).export(tmp_path / "lying.obj")
+    scene = load_scene_file(result / "scene.yaml")
+    free = SceneFile(scene.plate, (replace(scene.objects[0], height_m=None, scale=1.0),), scene.camera)
+    write_scene_file(free, tmp_path / "free.yaml")
+    masks = [render_again(result, Changes(scene=tmp_path / "free.yaml", asset=tmp_path / f"{name}.obj", move=move,
+                                          spp=4))[0].passes.alpha
+             for name, move in (("upright", Move(unit="m", up="y")), ("lying", Move(unit="cm", up="z")))]
+    assert float((masks[0] - masks[1]).abs().mean()) < 0.01 < float(masks[0].mean())
+
+
 def test_materials_in_words() -> None:
     assert material_of("roughness=0.2") == ("*", "roughness", 0.2)
     assert material_of("a.b.base_color=1,0.5,0") == ("a.b", "base_color", (1.0, 0.5, 0.0))
@@ -238,3 +272,27 @@ def test_two_lights_at_once(result):
         render_again(result, Changes(guess=1, light=Path("x.json")))
     with pytest.raises(ConfigError, match="no such file"):
         render_again(result, Changes(light=Path("none.json")))
+
+
+def test_colours_are_remembered_and_can_be_changed(result, tmp_path):
+    """The same plate as an EXR in ACEScg without a tag: its result knows that, and another space can be asked for."""
+    light = srgb_to_linear(read_image(result.parent / "plate.png").pixels)[0].permute(1, 2, 0).numpy()
+    half = find_space("ACEScg", BUILT_IN).from_light(light).astype(np.float16)
+    write_exr(tmp_path / "plate.exr", {c: half[..., k] for k, c in enumerate("RGB")}, {"chromaticities": None})
+    scene = load_scene_file(result / "scene.yaml")
+    shutil.copytree(result, tmp_path / "out")
+    write_scene_file(replace(scene, plate=tmp_path / "plate.exr", colour=PlateColours("ACEScg", ocio=BUILT_IN)),
+                     tmp_path / "out" / "scene.yaml")
+    first = kept(tmp_path / "out", tmp_path / "a", Changes(spp=1))
+    file = OpenEXR.File(str(first / "composite.exr"), separate_channels=True)
+    made = np.stack([file.channels()[c].pixels for c in "RGB"], -1)
+    same = (made == half).all(-1)
+    assert made.dtype == np.float16 and same[:8].all() and not same.all()
+    assert file.header()["colorInteropID"] == "lin_ap1_scene"
+    other = Changes(spp=1, colours=PlateColours(output_colourspace="lin_rec709"))
+    second = kept(first, tmp_path / "b", other)
+    assert OpenEXR.File(str(second / "composite.exr")).header()["colorInteropID"] == "lin_rec709_scene"
+    assert load_scene_file(second / "scene.yaml").colour == PlateColours("ACEScg", None, BUILT_IN, "lin_rec709")
+    assert "output_colourspace: lin_rec709" in described(other)
+    pictures = [read_image(folder / "composite.exr").pixels for folder in (first, second)]
+    assert float((pictures[0] - pictures[1]).abs().max()) < 2e-3

@@ -2,7 +2,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from dipir.errors import SceneError
 from dipir.fit.loop import minimise
 from dipir.image import latlong
 from dipir.image.metrics import direction_error_deg, si_rmse
+from dipir.insert import method
 from dipir.insert.config import load_config
 from dipir.insert.objective import (
     Objective,
@@ -19,9 +22,11 @@ from dipir.insert.objective import (
     make_parameters,
     maps_of,
     material_values,
+    unfitted,
     with_source,
 )
 from dipir.insert.problem import composite, prepare
+from dipir.priors.insertion import InsertionPrior
 from dipir.priors.plate_light import Shade, decided
 from dipir.scene.assets.asset import Material
 from dipir.scene.light import SphericalGaussians, dominant_direction, fit_gaussians
@@ -98,6 +103,27 @@ def test_emission_needs_an_emitting_part(tmp_path):
 def test_unknown_part_names_the_parts(tmp_path):
     with pytest.raises(SceneError, match="parts are"):
         run(tmp_path, quick("optimize=[material]", "material.part=nothing"))
+
+
+def test_colours_of_vertices_that_no_fit_moves_are_said(tmp_path):
+    """A sphere with colours at its vertices beside a plain one: the warning names the first alone, and exactly the
+    parts that it does not name have a base colour among what is fitted."""
+    plain = simple_asset("sphere", MATERIALS["diffuse"])
+    (ball,) = plain.parts
+    painted = replace(ball, name="painted\x1b", colors=np.full((len(ball.vertices), 3), 0.3, np.float32), uvs=None)
+    scene = scene_of(placed(replace(plain, parts=(ball, painted))), size=48)
+    config = quick("optimize=[material]", "fit.steps=1", "material.spp=1")
+    (said,) = unfitted(scene, config)
+    assert said.warning and "'painted\\x1b'" in said and ball.name not in said
+    told = []
+    made = method.insert(scene, config, prior=InsertionPrior.untrained(), on_event=lambda e: told.extend(e.remarks))
+    assert told == [said] and made.provenance["warnings"] == [said] and said in made.provenance["notes"]
+    work = prepare(scene, config, 32, None)
+    fitted = [n for n in make_parameters(config, fit_gaussians(work.start, 8), work.tracer) if ".base_color." in n]
+    assert len(fitted) == 1, "the plain sphere's"
+    for other in (["optimize=[light]"], ["optimize=[material]", f"material.part={ball.name}"],
+                  ["optimize=[material]", "guidance.kind=none"]):
+        assert unfitted(scene, quick(*other)) == []
 
 
 def committed_work(*settings: str, shade: Shade | None = None):

@@ -1,41 +1,28 @@
-"""The light prior: what it says, how it commits itself, its symmetries, its file."""
+"""The light prior: what it says, how it commits itself, its symmetries, large plates."""
 from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from dipir import device
 from dipir.errors import PriorError
 from dipir.image import latlong
 from dipir.image.color import BT709
-from dipir.image.files import read_envmap
 from dipir.priors import light
 from dipir.priors.light import (
-    DEFAULT_PATH,
     Hypothesis,
     LightPrior,
     Look,
     compose,
     hypotheses,
-    spread,
 )
 from dipir.priors.light_input import usual_place, windows
-from dipir.priors.nets import efficientnet
 from dipir.priors.nets.light_unet import LightEstimate
-from dipir.priors.plate_light import small_plate
 from dipir.scene.camera import Camera
-from dipir.scene.scene_file import build_scene, load_scene_file
 from dipir.scene.source import SUN_SIGMA, Source, ground_irradiance
-from tests.support.far import KIND, far_device
-from tests.support.light_sets import NET, WHOLE, angle_deg, scrambled, short_backbone, unit
-
-ROOT = Path(__file__).resolve().parents[2]
-CPU = torch.device("cpu")
+from tests.support.light_sets import angle_deg, rays_of, same_light, scrambled, short_backbone, unit
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,27 +31,12 @@ def _short():
         yield
 
 
-def _directions(camera: Camera) -> torch.Tensor:
-    return torch.from_numpy(camera.directions().astype(np.float32))
-
-
 def _prior(**settings: float) -> LightPrior:
     return LightPrior(scrambled(), **settings)
 
 
 def _said(prior: LightPrior, plate: torch.Tensor, rays: torch.Tensor) -> dict[str, torch.Tensor]:
     return {key: value[0] for key, value in vars(prior.say(plate, rays[None])).items()}
-
-
-def _same_light(a: Look, b: Look) -> None:
-    for key in ("soft", "rest"):
-        torch.testing.assert_close(getattr(a, key), getattr(b, key), rtol=1e-3, atol=1e-4)
-    assert a.hard == pytest.approx(b.hard, abs=1e-4)
-    for x, y in zip(a.guesses, b.guesses, strict=True):
-        assert angle_deg(x.direction, y.direction) < 0.5 and x.chance == pytest.approx(y.chance, abs=1e-4)
-    for x, y in zip(a.sources, b.sources, strict=True):
-        torch.testing.assert_close(x.irradiance, y.irradiance, rtol=1e-2, atol=1e-4)
-        assert x.sigma == pytest.approx(y.sigma, rel=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------------- dominant light
@@ -176,7 +148,7 @@ def test_every_guess_has_the_strength_that_the_ground_asks_for() -> None:
 
 def test_settings_act_on_chances_decision_and_soft_map() -> None:
     torch.manual_seed(1)
-    plate, ahead = torch.rand(1, 3, 60, 80), _directions(Camera.looking(80, 60, 60))
+    plate, ahead = torch.rand(1, 3, 60, 80), rays_of(Camera.looking(80, 60, 60))
     plain, wary = (_prior(**s).look(plate, ahead) for s in ({}, {"trust": 0.5, "lean": 1.3}))
     for a, b in zip(plain.guesses, wary.guesses, strict=True):
         assert b.chance == pytest.approx(0.5 * a.chance)
@@ -194,7 +166,7 @@ def test_settings_act_on_chances_decision_and_soft_map() -> None:
 def test_what_is_said_of_the_mirrored_plate_is_mirrored_exactly() -> None:
     torch.manual_seed(1)
     prior, plate = _prior(), torch.rand(2, 3, 192, 256)
-    rays = torch.stack([_directions(Camera.looking(256, 192, 60, pitch_deg=10, roll_deg=r)) for r in (0.0, 3.0)])
+    rays = torch.stack([rays_of(Camera.looking(256, 192, 60, pitch_deg=10, roll_deg=r)) for r in (0.0, 3.0)])
     flip = torch.tensor([-1.0, 1.0, 1.0])
     place = usual_place(rays)
     here, there = prior.say(plate, rays, place), prior.say(plate.flip(-1), rays.flip(2) * flip, place * flip)
@@ -210,9 +182,9 @@ def test_what_is_said_of_the_mirrored_plate_is_mirrored_exactly() -> None:
 def test_a_turned_camera_turns_the_answer() -> None:
     torch.manual_seed(1)
     prior, plate = _prior(), torch.rand(1, 3, 60, 80)
-    ahead = _directions(Camera.looking(80, 60, 60, pitch_deg=10))
+    ahead = rays_of(Camera.looking(80, 60, 60, pitch_deg=10))
     straight = prior.look(plate, ahead)
-    turned = prior.look(plate, _directions(Camera.looking(80, 60, 60, pitch_deg=10, yaw_deg=90)))
+    turned = prior.look(plate, rays_of(Camera.looking(80, 60, 60, pitch_deg=10, yaw_deg=90)))
     assert straight.rest.shape == (16, 32, 3) and straight.rest.min() >= 0 and straight.rest.std() > 1e-3
     for key in ("soft", "rest"):
         torch.testing.assert_close(getattr(turned, key), latlong.rotate_yaw(getattr(straight, key), 90), atol=1e-3,
@@ -230,9 +202,9 @@ def test_the_place_is_a_world_direction() -> None:
     torch.manual_seed(1)
     prior, plate = _prior(), torch.rand(1, 3, 60, 81)
     for yaw_deg in (0, -120):
-        rays = _directions(Camera.looking(81, 60, 60, pitch_deg=10, yaw_deg=yaw_deg))
-        _same_light(prior.look(plate, rays, rays[45, 40]), prior.look(plate, rays))
-    straight, turned = (_directions(Camera.looking(81, 60, 60, pitch_deg=10, yaw_deg=yaw)) for yaw in (0, 90))
+        rays = rays_of(Camera.looking(81, 60, 60, pitch_deg=10, yaw_deg=yaw_deg))
+        same_light(prior.look(plate, rays, rays[45, 40]), prior.look(plate, rays))
+    straight, turned = (rays_of(Camera.looking(81, 60, 60, pitch_deg=10, yaw_deg=yaw)) for yaw in (0, 90))
     aside, also = prior.look(plate, straight, straight[50, 10]), prior.look(plate, turned, turned[50, 10])
     assert (aside.rest - prior.look(plate, straight).rest).abs().max() > 1e-4
     torch.testing.assert_close(also.rest, latlong.rotate_yaw(aside.rest, 90), atol=1e-3, rtol=1e-3)
@@ -241,15 +213,15 @@ def test_the_place_is_a_world_direction() -> None:
 # ------------------------------------------------------------------------------------------------------------- together
 def test_the_same_plate_twice_is_the_same_plate() -> None:
     torch.manual_seed(1)
-    prior, plate, rays = _prior(), torch.rand(1, 3, 60, 80), _directions(Camera.looking(80, 60, 60))
-    _same_light(prior.look_together([plate, plate], [rays, rays], agree=0.5), prior.look(plate, rays))
-    _same_light(prior.look_together([plate], [rays], agree=1.0), prior.look(plate, rays))
+    prior, plate, rays = _prior(), torch.rand(1, 3, 60, 80), rays_of(Camera.looking(80, 60, 60))
+    same_light(prior.look_together([plate, plate], [rays, rays], agree=0.5), prior.look(plate, rays))
+    same_light(prior.look_together([plate], [rays], agree=1.0), prior.look(plate, rays))
 
 
 def test_plates_together_are_means_and_products() -> None:
     torch.manual_seed(1)
     prior, plates = _prior(), [torch.rand(1, 3, 60, 80) for _ in range(2)]
-    rays = [_directions(Camera.looking(80, 60, 60, yaw_deg=yaw)) for yaw in (0, 90)]
+    rays = [rays_of(Camera.looking(80, 60, 60, yaw_deg=yaw)) for yaw in (0, 90)]
     ahead = rays[0]
     said = [_said(prior, plate, ahead) for plate in plates]
     said[1]["rest"] = latlong.rotate_yaw(said[1]["rest"], 90)
@@ -267,7 +239,7 @@ def test_plates_together_are_means_and_products() -> None:
 
 def test_votes_are_one_more_witness() -> None:
     torch.manual_seed(1)
-    prior, plate, rays = _prior(), torch.rand(1, 3, 60, 80), _directions(Camera.looking(80, 60, 60))
+    prior, plate, rays = _prior(), torch.rand(1, 3, 60, 80), rays_of(Camera.looking(80, 60, 60))
     wanted = unit(-140, 35)
     votes = 200 * (latlong.directions(16, 32) @ wanted - 1)
     look = prior.look_together([plate], [rays], votes=votes)
@@ -292,7 +264,7 @@ def test_a_large_plate_is_looked_at_in_parts(two_windows: None) -> None:
     prior = _prior()
     small = torch.rand(1, 3, 12, 16)
     plate = torch.nn.functional.interpolate(small, (384, 512), mode="bilinear")
-    rays = _directions(Camera.looking(512, 384, 60, pitch_deg=12))
+    rays = rays_of(Camera.looking(512, 384, 60, pitch_deg=12))
     whole, heard = prior._turned(plate, rays, None), prior._heard(plate, rays, None)
     assert torch.equal(heard.rest, whole.rest) and torch.equal(heard.energy, whole.energy)
     assert (heard.chance - whole.chance).abs().max() > 1e-6 and float(heard.chance.sum()) == pytest.approx(1, abs=1e-4)
@@ -310,105 +282,9 @@ def test_looks_at_a_large_plate_are_mirrored_with_it(two_windows: None) -> None:
     torch.manual_seed(2)
     prior = _prior()
     plate = torch.nn.functional.interpolate(torch.rand(1, 3, 12, 16), (384, 512), mode="bilinear")
-    rays = _directions(Camera.looking(512, 384, 60, pitch_deg=12))
+    rays = rays_of(Camera.looking(512, 384, 60, pitch_deg=12))
     here, there = prior.look(plate, rays), prior.look(plate.flip(-1), rays)
     torch.testing.assert_close(there.rest, here.rest.flip(1), rtol=2e-3, atol=1e-4)
     flip = torch.tensor([-1.0, 1.0, 1.0])
     assert angle_deg(there.guesses[0].direction, here.guesses[0].direction * flip) < 1
     assert there.hard == pytest.approx(here.hard, abs=1e-4)
-
-
-# ---------------------------------------------------------------------------------------------------------------- files
-def test_saved_prior_loads_the_same(tmp_path: Path) -> None:
-    prior, path = _prior(sharpness=1.5, trust=0.8, lean=-0.3), tmp_path / "a.safetensors"
-    digest = prior.save(path, {"steps": "7"})
-    loaded = LightPrior.load(path)
-    assert loaded.hash == digest and loaded.net.config == NET
-    assert (loaded.sharpness, loaded.trust, loaded.lean) == (1.5, 0.8, -0.3)
-    plate, ahead = torch.rand(1, 3, 60, 80), _directions(Camera.looking(80, 60, 60))
-    torch.testing.assert_close(loaded.estimate(plate, ahead), prior.estimate(plate, ahead), rtol=0.05, atol=0.02)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
-
-
-
-def test_bad_files(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    with pytest.raises(PriorError, match="no such file"):
-        LightPrior.load(path)
-    _prior().save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(PriorError, match="not a complete"):
-        LightPrior.load(path)
-    path.write_bytes(b"")
-    with pytest.raises(PriorError, match="not a complete"):
-        LightPrior.load(path)
-    damaged = bytearray(whole)
-    damaged[-101] ^= 64
-    path.write_bytes(bytes(damaged))
-    with pytest.raises(PriorError, match="checksum"):
-        LightPrior.load(path)
-    from safetensors.torch import save_file
-    save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(PriorError, match="architecture"):
-        LightPrior.load(path)
-
-
-def test_shapes_that_do_not_agree() -> None:
-    with pytest.raises(PriorError, match="same H and W"):
-        _prior().estimate(torch.rand(1, 3, 60, 80), _directions(Camera.looking(60, 80, 60)))
-
-
-@pytest.mark.skipif(not DEFAULT_PATH.is_file(), reason="weights not in the tree")
-def test_shipped_weights_are_small_and_know_the_demo_better_than_its_mean_colour(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo's plate is our own picture: never trained on, true light beside it."""
-    monkeypatch.setattr(efficientnet, "STAGES", WHOLE)
-    assert DEFAULT_PATH.stat().st_size <= 20 * 2**20
-    scene = build_scene(load_scene_file(ROOT / "scenes/demo.yaml"), "demo")
-    plate, directions = small_plate(scene)
-    measured = read_envmap(ROOT / "assets/demo/true_light.exr")
-    true = latlong.resize(measured, 16, 32)
-    look = LightPrior.load().look(plate, directions)
-    estimate = look.envmap()
-    assert estimate.shape == (16, 32, 3) and torch.isfinite(estimate).all()
-    ambient = scene.plate.lin.mean((0, 2, 3)).expand(16, 32, 3)
-    share = latlong.solid_angles(16, 32).expand(16, 32).reshape(-1)
-    cosine = (latlong.directions(8, 16).reshape(-1, 3) @ latlong.directions(16, 32).reshape(-1, 3).T).clamp_min(0)
-
-    def off(a: torch.Tensor, b: torch.Tensor) -> float:
-        """Irradiance error after the best scale."""
-        return float(((a * b).sum() / a.square().sum() * a - b).norm())
-    want, got, even = ((cosine * share) @ env.reshape(-1, 3) for env in (true, estimate, ambient))
-    assert off(got, want) < 0.5 * off(even, want)
-    brightest = latlong.directions(*measured.shape[:2])[measured.sum(-1) == measured.sum(-1).max()][0]
-    assert look.hard > 0.5 and angle_deg(look.guesses[0].direction, brightest) < 20
-    chances = [guess.chance for guess in look.guesses]
-    assert chances == sorted(chances, reverse=True) and 0 < sum(chances) <= 1.001
-
-
-def test_another_device() -> None:
-    """Looks where the plate is: the same values as on the CPU; guesses and sources are there."""
-    camera = Camera.looking(128, 96, 60, pitch_deg=8)
-    generator = torch.Generator().manual_seed(0)
-    plate, other = torch.rand(2, 1, 3, 96, 128, generator=generator)
-    rays = _directions(camera)
-    prior = _prior()
-    here = [prior.look(plate, rays, rays[80, 30]), prior.look_together([plate, other], [rays, rays])]
-    with far_device() as chosen:
-        far_plate, far_other, far_rays = (x.to(chosen.torch) for x in (plate, other, rays))
-        there = [prior.look(far_plate, far_rays, rays[80, 30]),
-                 prior.look_together([far_plate, far_other], [far_rays, far_rays])]
-        assert all(x.device.type == KIND for look in there for x in (look.rest, look.soft, look.envmap(1)))
-        assert all(s.irradiance.device == CPU and s.direction.device == CPU for s in there[0].sources)
-        there = device.moved(there, CPU)
-    for a, b in zip(there, here, strict=True):
-        _same_light(a, b)
-
-
-def test_spread_keeps_the_mean() -> None:
-    chance = torch.rand(2, 16, 32, generator=torch.Generator().manual_seed(0))
-    chance = chance / chance.sum((1, 2), keepdim=True)
-    energy = torch.tensor([[1.0, 2, 3], [0.5, 0.5, 0.1]])
-    share = latlong.solid_angles(16, 32)[..., None] / (4 * math.pi)
-    torch.testing.assert_close((spread(energy, chance) * share).sum((1, 2)), energy)

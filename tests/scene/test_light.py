@@ -201,9 +201,17 @@ def test_towards_is_the_inverse_of_the_angles(azimuth, elevation):
 
 @pytest.mark.parametrize("change", [
     {"axis": [0, 0, 0]}, {"axis": [10**400, 0, 1]}, {"axis": [1e-30, 0, 0]}, {"sharpness": None}, {"colour": [1, 2]},
-    {"colour": [math.inf, 1, 1]}, {"axis": "x"}])
+    {"colour": [math.inf, 1, 1]}, {"axis": "x"}, {"sharpness": -1}, {"colour": [-1, 1, 1]}])
 def test_lobes_that_are_none(change):
     data = SphericalGaussians.uniform(torch.ones(3), 2).to_dict()
     data["lobes"][1] |= change
+    with pytest.raises(ConfigError, match="not a light of ours"):
+        SphericalGaussians.from_dict(data)
+
+
+def test_sharpness_is_one_number_a_lobe():
+    data = SphericalGaussians.uniform(torch.ones(3), 2).to_dict()
+    for lobe in data["lobes"]:
+        lobe["sharpness"] = []
     with pytest.raises(ConfigError, match="not a light of ours"):
         SphericalGaussians.from_dict(data)

@@ -4,10 +4,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 
 from dipir.errors import ImageError
+from dipir.event import warnings_in
 from dipir.image.files import write_exr, write_png
-from dipir.scene.plate import PlateKind, plate_from_tensor, read_plate
+from dipir.image.formats.ocio import BUILT_IN
+from dipir.scene.plate import PlateColours, PlateKind, plate_from_tensor, read_plate
+from tests.support.icc import P3_COLORANTS, curve, rgb_profile
+from tests.support.ocio import write_config
 
 
 def test_a_display_file_is_kept_and_decoded(tmp_path):
@@ -72,3 +77,29 @@ def test_a_panorama_is_noticed(tmp_path, size, turns, noticed):
 def test_one_even_colour_is_no_panorama(tmp_path):
     write_png(tmp_path / "a.png", torch.full((1, 3, 32, 64), 0.4))
     assert not read_plate(tmp_path / "a.png").notes
+
+
+def test_remarks_about_wide_colours(tmp_path):
+    """A warning only where they are lost: a plate keeps them, a picture that is edited on the screen does not."""
+    icc = rgb_profile(P3_COLORANTS, "Wide", curve())
+    Pillow.fromarray(np.full((4, 5, 3), (0, 255, 0), np.uint8)).save(tmp_path / "a.png", icc_profile=icc)
+    assert warnings_in(read_plate(tmp_path / "a.png").notes) == []
+    assert "pictures keep them" in read_plate(tmp_path / "a.png").notes[0]
+    assert len(warnings_in(read_plate(tmp_path / "a.png", shown=True).notes)) == 1
+    lost = PlateColours(output_colourspace="sRGB - Texture", ocio=BUILT_IN)
+    assert len(warnings_in(read_plate(tmp_path / "a.png", lost).notes)) == 1
+
+
+def test_light_that_is_lost_is_a_warning(tmp_path):
+    write_exr(tmp_path / "a.exr", {c: np.full((4, 5), 2.0, np.float32) for c in "RGB"})
+    assert read_plate(tmp_path / "a.exr").notes == ()
+    assert "above 1" in warnings_in(read_plate(tmp_path / "a.exr", shown=True).notes)[0]
+
+
+def test_a_space_without_a_way_back_is_said(tmp_path):
+    more = "  - !<ColorSpace>\n    name: once\n    to_scene_reference: !<MatrixTransform> {matrix: [" + ", ".join(
+        ["1, 1, 1, 0"] * 3 + ["0, 0, 0, 1"]) + "]}\n"
+    write_exr(tmp_path / "a.exr", {c: np.full((4, 5), 0.1, np.float32) for c in "RGB"})
+    plate = read_plate(tmp_path / "a.exr", PlateColours("once", ocio=str(write_config(tmp_path, more=more))))
+    assert any("no way back" in note for note in warnings_in(plate.notes))
+    assert all(plate.kind.space_of(kind) is None for kind in ("display", "linear", "log"))

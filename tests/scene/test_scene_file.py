@@ -1,6 +1,7 @@
 """Scene files in and out, every problem at once."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ import torch
 import yaml
 
 from dipir.errors import ConfigError, SceneError
+from dipir.event import warnings_in
 from dipir.image.files import write_png
+from dipir.image.formats.ocio import BUILT_IN
 from dipir.scene.assets.asset import Material
 from dipir.scene.photo_camera.estimate import CameraOptions
+from dipir.scene.plate import PlateColours
 from dipir.scene.proxy import Proxy
 from dipir.scene.scene_file import (
     MaterialOverride,
@@ -22,8 +26,10 @@ from dipir.scene.scene_file import (
     load_scene,
     load_scene_file,
     override_material,
+    settled,
     write_scene_file,
 )
+from tests.support.ocio import write_config
 
 CUBE = """o cube
 {}
@@ -165,6 +171,41 @@ def test_an_override_replaces_the_texture_of_its_name_only():
     assert override_material(material, MaterialOverride()) == material
 
 
+TWO_PARTS = """v -4 0 -4\nv 4 0 -4\nv 4 8 -4\nv -4 8 -4\nv -4 0 4\nv 4 0 4\nv 4 8 4\nv -4 8 4
+v 2 1 0\nv 3 1 0\nv 3 2 0\nv 2 2 0\nv 2 1 1\nv 3 1 1\nv 3 2 1\nv 2 2 1
+usemtl shell\nf 1 4 3 2\nf 5 6 7 8\nf 1 2 6 5\nf 2 3 7 6\nf 3 4 8 7\nf 4 1 5 8
+usemtl core\nf 9 12 11 10\nf 13 14 15 16\nf 9 10 14 13\nf 10 11 15 14\nf 11 12 16 15\nf 12 9 13 16\n"""
+
+
+def stood(folder, **material):
+    """Height, foot and middle of the placed object, metres; part names; notes."""
+    (folder / "two.obj").write_text(TWO_PARTS)
+    objects = [{"asset": "two.obj", "at": [160, 190], "height_m": 0.4, "unit": "m", "up": "y", "material": material}]
+    scene = load_scene(write(folder, objects=objects))
+    (placed,) = scene.objects
+    points = np.concatenate([part.vertices for part in placed.parts]).astype(float)
+    low, high = points.min(0), points.max(0)
+    return high[1] - low[1], low[1], (low + high)[[0, 2]] / 2, [part.name for part in placed.parts], scene.notes
+
+
+def test_parts_hidden_by_the_scene_decide_neither_size_nor_foot(folder):
+    """A box of 1 m beside the middle of one of 8 m and above its floor: with the large one hidden the small one is as
+    high as was asked for, on the ground, under the pixel."""
+    height, foot, middle, names, notes = stood(folder)
+    assert len(names) == 2 and (height, foot) == (pytest.approx(0.4), pytest.approx(0, abs=1e-6))
+    shell, core = names
+    hidden = stood(folder, **{shell: {"opacity": 0}})
+    assert hidden[3] == [core] and (hidden[0], hidden[1]) == (pytest.approx(0.4, rel=1e-4), pytest.approx(0, abs=1e-6))
+    np.testing.assert_allclose(hidden[2], middle, atol=1e-5)
+    said = [note for note in hidden[4] if "left out" in note]
+    assert len(said) == 1 and shell in said[0] and not warnings_in(said)
+    lamp = stood(folder, **{shell: {"opacity": 0, "emission": [1, 1, 1]}})
+    assert len(lamp[3]) == 2, "what gives light can be seen"
+    nothing = stood(folder, **{"*": {"opacity": 0}})
+    assert len(nothing[3]) == 2 and [n for n in warnings_in(nothing[4]) if "nothing of it can be seen" in n]
+    assert len(stood(folder, **{"*": {"opacity": 0.5}})[3]) == 2
+
+
 def test_the_readme_example_lists_exactly_the_keys():
     text = (Path(__file__).parents[2] / "scenes/README.md").read_text().split("```yaml")[1].split("```")[0]
     data = yaml.safe_load(text.replace("# file:", "file:").replace("# mesh:", "mesh:").replace("# scale:", "scale:"))
@@ -173,3 +214,55 @@ def test_the_readme_example_lists_exactly_the_keys():
     assert set(data["objects"][0]) == {f.name for f in fields(ObjectSpec)}
     assert set(data["camera"]) == {f.name for f in fields(CameraOptions)}
     assert set(data["objects"][0]["material"]["seat"]) == {f.name for f in fields(MaterialOverride)}
+
+
+def test_more_objects_than_are_read(folder):
+    with pytest.raises(SceneError, match="1001 objects; at most 1000"):
+        load_scene_file(write(folder, objects=[{}] * 1001))
+
+
+def test_names_that_no_file_can_have(folder):
+    with pytest.raises(SceneError, match="plate: no such file"):
+        load_scene_file(write(folder, plate="x" * 300))
+
+
+# ---- colours ---------------------------------------------------------------------------------------------------------
+
+COLOURED = PlateColours("ACEScg", "beauty", None, "lin_rec709")
+
+
+def test_colours_are_written_and_read(tmp_path, folder):
+    config = write_config(tmp_path / "show")
+    scene = replace(load_scene_file(write(folder)), colour=replace(COLOURED, ocio=str(config)))
+    write_scene_file(scene, folder / "again.yaml")
+    written = yaml.safe_load((folder / "again.yaml").read_text())["colour"]
+    assert not Path(written["ocio"]).is_absolute() and written["layer"] == "beauty"
+    read = load_scene_file(folder / "again.yaml").colour
+    assert Path(read.ocio).samefile(config) and replace(read, ocio=None) == COLOURED
+    write_scene_file(replace(scene, colour=replace(COLOURED, ocio=BUILT_IN)), folder / "again.yaml")
+    assert load_scene_file(folder / "again.yaml").colour.ocio == BUILT_IN
+    config.unlink()
+    write_scene_file(scene, folder / "again.yaml")
+    with pytest.raises(SceneError, match="colour.ocio: no such file"):
+        load_scene_file(folder / "again.yaml")
+
+
+def test_the_config_is_settled_where_one_is_used(tmp_path, folder, monkeypatch):
+    monkeypatch.setenv("OCIO", str(tmp_path / "show.ocio"))
+    scene = load_scene_file(write(folder))
+    assert settled(scene).colour.ocio is None
+    textured = replace(scene, objects=(replace(scene.objects[0], texture_colourspace="ap1"),))
+    for made in (replace(scene, colour=PlateColours("ap1")), textured):
+        assert settled(made).colour.ocio == str(tmp_path / "show.ocio")
+    assert settled(replace(scene, colour=PlateColours("ap1", ocio=BUILT_IN))).colour.ocio == BUILT_IN
+
+
+def test_plate_and_textures_are_read_in_their_spaces(folder):
+    scene = load_scene_file(write(folder))
+    plain = build_scene(scene)
+    made = build_scene(replace(scene, colour=PlateColours("Display P3 - Display", ocio=BUILT_IN)))
+    assert float((made.plate.lin - plain.plate.lin).abs().max()) > 1e-3
+    assert made.plate.kind.own.space.name == "Display P3 - Display"
+    bad = replace(scene, objects=(replace(scene.objects[0], texture_colourspace="ACEScq"),))
+    with pytest.raises(SceneError, match=r"objects\[0\].asset: colour space 'ACEScq' is not in"):
+        build_scene(bad)

@@ -62,6 +62,18 @@ def test_hulls_are_seen_as_the_whole_asset_is(at, height):
     assert sum(len(p.vertices) for p in hull.parts) <= sum(len(p.vertices) for p in SPHERE.parts)
 
 
+def test_what_the_material_hides_counts_neither_for_height_nor_box():
+    """A ball twice as high above the same ball, hidden by opacity 0; the page still lists it."""
+    (ball,) = SPHERE.parts
+    above = replace(ball, name="above", vertices=ball.vertices * 2 + np.float32([0, 2, 0]))
+    both = replace(SPHERE, parts=(ball, above))
+    item = Item("o1", "f1", "ball", (320, 400), scale=0.5, material={"above": {"opacity": 0.0}})
+    alone, told = (seen(item, hull_of(asset), SETTING) for asset in (SPHERE, both))
+    assert told["parts"] == [ball.name, "above"] and told["height_m"] == pytest.approx(alone["height_m"], rel=1e-5)
+    assert told["box"] == pytest.approx(alone["box"], abs=0.02)
+    assert seen(replace(item, material={}), hull_of(both), SETTING)["height_m"] > 2 * alone["height_m"]
+
+
 def test_a_flat_asset_has_no_hull_and_stays_whole():
     flat = replace(SPHERE, parts=tuple(replace(p, vertices=p.vertices * np.float32([1, 0, 1])) for p in SPHERE.parts))
     assert len(hull_of(flat).parts[0].vertices) == len(flat.parts[0].vertices)

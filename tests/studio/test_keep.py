@@ -8,15 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from dipir.cli import main as cli
 from dipir.cli.verbs.insert import overrides_of
 from dipir.errors import ConfigError
+from dipir.image.formats.ocio import find_space
 from dipir.insert.config import load_config
+from dipir.scene.plate import PlateColours
 from dipir.scene.scene_file import load_scene, write_scene_file
 from dipir.studio import keep
 from dipir.studio.document.state import Document, LampNumbers, LightNumbers
 from dipir.studio.uploads import Refusal
+from tests.support.ocio import write_config
 from tests.support.studio import SIZE, set_up
 
 INCH = 0.0254
@@ -161,3 +165,22 @@ def test_references_that_lead_out_of_the_folder_are_left_out(tmp_path):
     assert keep.beside(tree) == [tmp_path / "a" / "m.bin"]
     tree.write_text("broken")
     assert keep.beside(tree) == []
+
+
+def test_colour_spaces_of_an_opened_result_are_kept(session, tmp_path):
+    """The scene shown, the scene written, and the zip, which goes without a config that is a file."""
+    config = write_config(tmp_path / "show")
+    (item,) = session.document.objects
+    document = replace(session.document, colour=PlateColours("ap1", ocio=str(config), output_colourspace="ap0"),
+                       objects=(replace(item, texture_colourspace="film"),))
+    shown = session.pictures.scene(document, SIZE)
+    plain = session.pictures.scene(session.document, SIZE)
+    wanted = find_space("ap1", str(config)).to_light(plain.plate.disp[0].permute(1, 2, 0).numpy())
+    np.testing.assert_allclose(shown.plate.lin[0].permute(1, 2, 0), wanted, atol=1e-5)
+    scene = keep.scene_file_of(document, session.store)
+    assert scene.colour == document.colour and scene.objects[0].texture_colourspace == "film"
+    keep.write_zip(session.folder / "z.zip", document, session.store, tmp_path, None)
+    with zipfile.ZipFile(session.folder / "z.zip") as archive:
+        written = yaml.safe_load(archive.read("scene.yaml"))["colour"]
+        assert written == {"colourspace": "ap1", "output_colourspace": "ap0"}
+        assert "config config.ocio: add --ocio" in archive.read("README.txt").decode()

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,15 @@ from dipir.image.files import write_exr
 from dipir.insert.result import save
 from dipir.priors.light import LightPrior
 from dipir.scene.camera import Camera
-from dipir.scene.scene_file import ObjectSpec, SceneFile, write_scene_file
+from dipir.scene.plate import PlateColours
+from dipir.scene.scene_file import ObjectSpec, SceneFile, load_scene_file, write_scene_file
 from dipir.studio import opening as openings
 from dipir.studio.opening import Opening, listed, result_id, results_in, untouched
 from dipir.studio.session import Session
 from dipir.studio.uploads import Refusal
 from tests.support.asset_samples import gltf
+from tests.support.fspy_files import parameters, project
+from tests.support.ocio import write_config
 from tests.support.small_result import small_result
 from tests.support.studio import make_files, set_up, sunny_rig
 
@@ -177,6 +182,22 @@ def test_a_camera_file_is_used_and_can_be_gone_back_to(tmp_path):
     assert session.public()["camera"]["pitch_deg"] == pytest.approx(25)
 
 
+def test_a_camera_of_fspy_is_taken_and_one_with_a_lens_is_not(tmp_path):
+    session = set_up(tmp_path / "session", tmp_path)
+    project(tmp_path / "c.fspy", parameters(96, 72, 2.0))
+    (tmp_path / "c.yaml").write_text("{width: 96, height: 72, fx: 90, height_m: 1, lens: FOV, distortion: [0.9]}")
+
+    async def both(opening):
+        await send(opening, "camera", tmp_path / "c.fspy")
+        with pytest.raises(ConfigError, match="has a lens \\(FOV\\), and the photo is not made straight here"):
+            await send(opening, "camera", tmp_path / "c.yaml")
+
+    with_worker(session, both)
+    camera = session.public()["camera"]
+    assert (camera["height_m"], camera["source"]) == (pytest.approx(2.5), "file c.fspy")
+    assert camera["fov_deg"] == pytest.approx(2 * math.degrees(math.atan(0.5)))
+
+
 # --------------------------------------------------------------------------------------------------- earlier results
 def make_result(folder: Path, files: Path) -> Path:
     """A saved result of the photo and the cube."""
@@ -250,3 +271,24 @@ def test_a_light_that_nobody_changed_is_guessed_anew_without_a_step(tmp_path, mo
 
     with_worker(session, work)
     assert session.public()["light"]["base"] == "ambient" and session.public()["undo"] == 1
+
+
+def test_colour_spaces_of_a_result_are_opened_with_it(tmp_path, monkeypatch):
+    folder = make_result(tmp_path / "out", tmp_path)
+    scene = load_scene_file(folder / "scene.yaml")
+    config = write_config(tmp_path / "show")
+    write_scene_file(replace(scene, colour=PlateColours("ap1", ocio=str(config)), objects=(
+        replace(scene.objects[0], texture_colourspace="film"),)), folder / "scene.yaml")
+    (tmp_path / "session").mkdir()
+    monkeypatch.chdir(tmp_path)
+    session = Session(tmp_path / "session", {"r1": Path("out")})
+
+    async def work(opening):
+        await opening.result("r1")
+
+    with_worker(session, work)
+    assert session.document.colour.colourspace == "ap1" and Path(session.document.colour.ocio).is_absolute()
+    assert session.document.objects[0].texture_colourspace == "film"
+    assert any("converted from ap1" in note for note in session.fact.notes)
+    # Another program goes on with it.
+    assert Session(tmp_path / "session").document.colour == session.document.colour

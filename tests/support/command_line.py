@@ -12,6 +12,7 @@ from PIL import Image
 
 from dipir.cli import main as cli
 from dipir.event import Event
+from dipir.insert.again import changed_scene
 from dipir.insert.config import InsertConfig
 from dipir.scene.light import SphericalGaussians
 from dipir.scene.rig import Rig
@@ -82,7 +83,7 @@ class Stub:
     def render_again(self, folder, changes, on_event):
         self.calls.update(folder=folder, changes=changes, on_event=on_event)
         on_event(Event.about(self.remarks))
-        return RENDERED, load_scene_file(Path(folder) / "scene.yaml")
+        return RENDERED, changed_scene(load_scene_file(Path(folder) / "scene.yaml"), changes)
 
     def ready(self, config):
         return "prior", "light prior"

@@ -6,11 +6,14 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 import torch
 
 from dipir.image import latlong
+from dipir.priors.light import Look
 from dipir.priors.nets import efficientnet
 from dipir.priors.nets.light_unet import LightUNet, LightUNetConfig
+from dipir.scene.camera import Camera
 from dipir.scene.source import Source
 from dipir.workshop.crops import CropConfig
 from dipir.workshop.light.batches import HEIGHT, WIDTH, Raw, directions
@@ -100,3 +103,20 @@ def raw_plates(count: int = 4, seed: int = 0) -> Raw:
     return Raw(told_colours(rays).permute(0, 3, 1, 2), told_colours(latlong.directions(16, 32)).repeat(count, 1, 1, 1),
                sun, torch.from_numpy(rng.uniform(0.5, 4, (count, 1))).float() * torch.tensor([[1.1, 1.0, 0.8]]),
                torch.full((count,), 0.005), camera, rays[:, 3 * HEIGHT // 4, WIDTH // 3])
+
+
+def rays_of(camera: Camera) -> torch.Tensor:
+    """(H, W, 3) unit directions of a camera's pixels."""
+    return torch.from_numpy(camera.directions().astype(np.float32))
+
+
+def same_light(a: Look, b: Look) -> None:
+    """Two looks say the same, up to rounding."""
+    for key in ("soft", "rest"):
+        torch.testing.assert_close(getattr(a, key), getattr(b, key), rtol=1e-3, atol=1e-4)
+    assert a.hard == pytest.approx(b.hard, abs=1e-4)
+    for x, y in zip(a.guesses, b.guesses, strict=True):
+        assert angle_deg(x.direction, y.direction) < 0.5 and x.chance == pytest.approx(y.chance, abs=1e-4)
+    for x, y in zip(a.sources, b.sources, strict=True):
+        torch.testing.assert_close(x.irradiance, y.irradiance, rtol=1e-2, atol=1e-4)
+        assert x.sigma == pytest.approx(y.sigma, rel=1e-3)

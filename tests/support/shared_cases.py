@@ -1,10 +1,12 @@
-"""Inputs from real work that lie beside the shared test data, read in place."""
+"""Inputs from real work that lie beside the shared test data, read in place: DIPIR_CASES, or ``cases`` beside
+DIPIR_DATA."""
 import os
 from pathlib import Path
 
 import pytest
 
-CASES = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[2] / "../shared/data")).parent / "cases"
+_DATA = Path(os.environ.get("DIPIR_DATA", Path(__file__).parents[2] / "../shared/data"))
+CASES = Path(os.environ.get("DIPIR_CASES", _DATA.parent / "cases"))
 
 
 def case(name):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from dipir.cli import terminal
-from dipir.cli.options import add_strict, say
+from dipir.cli.options import add_colours, add_strict, colours_of, say
 from dipir.cli.progress import refuse_warnings
 from dipir.cli.verbs.insert import SCENE_SUFFIXES, add_camera, add_placement, camera_options, scene_file_of
 from dipir.errors import ConfigError
@@ -31,6 +31,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     scene = p.add_argument_group("object (what is left out is suggested)")
     add_placement(scene)
     scene.add_argument("--prompt", help="what the finished picture shows (default: from the asset's name)")
+    add_colours(p, textures=True)
     p.add_argument("--out", type=Path, metavar="FILE", help=f"the scene file (default: {_DEFAULT_OUT})")
     p.add_argument("--force", "--overwrite", dest="force", action="store_true",
                    help="write the file and its grid anew where they exist")
@@ -64,6 +65,7 @@ def _write(args: argparse.Namespace) -> None:
     from dipir.scene.photo_camera.estimate import CameraOptions
     from dipir.scene.photo_camera.placement import PlacementOptions
     from dipir.scene.photo_camera.starter import grid_path, init_scene
+    from dipir.scene.plate import PlateColours
 
     if args.height is not None and args.scale is not None:
         raise ConfigError("--height and --scale were both given; give one of them.")
@@ -74,7 +76,8 @@ def _write(args: argparse.Namespace) -> None:
     placement = PlacementOptions(args.at, args.height, args.scale, args.yaw or 0.0, args.unit, args.up)
     written, notes = init_scene(*args.inputs, args.out or _DEFAULT_OUT, options, overwrite=args.force,
                                 placement=placement, prompt=args.prompt,
-                                check=refuse_warnings if args.strict else None)
+                                check=refuse_warnings if args.strict else None,
+                                colours=colours_of(args, PlateColours()), textures=args.texture_colourspace)
     say(notes, quiet=False)
     terminal.say(f"{written}\nLook at {grid_path(written)}: the grid should lie on the ground, and the object stand "
                  f"where you want it. Another camera is tried with\ndipir init {written} --grid-only --pitch 10\n"
@@ -117,8 +120,11 @@ def _check_same(inputs: list[Path], scene_file, path: Path) -> None:
 def _tried(args: argparse.Namespace, path: Path) -> list[str]:
     """The remark that the command line, and not the scene file, has decided some numbers."""
     keys = {"fov": "camera.fov_deg", "pitch": "camera.pitch_deg", "roll": "camera.roll_deg",
-            "camera_height": "camera.height_m", "camera": "camera.file", "at": "at", "height": "height_m",
-            "scale": "scale", "yaw": "yaw_deg", "unit": "unit", "up": "up"}
+            "camera_height": "camera.height_m", "camera": "camera.file", "camera_up": "camera.up",
+            "redistort": "camera.redistort", "at": "at", "height": "height_m", "scale": "scale", "yaw": "yaw_deg",
+            "unit": "unit", "up": "up", "colourspace": "colour.colourspace", "layer": "colour.layer",
+            "ocio": "colour.ocio", "output_colourspace": "colour.output_colourspace",
+            "texture_colourspace": "texture_colourspace"}
     given = {name: getattr(args, name) for name in keys if getattr(args, name) is not None}
     if not given:
         return []

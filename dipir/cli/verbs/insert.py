@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dipir.cli.options import (
+    add_colours,
     add_composite,
     add_output,
+    add_redistort,
     add_settings,
     axis,
+    colours_of,
     found,
     number,
     overrides,
@@ -35,8 +38,10 @@ examples:
   dipir insert photo.jpg chair.glb --at 640,700 --height 0.9 --prompt "a chair in a yard" --out out/chair
   dipir insert scenes/demo.yaml --preset fast --guess 2 --log json
   dipir insert scenes/demo.yaml --set guidance.kind=posterior --set fit.steps=50
+  dipir insert shot.exr chair.glb --at 640,700 --colourspace ACEScg --layer beauty
 """
-_OF_A_FIT = {"prior", "optimize", "fit", "tone", "material", "guidance", "personalise", "memory", "resume"}
+_OF_A_FIT = {"prior", "prior_config", "optimize", "fit", "tone", "material", "guidance", "personalise", "memory",
+             "resume"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -50,6 +55,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     scene.add_argument("--prompt", help="what the finished picture shows")
     add_placement(scene)
     add_camera(scene)
+    add_colours(p, textures=True)
     fit = p.add_argument_group("fit")
     add_settings(fit, "insert")
     fit.add_argument("--optimize", type=_words, metavar="LIST",
@@ -73,6 +79,11 @@ def add_placement(group: argparse._ActionsContainer) -> None:
     group.add_argument("--height", type=positive, metavar="M", help="height of the object in metres")
     group.add_argument("--scale", type=positive, metavar="S", help="factor on the asset's own size instead of --height")
     group.add_argument("--yaw", type=number, metavar="DEG", help="turn about the vertical")
+    add_file_axes(group)
+
+
+def add_file_axes(group: argparse._ActionsContainer) -> None:
+    """What an asset's file may not state: its unit and the axis that points up."""
     group.add_argument("--unit", metavar="U", help="unit of the asset's file: m, cm, mm, in or ft (glTF: metres; "
                                                    "others: guessed by size)")
     group.add_argument("--up", type=axis, metavar="AXIS", help="axis of the asset's file that points up: y, z, x, -y, "
@@ -85,7 +96,9 @@ def add_camera(group: argparse._ActionsContainer) -> None:
     group.add_argument("--pitch", type=number, metavar="DEG", help="camera tilt, > 0 looks down")
     group.add_argument("--roll", type=number, metavar="DEG", help="camera roll, > 0 clockwise")
     group.add_argument("--camera-height", type=positive, metavar="M", help="height of the lens above the ground")
-    group.add_argument("--camera", type=Path, metavar="FILE", help="camera file (YAML or JSON)")
+    group.add_argument("--camera", type=Path, metavar="FILE", help="camera file (YAML or JSON), or one of fSpy")
+    group.add_argument("--camera-up", type=axis, metavar="AXIS", help="axis of an fSpy file that points up (default z)")
+    add_redistort(group)
 
 
 def _words(text: str) -> list[str]:
@@ -99,14 +112,13 @@ def run(args: argparse.Namespace) -> None:
     from dipir.insert import method
     from dipir.insert.final import final_quality
     from dipir.insert.result import save
-    from dipir.scene.photo_camera.estimate import resolve_camera
+    from dipir.scene.photo_camera.estimate import see
     from dipir.scene.plate import read_plate
     from dipir.scene.scene_file import build_scene, write_scene_file
 
     config = method.load_config(args.preset, args.config, overrides_of(args))
-    plate = read_plate(scene_file.plate)
-    estimate = resolve_camera(plate, scene_file.camera)
-    scene = build_scene(scene_file, str(args.inputs[0]), estimate, plate)
+    plate, estimate = see(read_plate(scene_file.plate, scene_file.colour), scene_file.camera)
+    scene = build_scene(scene_file, str(args.inputs[0]), (plate, estimate))
     with running(args, args.out or named_folder("out", scene.name, "scene")) as (out, progress):
         progress.remarks([*scene.notes, *estimate.notes])
         prior, light_prior = method.ready(config)
@@ -123,10 +135,10 @@ def run(args: argparse.Namespace) -> None:
 
 def scene_file_of(args: argparse.Namespace) -> SceneFile:
     """The scene that the arguments describe. Raises ConfigError or SceneError."""
-    from dipir.scene.scene_file import ObjectSpec, SceneFile, load_scene_file
+    from dipir.scene.scene_file import ObjectSpec, SceneFile, load_scene_file, settled
 
     placement = {"at": args.at, "height_m": args.height, "scale": args.scale, "yaw_deg": args.yaw,
-                 "unit": args.unit, "up": args.up}
+                 "unit": args.unit, "up": args.up, "texture_colourspace": args.texture_colourspace}
     placement = {key: value for key, value in placement.items() if value is not None}
     try:
         if len(args.inputs) == 1 and args.inputs[0].suffix.lower() in SCENE_SUFFIXES:
@@ -141,8 +153,8 @@ def scene_file_of(args: argparse.Namespace) -> SceneFile:
         else:
             given = " ".join(map(str, args.inputs))
             raise ConfigError(f"'{given}': give one scene file (.yaml), or a plate and an asset (photo.jpg chair.glb).")
-        return replace(scene, camera=camera_options(args, scene.camera),
-                       prompt=scene.prompt if args.prompt is None else args.prompt)
+        return settled(replace(scene, camera=camera_options(args, scene.camera), colour=colours_of(args, scene.colour),
+                               prompt=scene.prompt if args.prompt is None else args.prompt))
     except ValueError as problem:
         # The dataclasses check their own ranges.
         raise ConfigError(f"command line: {problem}") from problem
@@ -152,9 +164,8 @@ def _moved(objects: tuple[ObjectSpec, ...], placement: dict, path: Path) -> tupl
     if not placement:
         return objects
     if len(objects) > 1:
-        raise ConfigError(f"{path} has {len(objects)} objects, so --at, --height, --scale, --yaw, --unit and --up "
-                          "are ambiguous. "
-                          "Change them in the file.")
+        raise ConfigError(f"{path} has {len(objects)} objects, so --at, --height, --scale, --yaw, --unit, --up and "
+                          "--texture-colourspace are ambiguous. Change them in the file.")
     # Height and scale exclude each other; the one on the command line wins over the file's.
     if placement.keys() & {"height_m", "scale"}:
         placement = {"height_m": None, "scale": None, **placement}
@@ -164,14 +175,14 @@ def _moved(objects: tuple[ObjectSpec, ...], placement: dict, path: Path) -> tupl
 def camera_options(args: argparse.Namespace, known: CameraOptions) -> CameraOptions:
     """``known`` with what the options of :func:`add_camera` say. Raises ValueError for numbers out of range."""
     given = {"fov_deg": args.fov, "pitch_deg": args.pitch, "roll_deg": args.roll, "height_m": args.camera_height,
-             "file": args.camera}
+             "file": args.camera, "up": args.camera_up, "redistort": args.redistort}
     return replace(known, **{key: value for key, value in given.items() if value is not None})
 
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
     """Options that are settings."""
-    return overrides(args, {"prior": args.prior, "seed": args.seed, "optimize": args.optimize,
-                            "light.guess": args.guess,
+    return overrides(args, {"prior": args.prior, "prior_config": args.prior_config, "seed": args.seed,
+                            "optimize": args.optimize, "light.guess": args.guess,
                             "light.start": None if args.light is None else str(args.light),
                             "final.denoise": False if args.no_denoise else None})
 

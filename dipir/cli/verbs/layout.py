@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, count, found, overrides, running, saved
+from dipir.cli.options import add_colours, add_output, add_settings, colours_of, count, found, overrides, running, saved
 from dipir.errors import ConfigError
 from dipir.event import Remark
 
@@ -39,6 +39,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     what.add_argument("--background", metavar="CAPTION", help="what is around them (default: made from the caption)")
     what.add_argument("--edit", type=Path, metavar="IMAGE", help="change this picture in the regions, nowhere else")
     what.add_argument("--source", metavar="CAPTION", help="with --edit: what the picture shows now")
+    add_colours(p)
     how = p.add_argument_group("how")
     add_settings(how, "layout")
     how.add_argument("--steps", type=count, metavar="N", help="steps of the sampler (default: the preset's)")
@@ -81,13 +82,15 @@ def run(args: argparse.Namespace) -> None:
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
     """Options that are settings."""
-    return overrides(args, {"prior": args.prior, "seed": args.seed, "sampler.steps": args.steps})
+    return overrides(args, {"prior": args.prior, "prior_config": args.prior_config, "seed": args.seed,
+                            "sampler.steps": args.steps})
 
 
 def request_of(args: argparse.Namespace) -> LayoutRequest:
     """What the options and the file ask for, pictures and masks read. Raises SceneError, ImageError, ConfigError."""
     from dipir.layout.method import LayoutRequest
     from dipir.layout.regions import LayoutFile, load_layout, parse_box, parse_mask, read_picture
+    from dipir.scene.plate import PlateColours
 
     file: LayoutFile = LayoutFile() if args.file is None else load_layout(found(args.file, args.quiet))
     typed = [{"box": parse_box, "mask": parse_mask}[kind](text) for kind, text in args.regions]
@@ -95,8 +98,13 @@ def request_of(args: argparse.Namespace) -> LayoutRequest:
     edit = args.edit or file.edit
     if args.source is not None and edit is None:
         raise ConfigError("--source says what the picture of --edit shows; there is none. Leave it out, or give one.")
-    picture, notes = (None, ()) if edit is None else read_picture(edit)
+    colours = colours_of(args, PlateColours())
+    if edit is None and colours != PlateColours():
+        raise ConfigError("--colourspace, --layer, --output-colourspace and --ocio are about the picture of --edit; "
+                          "there is none. Leave them out, or give one.")
+    plate = None if edit is None else read_picture(edit, colours)
+    given = {} if plate is None else {"notes": plate.notes, "kind": plate.kind}
     name = f"layout_{args.edit.stem}" if args.file is None and args.edit is not None else file.name
     return LayoutRequest(file.caption if args.caption is None else args.caption, regions,
                          file.background if args.background is None else args.background,
-                         picture, args.source or file.source, name, notes=notes)
+                         None if plate is None else plate.disp, args.source or file.source, name, **given)

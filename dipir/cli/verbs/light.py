@@ -5,7 +5,20 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_composite, add_output, count, free_folder, pair, running, saved, say, wants_exr
+from dipir.cli.options import (
+    add_colours,
+    add_composite,
+    add_output,
+    add_redistort,
+    colours_of,
+    count,
+    free_folder,
+    pair,
+    running,
+    saved,
+    say,
+    wants_exr,
+)
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,6 +62,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                       help="one more lamp, or another one of that name; may be repeated")
     rest.add_argument("--remove", action="append", default=[], metavar="NAME", help="a lamp; may be repeated")
     p.add_argument("--spp", type=count, metavar="N", help="samples per pixel")
+    add_redistort(p)
+    add_colours(p)
     add_composite(p)
     add_output(p, "RESULT/light_1, light_2, ...")
     p.set_defaults(verb=run)
@@ -79,6 +94,7 @@ def run(args: argparse.Namespace) -> None:
 def changes_of(args: argparse.Namespace) -> Changes:
     """What the options ask for. ConfigError for nothing, or several whole lights."""
     from dipir.insert.again import Changes
+    from dipir.scene.plate import PlateColours
 
     given = [f"--{name}" for name in ("guess", "light", "hdri") if getattr(args, name) is not None]
     if len(given) > 1:
@@ -88,10 +104,11 @@ def changes_of(args: argparse.Namespace) -> Changes:
             raise ConfigError(f"{path}: no such file; accepted are a light.json for --light, a latlong .exr or "
                               ".hdr for --hdri.")
     edit = edit_of(args)
-    if not given and edit.empty:
+    if not given and edit.empty and args.redistort is None:
         raise ConfigError("nothing to change was given; accepted are --guess, --light, --hdri, --sun, --strength, "
                           "--size, --colour, --rotate, --exposure, --ambient, --add, --remove (dipir light --help).")
-    return Changes(guess=args.guess or 0, light=args.light or args.hdri, edit=edit, spp=args.spp)
+    return Changes(guess=args.guess or 0, light=args.light or args.hdri, edit=edit, spp=args.spp,
+                   redistort=args.redistort, colours=colours_of(args, PlateColours()))
 
 
 def edit_of(args: argparse.Namespace) -> LightEdit:

@@ -5,12 +5,24 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_output, add_settings, number, overrides, pair, positive, running, saved
+from dipir.cli.options import (
+    add_colours,
+    add_output,
+    add_settings,
+    colours_of,
+    number,
+    overrides,
+    pair,
+    positive,
+    running,
+    saved,
+)
 from dipir.errors import ConfigError
 from dipir.event import Remark
 
 if TYPE_CHECKING:
     from dipir.relight.method import Picture, RelightRequest
+    from dipir.scene.plate import PlateColours
 
 _EXAMPLES = """\
 examples:
@@ -42,6 +54,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     p.add_argument("--colourise", "--colorize", action="store_true", help="colour a grey drawing by the prompt's words")
     p.add_argument("--engine", choices=("layers", "net"), help="layers: fitted in seconds, can be dialled back "
                                                                "(default); net: at once")
+    add_colours(p)
     add_settings(p, "relight")
     p.add_argument("--controlnet", metavar="DIR", help="ControlNet folder for a diffusers prior")
     p.add_argument("--resume", action="store_true", help="continue a run that was stopped (same settings, same --out)")
@@ -55,10 +68,11 @@ def run(args: argparse.Namespace) -> None:
     from dipir.relight import method
     from dipir.relight.config import load_config
     from dipir.relight.result import save
+    from dipir.scene.plate import PlateColours
 
     config = load_config(args.preset, args.config, overrides_of(args))
     request = request_of(args, text_model=_knows_text(config.prior))
-    picture = read_picture(args.image, args.mask)
+    picture = read_picture(args.image, args.mask, colours_of(args, PlateColours()))
     engine = method.find_engine(config, request)
     with running(args, args.out or named_folder("out", f"relight_{args.image.stem}")) as (out, progress):
         progress.remarks(picture.notes)
@@ -69,12 +83,14 @@ def run(args: argparse.Namespace) -> None:
 def overrides_of(args: argparse.Namespace) -> list[str]:
     """Options that are settings."""
     fill = None if args.key_to_fill is None else 1 / args.key_to_fill
-    return overrides(args, {"engine": args.engine, "prior": args.prior, "controlnet": args.controlnet,
-                            "seed": args.seed, "strength": args.strength, "fill": fill})
+    return overrides(args, {"engine": args.engine, "prior": args.prior, "prior_config": args.prior_config,
+                            "controlnet": args.controlnet, "seed": args.seed, "strength": args.strength, "fill": fill})
 
 
 def _knows_text(prior: str) -> bool:
-    return prior != "embedded" and not prior.endswith(".safetensors")
+    from dipir.diffusion.single_file.kinds import is_foreign
+
+    return prior != "embedded" and (is_foreign(prior) or not prior.endswith(".safetensors"))
 
 
 def request_of(args: argparse.Namespace, text_model: bool) -> RelightRequest:
@@ -125,19 +141,18 @@ def _light_of(path: Path):
     return LightDirection((numbers[0] + 180) % 360 - 180, numbers[1])
 
 
-def read_picture(image: Path, mask: Path | None) -> Picture:
+def read_picture(image: Path, mask: Path | None, colours: PlateColours | None = None) -> Picture:
     """The picture, its alpha if it is a cut-out, and the mask. Linear files (EXR, HDR) are encoded as sRGB and clipped.
-    ImageError for what cannot be read or used."""
-    from dipir.image.color import linear_to_srgb
+    ImageError for what cannot be read or used, ConfigError for a colour space that cannot."""
     from dipir.image.cutout import read_alpha, read_mask
-    from dipir.image.files import read_image
     from dipir.image.formats.checks import ALPHA_IGNORED
     from dipir.relight.method import Picture
+    from dipir.scene.plate import PlateColours, read_plate
 
-    pixels, state, info = read_image(image)
-    disp = pixels if state == "display" else linear_to_srgb(pixels.clamp(0, 1))
-    limits = None if mask is None else read_mask(mask, (info.width, info.height))
+    plate = read_plate(image, colours or PlateColours(), shown=True)
+    limits = None if mask is None else read_mask(mask, plate.size)
     alpha = read_alpha(image)
     # As a plate its alpha would be; as a cut-out it is read by itself.
-    notes = [note for note in info.notes if alpha is None or note != ALPHA_IGNORED]
-    return Picture(disp, limits, alpha, image.stem, tuple(Remark.about(image.name, note) for note in notes))
+    notes = [note for note in plate.notes if alpha is None or note != ALPHA_IGNORED]
+    notes = tuple(Remark.about(image.name, note) for note in notes)
+    return Picture(plate.disp, limits, alpha, image.stem, notes, plate.kind)

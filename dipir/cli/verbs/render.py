@@ -5,7 +5,21 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_composite, add_output, count, pair, positive, running, saved, say, wants_exr
+from dipir.cli.options import (
+    add_colours,
+    add_composite,
+    add_output,
+    add_redistort,
+    colours_of,
+    count,
+    pair,
+    positive,
+    running,
+    saved,
+    say,
+    wants_exr,
+)
+from dipir.cli.verbs.insert import add_file_axes
 
 if TYPE_CHECKING:
     from dipir.insert.again import Changes
@@ -15,6 +29,7 @@ examples:
   dipir render out/demo --size 640,480
   dipir render out/demo --object vase --at 700,820 --yaw -30
   dipir render out/demo --object vase --material roughness=0.1 --material base_color=0.1,0.2,0.6
+  dipir render out/demo --asset chair.stl --unit mm --up z
   dipir render out/demo --scene moved.yaml --light out/other/light.json
 """
 
@@ -32,14 +47,17 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     objects.add_argument("--height", type=positive, metavar="M", help="its height in metres")
     objects.add_argument("--yaw", type=float, metavar="DEG", help="its turn about the vertical")
     objects.add_argument("--material", action="append", default=[], metavar="[PART.]KEY=VALUE",
-                         help="base_color, roughness, metallic, transmission or emission; may be repeated")
+                         help="base_color, roughness, metallic, transmission, emission or opacity; may be repeated")
     objects.add_argument("--asset", type=Path, metavar="FILE", help="another mesh in its place")
+    add_file_axes(objects)
     objects.add_argument("--scene", type=Path, metavar="FILE", help="another scene file in place of the result's own")
     p.add_argument("--light", type=Path, metavar="FILE", help="another light: light.json, or a latlong .exr or .hdr")
     p.add_argument("--contrast", type=float, metavar="C", help="of the object's tone curve, -1 (flat) to 1 (hard)")
     p.add_argument("--size", type=pair(count, "W,H in pixels"), metavar="W,H")
     p.add_argument("--spp", type=count, metavar="N", help="samples per pixel")
     p.add_argument("--no-denoise", action="store_true", help="leave the picture as it is sampled")
+    add_redistort(p)
+    add_colours(p)
     add_composite(p)
     add_output(p, "RESULT/render")
     p.set_defaults(verb=run)
@@ -69,11 +87,13 @@ def run(args: argparse.Namespace) -> None:
 def changes_of(args: argparse.Namespace) -> Changes:
     """What the options ask for."""
     from dipir.insert.again import Changes, Move, material_of
+    from dipir.scene.plate import PlateColours
 
     material: dict[str, dict] = {}
     for text in args.material:
         part, key, value = material_of(text)
         material.setdefault(part, {})[key] = value
-    move = Move(args.at, args.height, args.yaw, material)
-    return Changes(light=args.light, scene=args.scene, object=args.object, move=move, asset=args.asset,
-                   contrast=args.contrast, size=args.size, spp=args.spp, denoise=False if args.no_denoise else None)
+    move = Move(args.at, args.height, args.yaw, material, args.unit, args.up)
+    return Changes(light=args.light, scene=args.scene, object=args.object, move=move, asset=args.asset, size=args.size,
+                   colours=colours_of(args, PlateColours()), contrast=args.contrast, spp=args.spp,
+                   denoise=False if args.no_denoise else None, redistort=args.redistort)

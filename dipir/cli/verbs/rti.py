@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from pathlib import Path
 
+from dipir.cli import terminal
 from dipir.cli.options import add_output, count, natural, out_folder, overrides, pair, positive, running, say
 from dipir.cli.progress import Progress
 from dipir.errors import ConfigError
@@ -75,7 +75,7 @@ def train(args: argparse.Namespace) -> None:
         fitted = method.train(capture.directions, capture.images, config, out=out, on_event=progress,
                               resume=args.resume)
         if not args.quiet:
-            print(summary(fitted.verdict), file=sys.stderr)
+            terminal.say(summary(fitted.verdict))
 
 
 def relight(args: argparse.Namespace) -> None:

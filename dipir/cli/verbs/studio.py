@@ -99,7 +99,7 @@ def _session(args: argparse.Namespace, folders) -> tuple[Path, object]:
 
 
 def _opened(address: str, quiet: bool) -> None:
-    print(address, flush=True)
+    terminal.say(address, sys.stdout)
     shown = sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if shown and not quiet:
         webbrowser.open(address)

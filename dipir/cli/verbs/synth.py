@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from dipir import device
+from dipir.cli import terminal
 from dipir.cli.progress import Progress
 from dipir.errors import ConfigError
 
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
         if args.export:
             relit_export.export(relit.load(folder), args.export, args.pairs, args.export_size, args.seed, progress)
         if steps and args.log == "text" and not args.quiet:
-            print(f"{time.monotonic() - began:.0f} s, {args.workers} processes")
+            terminal.say(f"{time.monotonic() - began:.0f} s, {args.workers} processes", sys.stdout)
         progress.done(args.export or folder)
 
 

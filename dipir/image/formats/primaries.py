@@ -6,15 +6,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dipir.event import Remark, warn
 from dipir.image.color import linear_to_srgb_array, srgb_to_linear_array
+from dipir.image.formats.spaces import ColourSpace, OwnPicture, as_values
 
 BT709_CHROMATICITIES = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)
+KNOWN_CHROMATICITIES = {
+    "lin_rec709_scene": BT709_CHROMATICITIES,
+    "lin_ap1_scene": (0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767),
+    "lin_ap0_scene": (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.0770, 0.32168, 0.33767),
+    "lin_p3d65_scene": (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290),
+    "lin_rec2020_scene": (0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290),
+    "lin_adobergb_scene": (0.64, 0.33, 0.21, 0.71, 0.15, 0.06, 0.3127, 0.3290)}
+"""By the names that the Color Interop Forum gives scene-linear spaces."""
+CONVERTED = "colours converted from"
+"""How remarks about that begin."""
 PCS_WHITE = np.array([0.9642, 1.0, 0.8249])
 """XYZ of D50, to which ICC profiles refer."""
 
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _ROWS = 64  # Rows converted together, so that they stay in the processor's cache.
 _VISIBLE = 1 / 255
+_LEAST_RANGE = 0.1  # Of a curve that is worth an inverse.
 _ABSURD = 10.0  # sRGB that no colours in use come near.
 _GRID = np.stack(np.meshgrid(*[np.linspace(0, 1, 9)] * 3), -1).reshape(1, -1, 3)
 Curve = Callable[[np.ndarray], np.ndarray]
@@ -41,25 +54,59 @@ class Encoding:
 
     def to_srgb(self, codes: np.ndarray) -> np.ndarray:
         """(H, W, 3) codes in [0, 1] -> sRGB, not clipped: what lies outside is outside of [0, 1]."""
-        return self._encoded([curve(codes[..., k]) for k, curve in enumerate(self.curve)])
+        light = np.stack([curve(codes[..., k]) for k, curve in enumerate(self.curve)], -1)
+        return linear_to_srgb_array(light @ self.matrix.T.astype(light.dtype))
 
     def apply(self, pixels: np.ndarray, notes: list[str]) -> np.ndarray:
         """(H, W, 3) codes, integers or float in [0, 1] -> float32 sRGB in [0, 1]; the notes say what was done."""
-        done, outside, light_of = np.empty(pixels.shape, np.float32), 0, self.curve
+        return shown(self.light(pixels), self.name, notes)[0]
+
+    def light(self, pixels: np.ndarray) -> np.ndarray:
+        """(H, W, 3) codes, integers or float in [0, 1] -> float32 linear BT.709, not clipped."""
+        done, light_of = np.empty(pixels.shape, np.float32), self.curve
         if pixels.dtype.kind == "u":
             # Every code is looked up: a curve is drawn once and not for each pixel.
             codes = np.linspace(0, 1, np.iinfo(pixels.dtype).max + 1)
             light_of = [curve(codes).astype(np.float32).__getitem__ for curve in self.curve]
         for row in range(0, len(pixels), _ROWS):
-            part = self._encoded([of(pixels[row:row + _ROWS, :, k]) for k, of in enumerate(light_of)])
-            outside += int(((part < -_VISIBLE) | (part > 1 + _VISIBLE)).any(-1).sum())
-            done[row:row + _ROWS] = part.clip(0, 1)
-        notes.append(f"colours converted from {self.name} to sRGB" + clipped(outside / max(pixels[..., 0].size, 1)))
+            part = np.stack([of(pixels[row:row + _ROWS, :, k]) for k, of in enumerate(light_of)], -1)
+            done[row:row + _ROWS] = part @ self.matrix.T.astype(part.dtype)
         return done
 
-    def _encoded(self, light: list[np.ndarray]) -> np.ndarray:
-        light = np.stack(light, -1)
-        return linear_to_srgb_array(light @ self.matrix.T.astype(light.dtype))
+    def codes(self, light: np.ndarray) -> np.ndarray:
+        """(H, W, 3) linear BT.709 -> float32 codes in [0, 1], the nearest where there is none: the inverse of `light`.
+        ValueError for curves or a matrix that have none."""
+        if abs(np.linalg.det(self.matrix)) < 1e-6:
+            raise ValueError("a matrix without an inverse")
+        theirs, steps = light @ np.linalg.inv(self.matrix).T, np.linspace(0, 1, 2**16)
+        done = np.empty(light.shape, np.float32)
+        for k, curve in enumerate(self.curve):
+            drawn = np.asarray(curve(steps), np.float64)
+            if not np.isfinite(drawn).all() or np.diff(drawn).min() < 0 or drawn[-1] - drawn[0] < _LEAST_RANGE:
+                raise ValueError("a curve without an inverse")
+            done[..., k] = np.interp(theirs[..., k], drawn, steps)
+        return done
+
+    def space(self, chunks: tuple[tuple[bytes, bytes], ...]) -> ColourSpace:
+        """As a space; ``chunks`` : by which a PNG says so."""
+        try:
+            self.codes(np.zeros((1, 1, 3)))
+        except ValueError:
+            return ColourSpace(self.name, "display", self.light, None, chunks)
+        return ColourSpace(self.name, "display", self.light, self.codes, chunks)
+
+
+def shown(light: np.ndarray, name: str, notes: list[str]) -> tuple[np.ndarray, float]:
+    """((H, W, 3) float32 sRGB in [0, 1] of linear BT.709, the share of pixels that lie outside of it); the notes say
+    that it was converted from the space of this name: a warning where colours were clipped."""
+    done, outside = np.empty(light.shape, np.float32), 0
+    for row in range(0, len(light), _ROWS):
+        part = linear_to_srgb_array(light[row:row + _ROWS])
+        outside += int(((part < -_VISIBLE) | (part > 1 + _VISIBLE)).any(-1).sum())
+        done[row:row + _ROWS] = part.clip(0, 1)
+    share = outside / max(light[..., 0].size, 1)
+    notes.append(Remark(f"{CONVERTED} {name} to sRGB" + clipped(share), share > 0))
+    return done, share
 
 
 def clipped(share: float) -> str:
@@ -82,7 +129,7 @@ def srgb(codes: np.ndarray) -> np.ndarray:
 def rgb_to_xyz(chromaticities: Sequence[float]) -> np.ndarray:
     """(3, 3) of red, green, blue, white as x, y each; white has Y = 1. ValueError for what is no colour space."""
     xy = np.asarray(chromaticities, np.float64).reshape(4, 2)
-    if not np.isfinite(xy).all() or (xy[:, 1] <= 0).any():
+    if not np.isfinite(xy).all() or (np.abs(xy[:, 1]) < 1e-6).any() or xy[3, 1] < 0:
         raise ValueError(f"no colour space: chromaticities {[round(float(v), 4) for v in xy.ravel()]}")
     xyz = np.stack([xy[:, 0] / xy[:, 1], np.ones(4), (1 - xy.sum(1)) / xy[:, 1]])
     if abs(np.linalg.det(xyz[:, :3])) < 1e-6:
@@ -107,16 +154,53 @@ def to_bt709(chromaticities: Sequence[float]) -> np.ndarray:
     return xyz_to_bt709(theirs.sum(1)) @ theirs
 
 
-def light_to_bt709(pixels: np.ndarray, chromaticities: Sequence[float], notes: list[str]) -> np.ndarray:
-    """(H, W, 3) linear light to BT.709, with a note; unchanged where it is BT.709 already, or nonsense (said)."""
+def light_to_bt709(pixels: np.ndarray, chromaticities: Sequence[float], notes: list[str]
+                   ) -> tuple[np.ndarray, OwnPicture | None]:
+    """((H, W, 3) linear light, float16 or float32, in float32 BT.709; the picture as it was where it was converted).
+    A note says that; unchanged where it is BT.709 already, or nonsense (a warning)."""
+    values = as_values(pixels)
     if np.allclose(chromaticities, BT709_CHROMATICITIES, atol=2e-3):
-        return pixels
-    shown = ", ".join(f"{v:.4g}" for v in chromaticities)
+        return values, None
+    named = ", ".join(f"{v:.4g}" for v in chromaticities)
     try:
-        matrix = to_bt709(chromaticities)
+        space = linear_space(f"the chromaticities {named}", chromaticities)
     except ValueError:
-        notes.append(f"chromaticities {shown} are no colour space: ignored, read as BT.709")
-        return pixels
-    done = (pixels.reshape(-1, 3) @ matrix.T.astype(np.float32)).reshape(pixels.shape)
-    notes.append(f"colours converted from the chromaticities {shown} to BT.709")
-    return done
+        notes.append(warn(f"chromaticities {named} are no colour space: ignored, read as BT.709"))
+        return values, None
+    notes.append(f"{CONVERTED} {space.name} to BT.709")
+    return space.to_light(values), OwnPicture(space, pixels)
+
+
+def linear_space(name: str, chromaticities: Sequence[float]) -> ColourSpace:
+    """The scene-linear space of these chromaticities. ValueError as `rgb_to_xyz`."""
+    matrix = to_bt709(chromaticities)
+    there, back = matrix.T.astype(np.float32), np.linalg.inv(matrix).T.astype(np.float32)
+    return ColourSpace(name, "linear", lambda x: (x.reshape(-1, 3) @ there).reshape(x.shape),
+                       lambda x: (x.reshape(-1, 3) @ back).reshape(x.shape),
+                       chromaticities=tuple(float(v) for v in chromaticities))
+
+
+def says(chromaticities: Sequence[float] | None, space: ColourSpace) -> bool:
+    """Whether light of these chromaticities is in that space."""
+    if chromaticities is None:
+        return False
+    try:
+        return linear_space("", chromaticities).same_as(space)
+    except ValueError:
+        return False
+
+
+def chromaticities_of(matrix: np.ndarray) -> tuple[float, ...] | None:
+    """Those of the linear space whose light becomes BT.709 by ``matrix`` (3, 3), white to white: of a space that is
+    known, else with the white of BT.709; None for none."""
+    for known in KNOWN_CHROMATICITIES.values():
+        if np.abs(to_bt709(known) - matrix).max() < 1e-4:
+            return known
+    xyz = rgb_to_xyz(BT709_CHROMATICITIES) @ matrix
+    with np.errstate(all="ignore"):
+        found = (*(xyz[:2] / xyz.sum(0)).T.ravel(), *BT709_CHROMATICITIES[6:])
+    try:
+        near = np.abs(to_bt709(found) - matrix).max() < 1e-3
+    except ValueError:
+        return None
+    return tuple(round(float(v), 6) for v in found) if near else None

@@ -7,43 +7,50 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageCms
 
-from dipir.image.formats.primaries import PCS_WHITE, Curve, Encoding, xyz_to_bt709
+from dipir.errors import printable
+from dipir.event import Remark, warn
+from dipir.image.formats.primaries import CONVERTED, PCS_WHITE, Curve, Encoding, xyz_to_bt709
 
 _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 
 
-def to_srgb(profile: bytes, pixels: np.ndarray, notes: list[str]) -> np.ndarray:
-    """The picture in sRGB: unchanged where the profile is sRGB, else float32 in [0, 1]; the notes say what was done.
+class Understood(NamedTuple):
+    """What a usable profile says."""
 
-    pixels : codes (H, W, 3), or (H, W, 4) of CMYK (uint8, 0 = no ink), integers or float in [0, 1]
-    A profile that is damaged or of another kind of picture is said, and the picture read as sRGB.
-    """
-    mode = "CMYK" if pixels.shape[2] == 4 else "RGB"
+    name: str
+    encoding: Encoding | None  # None = tables
+
+
+def understood(profile: bytes, mode: str, notes: list[str]) -> Understood | None:
+    """What the profile of a picture of this ``mode`` (RGB or CMYK) says; None, with a warning, for one that is damaged
+    or of another kind of picture."""
     try:
         name, encoding = description(profile), _encoding(profile)
         space = _SPACES.get(profile[16:20])
         if space != mode and (mode, space) != ("RGB", "L"):
             raise ValueError(f"it is one for {profile[16:20].decode('latin-1').strip()}")
-        if encoding is None:
-            return _by_tables(profile, name, pixels, notes)
-        if not encoding.is_sound():
+        if encoding is not None and not encoding.is_sound():
             raise ValueError("damaged")
+        return Understood(name, encoding)
     except (ValueError, KeyError, IndexError, struct.error, ImageCms.PyCMSError, OSError) as error:
-        notes.append(f"colour profile cannot be used ({str(error).strip() or 'damaged'}), read as sRGB")
-        return without_profile(pixels, notes) if mode == "CMYK" else pixels
-    if encoding.is_srgb():
-        return pixels
-    return encoding.apply(pixels, notes)
+        notes.append(unusable(error))
+        return None
+
+
+def unusable(error: Exception) -> Remark:
+    """The warning about a profile that made this error."""
+    return warn(f"colour profile cannot be used ({printable(str(error).strip(), 200) or 'damaged'}), read as sRGB")
 
 
 def without_profile(pixels: np.ndarray, notes: list[str]) -> np.ndarray:
     """(H, W, 4) CMYK uint8 -> (H, W, 3) uint8 by the plain formula, with a note."""
-    notes.append("CMYK without a usable profile: converted by the plain formula, colours are approximate")
+    notes.append(warn("CMYK without a usable profile: converted by the plain formula, colours are approximate"))
     return np.asarray(Pillow.fromarray(pixels, "CMYK").convert("RGB"))
 
 
@@ -52,20 +59,24 @@ def description(profile: bytes) -> str:
     return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).strip() or "without a name"
 
 
-def _by_tables(profile: bytes, name: str, pixels: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Through LittleCMS, in 8 bits."""
+def by_tables(profile: bytes, name: str, pixels: np.ndarray, notes: list[str]) -> np.ndarray:
+    """The picture in sRGB, through LittleCMS, in 8 bits; a warning, for there is no way back to its own colours."""
     top = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
     deep = pixels.dtype != np.uint8
     codes = np.rint(pixels.astype(np.float32) * np.float32(255 / top)).clip(0, 255).astype(np.uint8) if deep else pixels
     mode = "CMYK" if pixels.shape[2] == 4 else "RGB"
-    done = ImageCms.profileToProfile(
-        Pillow.fromarray(codes, mode), ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"),
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB")
+    try:
+        done = ImageCms.profileToProfile(
+            Pillow.fromarray(codes, mode), ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"), renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        notes.append(unusable(error))
+        return without_profile(pixels, notes) if mode == "CMYK" else pixels
     done = np.asarray(done)
     if mode == "RGB" and "srgb" in name.lower() and np.abs(done.astype(int) - codes).max(initial=0) <= 1:
         return pixels
-    notes.append(f"colours converted from the profile '{name}' to sRGB" + (" in 8 bits" if deep else "")
-                 + "; what lies outside of sRGB is clipped")
+    notes.append(warn(f"{CONVERTED} the profile '{name}' to sRGB" + (" in 8 bits" if deep else "")
+                      + "; what lies outside of sRGB is clipped, and pictures made of it are sRGB"))
     return done.astype(np.float32) / np.float32(255)
 
 

@@ -1,21 +1,25 @@
 """Radiance HDR in: RGBE and XYZE; flat, old and new run lengths; every orientation. Not differentiable."""
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
 import numpy as np
 
-from dipir.image.formats.checks import Decoded, check_size, decoding
+from dipir.event import warn
+from dipir.image.formats.checks import AskedOf, Decoded, check_size, decoding, note_aspect
+from dipir.image.formats.display import in_space
 from dipir.image.formats.primaries import light_to_bt709, xyz_to_bt709
+from dipir.image.formats.spaces import OwnPicture
 
 _HEAD = 65536
 _SIZE = re.compile(rb"\n([-+])([YX]) +(\d+) +([-+])([YX]) +(\d+)\r?\n")
 
 
-def read_radiance(path: Path, max_pixels: int) -> Decoded:
-    """Linear BT.709, the top row first. Colours of a PRIMARIES line and of XYZE are converted; EXPOSURE is ignored,
-    with a note. Raises ImageError."""
+def read_radiance(path: Path, max_pixels: int, asked: AskedOf = AskedOf()) -> Decoded:
+    """Linear BT.709, the top row first. Colours of the space that is asked for, of a PRIMARIES line and of XYZE are
+    converted; EXPOSURE is ignored, with a note. Raises ImageError."""
     notes: list[str] = []
     with decoding(path):
         # ---- the header ----
@@ -29,14 +33,26 @@ def read_radiance(path: Path, max_pixels: int) -> Decoded:
         lines = head[:size.start()].splitlines()
         if any(line.startswith(b"EXPOSURE=") for line in lines):
             notes.append("EXPOSURE in the header ignored")
+        if any(line.startswith(b"COLORCORR=") for line in lines):
+            notes.append("COLORCORR in the header ignored")
+        form = next((line[7:].strip() for line in lines if line.startswith(b"FORMAT=")), b"32-bit_rle_rgbe")
+        if form not in (b"32-bit_rle_rgbe", b"32-bit_rle_xyze"):
+            raise OSError(f"FORMAT={form[:40]!a} in its header is neither 32-bit_rle_rgbe nor 32-bit_rle_xyze")
+        aspect = next((line[10:] for line in lines if line.startswith(b"PIXASPECT=")), b"1")
+        with contextlib.suppress(ValueError, ZeroDivisionError):
+            note_aspect(1 / float(aspect), notes)  # Of the header: height by width.
 
         # ---- its pixels ----
         codes = _codes(path.read_bytes(), size.end(), rows, columns)
         pixels = np.ldexp(codes[..., :3].astype(np.float32), codes[..., 3:].astype(np.int32) - 136)
         pixels[codes[..., 3] == 0] = 0
         pixels = _upright(pixels, size)
-        pixels = _in_bt709(pixels, lines, notes)
-    return Decoded(pixels, "linear", 32, notes)
+        if asked.space is not None:
+            pixels, state, own = in_space(np.ascontiguousarray(pixels), asked.space, any(
+                line.startswith(b"PRIMARIES=") or b"xyze" in line for line in lines), notes)
+            return Decoded(pixels, state, 32, notes, own=own)
+        pixels, own = _in_bt709(pixels, lines, notes)
+    return Decoded(pixels, "linear", 32, notes, own=own)
 
 
 def _upright(pixels: np.ndarray, size: re.Match) -> np.ndarray:
@@ -48,24 +64,24 @@ def _upright(pixels: np.ndarray, size: re.Match) -> np.ndarray:
     return pixels if size[2] == b"Y" else pixels.swapaxes(0, 1)
 
 
-def _in_bt709(pixels: np.ndarray, lines: list[bytes], notes: list[str]) -> np.ndarray:
+def _in_bt709(pixels: np.ndarray, lines: list[bytes], notes: list[str]) -> tuple[np.ndarray, OwnPicture | None]:
     if any(re.match(rb"FORMAT=\s*32-bit_rle_xyze", line) for line in lines):
         notes.append("XYZE converted to BT.709")
         # Radiance's XYZ has its white at equal energy.
-        return pixels @ xyz_to_bt709(np.ones(3)).T.astype(np.float32)
+        return pixels @ xyz_to_bt709(np.ones(3)).T.astype(np.float32), None
     stated = next((line for line in lines if line.startswith(b"PRIMARIES=")), None)
     if stated is None:
-        return pixels
+        return pixels, None
     numbers = re.findall(r"[-+.\deE]+", stated.partition(b"=")[2].decode("latin-1"))
     try:
         values = [float(v) for v in numbers]
     except ValueError:
         values = []
     if len(values) != 8:
-        notes.append("PRIMARIES in the header ignored: not eight numbers")
-        return pixels
+        notes.append(warn("PRIMARIES in the header ignored: not eight numbers"))
+        return pixels, None
     if np.allclose(values, (0.64, 0.33, 0.29, 0.60, 0.15, 0.06, 1 / 3, 1 / 3), atol=2e-3):
-        return pixels  # What Radiance writes by default and everybody reads as BT.709.
+        return pixels, None  # What Radiance writes by default and everybody reads as BT.709.
     return light_to_bt709(pixels, values, notes)
 
 

@@ -55,6 +55,11 @@ class Material:
     sampling: tuple[tuple[str, Sampling], ...] = ()
     """How textures are looked up, by slot ("base_color", "normal", ...); the plain way for slots that are not here."""
 
+    @property
+    def invisible(self) -> bool:
+        """Whether nothing of it can be seen: it covers nothing and gives no light."""
+        return self.opacity == 0 and self.opacity_texture is None and not any(self.emission)
+
     def sampled(self, slot: str) -> Sampling:
         """How the texture of a slot is looked up."""
         return dict(self.sampling).get(slot, Sampling())

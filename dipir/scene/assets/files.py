@@ -170,20 +170,16 @@ def decode_image(data: bytes, label: str, side: int | None = None) -> tuple[np.n
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             image = PIL.Image.open(io.BytesIO(data), formats=_IMAGE_FORMATS)
-        (width, height), side = image.size, side or MAX_TEXTURE_SIDE
+        width, height = image.size
         if width * height > MAX_TEXTURE_PIXELS:
             raise AssetError(f"{label} has {width} x {height} pixels; {MAX_TEXTURE_PIXELS / 1e6:.0f} megapixels are "
                              "the limit. Scale it down.")
-        note = None
+        if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+            kind = "float" if image.mode == "F" else "32-bit"
+            raise AssetError(f"{label} holds {kind} numbers; accepted are textures of 8 or 16 bits. Save it as PNG.")
         if image.mode.startswith("I"):
             image = PIL.Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
-        rgba = image.convert("RGBA")
-        if max(width, height) > side:
-            scale = side / max(width, height)
-            size = max(1, round(width * scale)), max(1, round(height * scale))
-            rgba = _shrink(rgba, size)
-            note = f"{label} was scaled from {width} x {height} to {size[0]} x {size[1]} pixels."
-        return np.asarray(rgba), note
+        return within_side(np.asarray(image.convert("RGBA")), label, side)
     except PIL.UnidentifiedImageError:
         raise AssetError(f"{label} is not an image of an accepted format ({', '.join(_IMAGE_FORMATS)}); "
                          "it may be corrupt. Convert it to PNG or JPEG.") from None
@@ -193,7 +189,14 @@ def decode_image(data: bytes, label: str, side: int | None = None) -> tuple[np.n
         raise AssetError(f"{label} is corrupt or truncated ({error}); copy or export it again.") from None
 
 
-def _shrink(rgba: PIL.Image.Image, size: tuple[int, int]) -> PIL.Image.Image:
-    """Box-filtered copy. Channels go one by one: Pillow would else weight the colours by alpha, and what lies under
-    transparent texels is data in some textures."""
-    return PIL.Image.merge("RGBA", [band.resize(size, PIL.Image.Resampling.BOX) for band in rgba.split()])
+def within_side(rgba: np.ndarray, label: str, side: int | None = None) -> tuple[np.ndarray, str | None]:
+    """The (H, W, 4) uint8 image, box-filtered where its longer side exceeds ``side`` (None = 4096), and a note then."""
+    (height, width), side = rgba.shape[:2], side or MAX_TEXTURE_SIDE
+    if max(width, height) <= side:
+        return rgba, None
+    scale = side / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    # Channels one by one: Pillow would weight the colours by alpha, and under transparent texels may lie data.
+    bands = PIL.Image.fromarray(rgba).split()
+    small = PIL.Image.merge("RGBA", [band.resize(size, PIL.Image.Resampling.BOX) for band in bands])
+    return np.asarray(small), f"{label} was scaled from {width} x {height} to {size[0]} x {size[1]} pixels."

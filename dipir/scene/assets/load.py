@@ -11,8 +11,10 @@ import numpy as np
 
 from dipir.errors import AssetError, printable
 from dipir.event import Remark, is_warning, warn
+from dipir.image.formats.spaces import ColourSpace
 from dipir.scene.assets.asset import UNITS, UP_AXES, Asset, Part
 from dipir.scene.assets.files import read_asset_file
+from dipir.scene.assets.material import textures_in
 from dipir.scene.assets.mesh import Piece, face_cross, rest_together, split_corners, unit
 from dipir.scene.assets.scan import read_ply, read_stl
 from dipir.scene.gltf.read import read_gltf
@@ -21,12 +23,14 @@ from dipir.scene.wavefront.obj import read_obj
 _MOST_NOTES, _NOTE, _ERROR = 100, 600, 2_000
 
 
-def load_asset(path: str | Path, unit: str | float | None = None, up_axis: str | None = None) -> Asset:
+def load_asset(path: str | Path, unit: str | float | None = None, up_axis: str | None = None,
+               textures: ColourSpace | None = None) -> Asset:
     """Mesh file -> :class:`Asset`, one part per primitive, metres, +Y up, resting on y = 0, centred on x and z.
 
     path : .glb, .gltf, .obj (+ .mtl), .ply or .stl
     unit : 'm', 'cm', 'mm', 'in', 'ft' or metres per file unit; None = metres for glTF, else guessed with a note
     up_axis : 'x', 'y', 'z', '-x', '-y' or '-z'; None = 'y' for glTF and OBJ, 'z' for PLY and STL with a note
+    textures : colour space of the textures of base colour and emission; None = sRGB
     Raises AssetError for everything that makes the file unusable, naming the remedy.
     """
     path = Path(path)
@@ -35,8 +39,10 @@ def load_asset(path: str | Path, unit: str | float | None = None, up_axis: str |
     suffix = path.suffix.lower()
     try:
         reader = {".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".ply": read_ply, ".stl": read_stl}[suffix]
-        raws, notes = reader(path, data)
-        return _finished(path, raws, notes, unit, up_axis)
+        # Absurd numbers end in an error of ours; numpy need not speak of them.
+        with np.errstate(all="ignore"), textures_in(textures):
+            raws, notes = reader(path, data)
+            return _finished(path, raws, notes, unit, up_axis)
     except AssetError as error:
         raise AssetError(printable(str(error), _ERROR)) from error.__cause__
     # Whatever a reader stumbles over in a broken file is the file's fault, and the user's to mend.
@@ -88,8 +94,7 @@ def _bounded(notes: list[str]) -> tuple[str, ...]:
 def _seen(raws: list[Piece], notes: list[str]) -> list[Piece]:
     """The parts that can be seen. One that is wholly transparent would decide size and foot unseen; where there is
     nothing else, all are kept. Either is said."""
-    hidden = [r for r in raws if r.material.opacity == 0 and r.material.opacity_texture is None
-              and not any(r.material.emission)]
+    hidden = [r for r in raws if r.material.invisible]
     ids = {id(r) for r in hidden}
     seen = [r for r in raws if id(r) not in ids]
     what = "was left out" if seen else "cannot be seen"

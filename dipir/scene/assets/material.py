@@ -5,19 +5,42 @@ scalar slot would be read as luminance by Mitsuba, so every scalar slot gets a 2
 """
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from dipir.event import warn
+from dipir.image.formats.spaces import ColourSpace, as_values
 from dipir.scene.assets.asset import Material
 from dipir.scene.assets.files import SRGB_TO_LINEAR
 
+_space: ContextVar[ColourSpace | None] = ContextVar("space of textures", default=None)
+
+
+@contextlib.contextmanager
+def textures_in(space: ColourSpace | None) -> Iterator[None]:
+    """Textures that are read in the block are in that colour space; None = sRGB."""
+    token = _space.set(space)
+    try:
+        yield
+    finally:
+        _space.reset(token)
+
 
 def linear_rgb(rgba: np.ndarray, factor: Any = (1.0, 1.0, 1.0)) -> np.ndarray:
-    """(H, W, 3) float32 linear from sRGB bytes, times a linear factor (3,)."""
-    return SRGB_TO_LINEAR[rgba[..., :3]] * np.asarray(factor, np.float32)
+    """(H, W, 3) float32 linear BT.709, at least 0, from bytes in sRGB or the space of `textures_in`, times a linear
+    factor (3,)."""
+    space = _space.get()
+    if space is None:
+        light = SRGB_TO_LINEAR[rgba[..., :3]]
+    else:
+        # Nothing reflects less than no light: what lies outside of BT.709 becomes its edge.
+        light = space.to_light(as_values(rgba[..., :3])).clip(0, None)
+    return light * np.asarray(factor, np.float32)
 
 
 def scalar_map(channel: np.ndarray, factor: float = 1.0, low: float = 0.0) -> tuple[float, np.ndarray | None]:

@@ -1,6 +1,7 @@
 """The layout of PLY files: elements, properties, lists; text and binary of either byte order."""
 from __future__ import annotations
 
+import struct
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,13 +47,14 @@ class Ply:
 
 
 def parse_ply(path: Path, data: bytes) -> Ply:
-    """The elements of a file up to its faces. AssetError for damaged or truncated ones."""
+    """The elements of a file up to its faces and vertices. AssetError for damaged or truncated ones."""
     order, comments, elements, begin = _header(path, data)
     letters = np.frombuffer(data, np.uint8)[begin:] if order else _numbers(path, data[begin:])
-    at = 0
+    at, missing = 0, {"vertex", "face"}
     for element in elements:
         at = _Layout(path, element, letters, order is None).read(at)
-        if element.name == "face":
+        missing.discard(element.name)
+        if not missing:
             break
     return Ply(tuple(comments), {element.name: element for element in elements})
 
@@ -119,6 +121,8 @@ class _Layout:
         element = self.element
         lists = [p for p in element.properties if p.count is not None]
         fixed = sum(self.size(p.count or p.kind) for p in element.properties)
+        if not element.properties:
+            return at  # Rows of nothing, however many.
         if fixed * element.rows > len(self.data) - at:
             raise self._short()
         starts, lengths = self._rows(at, fixed, lists)
@@ -164,6 +168,8 @@ class _Layout:
             if same:
                 return starts, {name: np.full(rows, length, np.int64) for name, length in first.items()}
         # ---- no: one after the other ----
+        if len(lists) == 1:
+            return self._rows_of_one_list(at, fixed, lists[0])
         found: dict[str, list[int]] = {p.name: [] for p in lists}
         for row in range(rows):
             starts[row] = at
@@ -173,6 +179,28 @@ class _Layout:
                 found[p.name].append(here[p.name])
                 at += here[p.name] * self.size(p.kind)
         return starts, {name: np.array(lengths, np.int64) for name, lengths in found.items()}
+
+    def _rows_of_one_list(self, at: int, fixed: int, only: PlyProperty) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """:meth:`_rows` of an element with one list, as faces mostly are, in a loop that does little."""
+        rows, size, end = self.element.rows, self.size(only.kind), len(self.data)
+        starts, lengths = np.empty(rows, np.int64), np.empty(rows, np.int64)
+        properties = self.element.properties
+        before = sum(self.size(p.kind) for p in properties[:properties.index(only)])
+        values = memoryview(self.data)
+        one = None if self.text or only.count.itemsize == 1 else struct.Struct(
+            (only.count.str[0] if only.count.str[0] in "<>" else "=") + only.count.char).unpack_from
+        try:
+            for row in range(rows):
+                length = int(values[at + before] if one is None else one(values, at + before)[0])
+                if length < 0 or at > end:
+                    raise self._short()
+                starts[row], lengths[row] = at, length
+                at += fixed + length * size
+        except (IndexError, struct.error):
+            raise self._short() from None
+        if at > end:
+            raise self._short()
+        return starts, {only.name: lengths}
 
     def _lengths(self, at: int) -> dict[str, int]:
         """The lengths of the lists of the row that begins there."""

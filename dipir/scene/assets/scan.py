@@ -18,7 +18,7 @@ from dipir.scene.assets.mesh import Piece, distinct
 from dipir.scene.assets.ply import Ply, PlyElement, parse_ply
 from dipir.scene.assets.polygons import MAX_CORNERS, triangulate
 
-_MAX_FACES = 20_000_000
+_MAX_FACES, _MANY_SOLIDS = 20_000_000, 300
 _COLORS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
 _UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 
@@ -140,10 +140,14 @@ def _columns(element: PlyElement, names: tuple[tuple[str, ...], ...]) -> np.ndar
 
 
 def _shares(element: PlyElement, names: tuple[str, ...]) -> np.ndarray:
-    """(rows, K) values in [0, 1]: of whole numbers the largest is 1, of others 255 where they go beyond 1."""
+    """(rows, K) values in [0, 1]: of whole numbers the largest is 1, but of wide ones that stay within bytes 255; of
+    others 255 where they go beyond 1."""
     kind = next(p.kind for p in element.properties if p.name == names[0])
     values = np.stack([element.values[name].astype(np.float64) for name in names], -1)
-    full = float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0 if values.max(initial=0) <= 1 else 255.0
+    top = values.max(initial=0)
+    full = 1.0 if kind.kind == "f" and top <= 1 else 255.0
+    if kind.kind in "iu" and (kind.itemsize == 1 or top > 255):
+        full = float(np.iinfo(kind).max)
     return np.clip(np.nan_to_num(values / full), 0, 1)
 
 
@@ -170,6 +174,8 @@ def read_stl(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:
     """The pieces of an STL file, one for each solid, and remarks. AssetError where there are no faces."""
     import trimesh
 
+    notes: list[str] = []
+    data = _whole(path, data, notes)
     log = logging.getLogger("trimesh")
     before, log.disabled = log.disabled, True
     try:
@@ -181,17 +187,40 @@ def read_stl(path: Path, data: bytes) -> tuple[list[Piece], list[str]]:
         raise AssetError(f"{path}: the mesh has no faces; a surface of triangles is needed.")
     if sum(len(mesh.faces) for _, mesh in meshes) > _MAX_FACES:
         raise AssetError(f"{path}: has more than {_MAX_FACES} faces. Decimate the mesh.")
-    notes: list[str] = []
+    if len(meshes) > _MANY_SOLIDS:
+        notes.append(f"{len(meshes)} solids were joined to one part.")
+        meshes = [(meshes[0][0], trimesh.util.concatenate([mesh for _, mesh in meshes]))]
     if _has_attributes(data):
-        notes.append(warn("colours in the attribute bytes of its faces are not read; save it as PLY to keep them."))
+        notes.append(warn("colours in its header or the attribute bytes of its faces are not read; save it as "
+                          "PLY to keep them."))
     return [Piece(printable(str(name), 80), np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces), None, None,
                   None, Material(), smooth=True) for name, mesh in meshes], notes
 
 
+def _whole(path: Path, data: bytes, notes: list[str]) -> bytes:
+    """A text with one kind of line ends, or the header of a binary file and as many faces as it states. AssetError for
+    a file that is cut short."""
+    count = int.from_bytes(data[80:84], "little")
+    needed = 84 + 50 * count
+    head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if len(data) == needed or data[:2] in (b"\xff\xfe", b"\xfe\xff", b"s\0", b"\0s"):
+        return data
+    if head.startswith(b"solid"):
+        if b"endsolid" not in data[-4096:].lower():
+            raise AssetError(f"{path}: the text ends before 'endsolid'; it is truncated. Copy or export it again.")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if len(data) < needed:
+        there = max(len(data) - 84, 0) // 50
+        raise AssetError(f"{path}: the header states {count} faces, and the file ends after {there}; it is "
+                         "truncated or no STL. Copy or export it again.")
+    notes.append(f"{len(data) - needed} bytes after the last face were left out.")
+    return data[:needed]
+
+
 def _has_attributes(data: bytes) -> bool:
-    """Whether faces of a binary file have anything in the two bytes that some programs put colours into."""
+    """Whether a binary file has anything in what some programs put colours into: two bytes of each face, its header."""
     count = int.from_bytes(data[80:84], "little")
     if len(data) != 84 + 50 * count:
         return False
     records = np.frombuffer(data, np.uint8, offset=84).reshape(-1, 50)
-    return bool(records[:, 48:].any())
+    return b"COLOR=" in data[:80] or bool(records[:, 48:].any())

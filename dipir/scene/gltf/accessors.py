@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dipir.scene.gltf.document import MESHOPT, GltfDocument, extension, shown
+from dipir.scene.gltf.document import GltfDocument, shown
+from dipir.scene.gltf.meshopt_views import meshopt_name, unpacked_view
 
 KINDS = {5120: np.dtype("i1"), 5121: np.dtype("u1"), 5122: np.dtype("<i2"), 5123: np.dtype("<u2"),
          5125: np.dtype("<u4"), 5126: np.dtype("<f4")}
@@ -86,12 +87,13 @@ def view_bytes(document: GltfDocument, index: Any) -> tuple[memoryview, int]:
     view = document.item("bufferViews", index)
     number = view["buffer"]
     document.item("buffers", number)
-    blob = document.buffers[number]
-    compressed = next((name for name in MESHOPT if extension(view, name) is not None), None)
+    blob, start = document.buffers[number], _whole(document, view, "byteOffset")
+    # A fallback that has data is what was compressed: nothing is lost by it.
+    if blob is None and meshopt_name(view) is not None:
+        blob, start = unpacked_view(document, index), 0
+    length = _whole(document, view, "byteLength")
     if blob is None:
-        raise document.refused(f"its geometry is compressed with {compressed or MESHOPT[0]}, which is not supported",
-                               "Export it without compression, or with a fallback buffer.")
-    start, length = _whole(document, view, "byteOffset"), _whole(document, view, "byteLength")
+        raise document.refused(f"buffer view {index} has a fallback buffer, but is not compressed")
     if start + length > len(blob):
         raise document.refused(f"buffer view {index} ends at byte {start + length}; its buffer has {len(blob)}")
     return memoryview(blob)[start:start + length], _whole(document, view, "byteStride")

@@ -38,6 +38,7 @@ class GltfDocument:
     tree: dict
     buffers: list[bytes | None]  # None: a meshopt fallback without data
     notes: list[str] = field(default_factory=list)
+    unpacked: dict[int, bytes] = field(default_factory=dict)  # compressed buffer views, by number
 
     def item(self, kind: str, index: Any) -> dict:
         """Entry ``index`` of a top-level list. AssetError when it is not there."""
@@ -174,7 +175,8 @@ def _check_extensions(document: GltfDocument) -> None:
                                "Export it without; docs/assets.md lists what is.")
     others = sorted({shown(name) for name in used if name not in KNOWN_EXTENSIONS})
     if others:
-        document.note(f"the glTF extensions {', '.join(others[:10])} are not known and were passed over.")
+        text = f"the glTF extensions {', '.join(others[:10])} are not known and were passed over."
+        document.note(warn(text) if any("_materials_" in name for name in others) else text)
 
 
 def _buffers(document: GltfDocument, binary: bytes | None) -> list[bytes | None]:

@@ -62,7 +62,7 @@ def read_primitive(document: GltfDocument, primitive: dict) -> Primitive:
     if len(faces) and int(faces.max()) >= len(positions):
         raise document.refused(f"has faces of vertices that do not exist ({int(faces.max())} of {len(positions)})")
     return Primitive(positions, faces, _floats(normals), {k: _floats(a) for k, a in uvs.items() if a is not None},
-                     None if colors is None else _colors(colors),
+                     None if colors is None else _colors(document, colors),
                      tuple((j, _floats(w)) for j, w in joints if j is not None and w is not None))
 
 
@@ -70,9 +70,12 @@ def _floats(values: np.ndarray | None) -> np.ndarray | None:
     return None if values is None else values.astype(np.float64)
 
 
-def _colors(colors: np.ndarray) -> np.ndarray:
+def _colors(document: GltfDocument, colors: np.ndarray) -> np.ndarray:
     """(V, 4) float64 in [0, 1]; integers count as normalised, which some exporters forget to say."""
-    values = np.clip(as_numbers(colors, True), 0, 1)
+    values = as_numbers(colors, True)
+    if values.max(initial=0.0) > 1.001:
+        document.warn("vertex colours (COLOR_0) go beyond 1 and were cut off there.")
+    values = np.clip(values, 0, 1)
     return values if values.shape[1] == 4 else np.concatenate([values, np.ones((len(values), 1))], 1)
 
 

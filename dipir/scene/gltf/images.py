@@ -11,6 +11,7 @@ from dipir.scene.assets.asset import Sampling
 from dipir.scene.assets.files import MAX_TEXTURE_SIDE, decode_image, image_size, read_reference, resolve_reference
 from dipir.scene.gltf.accessors import view_bytes
 from dipir.scene.gltf.document import GltfDocument, extension, shown
+from dipir.scene.gltf.ktx import decode_ktx, is_ktx, ktx_size
 
 BUDGET_TEXELS = 128_000_000
 """Texels of all maps of a file together, a map counted once however many materials share it."""
@@ -45,7 +46,8 @@ class Images:
         index = self._source(info)
         if index not in self._decoded:
             label, data = self._data(index)
-            self._decoded[index], note = decode_image(data, label, self._side)
+            decode = decode_ktx if is_ktx(data) else decode_image
+            self._decoded[index], note = decode(data, label, self._side)
             if note:
                 self.document.note(note)
         return self._decoded[index]
@@ -78,7 +80,8 @@ class Images:
             for info in texture_infos(material):
                 index = self._source(info)
                 if index not in sizes:
-                    sizes[index] = image_size(self._data(index)[1])
+                    data = self._data(index)[1]
+                    sizes[index] = ktx_size(data) if is_ktx(data) else image_size(data)
                 wanted[index, factors] = sizes[index]
         if sum(width * height for width, height in sizes.values()) > MAX_PIXELS:
             raise self.document.refused(f"its textures have more than {MAX_PIXELS // 10**6} megapixels together",
@@ -94,12 +97,10 @@ class Images:
     def _source(self, info: dict) -> int:
         """Number of the image of a textureInfo."""
         texture = self.document.item("textures", info["index"])
-        webp = extension(texture, "EXT_texture_webp") or {}
-        index = webp.get("source", texture.get("source"))
+        webp, basis = (extension(texture, name) or {} for name in ("EXT_texture_webp", "KHR_texture_basisu"))
+        index = webp.get("source", texture.get("source", basis.get("source")))
         if index is None:
-            kind = "a KTX2 image (KHR_texture_basisu)" if extension(texture, "KHR_texture_basisu") is not None else (
-                "no PNG, JPEG or WebP image")
-            raise self.document.refused(f"texture {shown(info['index'])} has {kind}, which is not supported",
+            raise self.document.refused(f"texture {shown(info['index'])} has no PNG, JPEG, WebP or KTX2 image",
                                         "Export it with PNG or JPEG textures.")
         image = self.document.item("images", index)
         return self._same.setdefault(image["uri"] if "uri" in image else ("view", image["bufferView"]), index)

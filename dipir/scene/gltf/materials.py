@@ -32,7 +32,7 @@ class GltfMaterial:
 
     material: Material
     infos: Mapping[str, dict]  # slot ("base_color", "normal", ...) -> textureInfo, for the slots that have a texture
-    blends: bool = False  # alpha is translucency
+    alpha_mode: str = "OPAQUE"
 
     @property
     def needs_uvs(self) -> bool:
@@ -79,7 +79,7 @@ def build_surface(document: GltfDocument, index: Any, images: Images) -> GltfMat
     material = Material(**values)
     return GltfMaterial(material, {slot: info for slot, info in infos.items()
                               if getattr(material, f"{slot}_texture") is not None},
-                   entry.get("alphaMode") == "BLEND")
+                   str(entry.get("alphaMode", "OPAQUE")))
 
 
 def _unit(values: Any) -> tuple:
@@ -177,6 +177,9 @@ def _layers(document: GltfDocument, name: str, entry: dict, images: Images) -> d
     if transmission and glass.get("transmissionTexture"):
         transmission *= _average(document, name, "transmission", images, glass["transmissionTexture"], 0)
     values["transmission"] = transmission
+    if transmission and not number((extension(entry, "KHR_materials_volume") or {}).get("thicknessFactor"), 0.0):
+        document.warn(f"material '{name}' transmits light through thin walls (no KHR_materials_volume); it was taken "
+                      "as solid glass, which refracts.")
     # ---- clear coat: the lobe's width 0.1 ... 0.001 is the square of glTF's roughness ----
     coat = extension(entry, "KHR_materials_clearcoat") or {}
     factor = float(np.clip(number(coat.get("clearcoatFactor"), 0.0), 0, 1))

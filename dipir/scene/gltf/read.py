@@ -15,7 +15,7 @@ from dipir.scene.gltf.images import Images, one_sampling, placement
 from dipir.scene.gltf.materials import GltfMaterial, build_surface
 from dipir.scene.gltf.nodes import MeshUse, blended, instance_matrices, joint_matrices, mesh_uses
 
-MAX_FACES, MAX_VERTICES = 20_000_000, 60_000_000
+MAX_FACES, MAX_VERTICES, MAX_PRIMITIVES = 20_000_000, 60_000_000, 20_000
 _MAX_MORPHED = 300_000_000
 _UV_MAX = 1e6
 _MANY = 300  # Parts; beyond that those that look the same become one.
@@ -64,6 +64,8 @@ def _surfaces_of(document: GltfDocument, uses: list[MeshUse]) -> dict[int, list[
     for mesh in sorted({use.mesh for use in uses}):
         entry = document.item("meshes", mesh)
         found[mesh] = [(k, p) for k, p in enumerate(entry["primitives"]) if is_surface(p)]
+        if sum(map(len, found.values())) > MAX_PRIMITIVES:
+            raise document.refused(f"has more than {MAX_PRIMITIVES} primitives", "Join those of one material.")
         if len(found[mesh]) < len(entry["primitives"]):
             document.warn(f"mesh '{shown(entry.get('name', mesh))}': points and lines were left out.")
     return found
@@ -149,8 +151,10 @@ def _piece(document: GltfDocument, shape: Primitive, surface: GltfMaterial, imag
     material, uvs = _textured(document, shape, surface, images)
     colors = shape.colors
     if colors is not None:
-        if surface.blends:
+        if surface.alpha_mode == "BLEND":
             material = _faded(document, material, colors[:, 3], images)
+        elif surface.alpha_mode == "MASK" and colors[:, 3].min(initial=1.0) < 1 - 1e-3:
+            document.warn(f"material '{material.name}': the alpha of its vertex colours is not used, since it masks.")
         material, colors = _colored(document, material, colors[:, :3], images)
     if uvs is not None:
         # Beyond this single precision has no place within a texel left, and further on no number.

@@ -8,9 +8,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dipir.errors import SceneError
+from dipir.errors import SceneError, nearest
+from dipir.event import warn
+from dipir.scene.assets.asset import UP_AXES
 from dipir.scene.camera import Camera
-from dipir.scene.photo_camera.files import load_camera, with_numbers
+from dipir.scene.photo_camera.files import read_camera, with_numbers
+from dipir.scene.photo_camera.lens import out_of_reach, straightened
 from dipir.scene.photo_camera.vanishing import Fit, Lines, Prior, find_segments, fit_frame
 from dipir.scene.plate import Plate
 
@@ -29,13 +32,19 @@ class CameraOptions:
     pitch_deg: float | None = None  # > 0 looks down
     roll_deg: float | None = None  # > 0 turns the camera clockwise
     height_m: float | None = None  # lens above the ground, metres (1.6 when nothing says otherwise)
-    file: Path | None = None  # camera YAML or JSON
+    file: Path | None = None  # camera YAML, JSON or fSpy project
+    up: str | None = None  # axis of an fSpy file that points up, None = z
+    redistort: bool = False  # pictures and layers with the file's lens put back
 
     def __post_init__(self) -> None:
         ranges = {"fov_deg": (5, 170), "pitch_deg": (-89, 89), "roll_deg": (-90, 90), "height_m": (0.005, 10000)}
         bad = [f"{name} must lie in {low} to {high}, got {getattr(self, name):g}."
                for name, (low, high) in ranges.items()
                if getattr(self, name) is not None and not low <= getattr(self, name) <= high]
+        if self.up is not None and self.up not in UP_AXES:
+            bad.append(f"up '{self.up}' is unknown; accepted are {', '.join(UP_AXES)}.{nearest(self.up, UP_AXES)}")
+        bad += [f"{name} says something of a camera file, and none is given: give file." for name in ("up", "redistort")
+                if getattr(self, name) and self.file is None]
         if bad:
             raise ValueError(" ".join(bad))
 
@@ -54,14 +63,40 @@ class CameraEstimate:
 
 def resolve_camera(plate: Plate, options: CameraOptions = CameraOptions()) -> CameraEstimate:
     """The camera of ``plate`` under ``options``: every number given there is kept, the rest comes from the camera file
-    or the estimate. Raises ``SceneError`` or ``ConfigError`` for a bad camera file."""
+    or the estimate. Raises ``SceneError`` or ``ConfigError`` for a bad camera file, and for one with a lens: for those
+    there is :func:`see`."""
+    seen, estimate = see(plate, options)
+    if seen is not plate:
+        raise SceneError(f"{options.file}: has a lens ({seen.original.lens.model}), and the photo is not made straight "
+                         "here. Use `dipir insert`, or straighten the photo first and leave lens and distortion out.")
+    return estimate
+
+
+def see(plate: Plate, options: CameraOptions = CameraOptions()) -> tuple[Plate, CameraEstimate]:
+    """The plate as its camera sees it, and that camera: :func:`resolve_camera`, and where the camera file has a lens
+    the plate made straight."""
     if options.file is None:
-        return estimate_camera(plate, options)
-    camera = with_numbers(load_camera(options.file, plate.size), fov_deg=options.fov_deg, pitch_deg=options.pitch_deg,
-                          roll_deg=options.roll_deg, height_m=options.height_m)
-    given = [n for n in ("fov_deg", "pitch_deg", "roll_deg", "height_m") if getattr(options, n) is not None]
-    source = f"file {options.file}" + (f", but {', '.join(given)} as given" if given else "")
-    return _estimate(camera, 1.0, source)
+        return plate, estimate_camera(plate, options)
+    given = read_camera(options.file, plate.size, options.up)
+    if given.lens is not None and options.fov_deg is not None:
+        raise SceneError(f"{options.file}: its lens says what the photo shows, so a field of view cannot be given as "
+                         "well. Leave one of them out.")
+    if given.lens is None and options.redistort:
+        raise SceneError(f"{options.file}: has no lens, so that redistort has nothing to put back; give lens and "
+                         "distortion there, or leave redistort (--redistort) out.")
+    height = options.height_m if given.scaled or options.height_m is not None else DEFAULT_HEIGHT_M
+    camera = with_numbers(given.camera, fov_deg=options.fov_deg, pitch_deg=options.pitch_deg,
+                          roll_deg=options.roll_deg, height_m=height)
+    said = [n for n in ("fov_deg", "pitch_deg", "roll_deg", "height_m") if getattr(options, n) is not None]
+    source = f"file {options.file}" + (f", but {', '.join(said)} as given" if said else "")
+    notes = given.notes if given.scaled or options.height_m is not None else (*given.notes, _height_note(height))
+    if given.lens is not None:
+        plate = straightened(plate, given.lens, camera)
+        far = out_of_reach(given.lens, camera) if options.redistort else 0.0
+        if far > 1e-4:
+            plate = replace(plate, notes=(*plate.notes, warn(f"{max(far, 1e-3):.1%} of the photo is too far outside "
+                                                             "the straight picture: nothing is drawn there")))
+    return plate, _estimate(camera, 1.0, source, notes)
 
 
 def estimate_camera(plate: Plate, options: CameraOptions = CameraOptions(), seed: int = 0) -> CameraEstimate:
@@ -160,10 +195,12 @@ def _build(plate: Plate, options: CameraOptions, numbers: tuple[float, float, fl
     fov, pitch, roll = numbers
     height = DEFAULT_HEIGHT_M if options.height_m is None else options.height_m
     camera = Camera.looking(*plate.size, fov, height, pitch, roll)
-    notes = () if options.height_m is not None else (
-        f"The camera is taken to be {height:g} m above the ground, which sets the scale of the scene; give "
-        "--camera-height for a table or a view from above.",)
-    return _estimate(camera, confidence, source, notes)
+    return _estimate(camera, confidence, source, () if options.height_m is not None else (_height_note(height),))
+
+
+def _height_note(height: float) -> str:
+    return (f"The camera is taken to be {height:g} m above the ground, which sets the scale of the scene; give "
+            "--camera-height for a table or a view from above.")
 
 
 def _estimate(camera: Camera, confidence: float, source: str, notes: tuple[str, ...] = ()) -> CameraEstimate:

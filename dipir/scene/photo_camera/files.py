@@ -1,4 +1,5 @@
-"""Camera files (YAML or JSON): intrinsics and a pose in one of four forms. Keys are listed in ``scenes/README.md``."""
+"""Camera files (YAML or JSON): intrinsics, a lens and a pose in one of four forms, listed in ``scenes/README.md``; and
+those of fSpy."""
 from __future__ import annotations
 
 import math
@@ -9,6 +10,8 @@ import numpy as np
 
 from dipir.errors import SceneError, raise_all
 from dipir.scene.camera import Camera
+from dipir.scene.photo_camera.fspy import UP, FspyCamera, is_project, read_export, read_project
+from dipir.scene.photo_camera.lens import Lens, models
 from dipir.settings import read
 from dipir.settings.yaml import load_yaml
 
@@ -41,6 +44,8 @@ class CameraFile:
     rotation: Row4 | None = None
     R: tuple[Row3, Row3, Row3] | None = None
     t: Row3 | None = None
+    lens: str | None = None
+    distortion: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         problems = [*_intrinsics_problems(self), *_pose_problems(self)]
@@ -60,10 +65,31 @@ def _intrinsics_problems(f: CameraFile) -> list[str]:
         problems.append(f"fov_x_deg must lie in 1 to 170, got {f.fov_x_deg:g}.")
     if f.fy is not None and f.fx is None:
         problems.append("fy without fx: give fx.")
-    elif f.fy is not None and abs(f.fy - f.fx) > 1e-3 * abs(f.fx):
+    elif f.fy is not None and f.lens is None and abs(f.fy - f.fx) > 1e-3 * abs(f.fx):
         problems.append(f"fx {f.fx:g} and fy {f.fy:g} differ, but only square pixels are supported: resample the plate "
-                        f"by {f.fx / f.fy if f.fy else 0:.5g} in height and give fx alone.")
+                        f"by {f.fx / f.fy if f.fy else 0:.5g} in height and give fx alone, or give lens: PINHOLE.")
+    if f.distortion and f.lens is None:
+        problems.append(f"distortion without a lens: give lens, one of {', '.join(models())}.")
+    if not problems and f.lens is not None:
+        try:
+            lens_of(f)
+        except ValueError as problem:
+            problems.append(f"{problem}.")
     return problems
+
+
+def lens_of(f: CameraFile) -> Lens | None:
+    """The lens that ``f`` gives. ValueError where its numbers make none."""
+    if f.lens is None:
+        return None
+    focal = focal_of(f)
+    centre = f.width / 2 if f.cx is None else f.cx, f.height / 2 if f.cy is None else f.cy
+    return Lens.of(f.lens, (f.width, f.height), (focal, focal if f.fy is None else f.fy), centre, f.distortion)
+
+
+def focal_of(f: CameraFile) -> float:
+    """Along x, pixels."""
+    return f.fx if f.fx is not None else 0.5 * f.width / math.tan(math.radians(f.fov_x_deg) / 2)
 
 
 def _pose_problems(f: CameraFile) -> list[str]:
@@ -122,28 +148,81 @@ def pose_from_opencv(rotation: np.ndarray, translation: np.ndarray) -> np.ndarra
     return pose
 
 
-def load_camera(path: str | Path, size: tuple[int, int] | None = None) -> Camera:
-    """The camera of a YAML or JSON file, scaled to a plate of ``size`` (width, height) pixels.
+@dataclass(frozen=True)
+class GivenCamera:
+    """What a camera file says."""
 
+    camera: Camera
+    lens: Lens | None = None  # the camera is that of the plate without it
+    scaled: bool = True  # Whether it says how large the scene is.
+    notes: tuple[str, ...] = ()
+
+
+def load_camera(path: str | Path, size: tuple[int, int] | None = None) -> Camera:
+    """The camera of a file, scaled to a plate of ``size`` (width, height) pixels. Raises as :func:`read_camera`, and
+    SceneError for a lens: the plate of the caller is not made straight."""
+    given = read_camera(path, size)
+    if given.lens is not None:
+        raise SceneError(f"{path}: has a lens ({given.lens.model}), and the photo is not made straight here. Use "
+                         "`dipir insert`, or straighten the photo first and leave lens and distortion out.")
+    return given.camera
+
+
+def read_camera(path: str | Path, size: tuple[int, int] | None = None, up: str | None = None) -> GivenCamera:
+    """The camera of a YAML, JSON or fSpy file, scaled to a plate of ``size`` (width, height) pixels.
+
+    up : axis of an fSpy file that points up, None = z
     Raises ``ConfigError`` for a bad file and :class:`SceneError` when the plate has another aspect than the file.
     """
-    f, problems = read.check(CameraFile, load_yaml(path))
+    if is_project(path):
+        return _of_fspy(read_project(path, up or UP), size, path)
+    data = load_yaml(path)
+    if "cameraTransform" in data:
+        return _of_fspy(read_export(data, str(path), up or UP), size, path)
+    if up is not None:
+        raise SceneError(f"{path}: up '{up}' is for files of fSpy; in other camera files +Y is up. Leave it out.")
+    f, problems = read.check(CameraFile, data)
     raise_all(SceneError, str(path), problems)
-    focal = f.fx if f.fx is not None else 0.5 * f.width / math.tan(math.radians(f.fov_x_deg) / 2)
-    camera = Camera(f.width, f.height, focal, f.width / 2 if f.cx is None else f.cx,
-                    f.height / 2 if f.cy is None else f.cy, pose_of(f))
-    return camera if size is None else fit_to(camera, size, str(path))
+    lens = lens_of(f)
+    if lens is None or not lens.bends and abs(lens.focal[0] - lens.focal[1]) <= 1e-3 * lens.focal[0]:
+        camera = Camera(f.width, f.height, focal_of(f), f.width / 2 if f.cx is None else f.cx,
+                        f.height / 2 if f.cy is None else f.cy, pose_of(f))
+        return GivenCamera(camera if size is None else fit_to(camera, size, str(path)))
+    if size is not None:
+        _check_shape(lens.size, size, str(path))
+        try:
+            lens = lens if lens.size == size else lens.resized(*size)
+        except ValueError as problem:
+            raise SceneError(f"{path}: its lens cannot be that of a plate of {size[0]} x {size[1]} pixels ({problem}). "
+                             "Give the camera of this plate.") from problem
+    camera, _ = lens.pinhole(pose_of(f))
+    if lens.folds(camera):
+        raise SceneError(f"{path}: the {lens.model} lens would show some places twice, so its distortion is of no such "
+                         "photo. Check the numbers and their order.")
+    return GivenCamera(camera, lens)
+
+
+def _of_fspy(found: FspyCamera, size: tuple[int, int] | None, path: str | Path) -> GivenCamera:
+    camera = found.camera
+    if size == (camera.height, camera.width) != (camera.width, camera.height):
+        raise SceneError(f"{path}: made for {camera.width} x {camera.height} pixels, and the plate lies across it: "
+                         "fSpy does not turn photos as EXIF says. Save the photo upright and open that in fSpy.")
+    return GivenCamera(camera if size is None else fit_to(camera, size, str(path)), None, found.scaled, found.notes)
 
 
 def fit_to(camera: Camera, size: tuple[int, int], where: str) -> Camera:
     """``camera`` at the resolution of a plate of the same aspect; half a pixel of rounding per side is allowed."""
-    width, height = size
-    if (camera.width, camera.height) == (width, height):
+    if (camera.width, camera.height) == size:
         return camera
-    if abs(camera.height * width / camera.width - height) > max(1.0, width / camera.width):
-        raise SceneError(f"{where}: made for {camera.width} x {camera.height} pixels, but the plate has {width} x "
+    _check_shape((camera.width, camera.height), size, where)
+    return camera.resized(*size)
+
+
+def _check_shape(made_for: tuple[int, int], size: tuple[int, int], where: str) -> None:
+    (width, height), (made_width, made_height) = size, made_for
+    if abs(made_height * width / made_width - height) > max(1.0, width / made_width):
+        raise SceneError(f"{where}: made for {made_width} x {made_height} pixels, but the plate has {width} x "
                          f"{height}, another shape. Give the camera of this plate, or crop the plate to that shape.")
-    return camera.resized(width, height)
 
 
 def with_numbers(camera: Camera, *, fov_deg: float | None = None, pitch_deg: float | None = None,

@@ -10,25 +10,35 @@ from dipir.errors import DipirError, SceneError
 from dipir.scene.assets.load import load_asset
 from dipir.scene.assets.names import prompt_of
 from dipir.scene.camera import Camera
-from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, grid_heading_deg, resolve_camera
+from dipir.scene.photo_camera.estimate import CameraEstimate, CameraOptions, grid_heading_deg, see
 from dipir.scene.photo_camera.grid import Marker, draw_grid
 from dipir.scene.photo_camera.placement import Placement, PlacementOptions, suggest_placement
-from dipir.scene.plate import read_plate
+from dipir.scene.plate import PlateColours, read_plate
 from dipir.scene.proxy import Proxy, place
 from dipir.scene.scene import Scene
-from dipir.scene.scene_file import SceneFile, load_proxy, object_names, relative_path
+from dipir.scene.scene_file import (
+    BUILT_IN_CONFIG,
+    SceneFile,
+    load_object,
+    load_proxy,
+    object_names,
+    relative_path,
+    texture_space,
+)
 
 # ---- a scene that is not there yet -----------------------------------------------------------------------------------
 
 def init_scene(photo: str | Path, asset: str | Path, out: str | Path, options: CameraOptions = CameraOptions(), *,
                overwrite: bool = False, placement: PlacementOptions = PlacementOptions(), prompt: str | None = None,
-               check: Callable[[Sequence[str]], None] | None = None) -> tuple[Path, tuple[str, ...]]:
+               check: Callable[[Sequence[str]], None] | None = None, colours: PlateColours = PlateColours(),
+               textures: str | None = None) -> tuple[Path, tuple[str, ...]]:
     """Write the scene file ``out`` and beside it ``<name>.grid.png``; returns the path of the scene file and remarks
     about what was guessed.
 
     The camera is estimated (numbers in ``options`` are kept); the contact point lies on visible ground, where an object
     of the asset's own size, when that is plausible, is well seen (what ``placement`` has is kept). The prompt is made
     from the asset's name unless it is given. ``check`` : hears the remarks before anything is written, and may raise.
+    ``colours`` and ``textures`` (a colour space) are written into the file as they are.
     Raises a ``DipirError`` for an unreadable photo or asset, no visible ground, or a file that exists already and may
     not be written over.
     """
@@ -38,8 +48,8 @@ def init_scene(photo: str | Path, asset: str | Path, out: str | Path, options: C
     if out.exists() and not overwrite:
         raise SceneError(f"{out}: exists already; choose another name with --out, write over it with --force, or draw "
                          "its grid again with --grid-only.")
-    plate, loaded = read_plate(photo), load_asset(asset, placement.unit, placement.up)
-    estimate = resolve_camera(plate, options)
+    loaded = load_asset(asset, placement.unit, placement.up, texture_space(textures, colours.ocio))
+    plate, estimate = see(read_plate(photo, colours), options)
     found = suggest_placement(loaded, estimate.camera, placement)
     made, origin = prompt_of(loaded) if prompt is None else (prompt, "")
     placed = place(loaded, estimate.camera, found.at, height_m=found.height_m, scale=found.scale, yaw_deg=found.yaw_deg,
@@ -48,8 +58,9 @@ def init_scene(photo: str | Path, asset: str | Path, out: str | Path, options: C
     notes = tuple(filter(None, (*given.notes, *estimate.notes, origin and f"{origin} ({made})", found.note)))
     if check is not None:
         check(notes)
-    text = scene_text(Path(photo), out, made, camera_text(estimate, options, out.parent),
-                      object_text(Path(asset), found, out.parent, placement))
+    lines = camera_text(estimate, options, out.parent) + colour_text(colours, out.parent)
+    text = scene_text(Path(photo), out, made, lines,
+                      object_text(Path(asset), found, out.parent, placement, textures))
     heading = grid_heading_deg(plate, estimate)
     write_png(grid_path(out), draw_grid(plate, estimate.camera, heading, [Marker.of(placed)]))
     disk.write_text(out, text)
@@ -75,8 +86,8 @@ def redraw_grid(scene_file: SceneFile, grid: str | Path) -> tuple[Camera, tuple[
     which is said. Raises a ``DipirError`` for a plate, camera or proxy that cannot be used."""
     from dipir.image.files import write_png
 
-    plate = read_plate(scene_file.plate)
-    estimate, proxy = resolve_camera(plate, scene_file.camera), load_proxy(scene_file.proxy)
+    plate, estimate = see(read_plate(scene_file.plate, scene_file.colour), scene_file.camera)
+    proxy = load_proxy(scene_file.proxy)
     markers, notes = objects_markers(scene_file, estimate.camera, proxy)
     write_png(grid, draw_grid(plate, estimate.camera, grid_heading_deg(plate, estimate), markers))
     return estimate.camera, (*plate.notes, *estimate.notes, *notes)
@@ -87,8 +98,8 @@ def objects_markers(scene_file: SceneFile, camera: Camera, proxy: Proxy) -> tupl
     markers, notes = [], []
     for spec, name in zip(scene_file.objects, object_names(scene_file.objects), strict=True):
         try:
-            placed = place(load_asset(spec.asset, spec.unit, spec.up), camera, spec.at,
-                           height_m=spec.height_m, scale=spec.scale, yaw_deg=spec.yaw_deg, proxy=proxy, name=name)
+            placed = place(load_object(spec, scene_file.colour.ocio), camera, spec.at, height_m=spec.height_m,
+                           scale=spec.scale, yaw_deg=spec.yaw_deg, proxy=proxy, name=name)
             markers.append(Marker.of(placed))
         except DipirError as problem:
             notes.append(f"{name} is not marked: {problem}")
@@ -116,6 +127,8 @@ def camera_text(estimate: CameraEstimate, options: CameraOptions, folder: Path) 
         numbers = f"  file: {_file(Path(options.file), folder)}\n"
         given = {k: getattr(options, k) for k in ("fov_deg", "pitch_deg", "roll_deg", "height_m")}
         numbers += "".join(f"  {k}: {v:g}\n" for k, v in given.items() if v is not None)
+        numbers += "" if options.up is None else f"  up: {json.dumps(options.up)}   # axis of the file that points up\n"
+        numbers += "  redistort: true    # the finished picture fits the photo as it is\n" if options.redistort else ""
     else:
         numbers = (f"  fov_deg: {estimate.camera.fov_x_deg:.2f}      # horizontal field of view; left out: estimated\n"
                    f"  pitch_deg: {pitch:.2f}    # > 0 looks down\n"
@@ -125,9 +138,21 @@ def camera_text(estimate: CameraEstimate, options: CameraOptions, folder: Path) 
     return f"camera:   # confidence {estimate.confidence:.2f}: {' '.join(estimate.source.split())}\n{notes}{numbers}"
 
 
-def object_text(asset: Path, placement: Placement, folder: Path, options: PlacementOptions = PlacementOptions()) -> str:
+def colour_text(colours: PlateColours, folder: Path) -> str:
+    """The lines about colours, where something was said."""
+    given = {key: value for key, value in vars(colours).items() if value is not None}
+    if "ocio" in given and not given["ocio"].startswith(BUILT_IN_CONFIG):
+        given["ocio"] = relative_path(given["ocio"], folder)
+    lines = "".join(f"  {key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in given.items())
+    return f"colour:\n{lines}" if lines else ""
+
+
+def object_text(asset: Path, placement: Placement, folder: Path, options: PlacementOptions = PlacementOptions(),
+                textures: str | None = None) -> str:
     """The lines of the one object; of ``options`` the unit and the up axis, where they were given."""
-    stated = "".join(f"    {key}: {value}\n" for key, value in (("unit", options.unit), ("up", options.up)) if value)
+    given = (("unit", options.unit), ("up", options.up),
+             ("texture_colourspace", textures and json.dumps(textures, ensure_ascii=False)))
+    stated = "".join(f"    {key}: {value}\n" for key, value in given if value)
     x, y = placement.at
     size = (f"scale: {placement.scale:g}    # factor on the size of the file; or 'height_m: 0.9', height of the object"
             if placement.height_m is None else

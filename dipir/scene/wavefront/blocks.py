@@ -1,6 +1,7 @@
 """The text of an OBJ file in one form, cut into blocks of lines whose words are found at once."""
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ def as_text(data: bytes) -> bytes:
         data = data.decode(code, errors="replace").encode()
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return data.replace(b"\\\n", b"  ") if b"\\\n" in data else data
+    return re.sub(rb"\\[ \t]*(?:\n|\Z)", b"  ", data) if b"\\" in data else data
 
 
 def decoded(raw: bytes) -> str:

@@ -139,10 +139,10 @@ class _Reader:
         return values, count
 
     def _add_colors(self, values: np.ndarray, first: np.ndarray, count: np.ndarray) -> None:
-        """``v x y z r g b`` or ``v x y z w r g b``."""
-        colors = np.full((len(first), 3), np.nan)
-        has = count >= 6
-        colors[has] = values[(first + np.where(count >= 7, 4, 3))[has, None] + np.arange(3)]
+        """The numbers after x y z, four at most; after w where there are eight."""
+        colors = np.full((len(first), 4), np.nan)
+        for wide, has in ((3, count == 6), (4, count >= 7)):
+            colors[has, :wide] = values[(first + np.where(count >= 8, 4, 3))[has, None] + np.arange(wide)]
         self.colors.append(colors)
 
     # --- f -----------------------------------------------------------------------------------------------------------
@@ -245,9 +245,19 @@ class _Reader:
                 line = int(np.concatenate(self.face_lines)[polygon])
                 raise AssetError(f"{self.path}: line {line}: a face asks for {word} {corners[beyond[0], k] + 1}, of "
                                  f"{self.totals[what]}; faces of vertices that do not exist. Export the file again.")
-        colors = joined(self.colors, (0, 3), float)
+        colors = _rgb(joined(self.colors, (0, 4), float))
         return ObjLines(joined(self.numbers[VERTEX], (0, 3), float), None if np.isnan(colors).all() else colors,
                         joined(self.numbers[UV], (0, 2), float), joined(self.numbers[NORMAL], (0, 3), float), corners,
                         sizes, joined(self.material, (0,), np.int64), tuple(self.names),
                         tuple(self.objects.get(k, "") for k in range(len(self.names))), tuple(self.libraries),
                         tuple(self.left_out))
+
+
+def _rgb(numbers: np.ndarray) -> np.ndarray:
+    """(V, 3) of what stands after x y z (V, 4): r g b, r g b a, or w r g b. Of four, the first is w where it is always
+    1 and the last, which would be alpha, is not wholly opaque."""
+    four = np.isfinite(numbers[:, 3])
+    first, last = numbers[four, 0], numbers[four, 3]
+    if four.any() and (first == 1).all() and not np.isin(last, (1, 255)).all():
+        numbers[four, :3] = numbers[four, 1:]
+    return numbers[:, :3]

@@ -15,6 +15,7 @@ from dipir.scene.assets.asset import ROUGHNESS_MIN, SPECULAR_MIN, Material, Samp
 from dipir.scene.assets.files import MAX_TEXTURE_SIDE, decode_image, find_beside, image_size, read_found
 from dipir.scene.assets.material import linear_rgb, normal_map, scalar_map
 from dipir.scene.wavefront.blocks import as_text, decoded
+from dipir.scene.wavefront.unread import UNREAD_MAPS, unread
 
 BUDGET_TEXELS, MAX_PIXELS = 128_000_000, 2_000_000_000
 """Texels of all maps of a file together; textures are scaled down to meet it. And pixels before that."""
@@ -28,9 +29,6 @@ _SLOTS = {"map_kd": "base_color", "map_ke": "emission", "map_d": "opacity", "map
           "norm": "normal", "map_kn": "normal", "map_bump": "normal", "bump": "normal"}
 _MANY_WORDS = 20
 _BUMPS = ("norm", "map_kn", "map_bump", "bump")
-_UNREAD = {"map_ks": "specular map", "map_ns": "shininess map", "disp": "displacement", "map_disp": "displacement",
-           "decal": "decal", "refl": "reflection map", "map_refl": "reflection map", "map_ps": "sheen map",
-           "map_tr": "transparency map"}
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def map_statement(statement: str) -> MapStatement:
 
 
 def _is_number(word: str) -> bool:
-    return re.fullmatch(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", word) is not None
+    return re.fullmatch(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", word) is not None and np.isfinite(float(word))
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -102,7 +100,7 @@ def parse_mtl(data: bytes) -> dict[str, dict[str, str]]:
             block = blocks[rest] = {}
             blocks.setdefault(without_remark(rest), block)
         else:
-            block[key] = rest if key in _SLOTS or key in _UNREAD else without_remark(rest)
+            block[key] = rest if key in _SLOTS or key in UNREAD_MAPS else without_remark(rest)
     return blocks
 
 
@@ -256,9 +254,15 @@ def mtl_material(name: str, entry: dict[str, str], textures: Textures) -> Materi
     sampling = tuple((slot, found.sampling) for slot, found in used.items()
                      if values.get(f"{slot}_texture") is not None and found.sampling != Sampling())
     said += [f"{option} of {key} is not honoured." for key, found in maps.items() for option in found.ignored()]
-    said += [f"its {what} ({key}) is not used." for key, what in _UNREAD.items() if key in entry]
+    said += unread(entry, maps, values["opacity"])
+    if "map_kd" in maps and "map_d" not in maps and textures.made(_has_holes, maps["map_kd"]):
+        said.append("the alpha of its map_Kd is not used; name that file as map_d too if it should be.")
     textures.notes += [warn(f"{label}: {text}") for text in said]
     return Material(name=name, double_sided=True, sampling=sampling, **values)
+
+
+def _has_holes(rgba: np.ndarray) -> bool:
+    return bool(rgba[..., 3].min() < 128)
 
 
 def _is_normal_map(rgba: np.ndarray) -> bool:

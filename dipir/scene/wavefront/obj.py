@@ -1,6 +1,8 @@
 """OBJ files as pieces: one for each material."""
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ from dipir.scene.assets.asset import Material
 from dipir.scene.assets.material import has_textures, tinted, untextured
 from dipir.scene.assets.mesh import Piece, distinct
 from dipir.scene.assets.polygons import triangulate
+from dipir.scene.wavefront.blocks import as_text
 from dipir.scene.wavefront.lines import ObjLines, read_lines
 from dipir.scene.wavefront.mtl import Textures, mtl_material, read_libraries, without_remark
 
@@ -34,6 +37,8 @@ def read_obj(path: Path, data: bytes, looks: bool = True) -> tuple[list[Piece], 
         notes.append(warn(f"lines, points and curves ({', '.join(lines.left_out)}) are no surfaces and were left out."))
     if not len(lines.sizes):
         raise AssetError(f"{path}: the mesh has no faces; a surface of polygons is needed (no points or lines only).")
+    if lines.colors is None and b"MRGB" in data:
+        lines = replace(lines, colors=_painted(data, len(lines.positions), notes))
     surface = _Surface.of(lines, notes)
     used = np.unique(surface.material)
     if len(used) > MOST_NAMES:
@@ -43,6 +48,18 @@ def read_obj(path: Path, data: bytes, looks: bool = True) -> tuple[list[Piece], 
     pieces: dict[str, int] = {}
     return [_named(piece, lines.objects[group.first], pieces) for group in _groups(path, surface, materials, notes)
             for piece in _pieces(surface, group, notes)], notes
+
+
+def _painted(data: bytes, count: int, notes: list[str]) -> np.ndarray | None:
+    """(V, 3) in [0, 1], sRGB: what ZBrush writes into remarks, ``#MRGB`` with mask, red, green and blue of vertex after
+    vertex as hexadecimal numbers."""
+    words = re.findall(rb"^[ \t]*#MRGB[ \t]+([0-9a-fA-F]+)[ \t]*$", as_text(data), re.MULTILINE)
+    digits = b"".join(words)
+    if len(digits) != 8 * count:
+        notes.append(warn(f"the painted colours (#MRGB) are {len(digits) // 8}, the vertices {count}; they were left "
+                          "out. Export the mesh again."))
+        return None
+    return np.frombuffer(bytes.fromhex(digits.decode()), np.uint8).reshape(-1, 4)[:, 1:] / 255
 
 
 @dataclass(frozen=True)
@@ -82,10 +99,14 @@ def _linear(colors: np.ndarray | None, notes: list[str]) -> np.ndarray | None:
 def _materials(path: Path, lines: ObjLines, used: np.ndarray, notes: list[str]) -> dict[int, Material]:
     """The material of each name that is used; what is defined alike is one object."""
     blocks = read_libraries(path, lines.libraries, notes)
+    alike = {_letters(name): block for name, block in blocks.items()}
     found: dict[int, dict[str, str]] = {}
     for index in used.tolist():
         name = lines.materials[index]
         block = blocks.get(name, blocks.get(without_remark(name)))
+        if block is None and _letters(name) in alike:
+            block = alike[_letters(name)]
+            notes.append(f"material '{printable(name, 60)}' is defined in other letters only; that one was taken.")
         if block is not None:
             found[index] = block
     textures = Textures(path, found.values(), notes)
@@ -106,6 +127,11 @@ def _materials(path: Path, lines: ObjLines, used: np.ndarray, notes: list[str]) 
         notes.append(warn(f"{len(missing)} materials ({names}) are not defined in a material file; they are grey."
                           if len(missing) > 1 else f"material {names} is not defined in a material file; it is grey."))
     return materials
+
+
+def _letters(name: str) -> str:
+    """A name without what programs change in it: quotes, letter case, the form of its accents."""
+    return unicodedata.normalize("NFC", without_remark(name).strip('"')).casefold()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dipir.errors import ConfigError
+from dipir.scene.plate import PlateColours
 
 AMBIENT = "ambient"
 """What is held beside lamps."""
@@ -49,6 +50,8 @@ class Item:
     """Of its file, as a scene file states it; None = as the file says, or guessed."""
     up: str | None = None
     """The file's axis that points up, as ``unit``."""
+    texture_colourspace: str | None = None
+    """Of its textures of colour; None = sRGB."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,8 @@ class Document:
     result: str | None = None
     """Id of the earlier result that was opened."""
     name: str = "scene"
+    colour: PlateColours = PlateColours()
+    """Colour spaces of the photo's file and of final pictures, as an opened result has them."""
 
 
 @dataclass(frozen=True)

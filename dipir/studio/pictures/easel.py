@@ -23,13 +23,13 @@ from dipir.scene.assets.asset import Asset
 from dipir.scene.assets.load import load_asset
 from dipir.scene.light import SphericalGaussians
 from dipir.scene.photo_camera.estimate import CameraOptions, resolve_camera
-from dipir.scene.plate import Plate, read_plate
+from dipir.scene.plate import Plate, PlateColours, read_plate
 from dipir.scene.proxy import Proxy
 from dipir.scene.rig import Rig
 from dipir.scene.scene import Scene
-from dipir.scene.scene_file import ProxySpec, load_proxy, override_materials
+from dipir.scene.scene_file import ProxySpec, load_proxy, texture_space
 from dipir.studio.document.state import Document, PlateFacts
-from dipir.studio.geometry import Setting, camera_of, hull_of, numbers_of, overrides_of, stand
+from dipir.studio.geometry import Setting, camera_of, hull_of, numbers_of, stand
 from dipir.studio.pictures.lights import Base, Bases, Seen, look, parts_of, rig_of
 from dipir.studio.pictures.pixels import as_bytes, reduced, shrunk, within
 from dipir.studio.pictures.traced import traced
@@ -73,8 +73,8 @@ class Pictures:
     def __init__(self, paths: Callable[[str], Path], bases: Bases, show: Callable[[dict, bytes], None],
                  say: Callable[[str, str, int | None], None], tones: Callable[[str | None], Tones]) -> None:
         self._paths, self._bases, self._tell, self._say, self._tones = paths, bases, show, say, tones
-        self._plate: tuple[str, Plate] | None = None
-        self._assets: dict[tuple[str, str | None, str | None], Asset] = {}
+        self._plate: tuple[tuple[str, PlateColours], Plate] | None = None
+        self._assets: dict[tuple[str, str | None, str | None, tuple], Asset] = {}
         self._proxies: dict[str, Proxy] = {}
         self._view: _View | None = None
         self._wish: Wish | None = None
@@ -83,19 +83,23 @@ class Pictures:
         self._prior: LightPrior | None = None
 
     # ---- what is read ----
-    def open_plate(self, id: str, options: CameraOptions = CameraOptions()) -> PlateFacts:
+    def open_plate(self, id: str, options: CameraOptions = CameraOptions(),
+                   colours: PlateColours = PlateColours()) -> PlateFacts:
         """Reads a photo and settles its camera."""
-        plate = read_plate(self._paths(id))
+        plate = read_plate(self._paths(id), colours)
         estimate = resolve_camera(plate, options)
-        self._plate = (id, reduced(plate))
+        self._plate = ((id, colours), reduced(plate))
         return PlateFacts(plate.size, numbers_of(estimate.camera), estimate.confidence, estimate.source,
                           estimate.heading_deg, (*plate.notes, *estimate.notes))
 
-    def asset(self, id: str, unit: str | None = None, up: str | None = None) -> Asset:
-        """By the id of its file, and the unit and up axis that were stated; kept."""
-        if (id, unit, up) not in self._assets:
-            self._assets[id, unit, up] = load_asset(self._paths(id), unit, up)
-        return self._assets[id, unit, up]
+    def asset(self, id: str, unit: str | None = None, up: str | None = None,
+              textures: tuple[str | None, str | None] = (None, None)) -> Asset:
+        """By the id of its file, and the unit, up axis and colour space of textures (and the config that has it) that
+        were stated; kept."""
+        key = (id, unit, up, textures)
+        if key not in self._assets:
+            self._assets[key] = load_asset(self._paths(id), unit, up, texture_space(*textures))
+        return self._assets[key]
 
     def hull(self, id: str, unit: str | None = None, up: str | None = None) -> Asset:
         """What the session needs of an asset."""
@@ -107,25 +111,27 @@ class Pictures:
             self._proxies[id] = load_proxy(ProxySpec(self._paths(id)))
         return self._proxies[id]
 
-    def plate(self, id: str) -> Plate:
-        """By the id of its file, reduced; the last one is kept."""
-        if self._plate is None or self._plate[0] != id:
-            self._plate = (id, reduced(read_plate(self._paths(id))))
+    def plate(self, document: Document) -> Plate:
+        """Its photo, reduced; the last one is kept."""
+        key = (document.plate, document.colour)
+        if self._plate is None or self._plate[0] != key:
+            self._plate = (key, reduced(read_plate(self._paths(document.plate), document.colour)))
         return self._plate[1]
 
-    def loaded(self, id: str) -> Plate | None:
+    def loaded(self, document: Document) -> Plate | None:
         """The same where it is in memory; may be asked from any thread."""
         known = self._plate
-        return known[1] if known is not None and known[0] == id else None
+        return known[1] if known is not None and known[0] == (document.plate, document.colour) else None
 
     def scene(self, document: Document, size: tuple[int, int]) -> Scene:
         """The document's scene on the reduced plate; objects that cannot stand where they are are left out."""
-        plate, camera = self.plate(document.plate), camera_of(document, size, self._paths)
+        plate, camera = self.plate(document), camera_of(document, size, self._paths)
         proxy = Proxy() if document.proxy is None else self.proxy(document.proxy)
         placed = []
         for item in document.objects:
             try:
-                asset = override_materials(self.asset(item.asset, item.unit, item.up), overrides_of(item))
+                textures = (item.texture_colourspace, document.colour.ocio if item.texture_colourspace else None)
+                asset = self.asset(item.asset, item.unit, item.up, textures)
                 placed.append(stand(item, asset, Setting(camera, proxy)))
             except DipirError:
                 continue
@@ -202,13 +208,13 @@ class Pictures:
         if document.light is not None:
             return self._bases.base(document.light.base_id)
         # Until the light is guessed, the plate's mean colour from everywhere.
-        mean = self.plate(document.plate).lin.mean((0, 2, 3))
+        mean = self.plate(document).lin.mean((0, 2, 3))
         return Base(Rig(SphericalGaussians.uniform(mean)))
 
     def _picture(self, view: _View, document: Document, longest: int, full: bool = False) -> Tensor:
         """uint8 (H, W, 3)."""
         if view.preview is None:
-            return as_bytes(within(self.plate(document.plate).disp, longest))
+            return as_bytes(within(self.plate(document).disp, longest))
         rest, lamps, tones = self._lit(document)
         return view.preview.picture(rest, lamps, tones, full=full)
 
@@ -259,7 +265,7 @@ class Pictures:
 
     def _longest(self, wish: Wish) -> int:
         """Of the view that is wished."""
-        return min(max(wish.longest, SMALLEST_VIEW), LARGEST_VIEW, max(self.plate(wish.document.plate).size))
+        return min(max(wish.longest, SMALLEST_VIEW), LARGEST_VIEW, max(self.plate(wish.document).size))
 
     def _refined(self, go_on: Callable[..., None], began: float) -> None:
         self._send("refined", self._picture(self._view, self._wish.document, self._wish.longest, full=True), began)
@@ -303,14 +309,14 @@ class Pictures:
         """object (on black), shadow (1 = white), difference (from the plate, on grey)."""
         view = self._asked(wish)
         if view.preview is None:
-            black = torch.zeros_like(within(self.plate(wish.document.plate).disp, wish.longest))
+            black = torch.zeros_like(within(self.plate(wish.document).disp, wish.longest))
             return Preview.jpeg(as_bytes(black if name == "object" else black + (1.0 if name == "shadow" else 0.5)))
         rest, lamps, tones = self._lit(wish.document)
         layers = view.preview.layers(rest, lamps, tones)
         by_name = {layer.name: layer for layer in layers.layers}
         if name == "difference":
             picture = self._picture(view, wish.document, wish.longest).float()
-            plate = functional.interpolate(self.plate(wish.document.plate).disp, picture.shape[:2], mode="bilinear",
+            plate = functional.interpolate(self.plate(wish.document).disp, picture.shape[:2], mode="bilinear",
                                            antialias=True)
             shown = 0.5 + 0.5 * (picture.permute(2, 0, 1)[None] / 255 - plate)
         else:

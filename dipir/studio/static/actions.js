@@ -6,7 +6,7 @@ import {button, h} from "./dom.js";
 const REST_MS = 450;
 const ASSETS = ["glb", "gltf", "obj", "ply", "stl"];
 const PHOTOS = ["jpg", "jpeg", "png"];
-const CAMERAS = ["yaml", "yml", "json"];
+const CAMERAS = ["yaml", "yml", "json", "fspy"];
 
 export class Actions {
   constructor(store, live, messages) {

@@ -6,8 +6,10 @@ import {api} from "./net.js";
 import {busy, progressOf} from "./topbar.js";
 
 const FINAL = {"composite.png": "The picture", "composite.exr": "The picture, linear light",
+  "composite.dpx": "The picture, the photo's logarithmic codes",
   "layers.exr": "Layers, linear light",
   "light.exr": "The light as a panorama", "report.html": "Report", "result.zip": "All of it"};
+const SOME = ["composite.exr", "composite.dpx"];
 const ALWAYS = {"light.json": "The light, lamps with names", "scene.yaml": "The scene"};
 
 /** A time of the server as people here write it. */
@@ -95,7 +97,7 @@ export class PanelKeep {
     const finished = state?.finished ?? [], newest = finished.find((f) => f.kind === "render");
     const files = newest?.files;
     rebuilt(this.files, JSON.stringify([Boolean(plate), newest?.id, newest?.when, files]), () => [
-      ...Object.entries(FINAL).filter(([name]) => (files ? files.includes(name) : name !== "composite.exr")).map(([name,
+      ...Object.entries(FINAL).filter(([name]) => (files ? files.includes(name) : !SOME.includes(name))).map(([name,
         words]) => this.link(name, words, Boolean(newest))),
       ...Object.entries(ALWAYS).map(([name, words]) => this.link(name, words, Boolean(plate)))]);
     rebuilt(this.done, JSON.stringify(finished),

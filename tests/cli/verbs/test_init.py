@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from dipir.cli import main as cli
 from dipir.scene.scene_file import load_scene_file
 from tests.support.command_line import fails, parsed
+from tests.support.ocio import write_config
 
 
 def words(files, *more: str, out: str = "new.yaml") -> list[str]:
@@ -126,3 +128,15 @@ def test_strict_writes_nothing_where_something_is_missing(files, stub, capsys):
     capsys.readouterr()
     assert cli.main(words(files, "--strict", out="b.yaml")) == 2
     assert "none.mtl" in capsys.readouterr().err and not list(files.glob("b.*"))
+
+
+def test_colours_are_written_into_the_scene(files, stub, capsys):
+    config = write_config(files / "show")
+    assert cli.main(words(files, "--colourspace", "film", "--ocio", str(config), "--texture-colourspace", "ap1")) == 0
+    scene = load_scene_file(files / "new.yaml")
+    assert scene.colour.colourspace == "film" and Path(scene.colour.ocio).samefile(config)
+    assert scene.objects[0].texture_colourspace == "ap1" and str(files) not in (files / "new.yaml").read_text()
+    assert "converted from film" in capsys.readouterr().err
+    again = ["init", str(files / "new.yaml"), "--grid-only", "--colourspace", "ap1"]
+    assert cli.main(again) == 0 and "colour.colourspace: ap1" in capsys.readouterr().err
+    fails(words(files, "--colourspace", "fil", "--ocio", str(config), out="b.yaml"), capsys, "'film'")

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dipir import disk
 from dipir.cli import main as cli
 from dipir.cli.verbs import insert
 from dipir.errors import ConfigError
 from dipir.event import warnings_in
+from dipir.image.formats.ocio import BUILT_IN
 from dipir.insert import method
 from dipir.insert.config import GuidanceSettings, InsertConfig, load_config
 from dipir.scene import plate as plates
+from dipir.scene.plate import PlateColours
 from dipir.scene.scene_file import load_scene_file
 from tests.support.asset_samples import gltf, write
 from tests.support.command_line import fails, insert_words, parsed
@@ -32,6 +35,16 @@ def test_plate_and_asset_become_a_scene():
     c = scene.camera
     assert (c.fov_deg, c.pitch_deg, c.roll_deg, c.height_m, c.file) == (52, -3, 1, 1.7, Path("c.yaml"))
     assert scene.name == "photo-chair"
+
+
+def test_flags_of_a_camera_file():
+    words = ("insert", "p.jpg", "c.glb", "--at", "1,2", "--camera", "room.fspy")
+    camera = insert.scene_file_of(parsed(*words, "--camera-up", "+Y", "--redistort")).camera
+    assert (camera.file, camera.up, camera.redistort) == (Path("room.fspy"), "y", True)
+    assert insert.scene_file_of(parsed(*words)).camera.redistort is False
+    with pytest.raises(ConfigError, match="redistort says something of a camera file, and none is given"):
+        insert.scene_file_of(parsed("insert", "p.jpg", "c.glb", "--at", "1,2", "--redistort"))
+    assert "prior_config=\"d\"" in insert.overrides_of(parsed(*words, "--prior-config", "d"))
 
 
 def test_flags_replace_what_the_scene_file_says(files):
@@ -165,7 +178,7 @@ def test_the_written_scene_file_gives_the_same_scene(files, stub):
 def test_the_plate_is_read_once(files, stub, monkeypatch):
     read, whole = [], plates.read_plate
     for module in ("dipir.scene.plate", "dipir.scene.scene_file"):
-        monkeypatch.setattr(f"{module}.read_plate", lambda path: read.append(path) or whole(path))
+        monkeypatch.setattr(f"{module}.read_plate", lambda path, *more: read.append(path) or whole(path))
     assert cli.main(insert_words(files, "--quiet")) == 0
     assert read == [files / "photo.png"]
 
@@ -244,3 +257,35 @@ def test_the_name_of_a_scene_stays_below_out(files, stub, monkeypatch, name):
     assert cli.main(["insert", str(scene)]) == 0
     assert stub.calls["saved"][1].resolve().parent == files / "here" / "out"
     assert {path.name for path in files.iterdir()} == before
+
+
+def test_colours_become_part_of_the_scene(files, stub, monkeypatch):
+    monkeypatch.delenv("OCIO", raising=False)
+    words = ("--colourspace", "ACEScg", "--layer", "beauty", "--output-colorspace", "lin_rec709",
+             "--texture-colourspace", "srgb_tx")
+    scene = insert.scene_file_of(parsed(*insert_words(files, *words)))
+    assert scene.colour == PlateColours("ACEScg", "beauty", BUILT_IN, "lin_rec709")
+    assert scene.objects[0].texture_colourspace == "srgb_tx"
+    monkeypatch.setenv("OCIO", str(files / "show.ocio"))
+    assert insert.scene_file_of(parsed(*insert_words(files, *words))).colour.ocio == str(files / "show.ocio")
+    assert insert.scene_file_of(parsed(*insert_words(files))).colour == PlateColours()
+
+
+@pytest.mark.parametrize("words, text", [
+    (["--colourspace", "ACEScq"], "'ACEScg'"), (["--output-colourspace", "ACEScq"], "'ACEScg'"),
+    (["--layer", "beauty"], "has no layers"), (["--colourspace", "ACEScg", "--ocio", "none.ocio"], "none.ocio"),
+    (["--texture-colourspace", "Raw"], "holds data")])
+def test_colours_that_cannot_be_used_end_before_the_folder_is_made(files, stub, capsys, words, text, monkeypatch):
+    monkeypatch.delenv("OCIO", raising=False)
+    fails(insert_words(files, *words), capsys, text)
+    assert not (files / "out").exists()
+
+
+@pytest.mark.parametrize("alpha, code", [(255, 0), (9, 2)])
+def test_alpha_that_is_left_out_is_an_error_under_strict(files, stub, alpha, code, capsys):
+    Image.open(files / "photo.png").convert("RGB").save(files / "opaque.png")
+    picture = Image.open(files / "opaque.png")
+    picture.putalpha(alpha)
+    picture.save(files / "cut.png")
+    assert cli.main(insert_words(files, "--strict", plate="cut.png")) == code
+    assert ("cut.png: alpha ignored" in capsys.readouterr().err)

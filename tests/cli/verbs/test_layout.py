@@ -13,10 +13,11 @@ from PIL import Image
 from dipir.cli import main as cli
 from dipir.cli.verbs.layout import request_of
 from dipir.event import warn
+from dipir.image.formats.ocio import BUILT_IN
 from dipir.priors.layout import LayoutPrior
 from dipir.scene import plate
 from dipir.scene.scene_file import load_scene
-from tests.support.command_line import CUBE
+from tests.support.command_line import CUBE, parsed
 from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
 FAST = ["--steps", "2", "--set", "layers.stage=1", "--quiet"]
@@ -155,7 +156,8 @@ def test_priors_that_cannot_be_used(folder, tmp_path, capsys, prior, text):
 def test_remarks_about_the_picture_and_the_asset(folder, tmp_path, monkeypatch, capsys):
     """Warnings of both are said, kept and shown, and errors where that is asked for."""
     real = plate.read_plate
-    monkeypatch.setattr(plate, "read_plate", lambda path: replace(real(path), notes=(warn("its profile is ignored"),)))
+    noted = (warn("its profile is ignored"),)
+    monkeypatch.setattr(plate, "read_plate", lambda path, *more, **how: replace(real(path), notes=noted))
     (tmp_path / "bad.obj").write_text("mtllib gone.mtl\n" + CUBE)
     words = ["--edit", "{}/photo.png", *BOX, "--as-scene", str(tmp_path / "s.yaml"), "--asset",
              str(tmp_path / "bad.obj")]
@@ -175,3 +177,13 @@ def test_the_photo_to_edit_has_its_profile_converted(tmp_path):
     args = cli.build_parser().parse_args(words)
     image = request_of(args).image
     assert float((image[0].permute(1, 2, 0) - torch.from_numpy(pixels / 255)).abs().max()) > 0.02
+
+
+def test_colours_belong_to_a_picture_that_is_edited(folder, tmp_path, capsys):
+    assert run(folder, *BOX, "--colourspace", "ACEScg", "--out", str(tmp_path / "a")) == 2
+    assert "about the picture of --edit" in capsys.readouterr().err
+    request = request_of(parsed("layout", "--edit", str(folder / "photo.png"), *BOX, "--colourspace",
+                                "Display P3 - Display", "--ocio", BUILT_IN))
+    assert request.kind.own.space.name == "Display P3 - Display"
+    assert torch.equal(request.image, plate.read_plate(folder / "photo.png", plate.PlateColours(
+        "Display P3 - Display", ocio=BUILT_IN)).disp)

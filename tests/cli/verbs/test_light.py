@@ -9,12 +9,14 @@ import torch
 
 from dipir.cli import main as cli
 from dipir.cli.options import free_folder
+from dipir.cli.verbs.light import changes_of
 from dipir.event import warn
 from dipir.image.color import blackbody
 from dipir.scene.light import SphericalGaussians
+from dipir.scene.plate import PlateColours
 from dipir.scene.rig import Lamp, Rig
 from dipir.scene.source import Source
-from tests.support.command_line import RENDERED, fails
+from tests.support.command_line import RENDERED, fails, parsed
 
 SUN = Lamp("sun", Source(torch.tensor([0.0, 1, 0]), torch.ones(3)))
 RIG = Rig(SphericalGaussians.uniform(torch.ones(3), 4), (SUN,))
@@ -81,3 +83,8 @@ def test_warnings_about_the_inputs(result, stub, capsys):
     assert "warning: b.glb: a part is invisible\n" in capsys.readouterr().err
     fails(["light", str(result), "--guess", "1", "--strict", "--quiet"], capsys, "--strict: 1 warning", "b.glb")
     assert not (result / "light_2").exists()
+
+
+def test_colours_can_be_changed():
+    args = parsed("light", "out/demo", "--guess", "1", "--colourspace", "ACEScg", "--layer", "rgba")
+    assert changes_of(args).colours == PlateColours("ACEScg", "rgba")

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,8 +15,11 @@ from dipir.cli.verbs.relight import read_picture
 from dipir.event import warn
 from dipir.image import files
 from dipir.image.files import read_image
+from dipir.image.formats.ocio import BUILT_IN
+from dipir.image.formats.png import png_bytes, profile_chunk
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.priors.relit import relighting, surfaces
+from dipir.scene.plate import PlateColours
 from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
 FAST = ["--set", "fit.steps=4", "--set", "layers.size=32", "--set", "guidance.samples=1", "--set",
@@ -118,8 +122,8 @@ def test_remarks_about_the_picture(folder, tmp_path, monkeypatch, capsys):
     """A warning is said, kept and shown, and an error where that is asked for."""
     real = files.read_image
 
-    def with_a_warning(path):
-        pixels, state, info = real(path)
+    def with_a_warning(path, **more):
+        pixels, state, info = real(path, **more)
         return pixels, state, replace(info, notes=("a note", warn("its profile is ignored")))
 
     monkeypatch.setattr(files, "read_image", with_a_warning)
@@ -140,3 +144,25 @@ def test_colours_of_a_profile_are_converted(folder, tmp_path):
     picture = read_picture(tmp_path / "wide.png", None)
     assert torch.equal(picture.image, read_image(tmp_path / "wide.png").pixels)
     assert float((picture.image - read_image(folder / "photo.png").pixels).abs().max()) > 0.02
+
+
+def test_a_picture_in_display_p3_of_16_bits_comes_back_as_one(folder, tmp_path):
+    """Outside of the mask bit for bit, and with the same profile."""
+    icc = rgb_profile(P3_COLORANTS, "Display P3", curve())
+    size = Image.open(folder / "photo.png").size
+    codes = np.random.default_rng(0).integers(20000, 40000, (size[1], size[0], 3)).astype(np.uint16)
+    (tmp_path / "wide.png").write_bytes(png_bytes(codes, (profile_chunk(icc),)))
+    mask = np.zeros(codes.shape[:2], np.uint8)
+    mask[:, :10] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    assert relight(folder, str(tmp_path / "wide.png"), "--prompt", "from the left", "--mask",
+                   str(tmp_path / "mask.png"), "--out", str(tmp_path / "out")) == 0
+    made = cv2.imread(str(tmp_path / "out" / "relit.png"), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    assert made.dtype == np.uint16 and Image.open(tmp_path / "out" / "relit.png").info["icc_profile"] == icc
+    np.testing.assert_array_equal(made[:, 10:], codes[:, 10:])
+    assert (made[:, :10] != codes[:, :10]).any()
+
+
+def test_a_named_space_of_the_picture(folder, tmp_path):
+    picture = read_picture(folder / "photo.png", None, PlateColours("Display P3 - Display", ocio=BUILT_IN))
+    assert picture.kind.own.space.name == "Display P3 - Display"

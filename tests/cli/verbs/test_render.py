@@ -8,6 +8,7 @@ import pytest
 from dipir.cli import main as cli
 from dipir.event import warn
 from dipir.insert.again import Changes, Move
+from dipir.scene.plate import PlateColours
 from dipir.scene.scene_file import load_scene_file, write_scene_file
 from tests.support.command_line import RENDERED, fails
 
@@ -29,9 +30,11 @@ def result(files, monkeypatch) -> Path:
 
 
 def test_render_hands_everything_over(result, stub, capsys):
-    assert cli.main(["render", str(result), "--asset", "b.glb", "--size", "640,480", "--spp", "256", "--quiet"]) == 0
+    other = result / "b.glb"
+    other.write_bytes(b"any")
+    assert cli.main(["render", str(result), "--asset", str(other), "--size", "640,480", "--spp", "256", "--quiet"]) == 0
     assert stub.calls["folder"] == result and callable(stub.calls["on_event"])
-    assert stub.calls["changes"] == Changes(asset=Path("b.glb"), size=(640, 480), spp=256)
+    assert stub.calls["changes"] == Changes(asset=other, size=(640, 480), spp=256)
     assert stub.calls["saved"] == (RENDERED, result / "render")
     assert capsys.readouterr().err == "", "quiet"
     assert load_scene_file(result / "render/scene.yaml").objects[0].at == (64, 70), "what it rendered can be rendered"
@@ -47,7 +50,19 @@ def test_objects_are_moved_and_changed(result, stub):
     assert stub.calls["changes"] == Changes(light=Path("l.json"), object="cube", move=move, contrast=-0.5)
 
 
+def test_another_assets_unit_and_axis_reach_the_scene_that_is_kept(result, stub):
+    (result / "b.obj").write_text("v 0 0 0\nv 10 0 0\nv 0 0 30\nf 1 2 3\n")
+    words = ["--asset", str(result / "b.obj"), "--unit", "cm", "--up", "+Z"]
+    assert cli.main(["render", str(result), *words]) == 0
+    assert stub.calls["changes"] == Changes(move=Move(unit="cm", up="z"), asset=result / "b.obj")
+    kept = load_scene_file(result / "render/scene.yaml").objects[0]
+    assert (kept.asset.name, kept.unit, kept.up) == ("b.obj", "cm", "z")
+    assert cli.main(["render", str(result / "render"), "--yaw", "5"]) == 0, "and stay"
+    assert load_scene_file(result / "render/render/scene.yaml").objects[0].unit == "cm"
+
+
 @pytest.mark.parametrize("words, text", [
+    (["--unit", "furlong"], "unit 'furlong' is unknown"), (["--up", "w"], "up 'w' is unknown"),
     (["--material", "roughnes=0.1"], "roughness"), (["--material", "roughness"], "KEY=VALUE"),
     (["--material", "base_color=0.1"], "R,G,B"), (["--object", "cub", "--yaw", "3"], "cube"),
     (["--material", "roughness=7"], "0 to 1")])
@@ -63,3 +78,9 @@ def test_warnings_about_the_inputs(result, stub, capsys):
     words = ["render", str(result), "--strict", "--quiet", "--out", str(result / "strict")]
     fails(words, capsys, "--strict: 1 warning", "b.glb")
     assert not (result / "strict").exists()
+
+
+def test_colours_can_be_changed(result, stub, monkeypatch):
+    monkeypatch.delenv("OCIO", raising=False)
+    assert cli.main(["render", str(result), "--output-colourspace", "ACEScg", "--quiet"]) == 0
+    assert stub.calls["changes"] == Changes(colours=PlateColours(output_colourspace="ACEScg"))

@@ -1,10 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image as Pillow
 
 from dipir.errors import ImageError
+from dipir.event import is_warning
+from dipir.image.color import linear_to_srgb_array
 from dipir.image.files import read_image
-from dipir.image.formats.display import in_srgb
+from dipir.image.formats.checks import AskedOf
+from dipir.image.formats.display import Stated, coloured
+from dipir.image.formats.ocio import BUILT_IN, find_space
+from dipir.image.formats.png import png_bytes
+from dipir.image.formats.primaries import KNOWN_CHROMATICITIES, to_bt709
 
 CODES = np.random.default_rng(0).integers(0, 256, (6, 7, 3)).astype(np.uint8)
 
@@ -44,6 +52,55 @@ def test_webp_limits_and_damage(tmp_path):
 
 
 def test_codes_become_shares_of_one():
-    np.testing.assert_array_equal(in_srgb(CODES, None, None, []), CODES.astype(np.float32) / np.float32(255))
-    deep = CODES.astype(np.uint16) * 256
-    np.testing.assert_array_equal(in_srgb(deep, None, None, []), deep.astype(np.float32) / np.float32(65535))
+    for codes, top in ((CODES, 255), (CODES.astype(np.uint16) * 256, 65535)):
+        done = coloured(Path("a.png"), codes, Stated(), None, [])
+        np.testing.assert_array_equal(done.pixels, codes.astype(np.float32) / np.float32(top))
+        assert done.state == "display" and done.own is None
+
+
+@pytest.mark.parametrize("alpha, warned", [(255, False), (254, True)])
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_alpha_is_a_warning_where_it_is_not_opaque(tmp_path, name, alpha, warned):
+    cover = np.full((6, 7), 255, np.uint8)
+    cover[3, 4] = alpha
+    Pillow.fromarray(np.dstack([CODES, cover])).save(tmp_path / name, lossless=True)
+    notes = read_image(tmp_path / name).info.notes
+    assert all(note == "alpha ignored" and is_warning(note) == warned for note in notes)
+    assert len(notes) == 1 or name == "a.webp"  # An opaque one is not written there.
+
+
+def test_codes_in_a_named_space(tmp_path):
+    """A file that says nothing: Adobe RGB by its own definition."""
+    Pillow.fromarray(CODES).save(tmp_path / "a.png")
+    read = read_image(tmp_path / "a.png", asked=AskedOf(find_space("g22_adobergb_scene", BUILT_IN)))
+    adobe = KNOWN_CHROMATICITIES["lin_adobergb_scene"]
+    light = (CODES / 255) ** 2.19921875 @ to_bt709(adobe).T
+    np.testing.assert_allclose(read.pixels[0].permute(1, 2, 0), linear_to_srgb_array(light).clip(0, 1), atol=2e-4)
+    np.testing.assert_allclose(read.info.own.light, light, atol=2e-4)
+    assert read.state == "display" and read.info.own.wide > 0.1
+    (note,) = read.info.notes
+    assert is_warning(note) and "lie outside of sRGB and were clipped" in note
+
+
+def test_codes_in_logarithmic_and_linear_spaces(tmp_path):
+    Pillow.fromarray(CODES).save(tmp_path / "a.png")
+    for name in ("ARRI LogC4", "ACEScg"):
+        space = find_space(name, BUILT_IN)
+        read = read_image(tmp_path / "a.png", asked=AskedOf(space))
+        assert read.state == "linear"
+        np.testing.assert_allclose(read.pixels[0].permute(1, 2, 0), space.to_light((CODES / 255).astype(np.float32)),
+                                   rtol=1e-4, atol=1e-5)
+
+
+def test_video_codes_that_are_refused_are_read_in_a_named_space(tmp_path):
+    (tmp_path / "a.png").write_bytes(png_bytes(CODES, ((b"cICP", bytes((9, 16, 0, 1))),)))
+    with pytest.raises(ImageError, match="PQ"):
+        read_image(tmp_path / "a.png")
+    read = read_image(tmp_path / "a.png", asked=AskedOf(find_space("Rec.2100-PQ - Display", BUILT_IN)))
+    assert read.state == "linear" and float(read.pixels.max()) > 20
+
+
+def test_cmyk_has_no_named_space(tmp_path):
+    Pillow.new("CMYK", (8, 8)).save(tmp_path / "a.jpg")
+    with pytest.raises(ImageError, match="holds CMYK"):
+        read_image(tmp_path / "a.jpg", asked=AskedOf(find_space("ACEScg", BUILT_IN)))

@@ -1,13 +1,17 @@
 """Parts, layers and windows of EXR files, which OpenEXR's own library writes."""
 import struct
 
+import cv2
 import numpy as np
 import OpenEXR
 import OpenImageIO as oiio
 import pytest
 
 from dipir.errors import ImageError
+from dipir.event import is_warning
 from dipir.image.files import read_image
+from dipir.image.formats.checks import AskedOf
+from dipir.image.formats.ocio import BUILT_IN, find_space
 from dipir.image.formats.primaries import to_bt709
 
 RGB = np.random.default_rng(0).random((8, 12, 3)).astype(np.float32) * 4
@@ -150,3 +154,86 @@ def test_other_chromaticities_are_converted_and_said(tmp_path):
     read = _written(tmp_path / "a.exr", RGB, chromaticities=AP1)
     np.testing.assert_allclose(_pixels(read), RGB @ to_bt709(AP1).T, atol=1e-5)
     assert "converted from the chromaticities 0.713" in read.info.notes[0]
+
+
+def test_whole_numbers_are_refused(tmp_path):
+    OpenEXR.File(_header(), _channels((RGB * 50).astype(np.uint32))).write(str(tmp_path / "a.exr"))
+    with pytest.raises(ImageError, match="whole numbers"):
+        read_image(tmp_path / "a.exr")
+
+
+def test_pixels_that_are_not_square_are_said(tmp_path):
+    read = _written(tmp_path / "a.exr", RGB, pixelAspectRatio=2.0)
+    assert len(read.info.notes) == 1 and "2 times as wide as high" in read.info.notes[0]
+
+
+@pytest.mark.parametrize("stated", [np.array([1, 2, 3], np.float32), np.eye(3, dtype=np.float32), "BT.709"])
+def test_chromaticities_of_another_type_are_ignored_and_said(tmp_path, stated):
+    _written(tmp_path / "a.exr", RGB, chromaticitieZ=stated)
+    (tmp_path / "a.exr").write_bytes((tmp_path / "a.exr").read_bytes().replace(b"chromaticitieZ", b"chromaticities"))
+    read = read_image(tmp_path / "a.exr")
+    np.testing.assert_array_equal(_pixels(read), RGB)
+    assert read.info.notes == ("chromaticities are not eight numbers: ignored, read as BT.709",)
+
+
+# ---- what a person says ----------------------------------------------------------------------------------------------
+
+def _layered(path):
+    channels = {**_channels(RGB), **_channels(RGB + 1, "spec."), **_channels(RGB + 2, "light.key.")}
+    OpenEXR.File(_header(), channels).write(str(path))
+    return path
+
+
+@pytest.mark.parametrize("layer, more", [("RGB", 0), ("spec", 1), ("SPEC", 1), ("light.key", 2)])
+def test_a_layer_by_its_name(tmp_path, layer, more):
+    read = read_image(_layered(tmp_path / "a.exr"), asked=AskedOf(layer=layer))
+    np.testing.assert_array_equal(_pixels(read), RGB + more)
+    assert read.info.notes == ()
+
+
+def test_parts_by_their_names(tmp_path):
+    path = tmp_path / "a.exr"
+    _parts(path, ("left", _channels(RGB)), ("right", {**_channels(RGB + 1), **_channels(RGB + 2, "spec.")}),
+           ("fog", _channels(RGB + 3, "spec.")))
+    for layer, more in (("left", 0), ("right", 1), ("right.spec", 2), ("fog", 3), ("fog.spec", 3), ("left.RGB", 0)):
+        np.testing.assert_array_equal(_pixels(read_image(path, asked=AskedOf(layer=layer))), RGB + more)
+    with pytest.raises(ImageError, match=r"'spec' names several; accepted are right.spec, fog.spec"):
+        read_image(path, asked=AskedOf(layer="spec"))
+
+
+def test_an_unknown_layer_is_answered_with_those_that_are_there(tmp_path):
+    with pytest.raises(ImageError, match=r"'beauty' is not in it; accepted are RGB, light.key, spec. .*--layer"):
+        read_image(_layered(tmp_path / "a.exr"), asked=AskedOf(layer="beauty"))
+    many = {name: channel for k in range(30) for name, channel in _channels(RGB, f"l{k}.").items()}
+    OpenEXR.File(_header(), many).write(str(tmp_path / "b.exr"))
+    with pytest.raises(ImageError, match="and 20 more"):
+        read_image(tmp_path / "b.exr", asked=AskedOf(layer="\x1b[31m"))
+    cv2.imwrite(str(tmp_path / "c.png"), np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(ImageError, match="PNG data, which has no layers"):
+        read_image(tmp_path / "c.png", asked=AskedOf(layer="beauty"))
+
+
+def test_a_named_space_counts_more_than_chromaticities(tmp_path):
+    _written(tmp_path / "a.exr", RGB, chromaticities=AP1)
+    read = read_image(tmp_path / "a.exr", asked=AskedOf(find_space("lin_rec709", BUILT_IN)))
+    np.testing.assert_array_equal(_pixels(read), RGB)
+    assert "is not used: --colourspace says" in read.info.notes[0] and read.info.own is None
+    read = read_image(tmp_path / "a.exr", asked=AskedOf(find_space("ARRI LogC4", BUILT_IN)))
+    np.testing.assert_allclose(_pixels(read), find_space("ARRI LogC4", BUILT_IN).to_light(RGB), rtol=1e-6)
+
+
+def test_own_values_are_those_of_the_display_window(tmp_path):
+    read = _written(tmp_path / "a.exr", RGB.astype(np.float16), chromaticities=AP1, dataWindow=_window(2, 1, 12, 8),
+                    displayWindow=_window(0, 0, 12, 8))
+    own = read.info.own.codes
+    assert own.dtype == np.float16 and own.shape == (8, 12, 3)
+    np.testing.assert_array_equal(own[1:, 2:], RGB.astype(np.float16)[:7, :10])
+    assert not own[0].any() and is_warning(next(n for n in read.info.notes if "overscan" in n))
+
+
+@pytest.mark.parametrize("least, warned", [(1.0, False), (0.5, True)])
+def test_alpha_is_a_warning_where_it_is_not_opaque(tmp_path, least, warned):
+    alpha = np.linspace(least, 1, 96, dtype=np.float32).reshape(8, 12)
+    OpenEXR.File(_header(), {**_channels(RGB), "A": alpha}).write(str(tmp_path / "a.exr"))
+    (note,) = read_image(tmp_path / "a.exr").info.notes
+    assert note == "alpha ignored" and is_warning(note) == warned

@@ -91,3 +91,19 @@ def test_our_own_are_tagged_and_whole(tmp_path, dtype):
         picture.verify()
         assert picture.info["srgb"] == 1
     np.testing.assert_array_equal(np.rint(_pixels(read_image(tmp_path / "a.png")) * np.iinfo(dtype).max), pixels)
+
+
+@pytest.mark.parametrize("chunks, note", [
+    ([(b"gAMA", struct.pack(">I", 45455)), (b"cHRM", bytes(32))], "cHRM ignored"),
+    ([(b"cHRM", P3_CHRM)], "without gAMA"),
+    ([(b"pHYs", struct.pack(">IIB", 1000, 2000, 0))], "2 times as wide as high")])
+def test_what_is_ignored_changes_no_bit_and_is_said(tmp_path, chunks, note):
+    read = _with(tmp_path / "a.png", *chunks)
+    np.testing.assert_array_equal(np.rint(_pixels(read) * 255), CODES)
+    assert len(read.info.notes) == 1 and note in read.info.notes[0]
+
+
+def test_of_an_animation_the_first_frame(tmp_path):
+    read = _with(tmp_path / "a.png", save_all=True, append_images=[Pillow.fromarray(CODES[::-1])])
+    np.testing.assert_array_equal(np.rint(_pixels(read) * 255), CODES)
+    assert read.info.notes == ("the first of 2 frames is used",)

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from dipir.event import is_warning
 from dipir.image.formats.primaries import (
     BT709_CHROMATICITIES,
     Encoding,
     adaptation,
+    chromaticities_of,
     clipped,
     gamma,
     light_to_bt709,
@@ -49,16 +51,52 @@ def test_what_is_no_colour_space_is_said_and_left(bad):
         to_bt709(bad)
     notes: list[str] = []
     pixels = np.ones((2, 2, 3), np.float32)
-    assert light_to_bt709(pixels, bad, notes) is pixels and "read as BT.709" in notes[0]
+    assert light_to_bt709(pixels, bad, notes) == (pixels, None) and "read as BT.709" in notes[0]
+    assert is_warning(notes[0])
 
 
 def test_light_is_converted_and_bt709_is_left_alone():
     pixels, notes = np.random.default_rng(0).random((4, 5, 3)).astype(np.float32) * 9, []
-    assert light_to_bt709(pixels, BT709_CHROMATICITIES, notes) is pixels and not notes
-    done = light_to_bt709(pixels, AP1, notes)
+    same, own = light_to_bt709(pixels, BT709_CHROMATICITIES, notes)
+    assert same is pixels and own is None and not notes
+    done, own = light_to_bt709(pixels, AP1, notes)
     np.testing.assert_allclose(done, pixels @ AP1_TO_BT709.T, atol=4e-3)
     assert done.dtype == np.float32 and "converted" in notes[0]
-    assert np.isfinite(to_bt709(AP0[:4] + (0.0001, 0.077) + AP0[6:])).all()
+    np.testing.assert_array_equal(own.codes, pixels)
+    np.testing.assert_allclose(own.space.from_light(done), pixels, atol=1e-5)
+
+
+def test_aces_with_its_blue_below_the_axis():
+    """UTILITY - ACES-AP0_to_LINEAR-REC709_BFD of OpenColorIO."""
+    wanted = [[2.52168619, -1.13413099, -0.38755520], [-0.27647991, 1.37271909, -0.09623917],
+              [-0.01537806, -0.15297534, 1.16835340]]
+    np.testing.assert_allclose(to_bt709(AP0), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("known", [AP0, AP1, P3, BT709_CHROMATICITIES,
+                                   (0.7347, 0.2653, 0.1424, 0.8576, 0.0991, -0.0308, 0.3127, 0.3290)])
+def test_chromaticities_are_found_by_their_matrix(known):
+    np.testing.assert_allclose(chromaticities_of(to_bt709(known)), known, atol=2e-4)
+
+
+def test_a_matrix_of_no_space_has_no_chromaticities():
+    assert chromaticities_of(np.array([[1.0, 1, 0], [0, 0, 1], [0, 0, 1]])) is None
+
+
+@pytest.mark.parametrize("curve", [srgb, gamma(2.2), gamma(1.0)])
+def test_codes_of_light_are_the_inverse_of_light_of_codes(curve):
+    wide = Encoding("wide", (curve,) * 3, to_bt709(P3))
+    codes = np.random.default_rng(0).integers(0, 65536, (40, 50, 3)).astype(np.uint16)
+    assert np.abs(wide.codes(wide.light(codes)) * 65535 - codes).max() < 1.01
+    assert np.abs(wide.codes(np.array([[[9.0, 9, 9], [-1, -1, -1]]])) - [[[1] * 3, [0] * 3]]).max() == 0
+
+
+@pytest.mark.parametrize("curve", [lambda x: 1 - x, lambda x: 0 * x, lambda x: x * np.nan])
+def test_curves_without_an_inverse(curve):
+    none = Encoding("odd", (curve,) * 3, np.eye(3))
+    with pytest.raises(ValueError, match="curve without an inverse"):
+        none.codes(np.zeros((1, 1, 3)))
+    assert none.space(()).from_light is None
 
 
 def test_encodings():

@@ -1,6 +1,7 @@
 """Profiles: by independent numbers, and by LittleCMS as a second computation."""
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from PIL import ImageCms
 
 from dipir.image.color import linear_to_srgb_array, srgb_to_linear_array
 from dipir.image.files import read_image
-from dipir.image.formats import profiles
+from dipir.image.formats.display import Stated, coloured
 from tests.support.icc import (
     P3_COLORANTS,
     P3_TO_SRGB,
@@ -41,6 +42,10 @@ def _read(path, picture: Pillow.Image, icc: bytes | None, **options: object):
     return read_image(path)
 
 
+def _coloured(codes: np.ndarray, icc: bytes, notes: list[str]) -> np.ndarray:
+    return coloured(Path("a.png"), codes, Stated(icc), None, notes).pixels
+
+
 @pytest.mark.parametrize("icc", [P3, ADOBE, rgb_profile(P3_COLORANTS, "Table", curve(
     table=np.linspace(0, 1, 1024) ** 1.8))], ids=["para", "gamma", "table"])
 def test_a_profile_of_matrix_and_curves_is_what_littlecms_makes_of_it(tmp_path, icc):
@@ -55,7 +60,7 @@ def test_a_profile_of_matrix_and_curves_is_what_littlecms_makes_of_it(tmp_path, 
 def test_16_bits_of_display_p3_stay_16_bits():
     codes = _codes(1, np.uint16)
     wanted = linear_to_srgb_array(srgb_to_linear_array(codes / 65535) @ P3_TO_SRGB.T).clip(0, 1)
-    assert np.abs(profiles.to_srgb(P3, codes, []) - wanted).max() < 4e-4  # The profile's own numbers have 16 bits.
+    assert np.abs(_coloured(codes, P3, []) - wanted).max() < 4e-4  # The profile's own numbers have 16 bits.
 
 
 def test_srgb_under_any_name_changes_no_bit(tmp_path):
@@ -70,7 +75,7 @@ def test_srgb_under_any_name_changes_no_bit(tmp_path):
 def test_a_linear_profile_that_calls_itself_srgb_is_converted():
     notes: list[str] = []
     codes = _codes(3)
-    done = profiles.to_srgb(rgb_profile(SRGB_COLORANTS, "sRGB linear", curve(1.0)), codes, notes)
+    done = _coloured(codes, rgb_profile(SRGB_COLORANTS, "sRGB linear", curve(1.0)), notes)
     assert np.abs(done - linear_to_srgb_array(codes / 255)).max() < 2e-3 and notes
 
 

@@ -107,3 +107,12 @@ def test_opencv_is_not_asked(tmp_path, monkeypatch):
     for name in ("imdecode", "imread"):
         monkeypatch.setattr(cv2, name, lambda *a: pytest.fail("asked"))
     np.testing.assert_array_equal(_pixels(_file(tmp_path / "a.hdr", _new(CODES))), WANTED)
+
+
+def test_lines_of_the_header_that_are_not_honoured(tmp_path):
+    more = "COLORCORR=1 2 1\nPIXASPECT=0.5\n"
+    path = _file(tmp_path / "a.hdr", CODES.tobytes(), more=more)
+    np.testing.assert_array_equal(_pixels(path), WANTED)
+    assert ["COLORCORR" in n or "2 times as wide as high" in n for n in read_image(path).info.notes] == [True, True]
+    with pytest.raises(ImageError, match="neither 32-bit_rle_rgbe"):
+        read_image(_file(tmp_path / "b.hdr", CODES.tobytes(), form="16-bit"))

@@ -5,7 +5,10 @@ import pytest
 from PIL import Image as Pillow
 
 from dipir.errors import ImageError
+from dipir.event import is_warning
 from dipir.image.files import read_image
+from dipir.image.formats.checks import AskedOf
+from dipir.image.formats.ocio import BUILT_IN, find_space
 from tests.support.icc import P3_COLORANTS, P3_TO_SRGB, curve, rgb_profile
 
 CODES = np.random.default_rng(0).integers(0, 256, (8, 9, 3)).astype(np.uint8)
@@ -132,3 +135,68 @@ def test_limits_and_damage(tmp_path, kind):
     (tmp_path / f"b.{kind}").write_text("hello, this is a text")
     with pytest.raises(ImageError, match="does not hold a"):
         read_image(tmp_path / f"b.{kind}")
+
+
+@pytest.mark.parametrize("compression", [None, "jpeg"])
+def test_tiff_of_luma_and_chroma(tmp_path, compression):
+    ramp = np.stack([np.tile(np.linspace(20, 235, 32), (24, 1))] * 3, -1) * (1, 0.5, 0.2)
+    Pillow.fromarray(ramp.astype(np.uint8)).convert("YCbCr").save(tmp_path / "a.tif", compression=compression,
+                                                                  quality=95)
+    np.testing.assert_allclose(_codes(tmp_path / "a.tif"), ramp, atol=12)
+
+
+@pytest.mark.parametrize("name, tags", [("a.dng", {50706: b"\1\4\0\0"}), ("a.tif", {50706: b"\1\4\0\0"}),
+                                        ("a.tif", {262: 32803}), ("a.tif", {254: 1}), ("a.NEF", {})])
+def test_camera_raw_is_refused_by_name(tmp_path, name, tags):
+    """Its first picture is a thumbnail, or has one colour a pixel."""
+    Pillow.fromarray(CODES[..., 0]).save(tmp_path / name, "TIFF", tiffinfo=tags)
+    with pytest.raises(ImageError, match="camera raw.*[Dd]evelop"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "dpx"])
+def test_pixels_that_are_not_square_are_said(tmp_path, suffix):
+    picture = oiio.ImageBuf(CODES)
+    picture.specmod().attribute("PixelAspectRatio", 2.0)
+    picture.write(str(tmp_path / f"a.{suffix}"))
+    (note,) = read_image(tmp_path / f"a.{suffix}").info.notes
+    assert "2 times as wide as high" in note and is_warning(note)
+
+
+def test_dpx_of_film_in_a_named_space(tmp_path):
+    space = find_space("ADX10", BUILT_IN)
+    read = read_image(_dpx(tmp_path / "b.dpx", 10, "KodakLog"), asked=AskedOf(space))
+    assert read.state == "linear" and read.info.own.codes.dtype == np.uint16
+    np.testing.assert_array_equal(read.pixels[0].permute(1, 2, 0).numpy(), space.to_light(
+        (read.info.own.codes / np.float32(65535)).astype(np.float32)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_tiff_in_a_named_space(tmp_path, dtype):
+    space = find_space("ACEScct", BUILT_IN)
+    codes = DEEP if dtype == np.uint16 else (DEEP / np.float32(65535)).astype(np.float32)
+    cv2.imwrite(str(tmp_path / "a.tif"), codes[..., ::-1])
+    read = read_image(tmp_path / "a.tif", asked=AskedOf(space))
+    assert read.state == "linear"
+    wanted = space.to_light((DEEP / np.float32(65535)).astype(np.float32))
+    np.testing.assert_allclose(read.pixels[0].permute(1, 2, 0).numpy(), wanted, rtol=1e-5)
+    np.testing.assert_array_equal(read.info.own.codes, codes)
+
+
+def test_a_profile_of_a_float_tiff_is_a_warning(tmp_path):
+    icc = np.frombuffer(rgb_profile(P3_COLORANTS, "Wide", curve()), np.uint8)
+    spec = oiio.ImageSpec(9, 8, 3, "float")
+    spec.attribute("ICCProfile", oiio.TypeDesc(f"uint8[{len(icc)}]"), icc)
+    out = oiio.ImageOutput.create("a.tif")
+    out.open(str(tmp_path / "a.tif"), spec)
+    out.write_image(np.zeros((8, 9, 3), np.float32))
+    out.close()
+    (note,) = read_image(tmp_path / "a.tif").info.notes
+    assert is_warning(note) and "--colourspace" in note
+
+
+@pytest.mark.parametrize("alpha, warned", [(255, False), (40, True)])
+def test_alpha_of_a_tiff(tmp_path, alpha, warned):
+    Pillow.fromarray(np.dstack([CODES, np.full((8, 9), alpha, np.uint8)])).save(tmp_path / "a.tif")
+    (note,) = read_image(tmp_path / "a.tif").info.notes
+    assert note == "alpha ignored" and is_warning(note) == warned

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 import dipir.scene.assets.files as asset_files
 from dipir.errors import AssetError
@@ -140,3 +141,11 @@ def test_no_spelling_leads_out_of_the_folder(tmp_path):
                  str(tmp_path / "secret.png")):
         with pytest.raises(AssetError, match="outside|absolute"):
             find_beside(folder / "a.obj", name, "texture")
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_textures_of_wide_numbers_are_refused(tmp_path, kind):
+    """They were black."""
+    Pillow.fromarray(np.full((4, 4), 1, kind)).save(tmp_path / "a.tif")
+    with pytest.raises(AssetError, match="8 or 16 bits"):
+        decode_image((tmp_path / "a.tif").read_bytes(), "a.tif")

@@ -180,3 +180,10 @@ def test_any_damage_to_an_obj_loads_or_is_one_kind_of_error(tmp_path_factory, li
         assert len(str(error)) <= 2000
     else:
         assert all(np.isfinite(part.vertices).all() for part in asset.parts)
+
+
+@pytest.mark.filterwarnings("error")
+def test_absurd_numbers_are_refused_without_a_word_of_numpy(tmp_path):
+    (tmp_path / "a.obj").write_text("v 1e308 0 0\nv -1e308 1e308 0\nv 0 1e308 -1e308\nf 1 2 3\n")
+    with pytest.raises(AssetError):
+        load_asset(tmp_path / "a.obj", unit="m", up_axis="y")

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from dipir.event import is_warning
+from dipir.image.formats.ocio import BUILT_IN, find_space
+from dipir.image.formats.primaries import KNOWN_CHROMATICITIES, to_bt709
 from dipir.scene.assets.asset import Material, Sampling
 from dipir.scene.assets.load import load_asset
 from dipir.scene.assets.material import has_textures, tinted, untextured
@@ -50,7 +52,9 @@ def test_gltf_defaults_and_ior(tmp_path):
 def test_gltf_transmission(tmp_path, factor, expected):
     glass = {"extensions": {"KHR_materials_transmission": {} if factor is None else {"transmissionFactor": factor}}}
     asset = load_asset(write(tmp_path, gltf(material=glass)))
-    assert asset.parts[0].material.transmission == expected and not asset.notes
+    assert asset.parts[0].material.transmission == expected
+    # Without a volume it is a thin wall in glTF.
+    assert [("thin walls" in note and is_warning(note)) for note in asset.notes] == [True] * bool(expected)
 
 
 @pytest.mark.parametrize("mode, expected", [("OPAQUE", None), ("MASK", [[0, 1]]), ("BLEND", [[0.2, 0.4]])])
@@ -91,3 +95,20 @@ def test_a_material_without_its_textures_has_their_means():
     bare = untextured(Material(base_color=(0.1, 0.2, 0.3), base_color_texture=np.ones((2, 2, 3), np.float32),
                                roughness_texture=np.ones((2, 2), np.float32), sampling=(("base_color", Sampling()),)))
     assert bare == Material(base_color=(0.1, 0.2, 0.3)) and not has_textures(bare)
+
+
+def test_textures_in_another_colour_space(tmp_path):
+    """Of base colour and emission; what holds numbers stays as it is, and what lies outside of BT.709 becomes 0."""
+    color, orm = np.zeros((2, 4, 3)) + [0, 200, 40], np.zeros((2, 4, 3)) + [7, 100, 0]
+    orm[0, :, 1] = 200
+    material = {"name": "m", "emissiveTexture": {"index": 0}, "emissiveFactor": [1, 1, 1],
+                "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}, "metallicRoughnessTexture": {"index": 1}}}
+    path = write(tmp_path, gltf(material=material, images=[embedded(color), embedded(orm)]))
+    space = find_space("ACEScg", BUILT_IN)
+    m, plain = load_asset(path, textures=space).parts[0].material, load_asset(path).parts[0].material
+    light = np.array([0, 200, 40]) / 255 @ np.array(to_bt709(KNOWN_CHROMATICITIES["lin_ap1_scene"])).T
+    assert light.min() < 0
+    for found in (m.base_color_texture, m.emission_texture):
+        np.testing.assert_allclose(found[0, 0], light.clip(0), atol=1e-4)
+    np.testing.assert_array_equal(m.roughness_texture, plain.roughness_texture)
+    np.testing.assert_allclose(plain.base_color_texture[0, 0, 1], 0.5776, atol=1e-4)

@@ -70,3 +70,37 @@ def test_any_damage_ends_in_one_kind_of_error(order, at, patch, cut):
         parse_ply(Path("a.ply"), data)
     except AssetError:
         pass
+
+
+def test_faces_before_their_vertices():
+    data = (b"ply\nformat ascii 1.0\nelement face 1\nproperty list uchar int vertex_indices\nelement vertex 3\n"
+            b"property float x\nend_header\n3 0 1 2\n5\n6\n7\n")
+    elements = parse_ply(Path("a.ply"), data).elements
+    assert elements["vertex"].values["x"].tolist() == [5, 6, 7]
+    assert elements["face"].values["vertex_indices"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("count, code", [("uchar", "B"), ("ushort", "H"), ("int", "i"), ("float", "f")])
+def test_lists_of_different_lengths_counted_by_any_type(order, count, code):
+    lists = [(3, 4, 5), (), (7,), (8, 9, 10, 11)]
+    head = (f"ply\nformat {order} 1.0\nelement face {len(lists)}\nproperty uchar before\n"
+            f"property list {count} short vertex_indices\nproperty uchar after\nelement vertex 0\nend_header\n")
+    if order == "ascii":
+        data = "\n".join(" ".join(map(str, (6, len(row), *row, 7))) for row in lists).encode()
+    else:
+        mark = ORDERS[order]
+        data = b"".join(struct.pack(f"{mark}B{code}{len(row)}hB", 6, len(row), *row, 7) for row in lists)
+    face = parse_ply(Path("a.ply"), head.encode() + data).elements["face"]
+    assert face.lengths["vertex_indices"].tolist() == [3, 0, 1, 4]
+    assert face.values["vertex_indices"].tolist() == [3, 4, 5, 7, 8, 9, 10, 11]
+    assert set(face.values["before"]) == {6} and set(face.values["after"]) == {7}
+    with pytest.raises(AssetError, match="truncated"):
+        parse_ply(Path("a.ply"), head.encode() + data[:-3])
+
+
+def test_rows_of_nothing_take_no_memory():
+    """400 million of them took 6 GB."""
+    data = (b"ply\nformat ascii 1.0\nelement nothing 4000000000000000\nelement vertex 1\nproperty float x\n"
+            b"end_header\n5\n")
+    assert parse_ply(Path("a.ply"), data).elements["vertex"].values["x"].tolist() == [5]

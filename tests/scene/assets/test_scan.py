@@ -143,6 +143,37 @@ def test_stl(tmp_path, data):
     assert asset.notes == ()
 
 
+@pytest.mark.parametrize("kind, top", [("int", 255), ("uint", 255), ("ushort", 255), ("ushort", 65535), ("float", 255),
+                                       ("float", 1), ("uchar", 255)])
+def test_colours_of_every_number_type(tmp_path, kind, top):
+    properties = "".join(f"property {kind} {name}\n" for name in ("red", "green", "blue"))
+    rows = [(*point, top, 0, 0) for point in SQUARE]
+    asset = loaded(tmp_path, ply(properties, rows, "", [(4, 0, 1, 2, 3)]), "a.ply")
+    assert asset.parts[0].material.base_color == pytest.approx((1, 0, 0))
+
+
+def test_stl_whose_length_is_not_what_it_states(tmp_path):
+    asset = loaded(tmp_path, binary_stl(0) + b"made by hand", "a.stl")
+    assert signed_volume(asset.parts[0].vertices, asset.parts[0].faces) == pytest.approx(8)
+    assert "12 bytes" in asset.notes[0] and not is_warning(asset.notes[0])
+    with pytest.raises(AssetError, match="states 12 faces, and the file ends after 11"):
+        loaded(tmp_path, binary_stl(0)[:-1], "a.stl")
+    with pytest.raises(AssetError, match="endsolid"):
+        loaded(tmp_path, b"solid x\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\n", "a.stl")
+
+
+def test_very_many_solids_become_one_part(tmp_path):
+    facet = "facet normal 0 0 1\nouter loop\nvertex {0} 0 0\nvertex {1} 0 0\nvertex {0} 1 0\nendloop\nendfacet\n"
+    text = "".join(f"solid a{k}\n{facet.format(k, k + 1)}endsolid a{k}\n" for k in range(301))
+    asset = loaded(tmp_path, text, "a.stl")
+    assert len(asset.parts) == 1 and len(asset.parts[0].faces) == 301 and "301 solids" in asset.notes[0]
+
+
+def test_colours_in_the_header_of_stl_are_said(tmp_path):
+    asset = loaded(tmp_path, b"COLOR=\xff\0\0\xff".ljust(80, b"\0") + binary_stl(0)[80:], "a.stl")
+    assert is_warning(asset.notes[0]) and "PLY" in asset.notes[0]
+
+
 def test_colours_of_stl_are_said(tmp_path, caplog):
     asset = loaded(tmp_path, binary_stl(0x7C00), "a.stl")
     assert is_warning(asset.notes[0]) and "PLY" in asset.notes[0]

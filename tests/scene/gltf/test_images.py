@@ -110,12 +110,14 @@ def test_a_turned_quarter_is_the_one_of_the_specification():
     assert corners[:, :2] == pytest.approx(np.array([[0, 1], [0, 0.5], [0.5, 1], [0.5, 0.5]]))
 
 
-def test_ktx2_is_refused_unless_another_image_is_there(tmp_path):
+def test_another_image_goes_before_ktx2(tmp_path):
+    """It holds what was compressed; a texture with neither is refused."""
     document = lit(None, UNIT)
-    document["textures"][0] |= {"extensions": {"KHR_texture_basisu": {"source": 0}}}
-    assert load_asset(write(tmp_path, document)).parts[0].material.base_color_texture is not None
-    del document["textures"][0]["source"]
-    with pytest.raises(AssetError, match="KTX2 image"):
+    document["images"].append({"uri": "data:image/ktx2;base64,AAAA"})
+    document["textures"][0] |= {"extensions": {"KHR_texture_basisu": {"source": 1}}}
+    assert load_asset(write(tmp_path, document)).parts[0].material.base_color_texture.shape == (16, 16, 3)
+    document["textures"][0] = {"extensions": {"KHR_texture_basisu": {}}}
+    with pytest.raises(AssetError, match="no PNG, JPEG, WebP or KTX2 image"):
         load_asset(write(tmp_path, json.loads(json.dumps(document))))
 
 

@@ -6,10 +6,13 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from dipir.errors import ConfigError, SceneError
 from dipir.scene.camera import Camera
-from dipir.scene.photo_camera.files import load_camera
+from dipir.scene.photo_camera.estimate import CameraOptions, resolve_camera, see
+from dipir.scene.photo_camera.files import load_camera, read_camera
+from dipir.scene.plate import plate_from_tensor
 
 
 def write(tmp_path, text, name="camera.yaml"):
@@ -82,3 +85,47 @@ def test_bad_camera_files(tmp_path, keys, message):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no.yaml"):
         load_camera(tmp_path / "no.yaml")
+
+
+LENS = "{width: 640, height: 480, fx: 500, fy: 490, cx: 330, cy: 230, height_m: 1, lens: OPENCV, distortion: [%s]}"
+
+
+def test_a_lens_of_a_file(tmp_path):
+    """The camera is that of the straight picture, at the plate's size; who does not straighten it is told so."""
+    path = write(tmp_path, LENS % "-0.2, 0.05, 0.001, 0")
+    given = read_camera(path)
+    assert given.lens.params == (500, 490, 330, 230, -0.2, 0.05, 0.001, 0)
+    assert (given.camera.width, given.camera.height, given.camera.focal_px) == (640, 490, 500)
+    half = read_camera(path, (320, 240))
+    assert half.lens.size == (320, 240) and half.camera.focal_px == 250
+    assert half.lens.params[4:] == given.lens.params[4:]
+    with pytest.raises(SceneError, match="made for 640 x 480 pixels, but the plate has 640 x 640"):
+        read_camera(path, (640, 640))
+    with pytest.raises(SceneError, match="has a lens \\(OPENCV\\), and the photo is not made straight here"):
+        load_camera(path)
+    plate = plate_from_tensor(torch.full((1, 3, 240, 320), 0.5))
+    with pytest.raises(SceneError, match="not made straight here. Use `dipir insert`"):
+        resolve_camera(plate, CameraOptions(file=path))
+    seen, estimate = see(plate, CameraOptions(file=path, pitch_deg=10))
+    assert seen.size == (320, 245) == (estimate.camera.width, estimate.camera.height)
+    assert seen.original.disp is plate.disp and estimate.camera.angles_deg[0] == pytest.approx(10)
+
+
+def test_a_lens_that_bends_nothing_is_none(tmp_path):
+    given = read_camera(write(tmp_path, (LENS % "0, 0, 0, 0").replace("fy: 490, ", "")), (320, 240))
+    assert given.lens is None and given.camera.focal_px == 250
+
+
+@pytest.mark.parametrize("change, text", [
+    ("[-0.2]", "5 parameters of a OPENCV camera"), ("[-9, 0, 0, 0]", "would show some places twice"),
+    ("[a, 0, 0, 0]", "distortion"), ("[.nan, 0, 0, 0]", "nan")])
+def test_lenses_that_cannot_be_used(tmp_path, change, text):
+    with pytest.raises(SceneError, match=text):
+        read_camera(write(tmp_path, LENS.replace("[%s]", change)))
+
+
+def test_a_lens_needs_a_name_that_is_known(tmp_path):
+    with pytest.raises(SceneError, match="'OPENVC' is not supported.*Did you mean 'OPENCV'"):
+        read_camera(write(tmp_path, (LENS % "0.1, 0, 0, 0").replace("OPENCV", "OPENVC")))
+    with pytest.raises(SceneError, match="distortion without a lens"):
+        read_camera(write(tmp_path, (LENS % "0.1, 0, 0, 0").replace("lens: OPENCV, ", "").replace("fy: 490, ", "")))

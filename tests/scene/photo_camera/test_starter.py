@@ -15,8 +15,9 @@ from dipir.scene.photo_camera.estimate import CameraOptions
 from dipir.scene.photo_camera.placement import PlacementOptions
 from dipir.scene.photo_camera.starter import init_scene, objects_markers, redraw_grid
 from dipir.scene.proxy import Proxy
-from dipir.scene.scene_file import load_proxy, load_scene, load_scene_file
+from dipir.scene.scene_file import build_scene, load_proxy, load_scene, load_scene_file
 from tests.support.command_line import CUBE
+from tests.support.fspy_files import parameters, project
 
 
 def cube(size: float) -> str:
@@ -133,3 +134,26 @@ def test_a_scene_with_a_proxy_marks_its_object_on_it(folder):
     scene_file = load_scene_file(folder / "scene.yaml")
     markers, notes = objects_markers(scene_file, Camera.looking(320, 240, 50, 1.6, 14), load_proxy(scene_file.proxy))
     assert notes == [] and markers[0].foot[1] == pytest.approx(0.7)
+
+
+def test_a_camera_from_elsewhere_is_kept(folder):
+    """Of fSpy with its up axis; and one with a lens, whose grid lies on the straight picture."""
+    (folder / "cube.obj").write_text(cube(0.5))
+    place = np.array([0.0, 1.6, -4.0])
+    fspy = parameters(320, 240, 2.1, (0, 0), up=(0.0, 1, 0), place=place, target=np.array([0, 0.4, 0]))
+    project(folder / "room.fspy", fspy)
+    out, _ = init_scene(folder / "plate.png", folder / "cube.obj", folder / "fspy",
+                        CameraOptions(file=folder / "room.fspy", up="y"))
+    scene_file = load_scene_file(out)
+    assert (scene_file.camera.file, scene_file.camera.up) == (folder / "room.fspy", "y")
+    assert build_scene(scene_file).camera.position == pytest.approx(place)
+    for name, lens in (("bent", "lens: OPENCV, distortion: [-0.3, 0.1, 0, 0]"), ("plain", "yaw_deg: 0")):
+        numbers = "width: 320, height: 240, fx: 300, height_m: 1.6, pitch_deg: 14"
+        (folder / f"{name}.yaml").write_text(f"{{{numbers}, {lens}}}")
+        options = CameraOptions(file=folder / f"{name}.yaml", redistort=name == "bent")
+        out, notes = init_scene(folder / "plate.png", folder / "cube.obj", folder / f"with_{name}", options,
+                                placement=PlacementOptions((160.0, 180.0)))
+        assert any("the lens (OPENCV) was taken out" in note for note in notes) == (name == "bent")
+        assert load_scene_file(out).camera == options
+    bent, plain = (read_image(folder / f"with_{name}.grid.png")[0] for name in ("bent", "plain"))
+    assert bent.shape == plain.shape and float((bent - plain).abs().mean()) > 0.01

@@ -310,3 +310,19 @@ def test_case_07_invisible():
     asset = load_asset(case("07_mtl_tr_d/a.obj"))
     assert {p.material.name: p.material.opacity for p in asset.parts} == {"a": 1, "c": 1}
     assert any("material 'b'" in n and is_warning(n) and "left out" in n for n in asset.notes)
+
+
+def test_an_endless_number_is_none_of_an_option(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(GREY))
+    with pytest.raises(AssetError, match="1e400 a.png"):
+        material(tmp_path, "newmtl t\nmap_Kd -s 1e400 a.png\n")
+
+
+@pytest.mark.parametrize("alpha, said", [(0, True), (127, True), (255, False)])
+def test_alpha_of_a_colour_map_is_said(tmp_path, alpha, said):
+    picture = np.full((2, 2, 4), 255)
+    picture[0, 0, 3] = alpha
+    (tmp_path / "a.png").write_bytes(png(picture))
+    notes = loaded(tmp_path, "newmtl t\nmap_Kd a.png\n").notes
+    assert [is_warning(n) and "map_d" in n for n in notes] == [True] * said
+    assert loaded(tmp_path, "newmtl t\nmap_Kd a.png\nmap_d a.png\n").notes == ()

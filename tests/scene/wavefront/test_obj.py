@@ -106,6 +106,35 @@ def test_colours_as_bytes_with_weights_and_for_some_vertices_only(tmp_path):
     assert "0 to 255" in asset.notes[0]
 
 
+def test_colours_with_alpha(tmp_path):
+    asset = loaded(tmp_path, "v 0 0 0 1 0 0 1\nv 1 0 0 0 0 1 1\nv 0 1 0 0 0 1 1\nf 1 2 3\n")
+    assert by_position(asset.parts[0])[-0.5, 0.0, 0.0] == pytest.approx([1, 0, 0])
+
+
+PAINTED = "#MRGB ffff0000ff0000ff\n"
+
+
+def test_painted_colours_of_remarks(tmp_path):
+    asset = loaded(tmp_path, TRIANGLE + PAINTED + "#MRGB ff00ff00\nf 1 2 3\n")
+    found = by_position(asset.parts[0])
+    shown = [found[-0.5, 0.0, 0.0], found[0.5, 0.0, 0.0], found[-0.5, 1.0, 0.0]]
+    np.testing.assert_allclose(shown, [[1, 0, 0], [0, 0, 1], [0, 1, 0]], atol=1e-6)
+    asset = loaded(tmp_path, TRIANGLE + PAINTED + "f 1 2 3\n")
+    assert asset.parts[0].colors is None and is_warning(asset.notes[0]) and "#MRGB" in asset.notes[0]
+
+
+@pytest.mark.parametrize("name", ['"red"', "RED", "Red  "])
+def test_names_of_materials_in_other_letters(tmp_path, name):
+    (tmp_path / "a.mtl").write_text("newmtl red\nKd 1 0 0\n")
+    asset = loaded(tmp_path, f"mtllib a.mtl\n{TRIANGLE}usemtl {name}\nf 1 2 3\n")
+    assert asset.parts[0].material.base_color == (1, 0, 0) and "other letters" in asset.notes[0]
+
+
+@pytest.mark.parametrize("face", ["f 1 2 \\ \n 3\n", "f 1 2 3 \\", "f 1\\\n 2 3\n", "f 1 2 \\\t\r\n3"])
+def test_lines_that_go_on(tmp_path, face):
+    assert area(loaded(tmp_path, TRIANGLE + face).parts[0]) == pytest.approx(0.5)
+
+
 def test_colours_times_kd_and_over_a_texture(tmp_path):
     (tmp_path / "t.png").write_bytes(png(np.full((2, 2, 3), 255)))
     (tmp_path / "a.mtl").write_text("newmtl k\nKd 0.5 1 1\nnewmtl t\nmap_Kd t.png\n")

@@ -131,8 +131,9 @@ def test_what_is_asked_for_is_made_at_the_size_that_is_there(shown):
 
 
 def test_plate_and_light(shown):
-    known = shown.pictures.loaded(shown.session.document.plate)
-    assert known is shown.pictures.plate(shown.session.document.plate) and shown.pictures.loaded("f9") is None
+    known = shown.pictures.loaded(shown.session.document)
+    other = replace(shown.session.document, plate="f9")
+    assert known is shown.pictures.plate(shown.session.document) and shown.pictures.loaded(other) is None
     plate = decoded(plate_jpeg(known, 48))
     assert plate.shape == (36, 48, 3)
     light = decoded(shown.pictures.light_jpeg(shown.session.document))
@@ -166,7 +167,7 @@ def test_large_plates_are_reduced_before_anything_else(shown, monkeypatch, tmp_p
     monkeypatch.setattr(pixels, "LARGEST", 48)
     session = set_up(tmp_path / "s", tmp_path)
     facts = session.pictures.open_plate(session.document.plate)
-    assert facts.size == SIZE and session.pictures.plate(session.document.plate).size == (48, 36)
+    assert facts.size == SIZE and session.pictures.plate(session.document).size == (48, 36)
     scene = session.pictures.scene(session.document, SIZE)
     assert scene.plate.size == (scene.camera.width, scene.camera.height) == (48, 36)
     whole = shown.pictures.scene(shown.session.document, SIZE)

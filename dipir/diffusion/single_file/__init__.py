@@ -1,0 +1,1 @@
+"""Single files of weights from elsewhere."""
