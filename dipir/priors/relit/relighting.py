@@ -58,13 +58,16 @@ def planned(seen: Surfaces, light: Tensor, fill: float | Tensor = FILL, *, shado
     towards = in_camera(light, seen.up)
     size = math.radians(NORMAL_DEG) * torch.exp2(2 * light[:, 3])
     normal = functional.normalize(seen.normal, dim=1)
-    sure = seen.normal.norm(dim=1, keepdim=True).clamp(0.3, 1)
+    length = seen.normal.norm(dim=1, keepdim=True)
+    sure = length.clamp(0.3, 1)
     direct = (normal * towards[:, :, None, None]).sum(1, keepdim=True)
     # A wide light wraps around: half of it still reaches a surface that turns away by its half width.
     soft = size.sin()[:, None, None, None].clamp_min(0.02)
     cosine = (functional.softplus(direct / soft * 3) * soft / 3).clamp(0, 1)
     cosine = sure * cosine + (1 - sure) * 0.35
-    free = visibility(seen.depth, normal, towards, size, seen.solid) if shadows else torch.ones_like(cosine)
+    free = torch.ones_like(cosine)
+    if shadows:
+        free = 1 - length.clamp_max(1) * (1 - visibility(seen.depth, normal, towards, size, seen.solid))
     after = cosine * free + fill
     gain = (after.log2() - 2 * seen.shading).clamp(_DARKEST, _BRIGHTEST) * seen.solid
     return Plan(cosine, free, gain)
