@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from dipir.cli.options import add_output, add_settings, number, overrides, pair, positive, running, saved
 from dipir.errors import ConfigError
-from dipir.event import Remark
 
 if TYPE_CHECKING:
-    from dipir.relight.method import Picture, RelightRequest
+    from dipir.relight.method import RelightRequest
 
 _EXAMPLES = """\
 examples:
@@ -28,7 +27,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                             description="Change the light on what exists as pixels only, in layers that can be dialled "
                                         "back. Azimuth: 0 = from the camera, 90 = from the picture's right, 180 = from "
                                         "behind; elevation: 90 = from above.")
-    p.add_argument("image", type=Path, metavar="IMAGE", help="photo, or PNG cut-out with alpha")
+    p.add_argument("image", type=Path, metavar="IMAGE", help="photo, or PNG or EXR cut-out with alpha")
     light = p.add_argument_group("light (one of these)")
     light.add_argument("--prompt", help="where light comes from: 'from the upper left', 'soft rim light'")
     light.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"), metavar="AZ,EL")
@@ -39,6 +38,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     light.add_argument("--key-to-fill", type=positive, metavar="RATIO",
                        help="how many times as strong as the fill from all around the light is (default 5)")
     p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
+    p.add_argument("--premultiplied", action="store_true", help="the colours of a PNG cut-out are multiplied by its "
+                                                                "alpha (those of an EXR always are)")
     p.add_argument("--colourise", "--colorize", action="store_true", help="colour a grey drawing by the prompt's words")
     p.add_argument("--engine", choices=("layers", "net"), help="layers: fitted in seconds, can be dialled back "
                                                                "(default); net: at once")
@@ -54,11 +55,12 @@ def run(args: argparse.Namespace) -> None:
     from dipir.disk import named_folder
     from dipir.relight import method
     from dipir.relight.config import load_config
+    from dipir.relight.reading import read_picture
     from dipir.relight.result import save
 
     config = load_config(args.preset, args.config, overrides_of(args))
     request = request_of(args, text_model=_knows_text(config.prior))
-    picture = read_picture(args.image, args.mask)
+    picture = read_picture(args.image, args.mask, args.premultiplied)
     engine = method.find_engine(config, request)
     with running(args, args.out or named_folder("out", f"relight_{args.image.stem}")) as (out, progress):
         progress.remarks(picture.notes)
@@ -123,21 +125,3 @@ def _light_of(path: Path):
         raise ConfigError(f"{path}: no dominant light with azimuth_deg and elevation_deg in it; accepted is the "
                           "light.json of a `dipir insert` result.")
     return LightDirection((numbers[0] + 180) % 360 - 180, numbers[1])
-
-
-def read_picture(image: Path, mask: Path | None) -> Picture:
-    """The picture, its alpha if it is a cut-out, and the mask. Linear files (EXR, HDR) are encoded as sRGB and clipped.
-    ImageError for what cannot be read or used."""
-    from dipir.image.color import linear_to_srgb
-    from dipir.image.cutout import read_alpha, read_mask
-    from dipir.image.files import read_image
-    from dipir.image.formats.checks import ALPHA_IGNORED
-    from dipir.relight.method import Picture
-
-    pixels, state, info = read_image(image)
-    disp = pixels if state == "display" else linear_to_srgb(pixels.clamp(0, 1))
-    limits = None if mask is None else read_mask(mask, (info.width, info.height))
-    alpha = read_alpha(image)
-    # As a plate its alpha would be; as a cut-out it is read by itself.
-    notes = [note for note in info.notes if alpha is None or note != ALPHA_IGNORED]
-    return Picture(disp, limits, alpha, image.stem, tuple(Remark.about(image.name, note) for note in notes))

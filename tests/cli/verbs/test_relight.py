@@ -6,17 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from dipir.cli import main as cli
-from dipir.cli.verbs.relight import read_picture
 from dipir.event import warn
-from dipir.image import files
-from dipir.image.files import read_image
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.priors.relit import relighting, surfaces
-from tests.support.icc import P3_COLORANTS, curve, rgb_profile
+from dipir.relight import reading
 
 FAST = ["--set", "fit.steps=4", "--set", "layers.size=32", "--set", "guidance.samples=1", "--set",
         "guidance.sampler_steps=2", "--quiet"]
@@ -116,13 +112,13 @@ def test_a_direction_that_is_no_pair(folder, capsys):
 
 def test_remarks_about_the_picture(folder, tmp_path, monkeypatch, capsys):
     """A warning is said, kept and shown, and an error where that is asked for."""
-    real = files.read_image
+    real = reading.read_image
 
     def with_a_warning(path):
         pixels, state, info = real(path)
         return pixels, state, replace(info, notes=("a note", warn("its profile is ignored")))
 
-    monkeypatch.setattr(files, "read_image", with_a_warning)
+    monkeypatch.setattr(reading, "read_image", with_a_warning)
     words = [str(folder / "photo.png"), "--prompt", "soft light from the left"]
     assert relight(folder, *words, "--out", str(tmp_path / "a")) == 0
     told = json.loads((tmp_path / "a/result.json").read_text())
@@ -132,11 +128,3 @@ def test_remarks_about_the_picture(folder, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     assert relight(folder, *words, "--strict", "--out", str(tmp_path / "b")) == 2
     assert "photo.png: its profile is ignored" in capsys.readouterr().err and not (tmp_path / "b").exists()
-
-
-def test_colours_of_a_profile_are_converted(folder, tmp_path):
-    photo = Image.open(folder / "photo.png")
-    photo.save(tmp_path / "wide.png", icc_profile=rgb_profile(P3_COLORANTS, "Wide", curve()))
-    picture = read_picture(tmp_path / "wide.png", None)
-    assert torch.equal(picture.image, read_image(tmp_path / "wide.png").pixels)
-    assert float((picture.image - read_image(folder / "photo.png").pixels).abs().max()) > 0.02
