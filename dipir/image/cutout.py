@@ -65,7 +65,8 @@ def unpremultiplied(pixels: Image, alpha: Mask) -> Image:
 def carried_out(pixels: Tensor, alpha: Mask) -> Tensor:
     """(1, C, H, W) as they are where anything is covered; elsewhere the colours next to it, so that what lies under an
     alpha of 0 counts nowhere."""
-    return torch.where(alpha > _SEEN, pixels, spread(torch.where(alpha > _SEEN, pixels, 0), alpha))
+    seen = alpha > _SEEN
+    return torch.where(seen, pixels, spread(torch.where(seen, pixels, 0), alpha))
 
 
 def solid(alpha: Mask) -> Mask:
@@ -75,8 +76,8 @@ def solid(alpha: Mask) -> Mask:
 
 
 def spread(x: Tensor, weight: Mask) -> Tensor:
-    """(1, C, H, W) ``x`` where ``weight`` (1, 1, H, W) is 1, what lies next to it where it is 0, a mix between; push and
-    pull over a pyramid (Gortler et al., "The Lumigraph", 1996). 0 without any weight."""
+    """(1, C, H, W) ``x`` where ``weight`` (1, 1, H, W) is 1, what lies next to it where it is 0, a mix between; push
+    and pull over a pyramid (Gortler et al., "The Lumigraph", 1996). 0 without any weight."""
     size = x.shape[2:]
     if max(size) == 1:
         return torch.where(weight > 0, x, 0)

@@ -61,8 +61,8 @@ def net_shift(net: IllumiNet, guess: Guess, light: Tensor) -> Tensor:
 
 
 def shifted(relit: Image, shift: Tensor, small: Image, image: Image) -> Image:
-    """``relit`` (1, 3, H, W) with ``shift`` brought to full size along the edges of ``image``, which is ``small`` at its
-    size."""
+    """``relit`` (1, 3, H, W) with ``shift`` brought to full size along the edges of ``image``, which is ``small`` at
+    its size."""
     if float(shift.abs().max()) == 0:
         return relit
     changed = torch.sigmoid(_logit(relit) + enlarge(shift, small, image))

@@ -21,7 +21,7 @@ from dipir.relight.method import RelightResult
 from dipir.relight.page import RelightPage, relight_html
 from dipir.settings.yaml import dump_yaml
 
-_COMMENTS = ("multiply, divide and shading act on sRGB-encoded values: encoded(result) = encoded(input) * multiply / "
+COMMENTS = ("multiply, divide and shading act on sRGB-encoded values: encoded(result) = encoded(input) * multiply / "
              "divide, of colours that are not premultiplied; shading is their quotient. beauty and input are linear. ")
 
 
@@ -34,7 +34,7 @@ def save(result: RelightResult, out_dir: str | Path) -> Path:
             write_png(aside / "relit.png", result.image)
         else:
             write_cutout(aside / "relit.png", result.image, result.picture.alpha)
-        write_layers(aside / "layers.exr", exr_layers(result), comments=_COMMENTS)
+        write_layers(aside / "layers.exr", exr_layers(result), comments=COMMENTS)
         write_psd(aside / "layers.psd", psd_layers(result), result.image)
         dump_yaml(result.config, aside / "config.yaml")
         write_text(aside / "result.json", json.dumps(result.provenance, indent=1) + "\n")
