@@ -69,16 +69,22 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, photo: Tensor) -> list[Tensor]:
         """[(B, 40, H / 8, W / 8), (B, 112, H / 16, W / 16), (B, 320, H / 32, W / 32)]."""
-        return self.pyramid(photo)[len(FINE_CHANNELS):]
+        found = self._features(photo)
+        return [found[c] for c in CHANNELS]
 
     def pyramid(self, photo: Tensor) -> list[Tensor]:
         """The same after those at strides 2 and 4: [(B, 16, H / 2, W / 2), (B, 24, H / 4, W / 4), ...]."""
+        found = self._features(photo)
+        return [found[c] for c in (*FINE_CHANNELS, *CHANNELS)]
+
+    def _features(self, photo: Tensor) -> dict[int, Tensor]:
+        """The last features of each number of channels."""
         h = functional.relu6(self.stem((photo - 127 / 255) * (255 / 128)))
         found = {}
         for block in self.blocks:
             h = block(h)
             found[h.shape[1]] = h
-        return [found[c] for c in (*FINE_CHANNELS, *CHANNELS)]
+        return found
 
 
 def folded(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
