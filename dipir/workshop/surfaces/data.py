@@ -1,7 +1,7 @@
 """Scenes whose surfaces are known, each under a few single lights and a sky, so that light can be mixed later.
 
 Two kinds: things before a backdrop (``workshop.relight.scenes``) and procedural landscapes and rooms
-(``workshop.worlds``), where there is a whole scene with a sky. Made in a third of a second.
+(``workshop.worlds``), where there is a whole scene with a sky.
 """
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class ShotConfig:
     targets: int = 0
     """Other lights of the scene in which each is wanted too, besides a fill of ``fill``."""
     fill: float = 0.2
-    camera: bool = True  # blur, noise, response, JPEG; False for fixed sets
+    camera: bool = True  # blur, noise, response, JPEG; False = sRGB as it is
     augment: bool = True  # mirror, exchange colours
 
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from dipir.arrays import split_seed
 from dipir.errors import ConfigError
 from dipir.scene.assets.asset import Asset, Material
 from dipir.scene.direction import LightDirection
-from dipir.workshop import shards
 from dipir.workshop.relight import data as relit
 from dipir.workshop.relight.data import RelitSet, RelitSettings, decode, record, solid
 from dipir.workshop.relight.scenes import KINDS
 from dipir.workshop.things.objects import simple_asset
 from tests.support.relit_sets import balls
+from tests.support.stopped_sets import goes_on, quick_scenes, refuses_another
 
 TINY = RelitSettings(size=32, lights=4, spp=4, depth=2, sky_spp=8, shard=2)
 ANGLES = ((90, 0), (-90, 0), (0, 90), (0, 0), (50, 35), (-120, 20))
@@ -139,50 +138,17 @@ def test_a_worker_makes_what_this_process_makes(tmp_path, stage):
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch):
-    """Scenes without a renderer, in this process; counts what is made."""
-    made, data = [], balls()
-
-    def record_ball(seed, meshes, settings):
-        made.append(seed)
-        return data.part(slice(seed % 4, seed % 4 + 1))
-
-    def work(jobs, workers, make, arguments=()):
-        for path, indices in jobs:
-            make(path, indices, *arguments)
-            yield indices
-
-    monkeypatch.setattr(relit, "record", record_ball)
-    monkeypatch.setattr(shards, "work", work)
-    return made
+    """Scenes without a renderer."""
+    return quick_scenes(monkeypatch, relit, balls())
 
 
 def test_a_stopped_set_goes_on(tmp_path, quick):
-    def make(scenes):
-        return relit.generate(scenes, tmp_path, seed=5, settings=TINY)
-    folder = make(5)
-    files = sorted(p.name for p in folder.iterdir())
-    assert files == [f"relit_{k:06d}.safetensors" for k in (0, 2, 4)]
-    assert quick == [split_seed(5, "scene", k) for k in range(5)]
-    first, kept = relit.load(folder), (folder / files[0]).stat().st_mtime_ns
-    (folder / files[1]).write_bytes((folder / files[1]).read_bytes()[:1000])
-    quick.clear()
-    make(5)
-    assert quick == [split_seed(5, "scene", k) for k in (2, 3)] and (folder / files[0]).stat().st_mtime_ns == kept
-    quick.clear()
-    make(6)  # The last shard was half full.
-    assert quick == [split_seed(5, "scene", k) for k in (4, 5)]
-    again = relit.load(folder)
-    assert len(again) == 6 and torch.equal(again.lit[:5], first.lit) and len(relit.load(folder, 2)) == 4
-    assert sorted(os.listdir(folder)) == files
+    goes_on(relit, lambda scenes: relit.generate(scenes, tmp_path, seed=5, settings=TINY), quick)
 
 
 @pytest.mark.parametrize("change", [{"seed": 6}, {"settings": replace(TINY, spp=8)}, {"meshes": [Path("a.glb")]}])
 def test_another_set_is_refused(tmp_path, quick, change):
-    relit.generate(2, tmp_path, seed=5, settings=TINY)
-    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
-    with pytest.raises(ConfigError, match="holds data of another set"):
-        relit.generate(4, tmp_path, **{"seed": 5, "settings": TINY, **change})
-    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+    refuses_another(relit, tmp_path, {"seed": 5, "settings": TINY}, change)
 
 
 def test_default_folder(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -14,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
 from dipir.priors.relit.depth_shadows import in_camera
-from dipir.workshop import shards
 from dipir.workshop.relight.scenes import KINDS, random_scene
 from dipir.workshop.stored import decode
 from dipir.workshop.surfaces import data as surfaces
 from dipir.workshop.surfaces.data import FAR, INDOOR, OUTDOOR, SurfaceSet, SurfaceSettings, record
 from dipir.workshop.things.objects import simple_asset
 from tests.support.ray_stages import dull
+from tests.support.stopped_sets import goes_on, quick_scenes, refuses_another
 from tests.support.surface_sets import balls
 
 TINY = SurfaceSettings(size=32, lights=3, spp=2, worlds=0.0, shard=2)
@@ -230,50 +229,17 @@ def test_lights_of_worlds_light_something(worlds):
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch):
-    """Scenes without a renderer, in this process; counts what is made."""
-    made, data = [], balls()
-
-    def record_ball(seed, meshes, settings, patches):
-        made.append(seed)
-        return data.part(slice(seed % 4, seed % 4 + 1))
-
-    def work(jobs, workers, make, arguments=()):
-        for path, indices in jobs:
-            make(path, indices, *arguments)
-            yield indices
-
-    monkeypatch.setattr(surfaces, "record", record_ball)
-    monkeypatch.setattr(shards, "work", work)
-    return made
+    """Scenes without a renderer."""
+    return quick_scenes(monkeypatch, surfaces, balls())
 
 
 def test_a_stopped_set_goes_on(tmp_path, quick):
-    def make(scenes):
-        return surfaces.generate(scenes, tmp_path, seed=5, settings=TINY)
-    folder = make(5)
-    files = sorted(p.name for p in folder.iterdir())
-    assert files == [f"surfaces_{k:06d}.safetensors" for k in (0, 2, 4)]
-    assert quick == [split_seed(5, "scene", k) for k in range(5)]
-    first, kept = surfaces.load(folder), (folder / files[0]).stat().st_mtime_ns
-    (folder / files[1]).write_bytes((folder / files[1]).read_bytes()[:1000])
-    quick.clear()
-    make(5)
-    assert quick == [split_seed(5, "scene", k) for k in (2, 3)] and (folder / files[0]).stat().st_mtime_ns == kept
-    quick.clear()
-    make(6)  # The last shard was half full.
-    assert quick == [split_seed(5, "scene", k) for k in (4, 5)]
-    again = surfaces.load(folder)
-    assert len(again) == 6 and torch.equal(again.lit[:5], first.lit) and len(surfaces.load(folder, 2)) == 4
-    assert sorted(os.listdir(folder)) == files
+    goes_on(surfaces, lambda scenes: surfaces.generate(scenes, tmp_path, seed=5, settings=TINY), quick)
 
 
 @pytest.mark.parametrize("change", [{"seed": 6}, {"settings": replace(TINY, spp=8)}, {"meshes": [Path("a.glb")]}])
 def test_another_set_is_refused(tmp_path, quick, change):
-    surfaces.generate(2, tmp_path, seed=5, settings=TINY)
-    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
-    with pytest.raises(ConfigError, match="holds data of another set"):
-        surfaces.generate(4, tmp_path, **{"seed": 5, "settings": TINY, **change})
-    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+    refuses_another(surfaces, tmp_path, {"seed": 5, "settings": TINY}, change)
 
 
 def test_panoramas_become_patches_beside_the_shards(tmp_path, quick, monkeypatch):
