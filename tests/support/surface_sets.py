@@ -12,6 +12,8 @@ from dipir.workshop.stored import encode, join
 from dipir.workshop.surfaces.backdrops import Backdrops
 from dipir.workshop.surfaces.data import OUTDOOR, SurfaceSet
 
+FEATURES = 8
+"""Of the small networks of tests."""
 LIGHTS = (LightDirection(70, 20, 6), LightDirection(-60, 35, 12), LightDirection(0, 60, 4), LightDirection(30, 10, 25))
 
 
@@ -75,4 +77,5 @@ def true_ball(size: int = 64, pitch_deg: float = 0.0, solid: float = 1.0) -> Sur
     normal, inside = ball_normals(size)
     normal = torch.where(inside, normal, torch.tensor([0.0, 0.0, 1.0])[:, None, None])[None]
     flat = torch.zeros(1, 1, size, size)
-    return Surfaces(normal, torch.full((1, 3, size, size), 0.5), flat, flat, flat, flat + solid, frame(pitch_deg)[1:2])
+    return Surfaces(normal, torch.full((1, 3, size, size), 0.5), flat, flat, flat, flat + solid, frame(pitch_deg)[1:2],
+                    flat.expand(1, FEATURES, size, size))

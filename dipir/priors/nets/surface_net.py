@@ -25,7 +25,7 @@ class SurfaceNetConfig:
 
 class SurfaceNet(nn.Module):
     """``net(photo)``: (B, 3, H, W) in [0, 1], sizes multiples of 32 -> (B, 10, H, W) and (B, 2) of the whole picture,
-    any numbers, zero at first."""
+    any numbers, zero at first, and (B, F, H, W) what the first were made of, F the last of the widths."""
 
     def __init__(self, config: SurfaceNetConfig = SurfaceNetConfig()) -> None:
         super().__init__()
@@ -38,13 +38,14 @@ class SurfaceNet(nn.Module):
         self.up = nn.ModuleList(ResBlock(before + skip, after)
                                 for before, skip, after in zip(w[:-2], skips, w[1:-1], strict=True))
         self.attention = Attention(w[1], config.heads)
-        self.out = nn.Sequential(Conv(w[-2] + 3, w[-1]), nn.SiLU(), Conv(w[-1], OUTPUTS))
+        self.fine = nn.Sequential(Conv(w[-2] + 3, w[-1]), nn.SiLU())
+        self.out = Conv(w[-1], OUTPUTS)
         self.whole = nn.Sequential(nn.Linear(CHANNELS[-1], 64), nn.SiLU(), nn.Linear(64, WHOLE))
-        for last in (self.out[-1], self.whole[-1]):
+        for last in (self.out, self.whole[-1]):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, photo: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See the class."""
         photo = photo.contiguous(memory_format=torch.channels_last)
         # In half precision the processor's gradients of depthwise convolutions take three times as long.
@@ -56,4 +57,5 @@ class SurfaceNet(nn.Module):
             if k == 0:
                 h = self.attention(h)
         h = functional.interpolate(h, scale_factor=2.0, mode="bilinear", align_corners=False)
-        return self.out(torch.cat([h, photo * 2 - 1], 1)), self.whole(late.mean((2, 3)))
+        fine = self.fine(torch.cat([h, photo * 2 - 1], 1))
+        return self.out(fine), self.whole(late.mean((2, 3))), fine

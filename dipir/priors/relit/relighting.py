@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from dipir.arrays import Image
 from dipir.image.color import linear_to_srgb, srgb_to_linear
+from dipir.priors.nets.surface_net import SurfaceNet, SurfaceNetConfig
 from dipir.priors.nets.turned_unet import TurnedUNet
 from dipir.priors.relit.depth_shadows import in_camera, visibility
 from dipir.priors.relit.surfaces import Surfaces
@@ -25,7 +26,7 @@ from dipir.priors.weights import PRIORS, read_network, write_weights
 from dipir.scene.direction import NORMAL_DEG
 
 DEFAULT_PATH = PRIORS / "relighting.safetensors"
-ARCHITECTURE = "dipir.relighting.1"
+ARCHITECTURE = "dipir.relighting.2"
 COMMAND = "dipir prior train relighting"
 FILL = 0.2
 """Radiance of the fill where a white wall that faces the key light has 1, unless asked otherwise."""
@@ -36,9 +37,11 @@ _SHIFTS = 8
 
 
 @dataclass(frozen=True)
-class RelightingConfig:
-    """Size of the network."""
+class GuessConfig:
+    """Sizes of :class:`GuessNet`: of the surfaces' network, and of the correcting one."""
 
+    widths: tuple[int, ...] = SurfaceNetConfig.widths
+    heads: int = SurfaceNetConfig.heads
     channels: tuple[int, ...] = (32, 48, 64)
     embedding: int = 96
     fine: int = 24
@@ -64,7 +67,8 @@ def planned(seen: Surfaces, light: Tensor, fill: float | Tensor = FILL, *, shado
     soft = size.sin()[:, None, None, None].clamp_min(0.02)
     cosine = (functional.softplus(direct / soft * 3) * soft / 3).clamp(0, 1)
     cosine = sure * cosine + (1 - sure) * 0.35
-    free = visibility(seen.depth, normal, towards, size, seen.solid) if shadows else torch.ones_like(cosine)
+    with torch.no_grad():
+        free = visibility(seen.depth, normal, towards, size, seen.solid) if shadows else torch.ones_like(cosine)
     after = cosine * free + fill
     gain = (after.log2() - 2 * seen.shading).clamp(_DARKEST, _BRIGHTEST) * seen.solid
     return Plan(cosine, free, gain)
@@ -91,35 +95,38 @@ class RelightingNet(nn.Module):
     """``net(image, seen, plan, light)`` -> (B, 1, S, S) stops to add to ``plan.gain``; zero at first. Squares, the side
     a multiple of 16."""
 
-    def __init__(self, config: RelightingConfig = RelightingConfig()) -> None:
+    def __init__(self, config: GuessConfig = GuessConfig()) -> None:
         super().__init__()
-        self.config = config
-        self.body = TurnedUNet(_PLANES, config.channels, config.embedding, config.fine)
+        self.body = TurnedUNet(_PLANES + config.widths[-1], config.channels, config.embedding, config.fine)
 
     def forward(self, image: Image, seen: Surfaces, plan: Plan, light: Tensor) -> Tensor:
         """image : (B, 3, S, S) display;  light : (B, 4)."""
         grey = seen.albedo.mean(1, keepdim=True).clamp_min(0.01).log2() / 4 + 0.5
         planes = torch.cat([image * 2 - 1, grey, seen.shading, plan.cosine, plan.free, plan.gain / 3, seen.depth,
-                            seen.solid], 1)
+                            seen.solid, seen.fine], 1)
         towards = torch.cat([in_camera(light, seen.up), light[:, 3:4]], 1)
         raw = self.body(planes, seen.normal, towards).float()
         return _STRONGEST * torch.tanh(raw / _STRONGEST) * seen.solid
 
 
-class Relighting:
-    """``hash`` names the weights. Make one by :meth:`load`."""
+class GuessNet(nn.Module):
+    """The networks of a first guess: ``surfaces`` sees, ``relighting`` corrects."""
 
-    def __init__(self, net: RelightingNet, hash: str = "untrained") -> None:
-        self.net = net.eval().requires_grad_(False)
-        self.hash = hash
+    def __init__(self, config: GuessConfig = GuessConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.surfaces = SurfaceNet(SurfaceNetConfig(config.widths, config.heads))
+        self.relighting = RelightingNet(config)
 
-    @staticmethod
-    def load(path: str | Path | None = None) -> Relighting:
-        """Weights from a .safetensors file, by default the one that ships. PriorError when they cannot be used."""
-        net, meta = read_network(Path(path or DEFAULT_PATH), ARCHITECTURE, COMMAND,
-                                 lambda settings: RelightingNet(RelightingConfig(**settings)))
-        return Relighting(net, meta["hash"])
 
-    def save(self, path: str | Path, notes: Mapping[str, str] | None = None) -> str:
-        """Write the weights as float16; returns their hash."""
-        return write_weights(path, self.net.state_dict(), ARCHITECTURE, json.dumps(asdict(self.net.config)), notes)
+def load_guess(path: str | Path | None = None) -> tuple[GuessNet, str]:
+    """(networks, hash of their weights) from a .safetensors file, by default the one that ships. PriorError when it
+    cannot be used."""
+    net, meta = read_network(Path(path or DEFAULT_PATH), ARCHITECTURE, COMMAND,
+                             lambda settings: GuessNet(GuessConfig(**settings)))
+    return net.eval().requires_grad_(False), meta["hash"]
+
+
+def save_guess(net: GuessNet, path: str | Path, notes: Mapping[str, str] | None = None) -> str:
+    """Write the weights as float16; returns their hash."""
+    return write_weights(path, net.state_dict(), ARCHITECTURE, json.dumps(asdict(net.config)), notes)

@@ -1,4 +1,5 @@
-"""Training of the network that corrects relighting by physics, on what the surfaces' network sees; resumable."""
+"""Training of the networks of a first guess, surfaces and correction together: what the picture shows is learnt for
+its own sake and for the sake of the relit picture; resumable, chosen on held-out meshes, environments and seeds."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -14,66 +15,78 @@ from dipir.event import Notify
 from dipir.image.metrics import rmse
 from dipir.priors.relit.relighting import (
     DEFAULT_PATH,
-    Relighting,
-    RelightingConfig,
+    GuessConfig,
+    GuessNet,
     RelightingNet,
     levelled,
     lit,
+    load_guess,
     planned,
+    save_guess,
 )
-from dipir.priors.relit.surfaces import SurfacePrior, Surfaces
+from dipir.priors.relit.surfaces import Surfaces, surfaces_of
+from dipir.workshop import backbone
 from dipir.workshop import trainer as training
 from dipir.workshop.runner import Outcome, Recipe, initial, outcome
 from dipir.workshop.surfaces import photos
 from dipir.workshop.surfaces.backdrops import Backdrops
-from dipir.workshop.surfaces.data import INDOOR, SurfaceSet
+from dipir.workshop.surfaces.data import SurfaceSet
+from dipir.workshop.surfaces.loss import figures, surface_loss
 from dipir.workshop.surfaces.photos import Photos, ShotConfig
 from dipir.workshop.surfaces.train import training_scenes, validation_photos, validation_scenes
 
 
 @dataclass(frozen=True)
 class RelightingTraining:
-    """How the network is trained."""
+    """How the networks are trained."""
 
-    batch: int = 12  # photos a step
+    batch: int = 16  # photos a step
     scenes: int = 10240  # of the training set
     val_photos: int = 160
+    size: int = 128
+    """Pixels of a side. Half of it is four times as fast: a good beginning, from which a run at full size starts."""
     seed: int = 0
-    photo: ShotConfig = ShotConfig(targets=2)
-    net: RelightingConfig = RelightingConfig()
-    train: training.TrainConfig = training.TrainConfig(steps=4000, rate=1e-3, warmup=50, ema=0.998, validate_every=200)
+    pretrained: bool = True  # the backbone begins with ImageNet's weights
+    weight: float = 4.0
+    """Of the relit picture's error beside the surfaces' loss."""
+    photo: ShotConfig = ShotConfig(targets=1)
+    net: GuessConfig = GuessConfig()
+    train: training.TrainConfig = training.TrainConfig(steps=6000, rate=1.2e-3, last=0.04, warmup=100, decay=0.02,
+                                                       ema=0.998, validate_every=250,
+                                                       slow=(("surfaces.backbone", 0.25),))
 
 
-def train_relighting(config: RelightingTraining, data: SurfaceSet, behind: Backdrops, held_out: Photos,
-                     eyes: SurfacePrior, *, name: str = "relighting", start: RelightingNet | None = None,
+def train_relighting(config: RelightingTraining, data: SurfaceSet, behind: Backdrops, held_out: Photos, *,
+                     name: str = "relighting", start: GuessNet | None = None,
                      on_event: Notify = None) -> training.Trained:
-    """Train on photos of ``data`` as ``eyes`` see them; keep the weights that are best on ``held_out``. A new run
-    begins with the weights of ``start`` if given."""
+    """Train on photos of ``data``; keep the weights that are best on ``held_out``. A new run begins with the weights
+    of ``start`` if given."""
+
+    def fresh() -> GuessNet:
+        net = GuessNet(config.net)
+        if config.pretrained and start is None:
+            net.surfaces.backbone.load_state_dict(backbone.pretrained())
+        return net
+
     where = device.current().torch
-    model = initial(lambda: RelightingNet(config.net), config.seed, start).to(where)
-    eyes.net.to(where)
+    model = initial(fresh, config.seed, start).to(where)
     held_out = device.moved(held_out, where)
-    known = looked_at(eyes, held_out.image)
 
     def batch_loss(net, step):
-        rng = np.random.default_rng(split_seed(config.seed, "relit", step))
+        rng = np.random.default_rng(split_seed(config.seed, "photos", step))
         batch = device.moved(photos.draw(rng, data, behind, config.batch, config.photo), where)
-        return relit_error(net, batch, looked_at(eyes, batch.image)), {}
+        return guess_loss(net, batch, config.weight)
 
     return training.train(model, batch_loss, config.train, on_event=on_event, name=name,
-                          validate=lambda net: validation(net, held_out, known))
+                          validate=lambda net: validation(net, held_out, config.weight))
 
 
-def far_lights(data: SurfaceSet) -> SurfaceSet:
-    """The scenes whose lights are far away: lamps in rooms fall off, which no direction tells."""
-    return data.part((data.kind != INDOOR).nonzero()[:, 0])
-
-
-@torch.no_grad()
-def looked_at(eyes: SurfacePrior, image: Image) -> Surfaces:
-    """What the surfaces' network sees in many pictures."""
-    parts = [eyes.see(x) for x in image.split(32)]
-    return Surfaces(*(torch.cat(column) for column in zip(*(vars(p).values() for p in parts), strict=True)))
+def guess_loss(net: GuessNet, batch: Photos, weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """(loss, its terms): of the surfaces, and ``weight`` times the error of the relit pictures."""
+    seen = surfaces_of(*net.surfaces(batch.image))
+    loss, terms = surface_loss(seen, batch)
+    error = relit_error(net.relighting, batch, seen)
+    return loss + weight * error, {**terms, "relit": error.detach()}
 
 
 def relit(net: RelightingNet | None, image: Image, seen: Surfaces, light: Tensor) -> Image:
@@ -84,61 +97,75 @@ def relit(net: RelightingNet | None, image: Image, seen: Surfaces, light: Tensor
 
 
 def each_light(batch: Photos, seen: Surfaces) -> tuple[Image, Surfaces, Tensor, Image, Tensor]:
-    """Photos repeated for each of their K lights: pictures, surfaces, lights, targets, weights (B K, 1, S, S)."""
+    """Photos repeated for each of their K lights: pictures, surfaces, lights, targets, weights (B K, 1, S, S), 0 where
+    a target says nothing: before a photographed place, and all over a room with lamps."""
     rows = torch.arange(len(batch), device=batch.image.device).repeat_interleave(batch.target.shape[1])
-    return batch.image[rows], seen[rows], batch.light.flatten(0, 1), batch.target.flatten(0, 1), batch.known[rows]
+    weight = (batch.known * batch.far[:, None, None, None])[rows]
+    return batch.image[rows], seen[rows], batch.light.flatten(0, 1), batch.target.flatten(0, 1), weight
 
 
 def relit_error(net: RelightingNet | None, batch: Photos, seen: Surfaces) -> Tensor:
-    """Mean of the pictures' RMSE and half the mean difference, where it is known what stands there."""
+    """Mean of the pictures' RMSE and half the mean difference, where the target says something."""
     image, seen, light, target, known = each_light(batch, seen)
     made = relit(net, image, seen, light)
     made = torch.where(made > 1, 1 + 0.1 * (made - 1), made)
     error, count = (made - target) * known, known.sum((1, 2, 3)).clamp_min(1) * 3
-    root = (error.square().sum((1, 2, 3)) / count + 1e-6).sqrt()
-    return root.mean() + 0.5 * (error.abs().sum((1, 2, 3)) / count).mean()
+    root = (error.square().sum((1, 2, 3)) / count + 1e-6).sqrt() + 0.5 * error.abs().sum((1, 2, 3)) / count
+    told = known.amax((1, 2, 3))
+    return (root * told).sum() / told.sum().clamp_min(1)
 
 
 @torch.no_grad()
-def validation(net: RelightingNet, held_out: Photos, seen: Surfaces) -> dict[str, float]:
-    """``score``; RMSE of the result, of physics alone, of the input; and the first as a share of the way to the
-    luminosity bound."""
-    rows = torch.arange(len(held_out), device=held_out.image.device).split(32)
-    score = torch.stack([relit_error(net, held_out[r], seen[r]) for r in rows]).mean()
+def looked_at(net: GuessNet, image: Image) -> Surfaces:
+    """What the surfaces' network sees in many pictures."""
+    parts = zip(*(net.surfaces(x) for x in image.split(32)), strict=True)
+    return surfaces_of(*map(torch.cat, parts))
+
+
+@torch.no_grad()
+def validation(net: GuessNet, held_out: Photos, weight: float) -> dict[str, float]:
+    """``score`` (the loss); figures of the surfaces; RMSE of the result, of physics alone, of the input; and how much
+    of the way to the luminosity bound the first two are."""
+    seen = looked_at(net, held_out.image)
+    rows = torch.arange(len(held_out), device=held_out.image.device)[held_out.far > 0].split(32)
     errors: dict[str, list[Tensor]] = {"rmse": [], "physics_rmse": [], "input_rmse": [], "bound_rmse": []}
     for r in rows:
         image, surfaces, light, target, known = each_light(held_out[r], seen[r])
         bound = image * target.mean(1, keepdim=True) / image.mean(1, keepdim=True).clamp_min(1e-6)
-        for name, made in (("rmse", relit(net, image, surfaces, light)), ("input_rmse", image), ("bound_rmse", bound),
-                           ("physics_rmse", relit(None, image, surfaces, light))):
+        for name, made in (("rmse", relit(net.relighting, image, surfaces, light)), ("input_rmse", image),
+                           ("bound_rmse", bound), ("physics_rmse", relit(None, image, surfaces, light))):
             errors[name].append(rmse(made.clamp(0, 1) * known, target * known))
-    figures = {name: float(torch.cat(values).mean()) for name, values in errors.items()}
-    way = (figures["input_rmse"] - figures["rmse"]) / (figures["input_rmse"] - figures["bound_rmse"])
-    return {"score": float(score), **figures, "way": way}
+    means = {name: float(torch.cat(values).mean()) for name, values in errors.items()}
+    apart = means["input_rmse"] - means["bound_rmse"]
+    error = torch.stack([relit_error(net.relighting, held_out[r], seen[r]) * len(r) for r in rows]).sum()
+    score = surface_loss(seen, held_out)[0] + weight * error / sum(map(len, rows))
+    return {"score": float(score), **figures(seen, held_out), **means,
+            "way": (means["input_rmse"] - means["rmse"]) / apart,
+            "physics_way": (means["input_rmse"] - means["physics_rmse"]) / apart}
 
 
-def _train(config: RelightingTraining, start: RelightingNet | None, name: str, workers: int, on_event) -> Outcome:
-    held_out = _held_out(config.val_photos, workers, on_event)
+def _train(config: RelightingTraining, start: GuessNet | None, name: str, workers: int, on_event) -> Outcome:
+    held_out = _held_out(config, workers, on_event)
     data, behind = training_scenes(config.scenes, workers, on_event)
-    return outcome(train_relighting(config, far_lights(data), behind, held_out, SurfacePrior.load(), name=name,
-                                    start=start, on_event=on_event), config.train)
+    trained = train_relighting(config, data.at(config.size), behind.at(config.size), held_out, name=name, start=start,
+                               on_event=on_event)
+    return outcome(trained, config.train)
 
 
-def _held_out(count: int, workers: int, on_event: Notify = None) -> Photos:
-    scenes, behind = validation_scenes(workers, on_event)
-    return validation_photos((far_lights(scenes), behind), count)
+def _held_out(config: RelightingTraining, workers: int, on_event: Notify = None) -> Photos:
+    data, behind = validation_scenes(workers, on_event)
+    return validation_photos((data.at(config.size), behind.at(config.size)), config.val_photos)
 
 
 def _judge(weights: Path, workers: int) -> dict[str, float]:
-    held_out = _held_out(RECIPE.config.val_photos, workers)
-    return validation(Relighting.load(weights).net, held_out, looked_at(SurfacePrior.load(), held_out.image))
+    return validation(load_guess(weights)[0], _held_out(RECIPE.config, workers), RECIPE.config.weight)
 
 
 RECIPE = Recipe(
-    "relighting", "scenes", RelightingTraining(), DEFAULT_PATH, train=_train, judge=_judge,
-    build=lambda config: RelightingNet(config.net), read=lambda path: Relighting.load(path).net,
-    write=lambda net, path, notes: Relighting(net).save(path, notes),
-    options={"scenes": ("--scenes", {"help": "of the training set, made where missing"})})
+    "relighting", "scenes", RelightingTraining(), DEFAULT_PATH, train=_train, judge=_judge, write=save_guess,
+    build=lambda config: GuessNet(config.net), read=lambda path: load_guess(path)[0],
+    options={"scenes": ("--scenes", {"help": "of the training set, made where missing"}),
+             "size": ("--size", {"help": "pixels of a side, a part of the stored 128"})})
 run, main = RECIPE.run, RECIPE.main
 
 if __name__ == "__main__":

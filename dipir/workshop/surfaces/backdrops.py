@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
 
 from dipir.arrays import EnvMap, split_seed
 from dipir.scene.camera import Camera
@@ -27,6 +28,12 @@ class Backdrops:
 
     places: Tensor  # (N, 3, S, S) float16, whatever the panorama shows
     skies: Tensor  # (M, 3, S, S) float16, nothing but sky
+
+    def at(self, size: int) -> Backdrops:
+        """At a smaller size that divides theirs, means over pixels."""
+        by = self.places.shape[-1] // size
+        return self if by == 1 else Backdrops(*(functional.avg_pool2d(x.float(), by).half()
+                                                for x in (self.places, self.skies)))
 
 
 def made(panoramas: Sequence[EnvMap], names: Sequence[str], size: int, seed: int = 0) -> Backdrops:

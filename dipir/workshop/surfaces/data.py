@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dipir.arrays import EnvMap, split_seed
+from dipir.errors import ConfigError
 from dipir.event import Notify
 from dipir.render.mitsuba_scene import build
 from dipir.scene.assets.asset import Asset
@@ -79,6 +81,32 @@ class SurfaceSet:
     def part(self, rows: slice | Tensor) -> SurfaceSet:
         """Some of the scenes."""
         return part(self, rows)
+
+    def at(self, size: int) -> SurfaceSet:
+        """The scenes at a smaller size that divides theirs, means over pixels; what is known of surfaces alone is
+        weighted by how much of a pixel they cover. ConfigError for other sizes."""
+        side = self.lit.shape[-1]
+        if size == side:
+            return self
+        if size < 1 or side % size:
+            raise ConfigError(f"pictures of {size} pixels of scenes with {side}; accepted are sizes that divide it.")
+        return join([_smaller(self.part(rows), side // size) for rows in torch.arange(len(self)).split(64)])
+
+
+def _smaller(data: SurfaceSet, by: int) -> SurfaceSet:
+    def mean(x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x.flatten(0, -4).float(), by).view(*x.shape[:-2], *(n // by for n in x.shape[-2:]))
+
+    def byte(x: Tensor) -> Tensor:
+        return x.round().clamp(0, 255).byte()
+
+    alpha = data.alpha / 255
+    covered = mean(alpha).clamp_min(1e-6)
+    return replace(data, lit=encode(mean(decode(data.lit))), sky=encode(mean(decode(data.sky))),
+                   free=byte(mean(data.free[:, :, None])[:, :, 0]), alpha=byte(mean(data.alpha)),
+                   subject=byte(mean(data.subject)), albedo=byte(mean(data.albedo * alpha) / covered),
+                   normal=(mean(data.normal * alpha) / covered).round().to(torch.int8),
+                   depth=(mean(data.depth.float() * alpha) / covered).half())
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class Photos:
     up: Tensor  # (B, 3) the vertical
     target: Tensor  # (B, K, 3, S, S) display: the same in other light, as bright in the mean
     light: Tensor  # (B, K, 4) that light, ``LightDirection.numbers``
+    far: Tensor  # (B,) 1 = the lights are far away; 0 = lamps in a room, which fall off as no direction tells
 
     def __len__(self) -> int:
         return len(self.image)
@@ -108,7 +109,8 @@ def draw(rng: np.random.Generator, data: SurfaceSet, backdrops: Backdrops, count
     known = torch.where(tall(open_air), torch.ones_like(alpha), (alpha > 0.02).float())
     # ---- colours, mirror images ----
     pictures = Photos(linear, normal, albedo, shading, data.depth[scene].float(), shadow, alpha, known, subject,
-                      data.up[scene], after, data.light[scene[:, None], wanted])
+                      data.up[scene], after, data.light[scene[:, None], wanted],
+                      (data.kind[scene] != INDOOR).float())
     if config.augment:
         pictures = _varied(rng, pictures)
     image, *rest = developed(rng, torch.cat([pictures.image[:, None], pictures.target], 1).clamp_min(0),

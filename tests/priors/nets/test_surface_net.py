@@ -29,13 +29,13 @@ def _photo(*size: int) -> torch.Tensor:
 @pytest.mark.parametrize("size", [(32, 32), (64, 96)])
 def test_one_answer_for_each_pixel_and_one_for_the_picture(size):
     with torch.no_grad():
-        maps, whole = _net()(_photo(*size))
-    assert maps.shape == (2, OUTPUTS, *size) and whole.shape == (2, WHOLE)
+        maps, whole, fine = _net()(_photo(*size))
+    assert maps.shape == (2, OUTPUTS, *size) and whole.shape == (2, WHOLE) and fine.shape == (2, SMALL.widths[-1], *size)
     assert float(maps.std()) > 1e-3 and float((whole[0] - whole[1]).abs().max()) > 1e-5
 
 
 def test_zero_at_first():
-    maps, whole = _net(started=False)(_photo(32, 32))
+    maps, whole, _ = _net(started=False)(_photo(32, 32))
     assert not maps.any() and not whole.any()
 
 
@@ -59,7 +59,7 @@ def test_the_pyramid_goes_on_from_fine_to_coarse():
 
 def test_every_weight_learns():
     net = _net()
-    maps, whole = net(_photo(64, 64)[:1])
+    maps, whole, _ = net(_photo(64, 64)[:1])
     (maps.square().mean() + whole.square().mean()).backward()
     still = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert not still
@@ -69,7 +69,7 @@ def test_a_pixel_is_seen_at_its_own_place():
     """With the deep features switched off, the fine ones reach no farther than their kernels."""
     net, photo = _net(), _photo(64, 64)[:1]
     with torch.no_grad():
-        first = net.out[0]
+        first = net.fine[0]
         for layer in first.modules():
             if isinstance(layer, torch.nn.Conv2d):
                 layer.weight[:, :-3] = 0

@@ -11,18 +11,20 @@ from dipir.errors import PriorError
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.priors.relit.relighting import (
     FILL,
-    Relighting,
-    RelightingConfig,
-    RelightingNet,
+    GuessConfig,
+    GuessNet,
     levelled,
     lit,
+    load_guess,
     planned,
+    save_guess,
 )
-from dipir.priors.relit.surfaces import SurfacePrior
+from dipir.priors.relit.surfaces import Surfaces, see
+from dipir.priors.weights import read_weights, write_weights
 from dipir.scene.direction import LightDirection
-from tests.support.surface_sets import ball_normals, frame, true_ball
+from tests.support.surface_sets import FEATURES, ball_normals, frame, true_ball
 
-SMALL = RelightingConfig(channels=(8, 8, 16), embedding=16, fine=8)
+SMALL = GuessConfig(widths=(16, 16, 16, 8, 8, FEATURES), heads=2, channels=(8, 8, 16), embedding=16, fine=8)
 RIGHT, LEFT = (LightDirection(a, 10, 4).numbers[None] for a in (90, -90))
 
 
@@ -149,60 +151,97 @@ def test_lit_by_hand():
 
 # ---- network ---------------------------------------------------------------------------------------------------------
 
-def correcting(seed: int = 1) -> Relighting:
+def correcting(seed: int = 1) -> GuessNet:
     """Weights that do something."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = RelightingNet(SMALL)
-        for parameter in net.parameters():
+        net = GuessNet(SMALL)
+        for parameter in net.relighting.parameters():
             torch.nn.init.normal_(parameter, std=0.15)
-    return Relighting(net, "random")
+        torch.nn.init.normal_(net.surfaces.out.weight, std=0.3)
+    return net.eval().requires_grad_(False)
 
 
-def _corrected(made: Relighting, solid: float = 1.0) -> torch.Tensor:
+def _corrected(made: GuessNet, solid: float = 1.0) -> torch.Tensor:
     seen, image = true_ball(32, solid=solid), _picture(32)
-    return made.net(image, seen, planned(seen, RIGHT), RIGHT)
+    return made.relighting(image, seen, planned(seen, RIGHT), RIGHT)
 
 
 def test_the_network_changes_nothing_at_first():
-    assert _corrected(Relighting(RelightingNet())).abs().max() == 0
+    assert _corrected(GuessNet(SMALL)).abs().max() == 0
 
 
 def test_corrections_are_bounded_and_leave_the_sky():
     made = correcting()
     with torch.no_grad():
-        for parameter in made.net.parameters():
+        for parameter in made.relighting.parameters():
             parameter *= 3
     assert 1 < float(_corrected(made).abs().max()) <= 3
     assert not _corrected(made, solid=0.0).any()
 
 
+def test_what_the_network_knows_besides_counts():
+    made, seen, image = correcting(), true_ball(32), _picture(32)
+    plan, other = planned(seen, RIGHT), replace(seen, fine=torch.rand_like(seen.fine))
+    assert not torch.allclose(made.relighting(image, other, plan, RIGHT), made.relighting(image, seen, plan, RIGHT))
+
+
 def test_an_untrained_pair_relights_as_a_plain_level():
     """Nothing seen and nothing corrected: one gain for all pixels, which the level takes back."""
-    image = _picture()
-    seen = replace(SurfacePrior.untrained().see(image), solid=torch.ones(1, 1, 64, 64))
+    image, net = _picture(), GuessNet(SMALL).requires_grad_(False)
+    seen = replace(see(net.surfaces, image), solid=torch.ones(1, 1, 64, 64))
     plan = planned(seen, RIGHT, shadows=False)
     assert float(plan.gain.abs().min()) > 0.1
-    gain = plan.gain + Relighting(RelightingNet()).net(image, seen, plan, RIGHT)
+    gain = plan.gain + net.relighting(image, seen, plan, RIGHT)
     torch.testing.assert_close(lit(image, levelled(image, gain, seen.solid)), image, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["shading", "normal"])
+def test_the_error_of_a_relit_picture_reaches_surfaces_through_physics(name):
+    """Against finite differences, in float64."""
+    seen = Surfaces(*(value.double() for value in vars(true_ball(32)).values()))
+    random = torch.Generator().manual_seed(0)
+    image, light = _picture(32).double(), RIGHT.double()
+    value = (getattr(seen, name) * 0.8).requires_grad_()
+    step = torch.randn(value.shape, generator=random).double()
+
+    def mean(x: torch.Tensor) -> torch.Tensor:
+        return (planned(replace(seen, **{name: x}), light, shadows=False).gain * image.mean(1, keepdim=True)).mean()
+
+    mean(value).backward()
+    with torch.no_grad():
+        slope = (mean(value + 1e-6 * step) - mean(value - 1e-6 * step)) / 2e-6
+    assert abs(float(slope)) > 1e-6
+    assert float((value.grad * step).sum()) == pytest.approx(float(slope), rel=1e-4)
+
+
+def test_no_gradient_passes_through_shadows():
+    """Their edges on guessed depth say little about it."""
+    seen = true_ball(64)
+    depth = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)).mul(0.1).requires_grad_()
+    assert not planned(replace(seen, depth=depth), RIGHT).gain.requires_grad
 
 
 def test_weights_come_back(tmp_path):
     made, path = correcting(), tmp_path / "r.safetensors"
-    digest = made.save(path, {"steps": "0"})
-    again = Relighting.load(path)
-    assert again.hash == digest and again.net.config == SMALL
+    digest = save_guess(made, path, {"steps": "7"})
+    again, read = load_guess(path)
+    assert read == digest and again.config == SMALL and not again.training
+    assert read_weights(path, "dipir.relighting.2", "")[1]["steps"] == "7"
     torch.testing.assert_close(_corrected(again), _corrected(made), atol=0.02, rtol=0.02)
     assert float(_corrected(made).abs().max()) > 0.05
+    picture = _picture()
+    torch.testing.assert_close(see(again.surfaces, picture).normal, see(made.surfaces, picture).normal, atol=0.05,
+                               rtol=0.05)
 
 
 def test_files_that_are_none(tmp_path):
     with pytest.raises(PriorError, match="no such file.*prior train relighting"):
-        Relighting.load(tmp_path / "none.safetensors")
+        load_guess(tmp_path / "none.safetensors")
     path = tmp_path / "r.safetensors"
-    SurfacePrior.untrained().save(path)
-    with pytest.raises(PriorError, match="architecture 'dipir.surfaces.1'; expected 'dipir.relighting.1'"):
-        Relighting.load(path)
+    write_weights(path, {"x": torch.zeros(1)}, "dipir.surfaces.1", "{}")
+    with pytest.raises(PriorError, match="architecture 'dipir.surfaces.1'; expected 'dipir.relighting.2'"):
+        load_guess(path)
     path.write_bytes(b"not weights")
     with pytest.raises(PriorError, match="not a complete safetensors file"):
-        Relighting.load(path)
+        load_guess(path)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.nn import functional
 
 from dipir.arrays import split_seed
 from dipir.errors import ConfigError
@@ -280,3 +281,17 @@ def test_a_worker_makes_what_this_process_makes(tmp_path):
     for f in fields(SurfaceSet):
         a, b = (getattr(x, f.name).double() for x in (made, again))
         assert float((a - b).abs().max()) <= (1 if a.max() > 8 else 1e-3), f.name  # To the rounding of the renderer.
+
+
+def test_at_a_smaller_size_light_and_surfaces_are_means():
+    data = balls(32)
+    half = data.at(16)
+    assert half.lit.shape == (4, 4, 3, 16, 16) and half.normal.shape[-1] == 16 and data.at(32) is data
+    light = functional.avg_pool2d(decode(data.lit[0]), 2)
+    torch.testing.assert_close(decode(half.lit[0]), light, atol=0.02, rtol=0.05)
+    # At an edge, what is known of the ball counts, not what is beside it.
+    edge = (half.alpha[0, 0] > 40) & (half.alpha[0, 0] < 215)
+    assert edge.any() and bool((half.albedo[0, 0][edge].int() - 204).abs().max() <= 1)
+    assert float((half.normal[0].float().norm(dim=0)[edge] / 127).min()) > 0.8
+    with pytest.raises(ConfigError, match="5 pixels of scenes with 32"):
+        data.at(5)
