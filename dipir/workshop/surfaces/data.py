@@ -28,7 +28,7 @@ from dipir.scene.proxy import PlacedAsset
 from dipir.workshop import photo_textures, shards
 from dipir.workshop.relight.data import solid
 from dipir.workshop.relight.scenes import KINDS, dome_lights, random_scene
-from dipir.workshop.stored import encode, join, part
+from dipir.workshop.stored import decode, encode, join, part
 from dipir.workshop.surfaces.shade import Lobe, shaded, smoothed
 from dipir.workshop.surfaces.stages import RayStage, ThingsStage, WorldStage
 from dipir.workshop.worlds.cameras import View, from_scene, into_scene, pixel_rays, random_view

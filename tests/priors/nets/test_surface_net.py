@@ -30,7 +30,8 @@ def _photo(*size: int) -> torch.Tensor:
 def test_one_answer_for_each_pixel_and_one_for_the_picture(size):
     with torch.no_grad():
         maps, whole, fine = _net()(_photo(*size))
-    assert maps.shape == (2, OUTPUTS, *size) and whole.shape == (2, WHOLE) and fine.shape == (2, SMALL.widths[-1], *size)
+    assert maps.shape == (2, OUTPUTS, *size) and whole.shape == (2, WHOLE)
+    assert fine.shape == (2, SMALL.widths[-1], *size)
     assert float(maps.std()) > 1e-3 and float((whole[0] - whole[1]).abs().max()) > 1e-5
 
 
