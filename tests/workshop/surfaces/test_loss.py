@@ -23,7 +23,8 @@ def true(count: int = 1) -> Photos:
     normal[:, 2] = 1
     grey = torch.full((count, 3, SIDE, SIDE), 0.25)
     return Photos(grey, normal, grey, flat, flat, flat, flat + 1, flat + 1, subject,
-                  torch.tensor([[0.0, 1.0, 0.0]]).expand(count, 3), grey[:, None][:, :0], torch.zeros(count, 0, 4), torch.ones(count))
+                  torch.tensor([[0.0, 1.0, 0.0]]).expand(count, 3), grey[:, None][:, :0], torch.zeros(count, 0, 4),
+                  torch.ones(count))
 
 
 def perfect(of: Photos) -> Surfaces:
