@@ -2,6 +2,7 @@
 and divide layers by guidance from a relighting prior; engine ``net``: IllumiNet, a feed-forward network."""
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from dipir.priors.colour import COLOUR, colour_condition
 from dipir.priors.geometry import Geometry
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
+from dipir.relight.change import change_in_stops, factor_of, full_gain
 from dipir.relight.config import RelightConfig
 from dipir.relight.layers import KINDS, fit_layers, seen_size, shrink
 from dipir.relight.net import load_net, relight_with
@@ -47,13 +49,13 @@ _SMALLER = ("Lower --set guidance.size or layers.size (engine net: net_size), cl
 class Engine:
     """The networks of a run, on its device."""
 
-    network: AbstractDenoiser | IllumiNet  # the prior of engine ``layers``, or IllumiNet
+    network: AbstractDenoiser | IllumiNet | None  # the prior of engine ``layers``, None without guidance; or IllumiNet
     geometry: Geometry | None = None  # guesses surfaces for the embedded ones
 
     @property
     def fingerprint(self) -> str:
-        """Names the weights of a prior; "" for IllumiNet."""
-        return "" if isinstance(self.network, IllumiNet) else self.network.fingerprint
+        """Names the weights of a prior; "" for IllumiNet and without guidance."""
+        return self.network.fingerprint if isinstance(self.network, AbstractDenoiser) else ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,9 @@ def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
         if not embedded or config.engine == "net":
             raise ConfigError("colours for a drawing come from the embedded prior and engine 'layers'; leave --prior "
                               "and --engine out.")
+        if config.guidance.kind == "none":
+            raise ConfigError("guidance.kind none: there is no guess at colours. Choose posterior or sds, or leave it "
+                              "out.")
         return Engine(PicturePrior.load(COLOUR, path))
     if embedded and request.direction is None:
         raise ConfigError("no direction of light was given; accepted are --prompt with words such as 'from the left', "
@@ -126,6 +131,11 @@ def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
             raise ConfigError(f"engine 'net' is a network of its own; '{config.prior}' cannot guide it. Leave --prior "
                               "out, give a .safetensors file, or choose --engine layers.")
         return Engine(load_net(path)[0], Geometry.load())
+    if config.guided_by(colours=False) == "none":
+        if config.prior != "embedded" or config.layers.kind == "additive":
+            raise ConfigError("guidance.kind none asks no prior and makes factors of light; it was given with a "
+                              "--prior or with layers.kind additive. Leave these out, or choose posterior.")
+        return Engine(None, Geometry.load())
     if embedded:
         return Engine(PicturePrior.load(RELIGHT, path), Geometry.load())
     return Engine(load_pretrained(config.prior, device.current().torch,
@@ -142,7 +152,7 @@ def relight(picture: Picture, request: RelightRequest, config: RelightConfig | N
     config = config or RelightConfig()
     began = time.monotonic()
     engine = engine or find_engine(config, request)
-    work = _by_net if isinstance(engine.network, IllumiNet) else _by_layers
+    work = _by_guess if engine.network is None else _by_net if isinstance(engine.network, IllumiNet) else _by_layers
     checkpoint = Checkpoint(out / "checkpoint.safetensors", _key(picture, request, config), config.checkpoint_every,
                             resume) if out else None
     with device.guarded(_SMALLER):
@@ -156,17 +166,32 @@ def relight(picture: Picture, request: RelightRequest, config: RelightConfig | N
                   "versions": versions(_PACKAGES)}
     if request.direction is not None:
         provenance["direction"] = to_dict(request.direction)
+        seen = [x for x in (picture.alpha, picture.mask) if x is not None]
+        provenance["stops"] = [round(s, 2) for s in change_in_stops(picture.image, image, math.prod(seen, start=1.0)
+                                                                     if seen else None)]
     return RelightResult(picture, request, image, multiply, divide, to_dict(config), history, provenance)
 
 
 def _by_net(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine, on_event: OnEvent | None,
             checkpoint: Checkpoint | None) -> tuple[Image, None, list]:
     relit = relight_with(engine.network, engine.geometry, picture.filled, request.direction.numbers[None],
-                         config.net_size).clamp(0, 1)
+                         config.net_size, config.fill, config.strength)
     relit = relit if picture.mask is None else picture.image + picture.mask * (relit - picture.image)
     if on_event:
         on_event(Event("net", 1, 1, images={"composite": relit.cpu()}))
     return relit, None, []
+
+
+def _by_guess(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine,
+              on_event: OnEvent | None, checkpoint: Checkpoint | None) -> tuple[Image, tuple[Tensor, Tensor], list]:
+    light = request.direction.numbers[None].to(picture.image.device)
+    guess = engine.geometry.guess(picture.filled, light, config.fill, config.net_size)
+    gain = full_gain(guess, picture.filled, config.strength)
+    layers = tuple(editing.masked(layer, picture.mask) for layer in editing.factors_of(factor_of(picture.filled, gain)))
+    relit = editing.multiply_divide(picture.image, *layers).clamp(0, 1)
+    if on_event:
+        on_event(Event("guess", 1, 1, images={"composite": relit.cpu()}))
+    return relit, layers, []
 
 
 def _by_layers(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine,
@@ -188,7 +213,7 @@ def make_guidance(picture: Picture, request: RelightRequest, config: RelightConf
                   on_event: OnEvent | None) -> Guidance:
     """The guidance that the settings name, its prior given the picture and the request."""
     prior, settings = engine.network, config.guidance
-    kind = GUIDANCES[settings.kind]
+    kind = GUIDANCES.get(config.guided_by(request.palette is not None), GUIDANCES["posterior"])
     kind.check(prior)
     seen = shrink(picture.filled, seen_size(picture.image, settings.size)).clamp(0, 1)
     text = request.prompt or ("" if request.direction is None else "A photo with light from "

@@ -75,6 +75,8 @@ def page_of(result: RelightResult) -> RelightPage:
     if request.direction is not None:
         facts["light from"] = (f"azimuth {request.direction.azimuth_deg:.0f}°, elevation "
                                f"{request.direction.elevation_deg:.0f}°, half width {request.direction.size_deg:.0f}°")
+        low, high = p["stops"]
+        facts["change"] = f"{low:+.1f} to {high:+.1f} stops (5 to 95 % of the picture)"
     if request.palette is not None:
         facts["colours"] = ", ".join(request.palette.names)
     layers: dict[str, Tensor] = {}

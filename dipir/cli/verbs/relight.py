@@ -5,7 +5,18 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_colours, add_output, add_settings, colours_of, number, overrides, pair, running, saved
+from dipir.cli.options import (
+    add_colours,
+    add_output,
+    add_settings,
+    colours_of,
+    number,
+    overrides,
+    pair,
+    positive,
+    running,
+    saved,
+)
 from dipir.errors import ConfigError
 from dipir.event import Remark
 
@@ -35,6 +46,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     light.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"), metavar="AZ,EL")
     light.add_argument("--light", type=Path, metavar="light.json", help="the main light of a result of `dipir insert`")
     light.add_argument("--size", type=number, metavar="DEG", help="half width of the light, 1 to 60; small: hard")
+    light.add_argument("--strength", type=number, metavar="PART",
+                       help="part of the light that is the new one, 0 to 1; the rest is the old one (default 1)")
+    light.add_argument("--key-to-fill", type=positive, metavar="RATIO",
+                       help="how many times as strong as the fill from all around the light is (default 5)")
     p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
     p.add_argument("--colourise", "--colorize", action="store_true", help="colour a grey drawing by the prompt's words")
     p.add_argument("--engine", choices=("layers", "net"), help="layers: fitted in seconds, can be dialled back "
@@ -67,8 +82,9 @@ def run(args: argparse.Namespace) -> None:
 
 def overrides_of(args: argparse.Namespace) -> list[str]:
     """Options that are settings."""
+    fill = None if args.key_to_fill is None else 1 / args.key_to_fill
     return overrides(args, {"engine": args.engine, "prior": args.prior, "prior_config": args.prior_config,
-                            "controlnet": args.controlnet, "seed": args.seed})
+                            "controlnet": args.controlnet, "seed": args.seed, "strength": args.strength, "fill": fill})
 
 
 def _knows_text(prior: str) -> bool:

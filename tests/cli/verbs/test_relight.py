@@ -17,8 +17,8 @@ from dipir.image import files
 from dipir.image.files import read_image
 from dipir.image.formats.ocio import BUILT_IN
 from dipir.image.formats.png import png_bytes, profile_chunk
-from dipir.priors import geometry
 from dipir.priors.picture import RELIGHT, PicturePrior
+from dipir.priors.relit import relighting, surfaces
 from dipir.scene.plate import PlateColours
 from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
@@ -42,13 +42,15 @@ def folder(tmp_path_factory):
     (place / "light.json").write_text(json.dumps({"dominant": {"azimuth_deg": 200.0, "elevation_deg": 30.0}}))
     (place / "other.json").write_text("{}")
     PicturePrior.untrained(RELIGHT).save(place / "relight.safetensors")
-    geometry.Geometry.untrained().save(place / "geometry.safetensors")
+    surfaces.SurfacePrior.untrained().save(place / "surfaces.safetensors")
+    relighting.Relighting(relighting.RelightingNet()).save(place / "relighting.safetensors")
     return place
 
 
 @pytest.fixture(autouse=True)
 def untrained_geometry(folder, monkeypatch):
-    monkeypatch.setattr(geometry, "DEFAULT_PATH", folder / "geometry.safetensors")
+    for module in (surfaces, relighting):
+        monkeypatch.setattr(module, "DEFAULT_PATH", folder / module.DEFAULT_PATH.name)
 
 
 def relight(folder, *words) -> int:
