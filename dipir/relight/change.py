@@ -1,6 +1,8 @@
 """The change of light that a first guess asks for, at a picture's full size."""
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,16 @@ _BLACK, _WHITE = (1.5 * _CODE, 8 * _CODE), (250 * _CODE, 1.0)
 _DIMMED, _FAINT = 1.0, 1e-3
 
 
-def full_gain(guess: Guess, image: Image, strength: float = 1.0) -> Tensor:
+@dataclass(frozen=True)
+class Change:
+    """What a guess asks for, at the networks' size."""
+
+    image: Image  # (1, 3, h, w) display, the picture there
+    gain: Tensor  # (1, 1, h, w) stops of linear light
+    shift: Tensor | None = None  # (1, 3, h, w) of the logit of each colour, of engine net
+
+
+def full_gain(guess: Guess | Change, image: Image, strength: float = 1.0) -> Tensor:
     """(1, 1, H, W) stops of linear light at the size of ``image`` (1, 3, H, W) display, along its edges. strength :
     part of the light that is the new one, [0, 1]; the rest is the old one."""
     gain = mixed(guess.gain, strength)

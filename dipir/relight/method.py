@@ -24,21 +24,24 @@ from dipir.fit.loop import Event
 from dipir.guidance.guidance import Asked, Guidance
 from dipir.guidance.kinds import GUIDANCES
 from dipir.image import editing
+from dipir.image.cutout import carried_out, solid, spread
 from dipir.image.formats.spaces import PlateKind
 from dipir.image.palette import Palette
 from dipir.priors.colour import COLOUR, colour_condition
 from dipir.priors.geometry import Geometry
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
-from dipir.relight.change import change_in_stops, factor_of, full_gain
+from dipir.priors.relit.relighting import lit
+from dipir.relight.change import Change, change_in_stops, factor_of, full_gain
 from dipir.relight.config import RelightConfig
 from dipir.relight.layers import KINDS, fit_layers, seen_size, shrink
-from dipir.relight.net import load_net, relight_with
+from dipir.relight.net import load_net, net_shift, shifted
 from dipir.scene.direction import LightDirection, side_of
 from dipir.settings.presets import versions
 from dipir.settings.yaml import to_dict
 
 OnEvent = Callable[[Event], None]
+Steady = Callable[[Change], Change]
 _PACKAGES = ("dipir", "torch", "diffusers", "numpy")
 _SMALLEST = 32
 _SMALLER = ("Lower --set guidance.size or layers.size (engine net: net_size), close what else uses the GPU, or compute "
@@ -53,9 +56,14 @@ class Engine:
     geometry: Geometry | None = None  # guesses surfaces for the embedded ones
 
     @property
+    def guesses(self) -> bool:
+        """Whether the change of light is guessed at once, not fitted."""
+        return self.network is None or isinstance(self.network, IllumiNet)
+
+    @property
     def fingerprint(self) -> str:
         """Names the weights of a prior; "" for IllumiNet and without guidance."""
-        return self.network.fingerprint if isinstance(self.network, AbstractDenoiser) else ""
+        return "" if self.guesses else self.network.fingerprint
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,11 @@ class Picture:
     def filled(self) -> Image:
         """The picture as priors see it: a cut-out stands before grey."""
         return self.image if self.alpha is None else self.image * self.alpha + 0.5 * (1 - self.alpha)
+
+    @property
+    def continued(self) -> Image:
+        """The picture as if a cut-out went on beyond its edge: what lies under an alpha of 0 is not in it."""
+        return self.image if self.alpha is None else carried_out(self.image, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -145,18 +158,22 @@ def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
 
 def relight(picture: Picture, request: RelightRequest, config: RelightConfig | None = None, *,
             engine: Engine | None = None, on_event: OnEvent | None = None, out: Path | None = None,
-            resume: bool = False) -> RelightResult:
+            resume: bool = False, steady: Steady | None = None) -> RelightResult:
     """Light ``picture`` as asked. engine : None = what ``config`` names
+    steady : what a guess asks for -> what is done, for frames of a shot
     out : where checkpoints go (none without);  resume : go on from the checkpoint there
     Raises the DipirError of whatever cannot be used, before long work starts."""
     config = config or RelightConfig()
     began = time.monotonic()
     engine = engine or find_engine(config, request)
-    work = _by_guess if engine.network is None else _by_net if isinstance(engine.network, IllumiNet) else _by_layers
     checkpoint = Checkpoint(out / "checkpoint.safetensors", _key(picture, request, config), config.checkpoint_every,
                             resume) if out else None
     with device.guarded(_SMALLER):
-        image, layers, history = work(device.moved(picture), request, config, engine, on_event, checkpoint)
+        moved = device.moved(picture)
+        if engine.guesses:
+            image, layers, history = _by_guess(moved, request, config, engine, steady, on_event)
+        else:
+            image, layers, history = _by_layers(moved, request, config, engine, on_event, checkpoint)
     image, layers = device.moved((image, layers), torch.device("cpu"))
     multiply, divide = (None, None) if layers is None else layers
     provenance = {"notes": list(map(str, picture.notes)), "warnings": warnings_in(picture.notes),
@@ -172,25 +189,37 @@ def relight(picture: Picture, request: RelightRequest, config: RelightConfig | N
     return RelightResult(picture, request, image, multiply, divide, to_dict(config), history, provenance)
 
 
-def _by_net(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine, on_event: OnEvent | None,
-            checkpoint: Checkpoint | None) -> tuple[Image, None, list]:
-    relit = relight_with(engine.network, engine.geometry, picture.filled, request.direction.numbers[None],
-                         config.net_size, config.fill, config.strength)
-    relit = relit if picture.mask is None else picture.image + picture.mask * (relit - picture.image)
-    if on_event:
-        on_event(Event("net", 1, 1, images={"composite": relit.cpu()}))
-    return relit, None, []
-
-
-def _by_guess(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine,
-              on_event: OnEvent | None, checkpoint: Checkpoint | None) -> tuple[Image, tuple[Tensor, Tensor], list]:
+def guessed(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine) -> Change:
+    """What the guess asks of ``picture``. Of a cut-out only what its networks saw inside counts: along its edge and
+    outside the change is that of the solid part next to it."""
     light = request.direction.numbers[None].to(picture.image.device)
     guess = engine.geometry.guess(picture.filled, light, config.fill, config.net_size)
-    gain = full_gain(guess, picture.filled, config.strength)
-    layers = tuple(editing.masked(layer, picture.mask) for layer in editing.factors_of(factor_of(picture.filled, gain)))
-    relit = editing.multiply_divide(picture.image, *layers).clamp(0, 1)
+    shift = None if engine.network is None else net_shift(engine.network, guess, light)
+    if picture.alpha is None:
+        return Change(guess.image, guess.gain, shift)
+    size = tuple(guess.gain.shape[2:])
+    inside = solid(shrink(picture.alpha, size))
+    return Change(shrink(picture.continued, size).clamp(0, 1), spread(guess.gain, inside),
+                  None if shift is None else spread(shift, inside))
+
+
+def applied(change: Change, picture: Picture, strength: float) -> tuple[Image, tuple[Tensor, Tensor] | None]:
+    """(relit picture, its layers), None for the layers of engine net."""
+    image = picture.continued
+    gain = full_gain(change, image, strength)
+    if change.shift is None:
+        layers = tuple(editing.masked(layer, picture.mask) for layer in editing.factors_of(factor_of(image, gain)))
+        return editing.multiply_divide(image, *layers).clamp(0, 1), layers
+    relit = shifted(lit(image, gain).clamp(0, 1), change.shift * strength, change.image, image)
+    return relit if picture.mask is None else image + picture.mask * (relit - image), None
+
+
+def _by_guess(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine, steady: Steady | None,
+              on_event: OnEvent | None) -> tuple[Image, tuple[Tensor, Tensor] | None, list]:
+    change = guessed(picture, request, config, engine)
+    relit, layers = applied(change if steady is None else steady(change), picture, config.strength)
     if on_event:
-        on_event(Event("guess", 1, 1, images={"composite": relit.cpu()}))
+        on_event(Event("net" if layers is None else "guess", 1, 1, images={"composite": relit.cpu()}))
     return relit, layers, []
 
 
@@ -202,6 +231,8 @@ def _by_layers(picture: Picture, request: RelightRequest, config: RelightConfig,
     layers, history = fit_layers(picture.filled, guidance, config, kind, checkpoint=checkpoint, on_event=on_event)
     if config.layers.kind in ("gain", "luminosity") and request.palette is None:
         layers = editing.factors_of(layers[0])
+    if picture.alpha is not None:
+        layers = tuple(spread(layer, solid(picture.alpha)) for layer in layers)
     if len(layers) == 2:
         layers = tuple(editing.masked(layer, picture.mask) for layer in layers)
         return editing.multiply_divide(picture.image, *layers).clamp(0, 1), layers, history

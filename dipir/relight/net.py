@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Image
-from dipir.priors.geometry import PLANES, Geometry, told
+from dipir.priors.geometry import PLANES, Geometry, Guess, told
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
 from dipir.priors.relit.relighting import FILL, lit
 from dipir.priors.weights import PRIORS, read_network, write_weights
@@ -42,19 +42,30 @@ def net_planes(planes: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def relight_with(net: IllumiNet, geometry: Geometry, image: Image, light: Tensor, longest: int, fill: float = FILL,
-                 strength: float = 1.0) -> Image:
+def relight_with(net: IllumiNet, geometry: Geometry, image: Image, light: Tensor, longest: int, *,
+                 fill: float = FILL, strength: float = 1.0) -> Image:
     """(1, 3, H, W) display [0, 1] under ``light`` (1, 4). The networks see the picture at ``longest`` pixels; what they
     change, stops of light and then a shift of the logit of each colour, is brought to full size along its edges. fill,
     strength : see :meth:`Geometry.guess`, :func:`full_gain`"""
     light = light.to(image.device)
     guess = geometry.guess(image, light, fill, longest)
     relit = lit(image, full_gain(guess, image, strength)).clamp(0, 1)
+    return shifted(relit, net_shift(net, guess, light) * strength, guess.image, image)
+
+
+@torch.no_grad()
+def net_shift(net: IllumiNet, guess: Guess, light: Tensor) -> Tensor:
+    """(1, 3, h, w) what the network adds to the logit of each colour of the first guess, at its size."""
     planes = net_planes(told(guess, guess.image))
-    shift = (_logit(net(planes, light)) - _logit(planes[:, :3])) * strength
+    return _logit(net(planes, light)) - _logit(planes[:, :3])
+
+
+def shifted(relit: Image, shift: Tensor, small: Image, image: Image) -> Image:
+    """``relit`` (1, 3, H, W) with ``shift`` brought to full size along the edges of ``image``, which is ``small`` at
+    its size."""
     if float(shift.abs().max()) == 0:
         return relit
-    changed = torch.sigmoid(_logit(relit) + enlarge(shift, guess.image, image))
+    changed = torch.sigmoid(_logit(relit) + enlarge(shift, small, image))
     # Where nothing changes the picture stays as it was, beyond the logit's edges too.
     return (changed + (relit - torch.sigmoid(_logit(relit)))).clamp(0, 1)
 

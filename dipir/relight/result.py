@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dipir.arrays import Image, Mask
 from dipir.disk import prepare_out, write_text, written_aside
 from dipir.export.layered_exr import write_layers
 from dipir.export.psd import PsdLayer, write_psd
@@ -21,7 +22,7 @@ from dipir.relight.page import RelightPage, relight_html
 from dipir.settings.yaml import dump_yaml
 
 _COMMENTS = ("multiply, divide and shading act on sRGB-encoded values: encoded(result) = encoded(input) * multiply / "
-             "divide; shading is their quotient. beauty and input are linear. ")
+             "divide, of colours that are not premultiplied; shading is their quotient. beauty and input are linear. ")
 
 
 def save(result: RelightResult, out_dir: str | Path) -> Path:
@@ -44,16 +45,20 @@ def save(result: RelightResult, out_dir: str | Path) -> Path:
 
 def exr_layers(result: RelightResult) -> dict[str, Tensor]:
     """Layers for compositing programs, each (1, C, H, W)."""
-    linear = srgb_to_linear(result.image)
-    alpha = result.picture.alpha
-    layers = {"beauty": linear if alpha is None else torch.cat([linear * alpha, alpha], 1),
-              "input": srgb_to_linear(result.picture.image)}
+    layers = {"beauty": _over_nothing(result.image, result.picture.alpha),
+              "input": _over_nothing(result.picture.image, result.picture.alpha)}
     if result.multiply is not None:
         layers |= {"multiply": result.multiply, "divide": result.divide,
                    "shading": result.multiply / (result.divide + EPS)}
     if result.picture.mask is not None:
         layers["mask"] = result.picture.mask
     return layers
+
+
+def _over_nothing(image: Image, alpha: Mask | None) -> Tensor:
+    """Linear light; of a cut-out premultiplied, and its alpha."""
+    linear = srgb_to_linear(image)
+    return linear if alpha is None else torch.cat([linear * alpha, alpha], 1)
 
 
 def psd_layers(result: RelightResult) -> list[PsdLayer]:

@@ -18,11 +18,9 @@ from dipir.cli.options import (
     saved,
 )
 from dipir.errors import ConfigError
-from dipir.event import Remark
 
 if TYPE_CHECKING:
-    from dipir.relight.method import Picture, RelightRequest
-    from dipir.scene.plate import PlateColours
+    from dipir.relight.method import RelightRequest
 
 _EXAMPLES = """\
 examples:
@@ -40,7 +38,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                             description="Change the light on what exists as pixels only, in layers that can be dialled "
                                         "back. Azimuth: 0 = from the camera, 90 = from the picture's right, 180 = from "
                                         "behind; elevation: 90 = from above.")
-    p.add_argument("image", type=Path, metavar="IMAGE", help="photo, or PNG cut-out with alpha")
+    p.add_argument("image", type=Path, metavar="IMAGE", help="photo, or PNG or EXR cut-out with alpha")
     light = p.add_argument_group("light (one of these)")
     light.add_argument("--prompt", help="where light comes from: 'from the upper left', 'soft rim light'")
     light.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"), metavar="AZ,EL")
@@ -51,6 +49,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     light.add_argument("--key-to-fill", type=positive, metavar="RATIO",
                        help="how many times as strong as the fill from all around the light is (default 5)")
     p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
+    p.add_argument("--premultiplied", action="store_true", help="the colours of a PNG cut-out are multiplied by its "
+                                                                "alpha (those of an EXR always are)")
     p.add_argument("--colourise", "--colorize", action="store_true", help="colour a grey drawing by the prompt's words")
     p.add_argument("--engine", choices=("layers", "net"), help="layers: fitted in seconds, can be dialled back "
                                                                "(default); net: at once")
@@ -67,12 +67,13 @@ def run(args: argparse.Namespace) -> None:
     from dipir.disk import named_folder
     from dipir.relight import method
     from dipir.relight.config import load_config
+    from dipir.relight.reading import read_picture
     from dipir.relight.result import save
     from dipir.scene.plate import PlateColours
 
     config = load_config(args.preset, args.config, overrides_of(args))
     request = request_of(args, text_model=_knows_text(config.prior))
-    picture = read_picture(args.image, args.mask, colours_of(args, PlateColours()))
+    picture = read_picture(args.image, args.mask, args.premultiplied, colours_of(args, PlateColours()))
     engine = method.find_engine(config, request)
     with running(args, args.out or named_folder("out", f"relight_{args.image.stem}")) as (out, progress):
         progress.remarks(picture.notes)
@@ -139,20 +140,3 @@ def _light_of(path: Path):
         raise ConfigError(f"{path}: no dominant light with azimuth_deg and elevation_deg in it; accepted is the "
                           "light.json of a `dipir insert` result.")
     return LightDirection((numbers[0] + 180) % 360 - 180, numbers[1])
-
-
-def read_picture(image: Path, mask: Path | None, colours: PlateColours | None = None) -> Picture:
-    """The picture, its alpha if it is a cut-out, and the mask. Linear files (EXR, HDR) are encoded as sRGB and clipped.
-    ImageError for what cannot be read or used, ConfigError for a colour space that cannot."""
-    from dipir.image.cutout import read_alpha, read_mask
-    from dipir.image.formats.checks import ALPHA_IGNORED
-    from dipir.relight.method import Picture
-    from dipir.scene.plate import PlateColours, read_plate
-
-    plate = read_plate(image, colours or PlateColours(), shown=True)
-    limits = None if mask is None else read_mask(mask, plate.size)
-    alpha = read_alpha(image)
-    # As a plate its alpha would be; as a cut-out it is read by itself.
-    notes = [note for note in plate.notes if alpha is None or note != ALPHA_IGNORED]
-    notes = tuple(Remark.about(image.name, note) for note in notes)
-    return Picture(plate.disp, limits, alpha, image.stem, notes, plate.kind)

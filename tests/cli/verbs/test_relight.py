@@ -7,19 +7,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from dipir.cli import main as cli
-from dipir.cli.verbs.relight import read_picture
 from dipir.event import warn
 from dipir.image import files
-from dipir.image.files import read_image
-from dipir.image.formats.ocio import BUILT_IN
 from dipir.image.formats.png import png_bytes, profile_chunk
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.priors.relit import relighting, surfaces
-from dipir.scene.plate import PlateColours
 from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
 FAST = ["--set", "fit.steps=4", "--set", "layers.size=32", "--set", "guidance.samples=1", "--set",
@@ -138,14 +133,6 @@ def test_remarks_about_the_picture(folder, tmp_path, monkeypatch, capsys):
     assert "photo.png: its profile is ignored" in capsys.readouterr().err and not (tmp_path / "b").exists()
 
 
-def test_colours_of_a_profile_are_converted(folder, tmp_path):
-    photo = Image.open(folder / "photo.png")
-    photo.save(tmp_path / "wide.png", icc_profile=rgb_profile(P3_COLORANTS, "Wide", curve()))
-    picture = read_picture(tmp_path / "wide.png", None)
-    assert torch.equal(picture.image, read_image(tmp_path / "wide.png").pixels)
-    assert float((picture.image - read_image(folder / "photo.png").pixels).abs().max()) > 0.02
-
-
 def test_a_picture_in_display_p3_of_16_bits_comes_back_as_one(folder, tmp_path):
     """Outside of the mask bit for bit, and with the same profile."""
     icc = rgb_profile(P3_COLORANTS, "Display P3", curve())
@@ -161,8 +148,3 @@ def test_a_picture_in_display_p3_of_16_bits_comes_back_as_one(folder, tmp_path):
     assert made.dtype == np.uint16 and Image.open(tmp_path / "out" / "relit.png").info["icc_profile"] == icc
     np.testing.assert_array_equal(made[:, 10:], codes[:, 10:])
     assert (made[:, :10] != codes[:, :10]).any()
-
-
-def test_a_named_space_of_the_picture(folder, tmp_path):
-    picture = read_picture(folder / "photo.png", None, PlateColours("Display P3 - Display", ocio=BUILT_IN))
-    assert picture.kind.own.space.name == "Display P3 - Display"
