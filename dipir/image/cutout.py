@@ -65,7 +65,8 @@ def unpremultiplied(pixels: Image, alpha: Mask) -> Image:
 def carried_out(pixels: Tensor, alpha: Mask) -> Tensor:
     """(1, C, H, W) as they are where anything is covered; elsewhere the colours next to it, so that what lies under an
     alpha of 0 counts nowhere."""
-    return torch.where(alpha > _SEEN, pixels, spread(torch.where(alpha > _SEEN, pixels, 0), alpha))
+    seen = alpha > _SEEN
+    return torch.where(seen, pixels, spread(torch.where(seen, pixels, 0), alpha))
 
 
 def solid(alpha: Mask) -> Mask:

@@ -21,7 +21,7 @@ from dipir.relight.method import RelightResult
 from dipir.relight.page import RelightPage, relight_html
 from dipir.settings.yaml import dump_yaml
 
-_COMMENTS = ("multiply, divide and shading act on sRGB-encoded values: encoded(result) = encoded(input) * multiply / "
+COMMENTS = ("multiply, divide and shading act on sRGB-encoded values: encoded(result) = encoded(input) * multiply / "
              "divide, of colours that are not premultiplied; shading is their quotient. beauty and input are linear. ")
 
 
@@ -30,17 +30,23 @@ def save(result: RelightResult, out_dir: str | Path) -> Path:
     the folder as it was. Raises DipirError when something cannot be written."""
     out = prepare_out(out_dir)
     with written_aside(out) as aside:
-        if result.picture.alpha is None:
-            write_edited(aside / "relit.png", result.image, result.picture.image, result.picture.kind)
-        else:
-            write_cutout(aside / "relit.png", result.image, result.picture.alpha)
-        write_layers(aside / "layers.exr", exr_layers(result), comments=_COMMENTS)
+        write_relit(aside / "relit.png", result)
+        write_layers(aside / "layers.exr", exr_layers(result), comments=COMMENTS)
         write_psd(aside / "layers.psd", psd_layers(result), result.image)
         dump_yaml(result.config, aside / "config.yaml")
         write_text(aside / "result.json", json.dumps(result.provenance, indent=1) + "\n")
         write_text(aside / "history.csv", history_csv(result.history))
         write_text(aside / "report.html", relight_html(page_of(result)))
     return out
+
+
+def write_relit(path: Path, result: RelightResult) -> None:
+    """The relit picture as a PNG, in the depth and colour space of what it was made of; of a cut-out 8-bit sRGB with
+    straight alpha. Raises ImageError."""
+    if result.picture.alpha is None:
+        write_edited(path, result.image, result.picture.image, result.picture.kind)
+    else:
+        write_cutout(path, result.image, result.picture.alpha)
 
 
 def exr_layers(result: RelightResult) -> dict[str, Tensor]:

@@ -20,13 +20,16 @@ from dipir.cli.options import (
 from dipir.errors import ConfigError
 
 if TYPE_CHECKING:
+    from dipir.relight.config import RelightConfig
     from dipir.relight.method import RelightRequest
+    from dipir.relight.numbered import Numbered
 
 _EXAMPLES = """\
 examples:
   dipir relight photo.jpg --prompt "light from the left"
   dipir relight cutout.png --direction 60,30 --engine net --out out/cutout
   dipir relight photo.jpg --mask sofa.png --light out/demo/light.json
+  dipir relight 'shot.%04d.png' --direction -80,20 --frames 1001-1100 --out out/shot
   dipir relight drawing.png --colourise --prompt "a red apple on a blue plate"
 """
 
@@ -38,7 +41,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                             description="Change the light on what exists as pixels only, in layers that can be dialled "
                                         "back. Azimuth: 0 = from the camera, 90 = from the picture's right, 180 = from "
                                         "behind; elevation: 90 = from above.")
-    p.add_argument("image", type=Path, metavar="IMAGE", help="photo, or PNG or EXR cut-out with alpha")
+    p.add_argument("image", type=Path, metavar="IMAGE", help="photo; PNG or EXR cut-out with alpha; frames of "
+                                                                 "a shot: 'shot.%%04d.png', 'shot.####.png', a folder")
     light = p.add_argument_group("light (one of these)")
     light.add_argument("--prompt", help="where light comes from: 'from the upper left', 'soft rim light'")
     light.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"), metavar="AZ,EL")
@@ -49,6 +53,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     light.add_argument("--key-to-fill", type=positive, metavar="RATIO",
                        help="how many times as strong as the fill from all around the light is (default 5)")
     p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
+    p.add_argument("--frames", metavar="FIRST-LAST[xSTEP]", help="of a shot; all that are there by default")
     p.add_argument("--premultiplied", action="store_true", help="the colours of a PNG cut-out are multiplied by its "
                                                                 "alpha (those of an EXR always are)")
     p.add_argument("--colourise", "--colorize", action="store_true", help="colour a grey drawing by the prompt's words")
@@ -67,18 +72,45 @@ def run(args: argparse.Namespace) -> None:
     from dipir.disk import named_folder
     from dipir.relight import method
     from dipir.relight.config import load_config
+    from dipir.relight.numbered import numbered
     from dipir.relight.reading import read_picture
     from dipir.relight.result import save
     from dipir.scene.plate import PlateColours
 
     config = load_config(args.preset, args.config, overrides_of(args))
     request = request_of(args, text_model=_knows_text(config.prior))
+    files = numbered(args.image)
+    if files is not None:
+        _run_frames(args, files, config, request)
+        return
+    if args.frames is not None:
+        raise ConfigError(f"--frames was given with one picture, {args.image}; accepted is a name with a place for the "
+                          "frame's number, such as shot.%04d.png, or a folder of frames.")
     picture = read_picture(args.image, args.mask, args.premultiplied, colours_of(args, PlateColours()))
     engine = method.find_engine(config, request)
     with running(args, args.out or named_folder("out", f"relight_{args.image.stem}")) as (out, progress):
         progress.remarks(picture.notes)
         result = method.relight(picture, request, config, engine=engine, on_event=progress, out=out, resume=args.resume)
         saved(lambda folder: save(result, folder), out)
+
+
+def _run_frames(args: argparse.Namespace, files: Numbered, config: RelightConfig, request: RelightRequest) -> None:
+    """Frames of a shot."""
+    from dipir.disk import named_folder
+    from dipir.relight.frames import Frames, refuse_fitted, relight_frames
+    from dipir.relight.method import find_engine
+    from dipir.relight.numbered import find_shot, numbered, parse_range
+    from dipir.scene.plate import PlateColours
+
+    refuse_fitted(config, request)
+    shot = find_shot(files, None if args.frames is None else parse_range(args.frames))
+    frames = Frames(shot, args.mask and (numbered(args.mask) or args.mask), args.premultiplied,
+                    colours_of(args, PlateColours()))
+    frames.read(shot.numbers[0])
+    engine = find_engine(config, request)
+    name = files.before.strip(" ._-") or files.folder.resolve().name
+    with running(args, args.out or named_folder("out", f"relight_{name}")) as (out, progress):
+        relight_frames(frames, request, config, out=out, engine=engine, on_event=progress, resume=args.resume)
 
 
 def overrides_of(args: argparse.Namespace) -> list[str]:

@@ -148,3 +148,46 @@ def test_a_picture_in_display_p3_of_16_bits_comes_back_as_one(folder, tmp_path):
     assert made.dtype == np.uint16 and Image.open(tmp_path / "out" / "relit.png").info["icc_profile"] == icc
     np.testing.assert_array_equal(made[:, 10:], codes[:, 10:])
     assert (made[:, :10] != codes[:, :10]).any()
+
+
+@pytest.fixture
+def shot(folder, tmp_path):
+    """s.0001.png to s.0003.png."""
+    for k in (1, 2, 3):
+        (tmp_path / f"s.{k:04d}.png").write_bytes((folder / "photo.png").read_bytes())
+    return tmp_path / "s.%04d.png"
+
+
+def test_frames_of_a_shot(shot, tmp_path, capsys):
+    words = ["relight", str(shot), "--direction", "-80,20", "--out", str(tmp_path / "out")]
+    assert cli.main(words) == 0
+    assert {f"relit.{k:04d}.png" for k in (1, 2, 3)} <= {p.name for p in (tmp_path / "out").iterdir()}
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out")
+    assert cli.main([*words, "--resume"]) == 0 and "3 frames are whole" in capsys.readouterr().err
+    assert cli.main(["relight", str(tmp_path / "s.####.png"), "--frames", "1-3x2", "--direction", "0,20", "--quiet",
+                     "--out", str(tmp_path / "two")]) == 0
+    assert not (tmp_path / "two/relit.0002.png").exists() and (tmp_path / "two/relit.0003.png").is_file()
+
+
+@pytest.mark.parametrize("words, text", [
+    (["{}", "--frames", "1-5"], "frames 4-5 are missing"), (["{}", "--frames", "5-1"], "FIRST-LASTxSTEP"),
+    (["{}", "--preset", "paper"], "flicker"), (["{}", "--set", "guidance.kind=posterior"], "flicker"),
+    (["{}.jpg"], "no such frames"), (["{folder}/photo.png", "--frames", "1-2"], "with one picture")])
+def test_frames_that_cannot_be(folder, shot, tmp_path, capsys, words, text):
+    words = [w.format(shot, folder=folder) for w in words]
+    assert cli.main(["relight", *words, "--direction", "0,20", "--out", str(tmp_path / "out")]) == 2
+    assert text in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_missing_frames_are_an_error_where_warnings_are(shot, tmp_path, capsys):
+    (tmp_path / "s.0002.png").rename(tmp_path / "s.0005.png")
+    (tmp_path / "s.0003.png").rename(tmp_path / "s.0006.png")
+    words = ["relight", str(shot), "--direction", "0,20", "--out", str(tmp_path / "out")]
+    assert cli.main([*words, "--strict"]) == 2 and "frames 2-4 are not there" in capsys.readouterr().err
+    assert cli.main(words) == 0 and "frames 2-4 are not there" in capsys.readouterr().err
+
+
+def test_a_premultiplied_cut_out_is_said(folder, tmp_path, capsys):
+    words = [str(folder / "cutout.png"), "--premultiplied", "--direction", "0,30", "--out", str(tmp_path)]
+    assert cli.main(["relight", *words]) == 0
+    assert "premultiplied: its colours are divided by alpha" in capsys.readouterr().err
