@@ -97,22 +97,17 @@ def relight_frames(frames: Frames, request: RelightRequest, config: RelightConfi
     numbers, names = frames.shot.numbers, _Names(frames.shot.files, out)
     tell = _Told(on_event, frames.shot)
 
-    # ---- which frames are whole ----
-    records = [(number, key, names.whole(number, key) if resume else None)
-               for number, key in _keys(frames, request, config, engine)]
-    if not all((out / name).is_file() for name in _REPORT):
-        records[-1] = (*records[-1][:2], None)
-    made, rows, result = [], [], None
-    left = sum(row is None for *_, row in records)
-    tell.start(len(records) - left, left, resume)
-
-    # ---- the others ----
-    steady, behind = Steady(), False
-    for k, (number, key, row) in enumerate(records):
+    made, rows, result, steady, behind = [], [], None, Steady(), False
+    reported = all((out / name).is_file() for name in _REPORT)
+    for k, (number, key) in enumerate(_keys(frames, request, config, engine)):
+        # ---- whole already ----
+        row = names.whole(number, key) if resume and (reported or number != numbers[-1]) else None
         if row is not None:
             rows.append(row)
             behind = True
             continue
+
+        # ---- made ----
         if behind:
             steady, behind = Steady(names.memory(numbers[k - 1])), False
         picture = frames.read(number)
@@ -124,11 +119,11 @@ def relight_frames(frames: Frames, request: RelightRequest, config: RelightConfi
                      **dict(zip(("stops_5", "stops_95"), result.provenance["stops"], strict=True))})
         names.write(result, number, key, rows[-1], steady.memory)
         made.append(number)
-        tell.frame(k + 1, len(records), (time.monotonic() - began) / len(made) * (left - len(made)), result)
+        tell.frame(k + 1, len(numbers), (time.monotonic() - began) / len(made) * (len(numbers) - k - 1), result)
 
     # ---- one report for all ----
     cuts = tuple(int(row["frame"]) for row in rows if row["cut"])
-    tell.end(cuts)
+    tell.end(cuts, len(numbers) - len(made))
     if result is not None:
         _report(result, frames.shot, rows, tell, out)
     skipped = tuple(n for n in numbers if n not in set(made))
@@ -205,10 +200,6 @@ class _Told:
         self.all.append(note)
         self._send(Event.about([note]))
 
-    def start(self, whole: int, left: int, resume: bool) -> None:
-        if resume:
-            self._send(Event("frames", whole, whole + left, note=f"{whole} frames are whole and stay; {left} are made"))
-
     def notes(self, picture: Picture, file: str) -> None:
         """Remarks about a frame that were not said of another."""
         for note in picture.notes:
@@ -219,7 +210,9 @@ class _Told:
     def frame(self, step: int, steps: int, seconds: float, result: RelightResult) -> None:
         self._send(Event("frames", step, steps, seconds, images={"composite": result.image}))
 
-    def end(self, cuts: tuple[int, ...]) -> None:
+    def end(self, cuts: tuple[int, ...], whole: int) -> None:
+        if whole:
+            self._send(Event("frames", 0, 0, note=f"{whole} frames are whole, of the same settings, and stay"))
         if cuts:
             self._send(Event("frames", 0, 0, note=f"cuts at frames {spans(cuts)}: the light was guessed anew there"))
 
