@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import safetensors.torch
 
 from dipir.disk import prepare_out, write_bytes, write_text, written_aside
 from dipir.errors import ConfigError, ImageError
-from dipir.event import Event, Notify, Remark, warn, warnings_in
+from dipir.event import Event, Notify, Remark, is_warning, warn, warnings_in
 from dipir.export.layered_exr import write_layers
 from dipir.fit.checkpoint import run_hash
 from dipir.insert.result import history_csv
@@ -101,9 +101,10 @@ def relight_frames(frames: Frames, request: RelightRequest, config: RelightConfi
     reported = all((out / name).is_file() for name in _REPORT)
     for k, (number, key) in enumerate(_keys(frames, request, config, engine)):
         # ---- whole already ----
-        row = names.whole(number, key) if resume and (reported or number != numbers[-1]) else None
-        if row is not None:
-            rows.append(row)
+        about = names.whole(number, key) if resume and (reported or number != numbers[-1]) else None
+        if about is not None:
+            rows.append(about["row"])
+            tell.notes([Remark(*note) for note in about["notes"]], frames.shot.files.name(number))
             behind = True
             continue
 
@@ -112,7 +113,7 @@ def relight_frames(frames: Frames, request: RelightRequest, config: RelightConfi
             steady, behind = Steady(names.memory(numbers[k - 1])), False
         picture = frames.read(number)
         _same_size(picture, frames.shot.files.path(number), rows)
-        tell.notes(picture, frames.shot.files.name(number))
+        tell.notes(picture.notes, frames.shot.files.name(number))
         result = relight(picture, request, config, engine=engine, steady=steady)
         rows.append({"step": k + 1, "frame": number, "width": picture.image.shape[3], "height": picture.image.shape[2],
                      "carried": round(steady.kept, 4), "cut": float(steady.cut),
@@ -125,7 +126,8 @@ def relight_frames(frames: Frames, request: RelightRequest, config: RelightConfi
     cuts = tuple(int(row["frame"]) for row in rows if row["cut"])
     tell.end(cuts, len(numbers) - len(made))
     if result is not None:
-        _report(result, frames.shot, rows, tell, out)
+        spent = {**result.provenance, "seconds": round(time.monotonic() - began, 2)}
+        _report(replace(result, provenance=spent), frames.shot, rows, tell, out)
     skipped = tuple(n for n in numbers if n not in set(made))
     return FramesResult(out, tuple(made), skipped, tuple(rows), cuts)
 
@@ -165,17 +167,18 @@ class _Names:
         # The frame itself is the input, and the quotient of the others is the shading.
         write_layers(layers, {name: layer for name, layer in exr_layers(result).items()
                               if name not in ("input", "shading")}, comments=COMMENTS)
-        about = {"key": key, "row": row, "sizes": {p.name: p.stat().st_size for p in (picture, layers)}}
+        about = {"key": key, "row": row, "notes": [[str(n), is_warning(n)] for n in result.picture.notes],
+                 "sizes": {p.name: p.stat().st_size for p in (picture, layers)}}
         tensors = {name: x.half().cpu().contiguous() for name, x in vars(memory).items()}
         write_bytes(self._state(number), safetensors.torch.save(tensors, {_HEADER: json.dumps(about)}))
 
     def whole(self, number: int, key: str) -> dict | None:
-        """The frame's row where all its files are there, as they were written, by the same run."""
+        """The frame's row and remarks, where all its files are there, as they were written, by the same run."""
         try:
             about = json.loads(read_tensors(self._state(number))[1][_HEADER])
             same = about["key"] == key and all((self.out / Path(name).name).stat().st_size == size
                                                for name, size in about["sizes"].items())
-            return dict(about["row"]) if same else None
+            return {"row": dict(about["row"]), "notes": list(about["notes"])} if same else None
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return None
 
@@ -200,9 +203,9 @@ class _Told:
         self.all.append(note)
         self._send(Event.about([note]))
 
-    def notes(self, picture: Picture, file: str) -> None:
+    def notes(self, notes: Iterable[str], file: str) -> None:
         """Remarks about a frame that were not said of another."""
-        for note in picture.notes:
+        for note in notes:
             if note.replace(file, "") not in self._known:
                 self._known.add(note.replace(file, ""))
                 self._remark(Remark.about(file, note))

@@ -119,6 +119,17 @@ def test_a_stopped_run_goes_on(whole, tmp_path):
     assert (tmp_path / "relit.0004.png").read_bytes() == (done / "relit.0004.png").read_bytes()
 
 
+def test_remarks_are_said_once_and_kept(tmp_path):
+    for n in (1, 2, 3):
+        write_rgba(tmp_path / f"c.{n}.png", colours(), disc())
+    shot, said = find_shot(numbered(tmp_path / "c.#.png")), []
+    run(shot, tmp_path / "out", on_event=lambda e: said.extend(e.remarks))
+    assert said == ["c.1.png: a cut-out with straight alpha: its colours are taken as they are"]
+    (tmp_path / "out/relit.2.png").unlink()
+    assert run(shot, tmp_path / "out", resume=True).made == (2,)
+    assert json.loads((tmp_path / "out/result.json").read_text())["notes"] == said
+
+
 def test_a_changed_frame_and_all_after_it_are_made_again(tmp_path):
     shot = write_shot(tmp_path)
     run(shot, tmp_path / "out")
