@@ -25,7 +25,9 @@ from dipir.relight.config import load_config
 from dipir.relight.layers import shrink, working_size
 from dipir.relight.method import Picture, RelightRequest, find_engine, relight
 from dipir.scene.direction import LightDirection
-from dipir.workshop.relight.train import training_scenes
+from dipir.workshop.data import TRAIN, training_meshes
+from dipir.workshop.relight import data as relit
+from dipir.workshop.relight.data import RelitSet, RelitSettings
 
 Method = Callable[[Case], Tensor]
 BASELINES = ("identity", "exposure", "ramp")
@@ -35,6 +37,14 @@ LOOKS = {"left": (-80, 20), "right": (80, 20), "above": (0, 75), "behind": (180,
 TRAINING_SCENES = 1200
 FIGURES = {"psnr": "PSNR (dB)", "ssim": "SSIM", "rmse": "RMSE", "si_rmse": "si-RMSE",
            "chroma_deg": "chroma drift (deg)", "seconds": "seconds"}
+
+
+def training_scenes(count: int) -> RelitSet:
+    """What the reader of directions learns from; what the cache lacks is made."""
+    settings = RelitSettings(size=reader.SIZE, spp=16, sky_spp=32)
+    folder = relit.default_dir().with_name(f"train_v{relit.VERSION}_{reader.SIZE}")
+    made = relit.load(relit.generate(count, folder, 0, settings=settings, meshes=training_meshes(*TRAIN)))
+    return made.part(slice(0, count))
 
 
 def methods(names: Sequence[str], overrides: Sequence[str]) -> dict[str, Method]:
@@ -175,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     data = scenes(a.scenes)
     all_cases = cases(data, range(0, 8, 8 // a.sides))
-    net = reader.trained(training_scenes(a.training_scenes).part(slice(0, a.training_scenes)))
+    net = reader.trained(training_scenes(a.training_scenes))
     rows, pictures = run(all_cases, by_name, net)
     result = {"schema": "dipir.bench.relight.1",
               "command": typed("python", "-m", "benchmarks", "relight", *(arguments or ())), "machine": machine(),
