@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from dipir.arrays import Image
-from dipir.priors.nets.surface_net import SurfaceNet
 from dipir.priors.relit.depth_shadows import in_camera
-from dipir.priors.relit.relighting import FILL, Relighting, RelightingNet, levelled, lit, planned
-from dipir.priors.relit.surfaces import SIZE, SurfacePrior, Surfaces
+from dipir.priors.relit.relighting import FILL, GuessNet, levelled, lit, load_guess, planned
+from dipir.priors.relit.surfaces import SIZE, Surfaces, see
 
 PLANES = 11
 """Channels of :meth:`Geometry.planes`."""
@@ -32,22 +31,21 @@ class Guess:
 class Geometry:
     """``hash`` names the weights. Make one by :meth:`load`."""
 
-    def __init__(self, surfaces: SurfaceNet, relighting: RelightingNet, hash: str = "untrained") -> None:
-        self.nets = nn.ModuleDict({"surfaces": surfaces, "relighting": relighting}).eval().requires_grad_(False)
+    def __init__(self, nets: GuessNet, hash: str = "untrained") -> None:
+        self.nets = nets.eval().requires_grad_(False)
         self.hash = hash
 
     @staticmethod
     def load() -> Geometry:
         """The weights that ship. PriorError when they cannot be used."""
-        surfaces, relighting = SurfacePrior.load(), Relighting.load()
-        return Geometry(surfaces.net, relighting.net, f"{surfaces.hash}-{relighting.hash}")
+        return Geometry(*load_guess())
 
     @staticmethod
     def untrained() -> Geometry:
         """Sees no surface and even light, and changes nothing (the last layers are zero)."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return Geometry(SurfaceNet(), RelightingNet())
+            return Geometry(GuessNet())
 
     @torch.no_grad()
     def guess(self, image: Image, light: Tensor, fill: float | Tensor = FILL, longest: int = SIZE) -> Guess:
@@ -55,7 +53,7 @@ class Geometry:
         lights for each picture, those of one picture in a row. fill : see :func:`planned`
         longest : side in pixels at which the networks work."""
         small = _scaled(image, longest)
-        seen = SurfacePrior(self.nets["surfaces"]).see(small)
+        seen = see(self.nets.surfaces, small)
         rows = torch.arange(len(image), device=image.device).repeat_interleave(len(light) // len(image))
         small, seen = small[rows], seen[rows]
         plan = planned(seen, light, fill)
@@ -67,7 +65,7 @@ class Geometry:
             return functional.pad(x, (0, side - width, 0, side - height), mode="replicate") if x.ndim == 4 else x
 
         wide_seen, wide_plan = (type(x)(*map(square, vars(x).values())) for x in (seen, plan))
-        correction = self.nets["relighting"](square(small), wide_seen, wide_plan, light)[..., :height, :width]
+        correction = self.nets.relighting(square(small), wide_seen, wide_plan, light)[..., :height, :width]
         return Guess(small, levelled(small, plan.gain + correction, seen.solid), seen, in_camera(light, seen.up))
 
     @torch.no_grad()

@@ -6,9 +6,8 @@ import torch
 
 from dipir.image.color import srgb_to_linear
 from dipir.priors.geometry import PLANES, Geometry, told
-from dipir.priors.nets.surface_net import SurfaceNet, SurfaceNetConfig
 from dipir.priors.relit import relighting
-from dipir.priors.relit.relighting import RelightingConfig, RelightingNet, lit
+from dipir.priors.relit.relighting import GuessConfig, GuessNet, lit
 from dipir.scene.direction import LightDirection
 
 LIGHTS = torch.stack([LightDirection(a, e).numbers for a, e in ((90, 10), (-60, 40))])
@@ -18,12 +17,11 @@ def random_geometry(seed: int = 1) -> Geometry:
     """Weights that do something."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        nets = SurfaceNet(SurfaceNetConfig((16, 16, 8, 8, 8, 8))), RelightingNet(RelightingConfig((8, 8, 16), 16, 8))
-        for net in nets:
-            for name, parameter in net.named_parameters():
-                if not name.startswith("backbone"):
-                    torch.nn.init.normal_(parameter, std=0.15)
-    return Geometry(*nets)
+        nets = GuessNet(GuessConfig((16, 16, 8, 8, 8, 8), 4, (8, 8, 16), 16, 8))
+        for name, parameter in nets.named_parameters():
+            if not name.startswith("surfaces.backbone"):
+                torch.nn.init.normal_(parameter, std=0.15)
+    return Geometry(nets)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (24, 40), (150, 133)])

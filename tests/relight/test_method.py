@@ -12,9 +12,8 @@ from dipir.image.metrics import angular_error_deg, rmse
 from dipir.image.palette import parse_palette
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
-from dipir.priors.nets.surface_net import SurfaceNet
 from dipir.priors.picture import RELIGHT, PicturePrior
-from dipir.priors.relit.relighting import RelightingNet, lit
+from dipir.priors.relit.relighting import GuessNet, lit
 from dipir.relight.change import factor_of
 from dipir.relight.config import RelightConfig, RelightLayers
 from dipir.relight.method import Engine, Picture, RelightRequest, find_engine, relight
@@ -134,7 +133,7 @@ class ThingBeforeGrey(Geometry):
     """Makes what is not grey a stop brighter and the grey that cut-outs stand before three stops darker."""
 
     def __init__(self):
-        super().__init__(SurfaceNet(), RelightingNet())
+        super().__init__(GuessNet())
 
     def guess(self, image, light, fill=0.2, longest=128):
         made = super().guess(image, light, fill, longest)

@@ -10,11 +10,10 @@ from dipir.arrays import Image
 from dipir.event import Notify
 from dipir.priors.geometry import Geometry
 from dipir.relight.layers import shrink
-from dipir.workshop.relighting.train import far_lights
 from dipir.workshop.stored import part
 from dipir.workshop.surfaces import train as surfaces
 from dipir.workshop.surfaces.backdrops import Backdrops
-from dipir.workshop.surfaces.data import SurfaceSet
+from dipir.workshop.surfaces.data import INDOOR, SurfaceSet
 from dipir.workshop.surfaces.photos import Photos
 
 _ROWS = 16
@@ -51,6 +50,11 @@ def lessons(batch: Photos, geometry: Geometry, size: int) -> Lessons:
                       for k in range(0, len(image), _ROWS)])
     image, known = (x.repeat_interleave(each, 0) for x in (image, known))
     return Lessons(image, target, light, known.clamp_min(_LEAST), told)
+
+
+def far_lights(data: SurfaceSet) -> SurfaceSet:
+    """The scenes whose lights are far away: lamps in rooms fall off, which no direction tells."""
+    return data.part((data.kind != INDOOR).nonzero()[:, 0])
 
 
 def training_photos(scenes: int, workers: int = 1, on_event: Notify = None) -> tuple[SurfaceSet, Backdrops]:

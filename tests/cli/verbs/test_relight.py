@@ -14,7 +14,7 @@ from dipir.event import warn
 from dipir.image import files
 from dipir.image.formats.png import png_bytes, profile_chunk
 from dipir.priors.picture import RELIGHT, PicturePrior
-from dipir.priors.relit import relighting, surfaces
+from dipir.priors.relit import relighting
 from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
 FAST = ["--set", "fit.steps=4", "--set", "layers.size=32", "--set", "guidance.samples=1", "--set",
@@ -37,15 +37,13 @@ def folder(tmp_path_factory):
     (place / "light.json").write_text(json.dumps({"dominant": {"azimuth_deg": 200.0, "elevation_deg": 30.0}}))
     (place / "other.json").write_text("{}")
     PicturePrior.untrained(RELIGHT).save(place / "relight.safetensors")
-    surfaces.SurfacePrior.untrained().save(place / "surfaces.safetensors")
-    relighting.Relighting(relighting.RelightingNet()).save(place / "relighting.safetensors")
+    relighting.save_guess(relighting.GuessNet(), place / "relighting.safetensors")
     return place
 
 
 @pytest.fixture(autouse=True)
 def untrained_geometry(folder, monkeypatch):
-    for module in (surfaces, relighting):
-        monkeypatch.setattr(module, "DEFAULT_PATH", folder / module.DEFAULT_PATH.name)
+    monkeypatch.setattr(relighting, "DEFAULT_PATH", folder / relighting.DEFAULT_PATH.name)
 
 
 def relight(folder, *words) -> int:
