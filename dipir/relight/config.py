@@ -30,8 +30,9 @@ class RelightLayers:
 class RelightGuidance:
     """What pulls the picture towards the light (docs/method.md 2.3)."""
 
-    kind: Literal["posterior", "sds"] = "posterior"
-    """posterior (fit to pictures that the prior draws) or sds (score distillation at every step)."""
+    kind: Literal["auto", "none", "posterior", "sds"] = "auto"
+    """none (the first guess, from surfaces and physics, as layers), posterior (layers fitted to pictures that the prior
+    draws), sds (score distillation at every step); auto = none where no other prior is named and a guess will do."""
     samples: int = 4  # pictures drawn for posterior
     sampler_steps: int = 1  # of each: one gives the mean of all likely pictures, more give single ones
     size: int = 64  # longer side of what the prior sees
@@ -53,7 +54,9 @@ class RelightConfig:
     controlnet: str = ""  # folder of the ControlNet of a pretrained model
     seed: int = 0  # of everything
     checkpoint_every: int = 50  # steps between checkpoints
-    net_size: int = 64  # longer side that the net sees
+    net_size: int = 128  # longer side at which surfaces are guessed, and that the net sees
+    fill: float = 0.2  # radiance of the fill where a white wall that faces the key light has 1
+    strength: float = 1.0  # part of the light that is the new one; the rest is the old one
     layers: RelightLayers = RelightLayers()
     guidance: RelightGuidance = RelightGuidance()
     fit: FitConfig = field(default_factory=lambda: FitConfig(steps=150, final_rate=0.05))
@@ -63,9 +66,19 @@ class RelightConfig:
                "guidance.samples": (self.guidance.samples, 1), "net_size": (self.net_size, 32),
                "guidance.sampler_steps": (self.guidance.sampler_steps, 1),
                "checkpoint_every": (self.checkpoint_every, 1), "fit.steps": (self.fit.steps, 1)}
-        wrong = [f"{key}: {value} given, the least is {least}." for key, (value, least) in low.items() if value < least]
+        between = {"fill": (self.fill, 0.01, 10.0), "strength": (self.strength, 0.0, 1.0)}
+        wrong = [f"{key}: {value} given; accepted are {least} to {most}."
+                 for key, (value, least, most) in between.items() if not least <= value <= most]
+        wrong += [f"{key}: {value} given, the least is {least}." for key, (value, least) in low.items()
+                  if value < least]
         if wrong:
             raise ConfigError(" ".join(wrong))
+
+    def guided_by(self, colours: bool) -> str:
+        """The kind of guidance, for light or for ``colours`` of a drawing."""
+        if self.guidance.kind != "auto":
+            return self.guidance.kind
+        return "none" if self.prior == "embedded" and self.layers.kind != "additive" and not colours else "posterior"
 
 
 def load_config(preset: str = "default", extra: Sequence[str | Path] = (),

@@ -2,6 +2,7 @@
 and divide layers by guidance from a relighting prior; engine ``net``: IllumiNet, a feed-forward network."""
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,20 +24,24 @@ from dipir.fit.loop import Event
 from dipir.guidance.guidance import Asked, Guidance
 from dipir.guidance.kinds import GUIDANCES
 from dipir.image import editing
+from dipir.image.cutout import carried_out, solid, spread
 from dipir.image.formats.spaces import PlateKind
 from dipir.image.palette import Palette
 from dipir.priors.colour import COLOUR, colour_condition
 from dipir.priors.geometry import Geometry
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
+from dipir.priors.relit.relighting import lit
+from dipir.relight.change import Change, change_in_stops, factor_of, full_gain
 from dipir.relight.config import RelightConfig
 from dipir.relight.layers import KINDS, fit_layers, seen_size, shrink
-from dipir.relight.net import load_net, relight_with
+from dipir.relight.net import load_net, net_shift, shifted
 from dipir.scene.direction import LightDirection, side_of
 from dipir.settings.presets import versions
 from dipir.settings.yaml import to_dict
 
 OnEvent = Callable[[Event], None]
+Steady = Callable[[Change], Change]
 _PACKAGES = ("dipir", "torch", "diffusers", "numpy")
 _SMALLEST = 32
 _SMALLER = ("Lower --set guidance.size or layers.size (engine net: net_size), close what else uses the GPU, or compute "
@@ -47,13 +52,18 @@ _SMALLER = ("Lower --set guidance.size or layers.size (engine net: net_size), cl
 class Engine:
     """The networks of a run, on its device."""
 
-    network: AbstractDenoiser | IllumiNet  # the prior of engine ``layers``, or IllumiNet
+    network: AbstractDenoiser | IllumiNet | None  # the prior of engine ``layers``, None without guidance; or IllumiNet
     geometry: Geometry | None = None  # guesses surfaces for the embedded ones
 
     @property
+    def guesses(self) -> bool:
+        """Whether the change of light is guessed at once, not fitted."""
+        return self.network is None or isinstance(self.network, IllumiNet)
+
+    @property
     def fingerprint(self) -> str:
-        """Names the weights of a prior; "" for IllumiNet."""
-        return "" if isinstance(self.network, IllumiNet) else self.network.fingerprint
+        """Names the weights of a prior; "" for IllumiNet and without guidance."""
+        return "" if self.guesses else self.network.fingerprint
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,11 @@ class Picture:
     def filled(self) -> Image:
         """The picture as priors see it: a cut-out stands before grey."""
         return self.image if self.alpha is None else self.image * self.alpha + 0.5 * (1 - self.alpha)
+
+    @property
+    def continued(self) -> Image:
+        """The picture as if a cut-out went on beyond its edge: what lies under an alpha of 0 is not in it."""
+        return self.image if self.alpha is None else carried_out(self.image, self.alpha)
 
 
 @dataclass(frozen=True)
@@ -117,6 +132,9 @@ def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
         if not embedded or config.engine == "net":
             raise ConfigError("colours for a drawing come from the embedded prior and engine 'layers'; leave --prior "
                               "and --engine out.")
+        if config.guidance.kind == "none":
+            raise ConfigError("guidance.kind none: there is no guess at colours. Choose posterior or sds, or leave it "
+                              "out.")
         return Engine(PicturePrior.load(COLOUR, path))
     if embedded and request.direction is None:
         raise ConfigError("no direction of light was given; accepted are --prompt with words such as 'from the left', "
@@ -126,6 +144,11 @@ def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
             raise ConfigError(f"engine 'net' is a network of its own; '{config.prior}' cannot guide it. Leave --prior "
                               "out, give a .safetensors file, or choose --engine layers.")
         return Engine(load_net(path)[0], Geometry.load())
+    if config.guided_by(colours=False) == "none":
+        if config.prior != "embedded" or config.layers.kind == "additive":
+            raise ConfigError("guidance.kind none asks no prior and makes factors of light; it was given with a "
+                              "--prior or with layers.kind additive. Leave these out, or choose posterior.")
+        return Engine(None, Geometry.load())
     if embedded:
         return Engine(PicturePrior.load(RELIGHT, path), Geometry.load())
     return Engine(load_pretrained(config.prior, device.current().torch,
@@ -135,18 +158,22 @@ def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
 
 def relight(picture: Picture, request: RelightRequest, config: RelightConfig | None = None, *,
             engine: Engine | None = None, on_event: OnEvent | None = None, out: Path | None = None,
-            resume: bool = False) -> RelightResult:
+            resume: bool = False, steady: Steady | None = None) -> RelightResult:
     """Light ``picture`` as asked. engine : None = what ``config`` names
+    steady : what a guess asks for -> what is done, for frames of a shot
     out : where checkpoints go (none without);  resume : go on from the checkpoint there
     Raises the DipirError of whatever cannot be used, before long work starts."""
     config = config or RelightConfig()
     began = time.monotonic()
     engine = engine or find_engine(config, request)
-    work = _by_net if isinstance(engine.network, IllumiNet) else _by_layers
     checkpoint = Checkpoint(out / "checkpoint.safetensors", _key(picture, request, config), config.checkpoint_every,
                             resume) if out else None
     with device.guarded(_SMALLER):
-        image, layers, history = work(device.moved(picture), request, config, engine, on_event, checkpoint)
+        moved = device.moved(picture)
+        if engine.guesses:
+            image, layers, history = _by_guess(moved, request, config, engine, steady, on_event)
+        else:
+            image, layers, history = _by_layers(moved, request, config, engine, on_event, checkpoint)
     image, layers = device.moved((image, layers), torch.device("cpu"))
     multiply, divide = (None, None) if layers is None else layers
     provenance = {"notes": list(map(str, picture.notes)), "warnings": warnings_in(picture.notes),
@@ -156,17 +183,44 @@ def relight(picture: Picture, request: RelightRequest, config: RelightConfig | N
                   "versions": versions(_PACKAGES)}
     if request.direction is not None:
         provenance["direction"] = to_dict(request.direction)
+        seen = [x for x in (picture.alpha, picture.mask) if x is not None]
+        provenance["stops"] = [round(s, 2) for s in change_in_stops(picture.image, image, math.prod(seen, start=1.0)
+                                                                     if seen else None)]
     return RelightResult(picture, request, image, multiply, divide, to_dict(config), history, provenance)
 
 
-def _by_net(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine, on_event: OnEvent | None,
-            checkpoint: Checkpoint | None) -> tuple[Image, None, list]:
-    relit = relight_with(engine.network, engine.geometry, picture.filled, request.direction.numbers[None],
-                         config.net_size).clamp(0, 1)
-    relit = relit if picture.mask is None else picture.image + picture.mask * (relit - picture.image)
+def guessed(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine) -> Change:
+    """What the guess asks of ``picture``. Of a cut-out only what its networks saw inside counts: along its edge and
+    outside the change is that of the solid part next to it."""
+    light = request.direction.numbers[None].to(picture.image.device)
+    guess = engine.geometry.guess(picture.filled, light, config.fill, config.net_size)
+    shift = None if engine.network is None else net_shift(engine.network, guess, light)
+    if picture.alpha is None:
+        return Change(guess.image, guess.gain, shift)
+    size = tuple(guess.gain.shape[2:])
+    inside = solid(shrink(picture.alpha, size))
+    return Change(shrink(picture.continued, size).clamp(0, 1), spread(guess.gain, inside),
+                  None if shift is None else spread(shift, inside))
+
+
+def applied(change: Change, picture: Picture, strength: float) -> tuple[Image, tuple[Tensor, Tensor] | None]:
+    """(relit picture, its layers), None for the layers of engine net."""
+    image = picture.continued
+    gain = full_gain(change, image, strength)
+    if change.shift is None:
+        layers = tuple(editing.masked(layer, picture.mask) for layer in editing.factors_of(factor_of(image, gain)))
+        return editing.multiply_divide(image, *layers).clamp(0, 1), layers
+    relit = shifted(lit(image, gain).clamp(0, 1), change.shift * strength, change.image, image)
+    return relit if picture.mask is None else image + picture.mask * (relit - image), None
+
+
+def _by_guess(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine, steady: Steady | None,
+              on_event: OnEvent | None) -> tuple[Image, tuple[Tensor, Tensor] | None, list]:
+    change = guessed(picture, request, config, engine)
+    relit, layers = applied(change if steady is None else steady(change), picture, config.strength)
     if on_event:
-        on_event(Event("net", 1, 1, images={"composite": relit.cpu()}))
-    return relit, None, []
+        on_event(Event("net" if layers is None else "guess", 1, 1, images={"composite": relit.cpu()}))
+    return relit, layers, []
 
 
 def _by_layers(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine,
@@ -177,6 +231,8 @@ def _by_layers(picture: Picture, request: RelightRequest, config: RelightConfig,
     layers, history = fit_layers(picture.filled, guidance, config, kind, checkpoint=checkpoint, on_event=on_event)
     if config.layers.kind in ("gain", "luminosity") and request.palette is None:
         layers = editing.factors_of(layers[0])
+    if picture.alpha is not None:
+        layers = tuple(spread(layer, solid(picture.alpha)) for layer in layers)
     if len(layers) == 2:
         layers = tuple(editing.masked(layer, picture.mask) for layer in layers)
         return editing.multiply_divide(picture.image, *layers).clamp(0, 1), layers, history
@@ -188,7 +244,7 @@ def make_guidance(picture: Picture, request: RelightRequest, config: RelightConf
                   on_event: OnEvent | None) -> Guidance:
     """The guidance that the settings name, its prior given the picture and the request."""
     prior, settings = engine.network, config.guidance
-    kind = GUIDANCES[settings.kind]
+    kind = GUIDANCES.get(config.guided_by(request.palette is not None), GUIDANCES["posterior"])
     kind.check(prior)
     seen = shrink(picture.filled, seen_size(picture.image, settings.size)).clamp(0, 1)
     text = request.prompt or ("" if request.direction is None else "A photo with light from "

@@ -1,4 +1,4 @@
-"""Engine ``net`` of relight(): one pass through a network trained on rendered objects (IllumiNet)."""
+"""Engine ``net`` of relight(): the first guess at the picture's size, and IllumiNet's colours on it."""
 from __future__ import annotations
 
 import json
@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from dipir.arrays import Image
-from dipir.priors.geometry import PLANES, Geometry
+from dipir.priors.geometry import PLANES, Geometry, Guess, told
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.priors.relit.relighting import FILL, lit
 from dipir.priors.weights import PRIORS, read_network, write_weights
-from dipir.relight.layers import enlarge, shrink, working_size
+from dipir.relight.change import full_gain
+from dipir.relight.layers import enlarge
 
 DEFAULT_PATH = PRIORS / "illuminet.safetensors"
 ARCHITECTURE = "dipir.illuminet.2"
@@ -40,15 +42,32 @@ def net_planes(planes: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def relight_with(net: IllumiNet, geometry: Geometry, image: Image, light: Tensor, longest: int) -> Image:
-    """(1, 3, H, W) display [0, 1] under ``light`` (1, 4). The network sees the picture at ``longest`` pixels, or as it
-    is when that is smaller; its change, a shift of the logit, is brought to full size along the picture's edges."""
-    size, light = working_size(*image.shape[2:], longest, 32), light.to(image.device)
-    small = shrink(image, tuple(min(pair) for pair in zip(size, image.shape[2:], strict=True))).clamp(0, 1)
-    shift = _logit(net(net_planes(geometry.planes(small, light)), light)) - _logit(small)
-    relit = torch.sigmoid(_logit(image) + enlarge(shift, small, image))
+def relight_with(net: IllumiNet, geometry: Geometry, image: Image, light: Tensor, longest: int, *,
+                 fill: float = FILL, strength: float = 1.0) -> Image:
+    """(1, 3, H, W) display [0, 1] under ``light`` (1, 4). The networks see the picture at ``longest`` pixels; what they
+    change, stops of light and then a shift of the logit of each colour, is brought to full size along its edges. fill,
+    strength : see :meth:`Geometry.guess`, :func:`full_gain`"""
+    light = light.to(image.device)
+    guess = geometry.guess(image, light, fill, longest)
+    relit = lit(image, full_gain(guess, image, strength)).clamp(0, 1)
+    return shifted(relit, net_shift(net, guess, light) * strength, guess.image, image)
+
+
+@torch.no_grad()
+def net_shift(net: IllumiNet, guess: Guess, light: Tensor) -> Tensor:
+    """(1, 3, h, w) what the network adds to the logit of each colour of the first guess, at its size."""
+    planes = net_planes(told(guess, guess.image))
+    return _logit(net(planes, light)) - _logit(planes[:, :3])
+
+
+def shifted(relit: Image, shift: Tensor, small: Image, image: Image) -> Image:
+    """``relit`` (1, 3, H, W) with ``shift`` brought to full size along the edges of ``image``, which is ``small`` at
+    its size."""
+    if float(shift.abs().max()) == 0:
+        return relit
+    changed = torch.sigmoid(_logit(relit) + enlarge(shift, small, image))
     # Where nothing changes the picture stays as it was, beyond the logit's edges too.
-    return (relit + (image - torch.sigmoid(_logit(image)))).clamp(0, 1)
+    return (changed + (relit - torch.sigmoid(_logit(relit)))).clamp(0, 1)
 
 
 def _logit(image: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dipir.arrays import Image, Mask
 from dipir.disk import prepare_out, write_text, written_aside
 from dipir.export.layered_exr import write_layers
 from dipir.export.psd import PsdLayer, write_psd
@@ -20,8 +21,8 @@ from dipir.relight.method import RelightResult
 from dipir.relight.page import RelightPage, relight_html
 from dipir.settings.yaml import dump_yaml
 
-_COMMENTS = ("multiply, divide and shading act on sRGB-encoded values: encoded(result) = encoded(input) * multiply / "
-             "divide; shading is their quotient. beauty and input are linear. ")
+COMMENTS = ("multiply, divide and shading act on sRGB-encoded values: encoded(result) = encoded(input) * multiply / "
+             "divide, of colours that are not premultiplied; shading is their quotient. beauty and input are linear. ")
 
 
 def save(result: RelightResult, out_dir: str | Path) -> Path:
@@ -29,11 +30,8 @@ def save(result: RelightResult, out_dir: str | Path) -> Path:
     the folder as it was. Raises DipirError when something cannot be written."""
     out = prepare_out(out_dir)
     with written_aside(out) as aside:
-        if result.picture.alpha is None:
-            write_edited(aside / "relit.png", result.image, result.picture.image, result.picture.kind)
-        else:
-            write_cutout(aside / "relit.png", result.image, result.picture.alpha)
-        write_layers(aside / "layers.exr", exr_layers(result), comments=_COMMENTS)
+        write_relit(aside / "relit.png", result)
+        write_layers(aside / "layers.exr", exr_layers(result), comments=COMMENTS)
         write_psd(aside / "layers.psd", psd_layers(result), result.image)
         dump_yaml(result.config, aside / "config.yaml")
         write_text(aside / "result.json", json.dumps(result.provenance, indent=1) + "\n")
@@ -42,18 +40,31 @@ def save(result: RelightResult, out_dir: str | Path) -> Path:
     return out
 
 
+def write_relit(path: Path, result: RelightResult) -> None:
+    """The relit picture as a PNG, in the depth and colour space of what it was made of; of a cut-out 8-bit sRGB with
+    straight alpha. Raises ImageError."""
+    if result.picture.alpha is None:
+        write_edited(path, result.image, result.picture.image, result.picture.kind)
+    else:
+        write_cutout(path, result.image, result.picture.alpha)
+
+
 def exr_layers(result: RelightResult) -> dict[str, Tensor]:
     """Layers for compositing programs, each (1, C, H, W)."""
-    linear = srgb_to_linear(result.image)
-    alpha = result.picture.alpha
-    layers = {"beauty": linear if alpha is None else torch.cat([linear * alpha, alpha], 1),
-              "input": srgb_to_linear(result.picture.image)}
+    layers = {"beauty": _over_nothing(result.image, result.picture.alpha),
+              "input": _over_nothing(result.picture.image, result.picture.alpha)}
     if result.multiply is not None:
         layers |= {"multiply": result.multiply, "divide": result.divide,
                    "shading": result.multiply / (result.divide + EPS)}
     if result.picture.mask is not None:
         layers["mask"] = result.picture.mask
     return layers
+
+
+def _over_nothing(image: Image, alpha: Mask | None) -> Tensor:
+    """Linear light; of a cut-out premultiplied, and its alpha."""
+    linear = srgb_to_linear(image)
+    return linear if alpha is None else torch.cat([linear * alpha, alpha], 1)
 
 
 def psd_layers(result: RelightResult) -> list[PsdLayer]:
@@ -75,6 +86,8 @@ def page_of(result: RelightResult) -> RelightPage:
     if request.direction is not None:
         facts["light from"] = (f"azimuth {request.direction.azimuth_deg:.0f}°, elevation "
                                f"{request.direction.elevation_deg:.0f}°, half width {request.direction.size_deg:.0f}°")
+        low, high = p["stops"]
+        facts["change"] = f"{low:+.1f} to {high:+.1f} stops (5 to 95 % of the picture)"
     if request.palette is not None:
         facts["colours"] = ", ".join(request.palette.names)
     layers: dict[str, Tensor] = {}

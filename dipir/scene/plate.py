@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _SEAM = 2.5
 _PANORAMA = ("2:1, and its sides join: it looks like a panorama (latlong), which is no view of a camera. As a light "
              "probe give it to --light, and an ordinary photo of the place as the plate")
-_CLIPPED = "light above 1 and colours outside of sRGB are clipped: only what a screen shows is used"
+CLIPPED = "light above 1 and colours outside of sRGB are clipped: only what a screen shows is used"
+"""The remark of :func:`read_plate` where that is so."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def read_plate(path: str | Path, colours: PlateColours = PlateColours(), shown: 
         notes.append(warn(f"the colour space {own.space.name} has no way back: pictures are written as sRGB or linear "
                           "BT.709 instead (--output-colourspace names another one)"))
     if shown and state == "linear" and bool(((pixels < 0) | (pixels > 1)).any()):
-        notes.append(warn(_CLIPPED))
+        notes.append(warn(CLIPPED))
     if not shown and info.fov_x_deg is None and _is_panorama(disp):
         notes.append(warn(_PANORAMA))
     # Its own values are given back where its own space is asked for.

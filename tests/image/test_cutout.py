@@ -8,8 +8,8 @@ import torch
 from PIL import Image as Pillow
 
 from dipir.errors import ImageError
-from dipir.image.cutout import read_alpha, read_mask, write_cutout
-from dipir.image.files import read_image, write_png
+from dipir.image.cutout import carried_out, read_alpha, read_mask, solid, spread, unpremultiplied, write_cutout
+from dipir.image.files import read_image, write_exr, write_png
 
 ALPHA = np.array([[0, 64, 255], [128, 255, 32]], np.uint8)
 
@@ -130,3 +130,50 @@ def test_masks_that_cannot_be_used(tmp_path):
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(ImageError, match="damaged or cut short"):
         read_mask(path, (3, 2))
+
+
+# ---- premultiplied colours, and what lies next to an edge ------------------------------------------------------------
+
+def test_alpha_of_an_exr(tmp_path):
+    full = {c: np.full((2, 3), 0.25, np.float32) for c in "RGB"}
+    coverage = np.array([[0, 0.5, 1.2], [-0.1, 1, 0.25]], np.float32)
+    write_exr(tmp_path / "a.exr", {**full, "A": coverage})
+    assert np.array_equal(read_alpha(tmp_path / "a.exr")[0, 0].numpy(), coverage.clip(0, 1))
+    write_exr(tmp_path / "a.exr", full)
+    assert read_alpha(tmp_path / "a.exr") is None
+    write_exr(tmp_path / "a.exr", {**full, "A": np.ones((2, 3), np.float32)})
+    assert read_alpha(tmp_path / "a.exr") is None
+    # That of the layer that is read, which lies within a larger display window.
+    names = {**{f"fg.{c}": full[c] for c in "RGB"}, "fg.A": coverage, "other.A": np.ones((2, 3), np.float32)}
+    window = (np.array([-1, -1], np.int32), np.array([2, 1], np.int32))
+    write_exr(tmp_path / "a.exr", names, {"displayWindow": window})
+    alpha = read_alpha(tmp_path / "a.exr")[0, 0].numpy()
+    assert alpha.shape == (3, 4) == tuple(read_image(tmp_path / "a.exr").pixels.shape[2:])
+    assert np.array_equal(alpha[1:, 1:], coverage.clip(0, 1)) and not alpha[0].any() and not alpha[:, 0].any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 8), (33, 20)])
+def test_spread(size):
+    torch.manual_seed(0)
+    x, weight = torch.rand(1, 3, *size), torch.zeros(1, 1, *size)
+    assert float(spread(x, weight).abs().max()) == 0
+    assert torch.equal(spread(x, torch.ones_like(weight)), x)
+    weight[..., :1, :1] = 1
+    torch.testing.assert_close(spread(x, weight), x[..., :1, :1].expand_as(x))
+    # Two halves: each side goes on, and what has no weight counts nowhere.
+    if size[1] > 4:
+        halves = torch.where(torch.arange(size[1]) < size[1] // 2, 0.2, 0.8).expand(1, 1, *size)
+        kept = torch.zeros(1, 1, *size)
+        kept[..., 0], kept[..., -1] = 1, 1
+        made = spread(torch.where(kept > 0, halves, 9.0), kept)
+        assert 0.2 - 1e-5 <= float(made.min()) and float(made.max()) <= 0.8 + 1e-5
+        assert float(made[..., 1].max()) < 0.5 < float(made[..., -2].min())
+
+
+def test_unpremultiplied():
+    colour = torch.tensor([0.8, 0.4, 0.2])[:, None, None].expand(1, 3, 4, 6)
+    alpha = torch.linspace(0, 1, 6).expand(1, 1, 4, 6)
+    torch.testing.assert_close(unpremultiplied(colour * alpha, alpha), colour)
+    under = torch.where(alpha > 0, colour, float("nan"))
+    torch.testing.assert_close(carried_out(under, alpha), colour)
+    assert solid(torch.tensor([0.0, 0.5, 1.0])).tolist() == pytest.approx([0, 1e-3 / 256, 1])

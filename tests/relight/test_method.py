@@ -12,9 +12,13 @@ from dipir.image.metrics import angular_error_deg, rmse
 from dipir.image.palette import parse_palette
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
+from dipir.priors.nets.surface_net import SurfaceNet
 from dipir.priors.picture import RELIGHT, PicturePrior
+from dipir.priors.relit.relighting import RelightingNet, lit
+from dipir.relight.change import factor_of
 from dipir.relight.config import RelightConfig, RelightLayers
 from dipir.relight.method import Engine, Picture, RelightRequest, find_engine, relight
+from tests.relight.test_reading import disc
 from tests.support.sure_prior import LEFT, quick, sure
 
 
@@ -123,3 +127,36 @@ def test_an_untrained_prior_sees_the_picture(photo):
     prior = PicturePrior.untrained(RELIGHT)
     made = relight(Picture(photo), LEFT, quick(), engine=Engine(prior, Geometry.untrained()))
     assert float(rmse(made.image, photo)) < 0.2 and made.provenance["prior"] == "untrained"
+
+
+# ------------------------------------------------------------------------------------------------------- cut-outs
+class ThingBeforeGrey(Geometry):
+    """Makes what is not grey a stop brighter and the grey that cut-outs stand before three stops darker."""
+
+    def __init__(self):
+        super().__init__(SurfaceNet(), RelightingNet())
+
+    def guess(self, image, light, fill=0.2, longest=128):
+        made = super().guess(image, light, fill, longest)
+        grey = (made.image - 0.5).abs().amax(1, keepdim=True)
+        return replace(made, gain=(1 - 4 * (1 - grey / 0.05).clamp(0, 1)))
+
+
+@pytest.mark.parametrize("engine", ["layers", "net"])
+@pytest.mark.parametrize("size, soft", [(96, 12.0), (300, 3.0)])
+def test_the_edge_of_a_cut_out_has_no_fringe(engine, size, soft):
+    """Over any background it is the relit thing as far as it covers, whatever lies under an alpha of 0."""
+    alpha, thing = disc(size, soft), torch.tensor([0.5, 0.3, 0.2])[:, None, None].expand(1, 3, size, size)
+    net = IllumiNet(IllumiNetConfig(planes=PLANES, light=4, channels=(4, 4, 4, 4), embedding=8)).eval()
+    engine = Engine(net if engine == "net" else None, ThingBeforeGrey())
+    stop = torch.ones(1, 1, size, size)
+    wanted, made = lit(thing, stop) if engine.network else thing * factor_of(thing, stop), []
+    for under in (0.0, 1.0):
+        image = torch.where(alpha > 0, thing, under)
+        made.append(relight(Picture(image, alpha=alpha), LEFT, RelightConfig(), engine=engine).image)
+        for ground in (0.0, 0.5, 1.0):
+            composite, expected = (alpha * x + (1 - alpha) * ground for x in (made[-1], wanted))
+            assert float((composite - expected).abs().max()) < 1 / 255
+        # Programs that filter straight colours mix in what lies next to the edge.
+        assert float((made[-1] - wanted).abs().amax()) < 2 / 255
+    assert torch.equal(*made)

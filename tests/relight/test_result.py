@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+from dipir.image.color import srgb_to_linear
 from dipir.image.editing import EPS
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
@@ -51,7 +52,10 @@ def test_a_cut_out_keeps_its_alpha(photo, wanted, tmp_path):
     made = relight(Picture(photo, alpha=alpha), LEFT, quick(), engine=sure(wanted))
     relight_result.save(made, tmp_path)
     assert np.array_equal(np.asarray(Pillow.open(tmp_path / "relit.png"))[..., 3] / 255, alpha[0, 0].numpy())
-    assert read_layers(tmp_path / "layers.exr")["beauty"].shape[1] == 4
+    layers = read_layers(tmp_path / "layers.exr")
+    for name, image in (("beauty", made.image), ("input", photo)):
+        expected = torch.cat([srgb_to_linear(image) * alpha, alpha], 1)
+        torch.testing.assert_close(layers[name], expected, atol=1e-3, rtol=0)
 
 
 def test_a_net_result_saves(photo, tmp_path):

@@ -7,7 +7,7 @@ import importlib
 from dipir.errors import ConfigError, nearest
 
 # Kind of prior -> folder of the workshop whose train.py has a main(arguments).
-TRAINERS = {"light": "light", "insert": "insertion", "geometry": "geometry", "relight": "relight", "illuminet": "rti",
+TRAINERS = {"light": "light", "insert": "insertion", "relight": "relight", "illuminet": "rti",
             "surfaces": "surfaces", "relighting": "relighting", "colour": "colour", "layout": "layout"}
 
 

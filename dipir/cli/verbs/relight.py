@@ -5,19 +5,31 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dipir.cli.options import add_colours, add_output, add_settings, colours_of, number, overrides, pair, running, saved
+from dipir.cli.options import (
+    add_colours,
+    add_output,
+    add_settings,
+    colours_of,
+    number,
+    overrides,
+    pair,
+    positive,
+    running,
+    saved,
+)
 from dipir.errors import ConfigError
-from dipir.event import Remark
 
 if TYPE_CHECKING:
-    from dipir.relight.method import Picture, RelightRequest
-    from dipir.scene.plate import PlateColours
+    from dipir.relight.config import RelightConfig
+    from dipir.relight.method import RelightRequest
+    from dipir.relight.numbered import Numbered
 
 _EXAMPLES = """\
 examples:
   dipir relight photo.jpg --prompt "light from the left"
   dipir relight cutout.png --direction 60,30 --engine net --out out/cutout
   dipir relight photo.jpg --mask sofa.png --light out/demo/light.json
+  dipir relight 'shot.%04d.png' --direction -80,20 --frames 1001-1100 --out out/shot
   dipir relight drawing.png --colourise --prompt "a red apple on a blue plate"
 """
 
@@ -29,13 +41,21 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                             description="Change the light on what exists as pixels only, in layers that can be dialled "
                                         "back. Azimuth: 0 = from the camera, 90 = from the picture's right, 180 = from "
                                         "behind; elevation: 90 = from above.")
-    p.add_argument("image", type=Path, metavar="IMAGE", help="photo, or PNG cut-out with alpha")
+    p.add_argument("image", type=Path, metavar="IMAGE", help="photo; PNG or EXR cut-out with alpha; frames of "
+                                                                 "a shot: 'shot.%%04d.png', 'shot.####.png', a folder")
     light = p.add_argument_group("light (one of these)")
     light.add_argument("--prompt", help="where light comes from: 'from the upper left', 'soft rim light'")
     light.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"), metavar="AZ,EL")
     light.add_argument("--light", type=Path, metavar="light.json", help="the main light of a result of `dipir insert`")
     light.add_argument("--size", type=number, metavar="DEG", help="half width of the light, 1 to 60; small: hard")
+    light.add_argument("--strength", type=number, metavar="PART",
+                       help="part of the light that is the new one, 0 to 1; the rest is the old one (default 1)")
+    light.add_argument("--key-to-fill", type=positive, metavar="RATIO",
+                       help="how many times as strong as the fill from all around the light is (default 5)")
     p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
+    p.add_argument("--frames", metavar="FIRST-LAST[xSTEP]", help="of a shot; all that are there by default")
+    p.add_argument("--premultiplied", action="store_true", help="the colours of a PNG cut-out are multiplied by its "
+                                                                "alpha (those of an EXR always are)")
     p.add_argument("--colourise", "--colorize", action="store_true", help="colour a grey drawing by the prompt's words")
     p.add_argument("--engine", choices=("layers", "net"), help="layers: fitted in seconds, can be dialled back "
                                                                "(default); net: at once")
@@ -52,12 +72,21 @@ def run(args: argparse.Namespace) -> None:
     from dipir.disk import named_folder
     from dipir.relight import method
     from dipir.relight.config import load_config
+    from dipir.relight.numbered import numbered
+    from dipir.relight.reading import read_picture
     from dipir.relight.result import save
     from dipir.scene.plate import PlateColours
 
     config = load_config(args.preset, args.config, overrides_of(args))
     request = request_of(args, text_model=_knows_text(config.prior))
-    picture = read_picture(args.image, args.mask, colours_of(args, PlateColours()))
+    files = numbered(args.image)
+    if files is not None:
+        _run_frames(args, files, config, request)
+        return
+    if args.frames is not None:
+        raise ConfigError(f"--frames was given with one picture, {args.image}; accepted is a name with a place for the "
+                          "frame's number, such as shot.%04d.png, or a folder of frames.")
+    picture = read_picture(args.image, args.mask, args.premultiplied, colours_of(args, PlateColours()))
     engine = method.find_engine(config, request)
     with running(args, args.out or named_folder("out", f"relight_{args.image.stem}")) as (out, progress):
         progress.remarks(picture.notes)
@@ -65,10 +94,30 @@ def run(args: argparse.Namespace) -> None:
         saved(lambda folder: save(result, folder), out)
 
 
+def _run_frames(args: argparse.Namespace, files: Numbered, config: RelightConfig, request: RelightRequest) -> None:
+    """Frames of a shot."""
+    from dipir.disk import named_folder
+    from dipir.relight.frames import Frames, refuse_fitted, relight_frames
+    from dipir.relight.method import find_engine
+    from dipir.relight.numbered import find_shot, numbered, parse_range
+    from dipir.scene.plate import PlateColours
+
+    refuse_fitted(config, request)
+    shot = find_shot(files, None if args.frames is None else parse_range(args.frames))
+    frames = Frames(shot, args.mask and (numbered(args.mask) or args.mask), args.premultiplied,
+                    colours_of(args, PlateColours()))
+    frames.read(shot.numbers[0])
+    engine = find_engine(config, request)
+    name = files.before.strip(" ._-") or files.folder.resolve().name
+    with running(args, args.out or named_folder("out", f"relight_{name}")) as (out, progress):
+        relight_frames(frames, request, config, out=out, engine=engine, on_event=progress, resume=args.resume)
+
+
 def overrides_of(args: argparse.Namespace) -> list[str]:
     """Options that are settings."""
+    fill = None if args.key_to_fill is None else 1 / args.key_to_fill
     return overrides(args, {"engine": args.engine, "prior": args.prior, "prior_config": args.prior_config,
-                            "controlnet": args.controlnet, "seed": args.seed})
+                            "controlnet": args.controlnet, "seed": args.seed, "strength": args.strength, "fill": fill})
 
 
 def _knows_text(prior: str) -> bool:
@@ -123,20 +172,3 @@ def _light_of(path: Path):
         raise ConfigError(f"{path}: no dominant light with azimuth_deg and elevation_deg in it; accepted is the "
                           "light.json of a `dipir insert` result.")
     return LightDirection((numbers[0] + 180) % 360 - 180, numbers[1])
-
-
-def read_picture(image: Path, mask: Path | None, colours: PlateColours | None = None) -> Picture:
-    """The picture, its alpha if it is a cut-out, and the mask. Linear files (EXR, HDR) are encoded as sRGB and clipped.
-    ImageError for what cannot be read or used, ConfigError for a colour space that cannot."""
-    from dipir.image.cutout import read_alpha, read_mask
-    from dipir.image.formats.checks import ALPHA_IGNORED
-    from dipir.relight.method import Picture
-    from dipir.scene.plate import PlateColours, read_plate
-
-    plate = read_plate(image, colours or PlateColours(), shown=True)
-    limits = None if mask is None else read_mask(mask, plate.size)
-    alpha = read_alpha(image)
-    # As a plate its alpha would be; as a cut-out it is read by itself.
-    notes = [note for note in plate.notes if alpha is None or note != ALPHA_IGNORED]
-    notes = tuple(Remark.about(image.name, note) for note in notes)
-    return Picture(plate.disp, limits, alpha, image.stem, notes, plate.kind)

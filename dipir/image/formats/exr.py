@@ -87,6 +87,27 @@ def _chromaticities(spec: oiio.ImageSpec, notes: list[str]) -> tuple[float, ...]
     return values
 
 
+def read_exr_alpha(path: Path, max_pixels: int, asked: str | None = None) -> np.ndarray | None:
+    """(H, W) float32 coverage as the file has it, of the layer that :func:`read_exr` takes and of the same size; 0
+    outside of the data window. None where that layer has no A. Raises ImageError."""
+    with decoding(path), openable(path, ".exr") as name:
+        _check_sizes(path, name, max_pixels)
+        file = oiio.ImageInput.open(name)
+        if file is None:
+            raise _unreadable(path, oiio.geterror())
+        parts = _parts(file)
+        layer = _chosen(path, parts, asked, [])
+        spec = parts[layer.part]
+        alpha = _alpha_of(layer, spec)
+        if alpha is None:
+            return None
+        pixels = file.read_image(layer.part, 0, alpha, alpha + 1, "float")
+        if pixels is None:
+            raise _unreadable(path, file.geterror())
+        file.close()
+    return _displayed(path, pixels.reshape(spec.height, spec.width, 1), spec, [])[..., 0]
+
+
 def _check_sizes(path: Path, name: str, max_pixels: int) -> None:
     """ImageError when a window of any part is too large."""
     for part in OpenEXR.File(name, header_only=True).parts:
@@ -190,7 +211,7 @@ def _displayed(path: Path, pixels: np.ndarray, spec: oiio.ImageSpec, notes: list
     if box[0] >= box[1] or box[2] >= box[3]:
         raise ImageError(f"{path}: its data window lies outside of its display window, nothing of it would be seen. "
                          "Save it with a display window round the picture.")
-    out = np.zeros((height, width, 3), pixels.dtype)
+    out = np.zeros((height, width, pixels.shape[2]), pixels.dtype)
     out[box[0]:box[1], box[2]:box[3]] = pixels[box[0] - top:box[1] - top, box[2] - left:box[3] - left]
     inside = (box[1] - box[0]) * (box[3] - box[2])
     if inside < spec.width * spec.height:

@@ -12,7 +12,7 @@ from dipir import device
 from dipir.arrays import split_seed
 from dipir.event import Notify
 from dipir.image.metrics import rmse
-from dipir.priors.geometry import SIZE, Geometry
+from dipir.priors.geometry import Geometry
 from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.workshop import trainer as training
@@ -25,6 +25,8 @@ from dipir.workshop.relight.pairs import PairConfig, Pairs
 from dipir.workshop.runner import Outcome, Recipe, initial, outcome
 
 VAL_SCENES, VAL_SEED = 48, 1000
+SIZE = 64
+"""Pixels of a side of the training set."""
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,14 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from dipir.cli import main as cli
-from dipir.cli.verbs.relight import read_picture
 from dipir.event import warn
 from dipir.image import files
-from dipir.image.files import read_image
-from dipir.image.formats.ocio import BUILT_IN
 from dipir.image.formats.png import png_bytes, profile_chunk
-from dipir.priors import geometry
 from dipir.priors.picture import RELIGHT, PicturePrior
-from dipir.scene.plate import PlateColours
+from dipir.priors.relit import relighting, surfaces
 from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
 FAST = ["--set", "fit.steps=4", "--set", "layers.size=32", "--set", "guidance.samples=1", "--set",
@@ -42,13 +37,15 @@ def folder(tmp_path_factory):
     (place / "light.json").write_text(json.dumps({"dominant": {"azimuth_deg": 200.0, "elevation_deg": 30.0}}))
     (place / "other.json").write_text("{}")
     PicturePrior.untrained(RELIGHT).save(place / "relight.safetensors")
-    geometry.Geometry.untrained().save(place / "geometry.safetensors")
+    surfaces.SurfacePrior.untrained().save(place / "surfaces.safetensors")
+    relighting.Relighting(relighting.RelightingNet()).save(place / "relighting.safetensors")
     return place
 
 
 @pytest.fixture(autouse=True)
 def untrained_geometry(folder, monkeypatch):
-    monkeypatch.setattr(geometry, "DEFAULT_PATH", folder / "geometry.safetensors")
+    for module in (surfaces, relighting):
+        monkeypatch.setattr(module, "DEFAULT_PATH", folder / module.DEFAULT_PATH.name)
 
 
 def relight(folder, *words) -> int:
@@ -136,14 +133,6 @@ def test_remarks_about_the_picture(folder, tmp_path, monkeypatch, capsys):
     assert "photo.png: its profile is ignored" in capsys.readouterr().err and not (tmp_path / "b").exists()
 
 
-def test_colours_of_a_profile_are_converted(folder, tmp_path):
-    photo = Image.open(folder / "photo.png")
-    photo.save(tmp_path / "wide.png", icc_profile=rgb_profile(P3_COLORANTS, "Wide", curve()))
-    picture = read_picture(tmp_path / "wide.png", None)
-    assert torch.equal(picture.image, read_image(tmp_path / "wide.png").pixels)
-    assert float((picture.image - read_image(folder / "photo.png").pixels).abs().max()) > 0.02
-
-
 def test_a_picture_in_display_p3_of_16_bits_comes_back_as_one(folder, tmp_path):
     """Outside of the mask bit for bit, and with the same profile."""
     icc = rgb_profile(P3_COLORANTS, "Display P3", curve())
@@ -161,6 +150,44 @@ def test_a_picture_in_display_p3_of_16_bits_comes_back_as_one(folder, tmp_path):
     assert (made[:, :10] != codes[:, :10]).any()
 
 
-def test_a_named_space_of_the_picture(folder, tmp_path):
-    picture = read_picture(folder / "photo.png", None, PlateColours("Display P3 - Display", ocio=BUILT_IN))
-    assert picture.kind.own.space.name == "Display P3 - Display"
+@pytest.fixture
+def shot(folder, tmp_path):
+    """s.0001.png to s.0003.png."""
+    for k in (1, 2, 3):
+        (tmp_path / f"s.{k:04d}.png").write_bytes((folder / "photo.png").read_bytes())
+    return tmp_path / "s.%04d.png"
+
+
+def test_frames_of_a_shot(shot, tmp_path, capsys):
+    words = ["relight", str(shot), "--direction", "-80,20", "--out", str(tmp_path / "out")]
+    assert cli.main(words) == 0
+    assert {f"relit.{k:04d}.png" for k in (1, 2, 3)} <= {p.name for p in (tmp_path / "out").iterdir()}
+    assert capsys.readouterr().out.strip() == str(tmp_path / "out")
+    assert cli.main([*words, "--resume"]) == 0 and "3 frames are whole" in capsys.readouterr().err
+    assert cli.main(["relight", str(tmp_path / "s.####.png"), "--frames", "1-3x2", "--direction", "0,20", "--quiet",
+                     "--out", str(tmp_path / "two")]) == 0
+    assert not (tmp_path / "two/relit.0002.png").exists() and (tmp_path / "two/relit.0003.png").is_file()
+
+
+@pytest.mark.parametrize("words, text", [
+    (["{}", "--frames", "1-5"], "frames 4-5 are missing"), (["{}", "--frames", "5-1"], "FIRST-LASTxSTEP"),
+    (["{}", "--preset", "paper"], "flicker"), (["{}", "--set", "guidance.kind=posterior"], "flicker"),
+    (["{}.jpg"], "no such frames"), (["{folder}/photo.png", "--frames", "1-2"], "with one picture")])
+def test_frames_that_cannot_be(folder, shot, tmp_path, capsys, words, text):
+    words = [w.format(shot, folder=folder) for w in words]
+    assert cli.main(["relight", *words, "--direction", "0,20", "--out", str(tmp_path / "out")]) == 2
+    assert text in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_missing_frames_are_an_error_where_warnings_are(shot, tmp_path, capsys):
+    (tmp_path / "s.0002.png").rename(tmp_path / "s.0005.png")
+    (tmp_path / "s.0003.png").rename(tmp_path / "s.0006.png")
+    words = ["relight", str(shot), "--direction", "0,20", "--out", str(tmp_path / "out")]
+    assert cli.main([*words, "--strict"]) == 2 and "frames 2-4 are not there" in capsys.readouterr().err
+    assert cli.main(words) == 0 and "frames 2-4 are not there" in capsys.readouterr().err
+
+
+def test_a_premultiplied_cut_out_is_said(folder, tmp_path, capsys):
+    words = [str(folder / "cutout.png"), "--premultiplied", "--direction", "0,30", "--out", str(tmp_path)]
+    assert cli.main(["relight", *words]) == 0
+    assert "premultiplied: its colours are divided by alpha" in capsys.readouterr().err

@@ -103,7 +103,7 @@ def test_validation_by_hand() -> None:
     levels = {"sigma_0.1", "sigma_0.5", "sigma_2", "sigma_10"}
     assert set(figures) == levels | {"rmse", "guess_rmse", "input_rmse", "score"}
     assert figures["rmse"] == pytest.approx(figures["input_rmse"]) and figures["rmse"] > 0
-    assert figures["guess_rmse"] == pytest.approx(figures["input_rmse"])  # Untrained, it guesses no change.
+    assert figures["guess_rmse"] == pytest.approx(figures["input_rmse"], rel=1e-3)  # Untrained, it guesses no change.
     expected = (batch.image - batch.target).square().mean((1, 2, 3)).sqrt().mean()
     assert figures["input_rmse"] == pytest.approx(float(expected), rel=1e-4)
     assert figures["score"] == pytest.approx(sum(v for k, v in figures.items() if k.startswith("sigma")) / 4)

@@ -54,7 +54,7 @@ def test_validation_by_hand() -> None:
 
     class Perfect(nn.Module):
         def forward(self, planes, light):
-            row = [k for x in planes[:, :3] for k in range(20) if torch.allclose(x, batch.image[k], atol=1e-6)]
+            row = [k for x in planes[:, :3] for k in range(20) if torch.allclose(x, batch.image[k], atol=1e-4)]
             return batch.target[row]
 
     perfect = validation(Perfect(), batch, told, CONFIG)
