@@ -27,7 +27,7 @@ from dipir.workshop.surfaces import data as surfaces
 from dipir.workshop.surfaces.data import SurfaceSet, SurfaceSettings
 
 SIDES, ELEVATION_DEG, SIZE = 8, 25.0, 64
-STEPS = 1500
+STEPS = 2500
 NAMES = ("front", "front right", "right", "back right", "back", "back left", "left", "front left")
 OPEN_KINDS = (relit.KINDS.index("floor"), relit.KINDS.index("free"))
 """Scenes without a wall: light from behind reaches the objects."""
@@ -66,18 +66,19 @@ def training_scenes(count: int) -> RelitSet:
         raise ConfigError(f"the reader of directions: {count} training scenes were asked for, the set in the cache "
                           f"folder has {there}. Make the others with `dipir synth surfaces --count {count}`, or ask "
                           "for fewer with --training-scenes.")
-    return join([scenes for _, scenes in read])
+    return join([one for _, things in read for one in things])
 
 
-def _counted(tensors: Mapping[str, Tensor]) -> tuple[int, RelitSet]:
-    """Scenes in a file, and what is kept of it: the large pictures of one file are in memory at a time."""
-    return len(tensors["lit"]), small(SurfaceSet(**tensors))
+def _counted(tensors: Mapping[str, Tensor]) -> tuple[int, list[RelitSet]]:
+    """Scenes in a file, and what is kept of it, if anything: the large pictures of one file are in memory at a time."""
+    data = SurfaceSet(**tensors)
+    things = data.part(torch.isin(data.kind, torch.tensor(OPEN_KINDS)))
+    return len(data), [small(things)] if len(things) else []
 
 
 def small(data: SurfaceSet) -> RelitSet:
-    """Its scenes of ``OPEN_KINDS`` at 64 pixels, by area; normals turned from the camera's frame into that of its
-    heading, in which lights are given and in which those of the cases are."""
-    data = data.part(torch.isin(data.kind, torch.tensor(OPEN_KINDS)))
+    """Scenes at 64 pixels, by area; normals turned from the camera's frame into that of its heading, in which lights
+    are given and in which those of the cases are."""
     normal = functional.normalize(to_heading(data.normal / 127, data.up), dim=1)
     return RelitSet(data.lit, data.sky, data.light, data.alpha, data.subject, data.albedo,
                     (normal * 127).round().to(torch.int8), data.kind).at(SIZE)

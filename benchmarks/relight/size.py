@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from dipir.relight.reading import read_picture
 from torch.nn import functional
 
 from benchmarks.common import ROOT, as_command, markdown
-from benchmarks.relight.methods import ENGINES, checked, engine_of, weights_of
+from benchmarks.relight.methods import ENGINES, engine_of, weights_of
 from dipir.errors import DipirError
 from dipir.image.files import read_image, write_png
 from dipir.relight.method import RelightRequest, relight
+from dipir.relight.reading import read_picture
 from dipir.relight.result import save
 from dipir.scene.direction import LightDirection
 
@@ -107,13 +107,12 @@ def main(arguments: Sequence[str]) -> int:
     """Relight one picture and print what it took as one line of JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.relight.size", description=__doc__.split("\n\n")[0])
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--engine", default="net", help=f"one of {', '.join(ENGINES)}")
+    parser.add_argument("--engine", choices=tuple(ENGINES), default="net")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args(arguments)
-    name, = checked([a.engine])
     a.out.mkdir(parents=True, exist_ok=True)
-    print(json.dumps(timed(a.picture, name, a.set, a.out)))
+    print(json.dumps(timed(a.picture, a.engine, a.set, a.out)))
     return 0
 
 
