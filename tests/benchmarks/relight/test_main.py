@@ -1,62 +1,60 @@
-"""Figures, tables and options of the relighting benchmark."""
+"""Parts and options of the relighting benchmark."""
 from __future__ import annotations
 
-import math
+import json
 
 import pytest
-import torch
 
+from benchmarks import common
 from benchmarks.relight import __main__ as bench
-from benchmarks.relight import cases as relight_cases
-from benchmarks.relight import reader as relight_reader
 from dipir.errors import ConfigError
 
 
-def test_figures_by_hand(all_cases):
-    case = all_cases[0]
-    perfect = bench.figures(case, case.target)
-    assert perfect["rmse"] == 0 and perfect["psnr"] == 99 and perfect["ssim"] == pytest.approx(1)
-    same = bench.figures(case, case.image)
-    assert same["chroma_deg"] == pytest.approx(0, abs=1e-6)
-    assert same["rmse"] == pytest.approx(float((case.image - case.target).square().mean().sqrt()), rel=1e-5)
-    # Pure green added to a grey: the angle between (1, 1, 1) and (1, 1.2, 1).
-    grey = torch.full_like(case.image, 0.5)
-    greener = grey * torch.tensor([1.0, 1.2, 1.0])[:, None, None]
-    expected = math.degrees(math.acos(3.2 / math.sqrt(3 * (2 + 1.44))))
-    turned = bench.figures(relight_cases.Case("x", 0, 0, True, grey, grey, case.direction, grey, grey), greener)
-    assert turned["chroma_deg"] == pytest.approx(expected, rel=1e-4)
+@pytest.fixture
+def found(monkeypatch, tmp_path) -> dict:
+    """Parts that find what stands in here, and results in a folder of their own."""
+    parts = {"surfaces": {"photos": 2, "weights": {"surfaces": "abc"},
+                          "figures": dict.fromkeys(bench.surfaces.FIGURES, 0.5)},
+             "sphere": {"size": 48, "weights": {"net": "def"},
+                        "stops": {"net": {pair: 1.25 for pair in bench.sphere.PAIRS}}}}
+    monkeypatch.setattr(bench, "measured", lambda a, name: dict(parts[name]))
+    for module in (bench, common):
+        monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
+    return parts
 
 
-def test_the_way_to_the_bound(all_cases):
-    by_name = bench.methods([], [])
-    by_name["half"] = lambda case: (by_name["bound"](case) + case.image) / 2
-    rows, _ = bench.run(all_cases, by_name, relight_reader.Reader().eval())
-    figures = bench.summary(rows)
-    assert figures["identity"]["covered"] == 0 and figures["bound"]["covered"] == pytest.approx(1)
-    assert 0.2 < figures["half"]["covered"] < 0.9
-    assert figures["truth"]["rmse"] == 0 and figures["exposure"]["rmse"] > 0
-    counts = bench.confusion(rows, "truth")
-    assert counts.sum() == 16 and (counts.sum(1) == 2).all()
+def test_parts_are_written_and_others_stay(found, tmp_path):
+    """The second run replaces its own part alone; each says which command made it and of which weights it speaks."""
+    out = ["--out", str(tmp_path / "out")]
+    bench.main(["--parts", "surfaces", *out])
+    bench.main(["--parts", "sphere", *out])
+    found["sphere"]["stops"]["net"]["left, right"] = 0.75
+    bench.main(["--parts", "sphere", "--methods", "net", *out])
+    kept = json.loads((tmp_path / "results" / "relight.json").read_text())
+    assert list(kept["parts"]) == ["surfaces", "sphere"] and "--methods net" in kept["parts"]["sphere"]["command"]
+    text = (tmp_path / "results" / "relight.md").read_text()
+    assert "**Part `surfaces`.**" in text and "surfaces abc" in text and "0.75" in text and "net def" in text
+    line, = [line for line in text.splitlines() if "matt sphere from left and right, net" in line]
+    assert "0.75 stops" in line and line.split("|")[-2].strip() == "no"
+    assert text.index("asked of relighting") < text.index("**Part `sphere`") < text.index("**Part `surfaces`")
 
 
-def test_shares_of_sides_by_hand():
-    rows = [{"case": "a", "method": m, "open": o, "asked": a, "read": r, **dict.fromkeys(bench.FIGURES, 1.0), "rmse": e}
-            for m, o, a, r, e in [("identity", True, 0, 7, 1.0), ("identity", True, 3, 3, 1.0),
-                                  ("identity", False, 1, 1, 1.0), ("bound", True, 2, 6, 0.5)]]
-    figures = bench.summary(rows)
-    assert figures["identity"]["side_right"] == 0.5 and figures["identity"]["side_within_45"] == 1.0
-    assert figures["bound"]["side_within_45"] == 0.0
+def test_results_of_another_form_are_left_behind(found, tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "relight.json").write_text(json.dumps({"schema": "dipir.bench.relight.1", "rows": []}))
+    bench.main(["--parts", "sphere", "--out", str(tmp_path / "out")])
+    assert list(json.loads((tmp_path / "results" / "relight.json").read_text())["parts"]) == ["sphere"]
 
 
-def test_the_table(all_cases):
-    rows, pictures = bench.run(all_cases[:8], bench.methods([], []), relight_reader.Reader().eval())
-    data = {"command": "c", "machine": "m", "scenes": 1, "sides": 8, "open": 1, "cases": 8,
-            "summary": bench.summary(rows), "confusion": {"truth": bench.confusion(rows, "truth").tolist()}}
-    text = bench.table(data)
-    assert "| identity " in text and "way to the bound" in text and "| front " in text
+def test_scratch_writes_no_results(found, tmp_path, capsys):
+    bench.main(["--parts", "sphere", "--scratch", "--out", str(tmp_path / "out")])
+    assert "1.25" in capsys.readouterr().out and not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("words", [["--scenes", "0"], ["--sides", "3"], ["--methods", "layer"]])
-def test_bad_options(words):
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize("words, problem", [
+    (["--scenes", "0"], "--scenes 0"), (["--sides", "3"], "--sides 3"), (["--methods", "layer"], "'layer'"),
+    (["--training-scenes", "0"], "--training-scenes 0"), (["--parts", "tabel"], "'tabel'.*table"),
+    (["--parts", ","], "part ''"), (["--surface-photos", "-1"], "--surface-photos -1")])
+def test_bad_options(words, problem):
+    with pytest.raises(ConfigError, match=problem):
         bench.main(words)
