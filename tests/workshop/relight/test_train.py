@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torch import nn
 
 from dipir.errors import PriorError
-from dipir.priors.geometry import PLANES, Geometry
+from dipir.priors.geometry import PLANES
 from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.workshop.relight import train as prior_relight
@@ -28,13 +28,14 @@ from dipir.workshop.surfaces import photos
 from dipir.workshop.surfaces.photos import Photos
 from dipir.workshop.surfaces.train import validation_photos
 from dipir.workshop.trainer import TrainConfig
+from tests.support.blind_guess import blind_geometry
 from tests.support.far_training import same_on_another_device
 from tests.support.surface_sets import backdrops, balls
 
 NET = ConditionalUNetConfig(PLANES, vector=4, channels=(8, 8, 16), blocks=1, embedding=16, detail=2, sigma_data=0.3)
 CONFIG = RelightPriorConfig(batch=2, scenes=4, val_photos=4, size=32, net=NET,
                             train=TrainConfig(steps=6, rate=1e-3, warmup=1, validate_every=3, log_every=1))
-BLIND = Geometry.untrained()
+BLIND = blind_geometry()
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +181,7 @@ def test_training_lowers_the_error() -> None:
 def sets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prior_relight, "training_photos", lambda *args: (balls(), backdrops()))
     monkeypatch.setattr(prior_relight, "held_out_photos", lambda count, *args: _photos(count))
-    monkeypatch.setattr(prior_relight.Geometry, "load", staticmethod(Geometry.untrained))
+    monkeypatch.setattr(prior_relight.Geometry, "load", staticmethod(blind_geometry))
 
 
 def test_run_writes_a_prior_that_loads_and_can_be_gone_on_from(sets, tmp_path: Path) -> None:
@@ -216,4 +217,4 @@ def test_weights_to_begin_with_are_looked_at_first(tmp_path: Path, monkeypatch: 
 
 def test_another_device() -> None:
     same_on_another_device(lambda name: train_relight_prior(CONFIG, balls(), backdrops(), _photos(),
-                                                            Geometry.untrained(), name=name))
+                                                            blind_geometry(), name=name))
