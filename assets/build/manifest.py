@@ -36,8 +36,7 @@ FILES = {
         for name, folder, what in (
             ("light", "light", "plate -> a source and the rest of the light; priors/light.md"),
             ("insert", "insertion", "composites; priors/insert.md"),
-            ("surfaces", "surfaces", "photo -> normals, albedo, light, depth, shadows, sky; priors/relight.md"),
-            ("relighting", "relighting", "what physics says of these in other light, corrected; priors/relight.md"),
+            ("relighting", "relighting", "photo -> its surfaces; these in other light; priors/relight.md"),
             ("relight", "relight", "picture and light -> relit picture; priors/relight.md"),
             ("illuminet", "rti", "the same, in one pass; priors/relight.md"),
             ("layout", "layout", "caption -> picture; priors/layout.md"),

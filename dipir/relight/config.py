@@ -66,7 +66,7 @@ class RelightConfig:
                "guidance.samples": (self.guidance.samples, 1), "net_size": (self.net_size, 32),
                "guidance.sampler_steps": (self.guidance.sampler_steps, 1),
                "checkpoint_every": (self.checkpoint_every, 1), "fit.steps": (self.fit.steps, 1)}
-        between = {"fill": (self.fill, 0.01, 10.0), "strength": (self.strength, 0.0, 1.0)}
+        between = {"fill (1 over --key-to-fill)": (self.fill, 0.01, 10.0), "strength": (self.strength, 0.0, 1.0)}
         wrong = [f"{key}: {value} given; accepted are {least} to {most}."
                  for key, (value, least, most) in between.items() if not least <= value <= most]
         wrong += [f"{key}: {value} given, the least is {least}." for key, (value, least) in low.items()

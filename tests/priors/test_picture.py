@@ -13,6 +13,7 @@ from dipir.errors import PriorError
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
 from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
+from dipir.priors.relit.relighting import DEFAULT_PATH as RELIGHTING
 from dipir.priors.weights import PRIORS, write_weights
 from dipir.scene.direction import LightDirection
 from tests.priors.test_geometry import random_geometry
@@ -150,7 +151,7 @@ def test_conditions_that_do_not_fit() -> None:
         prior(torch.zeros(1, 3, 20, 32), sigma, _condition(20, 32))
 
 
-@pytest.mark.skipif(not RELIGHT.path.is_file(), reason="no weights there")
+@pytest.mark.skipif(not (RELIGHT.path.is_file() and RELIGHTING.is_file()), reason="no weights there")
 def test_shipped_weights_light_a_ball_from_the_wanted_side() -> None:
     """The one-step estimate from pure noise of a ball in even light."""
     prior = PicturePrior.load(RELIGHT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import cv2
 import numpy as np
 import OpenEXR
 import pytest
@@ -14,6 +15,8 @@ from dipir.errors import ConfigError, ImageError
 from dipir.event import warnings_in
 from dipir.image.color import srgb_to_linear
 from dipir.image.files import read_image, write_png
+from dipir.image.formats.ocio import BUILT_IN
+from dipir.image.formats.png import png_bytes, profile_chunk
 from dipir.image.palette import parse_palette
 from dipir.priors.geometry import PLANES
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
@@ -21,8 +24,10 @@ from dipir.relight.config import RelightConfig, RelightGuidance
 from dipir.relight.frames import STATE, Frames, relight_frames
 from dipir.relight.method import Engine, RelightRequest, relight
 from dipir.relight.numbered import find_shot, numbered
+from dipir.scene.plate import PlateColours
 from tests.priors.test_geometry import random_geometry
 from tests.relight.test_reading import colours, disc, write_rgba
+from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 from tests.support.sure_prior import LEFT, sure
 
 SMALL = RelightConfig(net_size=64)
@@ -163,6 +168,21 @@ def test_engine_net_and_cut_outs_with_masks(tmp_path):
     assert Pillow.open(tmp_path / "out/relit.1.png").mode == "RGBA"
     assert float(((first - colours()) * seen).abs().max()) > 0.05
     assert float(((second - colours()) * seen).abs().max()) < 0.02
+
+
+def test_frames_come_back_in_their_depth_and_space(tmp_path):
+    """Or in the one that is asked for, which is another run."""
+    icc = rgb_profile(P3_COLORANTS, "Display P3", curve())
+    codes = (colours()[0].permute(1, 2, 0).numpy() * 65535).round().astype(np.uint16)
+    for n in (1, 2):
+        (tmp_path / f"w.{n}.png").write_bytes(png_bytes(codes, (profile_chunk(icc),)))
+    shot, out = find_shot(numbered(tmp_path / "w.#.png")), tmp_path / "out"
+    run(shot, out)
+    assert Pillow.open(out / "relit.2.png").info["icc_profile"] == icc
+    assert cv2.imread(str(out / "relit.2.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
+    srgb = Frames(shot, colours=PlateColours(output_colourspace="sRGB - Display", ocio=BUILT_IN))
+    assert relight_frames(srgb, LEFT, SMALL, out=out, engine=ENGINE, resume=True).made == (1, 2)
+    assert "icc_profile" not in Pillow.open(out / "relit.2.png").info
 
 
 # ----------------------------------------------------------------------------------------------------------- refused

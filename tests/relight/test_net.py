@@ -12,7 +12,7 @@ from torch import nn
 from dipir.errors import PriorError
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.illuminet import IllumiNet, IllumiNetConfig
-from dipir.priors.relit.surfaces import DEFAULT_PATH as SURFACES
+from dipir.priors.relit.relighting import DEFAULT_PATH as RELIGHTING
 from dipir.priors.weights import write_weights
 from dipir.relight.net import ARCHITECTURE, DEFAULT_PATH, NET, load_net, net_planes, relight_with, save_net
 from dipir.scene.direction import LightDirection
@@ -121,7 +121,7 @@ def test_wrong_files(tmp_path: Path) -> None:
             load_net(path)
 
 
-@pytest.mark.skipif(not (DEFAULT_PATH.is_file() and SURFACES.is_file()), reason="no weights there")
+@pytest.mark.skipif(not (DEFAULT_PATH.is_file() and RELIGHTING.is_file()), reason="no weights there")
 def test_shipped_weights_light_a_ball_from_the_wanted_side() -> None:
     net, _ = load_net()
     assert net.config == NET and DEFAULT_PATH.stat().st_size < 20e6

@@ -18,7 +18,7 @@ from dipir.image.color import linear_to_srgb, luminance, srgb_to_linear
 from dipir.image.files import write_png
 from dipir.scene.direction import angles_of, side_of
 from dipir.workshop.relight.data import RelitSet
-from dipir.workshop.relight.pairs import PairConfig, draw
+from dipir.workshop.relight.pairs import draw
 
 _DARK, _LARGEST = 0.02, 4096
 
@@ -63,7 +63,7 @@ def _one(data: RelitSet, folder: Path, number: int, size: int, seed: int) -> dic
     rng = np.random.default_rng(split_seed(seed, "export", number))
     scene = int(rng.integers(len(data)))
     chosen = data.part(slice(scene, scene + 1))
-    pair = draw(rng, chosen, 1, PairConfig(size=data.lit.shape[-1], augment=False))
+    pair = draw(rng, chosen, 1)
     albedo = chosen.albedo.float() / 255
     shading = luminance(srgb_to_linear(pair.target)) / luminance(albedo).clamp_min(_DARK)
     pictures = {"image": pair.target, "conditioning_image": pair.image, "albedo": linear_to_srgb(albedo),

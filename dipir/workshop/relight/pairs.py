@@ -1,20 +1,16 @@
-"""Pairs of pictures of one scene in different light, mixed from stored pictures of single lights while a net trains,
-on the device where those lie."""
+"""Pairs of pictures of one scene in different light, mixed from stored pictures of single lights."""
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from dipir import device
 from dipir.errors import ConfigError
 from dipir.image.color import linear_to_srgb
 from dipir.workshop.relight.data import RelitSet, decode
-from dipir.workshop.stored import part, tall
+from dipir.workshop.stored import tall
 
 _BURNT = 1.2
 
@@ -23,8 +19,6 @@ _BURNT = 1.2
 class PairConfig:
     """How pairs are mixed of single lights."""
 
-    size: int = 64  # pixels of a side, the stored size or a part of it
-    targets: int = 1  # wanted lights for each input
     ambient: tuple[float, float] = (0.08, 0.4)
     """Range of the ambient light's radiance in the input, a white wall that faces the key light has 1."""
     fill: float = 0.2
@@ -33,91 +27,49 @@ class PairConfig:
     double: float = 0.15
     level: tuple[float, float] = (0.5, 1.0)
     """Range of the brightness (linear) that 98 % of the input's pixels stay below."""
-    augment: bool = True  # mirror, exchange colours, vary contrast; False for fixed sets
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """B pairs of S x S pixels, display [0, 1]. With K targets for each input, pairs of one input follow each other."""
+    """B pairs of S x S pixels, display [0, 1]."""
 
     image: Tensor  # image, target: (B, 3, S, S) before and after
     target: Tensor
     light: Tensor  # (B, 4) the wanted light, ``LightDirection.numbers``
-    subject: Tensor  # (B, 1, S, S) coverage by objects
-    surface: Tensor
-    """(B, 4, S, S) of the input: normals, as stored, length up to 1; log2(shading / mean) / 2 in [-2, 1.5], shading =
-    light over albedo, 0 where there is no surface."""
-
-    def __len__(self) -> int:
-        return len(self.image)
-
-    def __getitem__(self, rows: slice | Tensor) -> Pairs:
-        return part(self, rows)
 
 
 @torch.no_grad()
 def draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfig = PairConfig()) -> Pairs:
-    """``count`` pairs of random scenes, a multiple of ``config.targets``. Everything follows from ``rng``; in single
-    precision whatever autocast says. ConfigError for scenes of fewer than two lights more than targets, a count that is
-    no multiple, or a size that does not divide theirs."""
-    lights, stored, each = data.lit.shape[1], data.lit.shape[-1], config.targets
-    if lights < each + 2 or config.size < 1 or stored % config.size or each < 1 or count % each:
-        raise ConfigError(f"{count} pairs of {config.size} pixels, {each} for each input, of scenes with {lights} "
-                          f"lights and {stored} pixels; accepted are at least {each + 2} lights, sizes that divide the "
-                          "stored one and multiples of the pairs for each input. Choose other numbers.")
-    with device.single_precision(data.lit.device):
-        return _draw(rng, data, count // each, config)
-
-
-def _draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfig) -> Pairs:
-    where, each = data.lit.device, config.targets
+    """``count`` pairs of random scenes. Everything follows from ``rng``. ConfigError for scenes of fewer than three
+    lights."""
+    lights = data.lit.shape[1]
+    if lights < 3:
+        raise ConfigError(f"pairs of scenes with {lights} lights; accepted are at least 3, two for the input and one "
+                          "that is wanted. Make scenes with more lights.")
 
     def number(x: np.ndarray) -> Tensor:
-        return torch.as_tensor(x, dtype=torch.float32).to(where)
-
-    def at(x: Tensor) -> Tensor:
-        return _small(x, config.size)
+        return torch.as_tensor(x, dtype=torch.float32)
 
     def shown(k: Tensor) -> Tensor:
-        return at(decode(data.lit[scene, k]))
+        return decode(data.lit[scene, k])
 
     # ---- light before and after ----
-    scene = torch.from_numpy(rng.integers(len(data), size=count)).to(where)
-    order = torch.from_numpy(rng.permuted(np.tile(np.arange(data.lit.shape[1]), (count, 1)), axis=1)).to(where)
-    wanted, first, second = order[:, :each], order[:, -1], order[:, -2]
+    scene = torch.from_numpy(rng.integers(len(data), size=count))
+    order = torch.from_numpy(rng.permuted(np.tile(np.arange(lights), (count, 1)), axis=1))
+    wanted, first, second = order[:, 0], order[:, -1], order[:, -2]
     ambient = number(np.exp(rng.uniform(*np.log(config.ambient), size=count)))
     kind, share = rng.random(count), number(rng.uniform(0.3, 0.7, count))
     even = number(kind < config.even)
     double = number(kind < config.even + config.double) - even
     one = double * share + (1 - even - double)
-    sky = at(decode(data.sky[scene]))
+    sky = decode(data.sky[scene])
     before = (tall(one) * shown(first) + tall(double * (1 - share)) * shown(second)
               + tall(even + (1 - even) * ambient) * sky)
-    after = torch.stack([shown(wanted[:, k]) for k in range(each)], 1) + config.fill * sky[:, None]
-    before, after = expose(before, after, number(rng.uniform(*config.level, count)))
+    after = shown(wanted) + config.fill * sky
+    before, after = expose(before, after[:, None], number(rng.uniform(*config.level, count)))
     # ---- pictures ----
-    alpha, subject, albedo = (at(x[scene] / 255) for x in (data.alpha, data.subject, data.albedo))
-    surface = torch.cat([at(data.normal[scene] / 127), log_shading(before, albedo)], 1)
-    pictures = develop(rng, torch.cat([before[:, None], after], 1), alpha, config.augment)
-    image, target, light = pictures[:, 0], pictures[:, 1:], data.light[scene[:, None], wanted]
-    # ---- other colours, mirror images ----
-    if config.augment:
-        colours = torch.from_numpy(rng.permuted(np.tile(np.arange(3), (count, 1)), axis=1)).to(where)
-        image = image.gather(1, tall(colours).expand_as(image))
-        target = target.gather(2, tall(colours)[:, None].expand_as(target))
-        mirrored = torch.from_numpy(rng.random(count) < 0.5).to(where)
-        turned = _turned(where)
-        image, target, subject = (torch.where(mirrored.view(-1, *[1] * (x.dim() - 1)), x.flip(-1), x)
-                                  for x in (image, target, subject))
-        surface = torch.where(tall(mirrored), surface.flip(-1) * turned[:, None, None], surface)
-        light = torch.where(mirrored[:, None, None], light * turned, light)
-    image, subject, surface = (x.repeat_interleave(each, 0) for x in (image, subject, surface))
-    return Pairs(image, target.flatten(0, 1), light.flatten(0, 1), subject, surface)
-
-
-@functools.lru_cache(maxsize=8)
-def _turned(where: torch.device) -> Tensor:
-    return torch.tensor([-1.0, 1.0, 1.0, 1.0], device=where)
+    pictures = develop(rng, torch.cat([before[:, None], after], 1), data.alpha[scene] / 255, False)
+    return Pairs(pictures[:, 0], pictures[:, 1], data.light[scene, wanted])
 
 
 def log_shading(linear: Tensor, albedo: Tensor) -> Tensor:
@@ -160,9 +112,3 @@ def develop(rng: np.random.Generator, pictures: Tensor, alpha: Tensor, vary: boo
         return shown
     contrast = torch.as_tensor(np.exp(rng.uniform(-0.15, 0.15, count)), dtype=torch.float32).to(where)
     return shown ** contrast[:, None, None, None, None]
-
-
-def _small(picture: Tensor, size: int) -> Tensor:
-    """(B, C, H, W) at ``size``: the mean of linear light over blocks."""
-    factor = picture.shape[-1] // size
-    return picture if factor == 1 else functional.avg_pool2d(picture, factor)

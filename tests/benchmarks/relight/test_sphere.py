@@ -39,7 +39,8 @@ def test_the_rendered_sphere_is_lit_from_where_it_says(ball):
                   for name, side in (("left", -1), ("right", 1))}
         assert max(halves, key=halves.get) == brighter and max(halves.values()) > 1.3 * min(halves.values())
     middle = ball.inside & (ball.normal[:, 2:] > 0.8)
-    assert float(ball.lit["front left"][:, :1][middle].mean()) > 1.2 * float(ball.lit["back right"][:, :1][middle].mean())
+    front, back = (float(ball.lit[word][:, :1][middle].mean()) for word in ("front left", "back right"))
+    assert front > 1.2 * back
     # The picture's middle shows what faces the camera; the outline is left out.
     assert bool(middle[0, 0, 24, 24]) and 300 < int(ball.inside.sum()) < 700
 

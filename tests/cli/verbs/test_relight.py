@@ -15,6 +15,7 @@ from dipir.image import files
 from dipir.image.formats.png import png_bytes, profile_chunk
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.priors.relit import relighting, surfaces
+from dipir.settings.yaml import load_yaml
 from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
 FAST = ["--set", "fit.steps=4", "--set", "layers.size=32", "--set", "guidance.samples=1", "--set",
@@ -73,6 +74,17 @@ def test_mask_and_cut_out(folder, tmp_path):
     assert told["direction"]["size_deg"] == 30 and "alpha ignored" not in " ".join(told["notes"])
 
 
+def test_strength_and_fill_of_the_first_guess(folder, tmp_path):
+    """Settings like others; without guidance the report says how many stops it is."""
+    words = ["relight", str(folder / "photo.png"), "--direction", "60,20", "--quiet", "--out", str(tmp_path)]
+    assert cli.main([*words, "--strength", "0.5", "--key-to-fill", "8"]) == 0
+    config = load_yaml(tmp_path / "config.yaml")
+    assert (config["strength"], config["fill"]) == (0.5, 0.125)
+    told = json.loads((tmp_path / "result.json").read_text())
+    assert len(told["stops"]) == 2 and "stops (5 to 95 %" in (tmp_path / "report.html").read_text()
+    assert len((tmp_path / "history.csv").read_text().splitlines()) <= 1
+
+
 def test_the_config_of_a_result_makes_it_again(folder, tmp_path):
     words = [str(folder / "photo.png"), "--direction", "30,45"]
     assert relight(folder, *words, "--out", str(tmp_path / "a")) == 0
@@ -99,6 +111,10 @@ def test_the_config_of_a_result_makes_it_again(folder, tmp_path):
     (["{}/photo.png", "--colourise", "--direction", "0,0"], "--colourise needs --prompt"),
     (["{}/photo.png", "--colourise", "--prompt", "a dog"], "colour"),
     (["{}/photo.png", "--direction", "0,0", "--set", "layers.sise=3"], "size"),
+    (["{}/photo.png", "--direction", "0,0", "--strength", "2"], "accepted are 0.0 to 1.0"),
+    (["{}/photo.png", "--direction", "0,0", "--key-to-fill", "1000"], "--key-to-fill"),
+    (["{}/photo.png", "--direction", "0,0", "--set", "guidance.kind=none"], "asks no prior"),
+    (["{}/photo.png", "--colourise", "--prompt", "blue", "--set", "guidance.kind=none"], "no guess at colours"),
     (["{}/photo.png", "--direction", "0,0", "--engine", "net"], "architecture"),
 ])
 def test_bad_input(folder, tmp_path, capsys, words, text):
