@@ -24,7 +24,7 @@ from dipir.scene.direction import LightDirection
 
 SCHEMA = "dipir.bench.relight.2"
 LOOKS = {"left": (-80, 20), "right": (80, 20), "above": (0, 75), "behind": (180, 35)}
-TRAINING_SCENES = 4096
+TRAINING_SCENES = 3840
 PARTS: dict[str, Callable[[Mapping], str]] = {"table": table.text, "sphere": sphere.text, "surfaces": surfaces.text,
                                               "size": size.text}
 """The parts and how each is written."""

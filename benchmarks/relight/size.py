@@ -98,7 +98,7 @@ def timed(picture: Path, name: str, overrides: Sequence[str], out: Path) -> dict
     read = mark(read_picture(picture))
     result = mark(relight(read, RelightRequest(_DIRECTION), config, engine=engine, out=out))
     mark(save(result, out))
-    steps = {step: after - before for step, before, after in zip(STEPS, marks, marks[1:], strict=True)}
+    steps = {step: after - before for step, before, after in zip(STEPS, marks[:-1], marks[1:], strict=True)}
     return {**steps, "seconds": marks[-1] - marks[1], "peak_gib": resident_gib("VmHWM") - held,
             "threads": torch.get_num_threads(), "weights": weights_of(engine)}
 

@@ -12,14 +12,13 @@ from torch import Tensor
 from benchmarks.common import markdown
 from benchmarks.relight.cases import AMBIENT, LEVEL, Case
 from benchmarks.relight.methods import Method
-from benchmarks.relight.reader import ELEVATION_DEG
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.files import write_png
 from dipir.render.path_traced import PathTracer
 from dipir.render.renderer import RenderSettings
 from dipir.scene.assets.asset import Material
 from dipir.scene.camera import Camera
-from dipir.scene.direction import LightDirection
+from dipir.scene.direction import parse_words
 from dipir.scene.framing import grounded
 from dipir.scene.plate import Plate
 from dipir.scene.proxy import PlacedAsset
@@ -28,11 +27,11 @@ from dipir.workshop.relight.pairs import expose
 from dipir.workshop.relight.scenes import light_map
 from dipir.workshop.things.objects import rectangle, simple_asset
 
-PAIRS = {"left, right": (-90.0, 90.0), "front, behind": (0.0, 180.0)}
-"""Azimuths of two opposite lights, degrees."""
+PAIRS = {"left, right": ("left", "right"), "front left, back right": ("front left", "back right")}
+"""Two opposite lights each, in the words of ``dipir relight``."""
 SIZE, SPP = 256, 64
 _FOV_DEG, _HEIGHT, _PITCH_DEG, _DISTANCE = 35.0, 1.1, 10.6, 3.2
-_GREY, _BEHIND = 0.5, 0.5
+_GREY, _FLOOR, _BEHIND = 0.5, 0.25, 0.5
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Ball:
     """A matt sphere on a floor: pictures (1, 3, S, S) display, and what is true of them."""
 
     image: Tensor  # in even light from all around
-    lit: dict[float, Tensor]  # by the azimuth of the light, as bright in the mean
+    lit: dict[str, Tensor]  # by the word for the light, as bright in the mean
     normal: Tensor  # (1, 3, S, S) +x the picture's right, +y up, +z level towards the camera
     albedo: Tensor  # (1, 3, S, S)
     inside: Tensor  # (1, 1, S, S) bool, the sphere without its outline
@@ -50,16 +49,16 @@ def rendered(size: int = SIZE, spp: int = SPP) -> Ball:
     """The sphere and its truth, path traced."""
     # ---- a sphere on a floor ----
     camera = Camera.looking(size, size, _FOV_DEG, _HEIGHT, _PITCH_DEG)
-    matt = Material("matt", (_GREY,) * 3, roughness=1.0, specular=0.01)
+    matt, ground = (Material("matt", (grey,) * 3, roughness=1.0, specular=0.01) for grey in (_GREY, _FLOOR))
     corners = np.array([[-25, 0, -25], [-25, 0, 25], [25, 0, 25], [25, 0, -25]], np.float32)
     ball = PlacedAsset(simple_asset("sphere", matt), grounded(1.0, 1.0, np.array([0, 0, _DISTANCE]), 0.0), "ball")
-    floor = PlacedAsset(rectangle("floor", corners, (0, 1, 0), (1, 1), matt), np.eye(4), "floor")
+    floor = PlacedAsset(rectangle("floor", corners, (0, 1, 0), (1, 1), ground), np.eye(4), "floor")
     blank = torch.zeros(1, 3, size, size)
     tracer = PathTracer(Scene(Plate(blank, blank), camera, (ball, floor)), camera, RenderSettings(spp, 3, 0))
-    azimuths = [azimuth for pair in PAIRS.values() for azimuth in pair]
+    words = [word for pair in PAIRS.values() for word in pair]
     # ---- light ----
     with torch.no_grad():
-        maps = [torch.ones(64, 128, 3), *(light_map(LightDirection(a, ELEVATION_DEG)) for a in azimuths)]
+        maps = [torch.ones(64, 128, 3), *(light_map(parse_words(word)) for word in words)]
         sky, *each = (tracer.object_pass(light, seed=k, spp=spp)[0][0].cpu() for k, light in enumerate(maps))
     g = tracer.gbuffers
     before, after = expose(sky[None], torch.stack([one + AMBIENT * sky for one in each])[None], torch.tensor([LEVEL]))
@@ -68,7 +67,7 @@ def rendered(size: int = SIZE, spp: int = SPP) -> Ball:
     # The outline's pixels show both the sphere and what is behind it.
     inside = -torch.nn.functional.max_pool2d(-inside.float(), 3, 1, 1) > 0
     normal = torch.cat([-g.normal[:, :1], g.normal[:, 1:2], -g.normal[:, 2:]], 1)
-    lit = {azimuth: picture.reshape(1, 3, size, size) for azimuth, picture in zip(azimuths, shown[1:], strict=True)}
+    lit = {word: picture.reshape(1, 3, size, size) for word, picture in zip(words, shown[1:], strict=True)}
     return Ball(shown[0], lit, normal.cpu(), g.albedo.cpu(), inside.cpu())
 
 
@@ -90,9 +89,9 @@ def measured(by_name: Mapping[str, Method], out: Path, ball: Ball | None = None)
     ball = ball or rendered()
     rows, stops = [], {name: {} for name in by_name}
     for name, method in by_name.items():
-        shown = {azimuth: method(_case(ball, azimuth)) for pair in PAIRS.values() for azimuth in pair}
+        shown = {word: method(_case(ball, word)) for pair in PAIRS.values() for word in pair}
         for pair, (one, other) in PAIRS.items():
-            way = LightDirection(one, 0).vector - LightDirection(other, 0).vector
+            way = parse_words(one).vector - parse_words(other).vector
             facing = (ball.normal * way[None, :, None, None]).sum(1, keepdim=True)
             stops[name][pair] = apart(shown[one], shown[other], facing, ball.inside)
         rows.append(torch.cat([ball.image, *shown.values()], -1))
@@ -100,9 +99,9 @@ def measured(by_name: Mapping[str, Method], out: Path, ball: Ball | None = None)
     return {"stops": stops, "size": ball.image.shape[-1]}
 
 
-def _case(ball: Ball, azimuth: float) -> Case:
-    side = round(azimuth / 45) % 8
-    return Case(f"ball_{side}", 0, side, True, ball.image, ball.lit[azimuth], LightDirection(azimuth, ELEVATION_DEG),
+def _case(ball: Ball, word: str) -> Case:
+    asked = parse_words(word)
+    return Case(f"ball from the {word}", 0, round(asked.azimuth_deg / 45) % 8, True, ball.image, ball.lit[word], asked,
                 ball.normal, ball.albedo)
 
 

@@ -80,9 +80,10 @@ def stored(monkeypatch, tmp_path) -> SurfaceSet:
     lit[..., ::2, :] = 0.5
     full = torch.full((3, 1, size, size), 255, dtype=torch.uint8)
     light = torch.stack([relight_reader.asked(k) for k in range(4)]).expand(3, -1, -1).contiguous()
-    data = SurfaceSet(encode(lit), encode(lit[:, 0]), full.expand(-1, 4, -1, -1), light, full, full,
+    data = SurfaceSet(encode(lit), encode(lit[:, 0]), full.expand(-1, 4, -1, -1), light, full, full.clone(),
                       full.expand(-1, 3, -1, -1), normal, torch.zeros(3, 1, size, size).half(), torch.full((3,), 40.0),
                       up, torch.tensor([KINDS.index("stage"), floor, OUTDOOR]))
+    default_dir().mkdir(parents=True)
     for start in (0, 2):
         shards.save(default_dir() / f"surfaces_{start:06d}.safetensors", vars(data.part(slice(start, start + 2))), {})
     return data
