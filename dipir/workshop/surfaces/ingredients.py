@@ -51,7 +51,7 @@ class Ingredients(Protocol):
         ...
 
 
-class Source(Protocol):
+class Supplier(Protocol):
     """Where a training takes what it needs from."""
 
     def ingredients(self, held_out: bool, folder: Path) -> Ingredients:
@@ -101,7 +101,7 @@ class DataFolder:
     """The data folder (``$DIPIR_DATA``) and the installed weights of the backbone."""
 
     def ingredients(self, held_out: bool, folder: Path) -> Files:
-        """See :class:`Source`. AssetError or ConfigError without the data folder."""
+        """See :class:`Supplier`. AssetError or ConfigError without the data folder."""
         splits = VAL if held_out else TRAIN
         meshes, names = training_meshes(*splits), [file.name for file in panorama_files(*splits)]
         panoramas, behind = real_panoramas(*splits), folder / "backdrops.safetensors"
@@ -109,5 +109,5 @@ class DataFolder:
         return Files(tuple(meshes), photo_textures.stored(panoramas, folder), behind)
 
     def backbone(self) -> dict[str, Tensor]:
-        """See :class:`Source`. ConfigError when they are not installed."""
+        """See :class:`Supplier`. ConfigError when they are not installed."""
         return backbone.pretrained()

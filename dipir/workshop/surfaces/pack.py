@@ -22,7 +22,7 @@ from dipir.tensors import read_header, read_tensors
 from dipir.workshop.photo_textures import SIZE_PX as PATCH_PX
 from dipir.workshop.surfaces import data as surface_data
 from dipir.workshop.surfaces.backdrops import Backdrops
-from dipir.workshop.surfaces.ingredients import SIZE_PX, DataFolder, Ingredients, Source
+from dipir.workshop.surfaces.ingredients import SIZE_PX, DataFolder, Ingredients, Supplier
 from dipir.workshop.surfaces.packed import jpeg, mesh, mesh_bytes, picture
 
 KIND = "dipir.surfaces_pack.1"
@@ -36,7 +36,7 @@ _PATCH_QUALITY, _BACKDROP_QUALITY = 88, 88
 _REMEDY = "make one with `--pack FILE` where the data folder is"
 
 
-def write(path: Path, source: Source = DataFolder()) -> int:
+def write(path: Path, source: Supplier = DataFolder()) -> int:
     """Writes the ingredients of both parts and the backbone; bytes written. What has to be made first is kept in the
     folders of the set. ConfigError when it is larger than ``LIMIT``."""
     values = {f"backbone/{name}": value.half().contiguous() for name, value in source.backbone().items()}
@@ -100,7 +100,7 @@ def _joined(name: str, pieces: Sequence[bytes]) -> dict[str, Tensor]:
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
-def opened(path: Path) -> Pack:
+def opened(path: Path) -> SurfacePack:
     """A pack, looked over: its kind, its size and what it lists. ConfigError for any other file."""
     try:
         shapes, metadata = read_header(path)
@@ -121,11 +121,11 @@ def opened(path: Path) -> Pack:
         missing = [name for name in wanted if f"{part}/{name}/bytes" not in shapes]
         if missing:
             raise ConfigError(f"{path}: holds no {', '.join(missing)} for `{part}`; {_REMEDY}.")
-    return Pack(Path(path), parts)
+    return SurfacePack(Path(path), parts)
 
 
 @dataclass(frozen=True)
-class Pack:
+class SurfacePack:
     """A pack as the source of a training."""
 
     path: Path
@@ -133,13 +133,13 @@ class Pack:
     """"train", "val" -> names of meshes, what tells the patches."""
 
     def ingredients(self, held_out: bool, folder: Path) -> PackedIngredients:
-        """See ``ingredients.Source``; nothing is written."""
+        """See ``ingredients.Supplier``; nothing is written."""
         part = next(name for name, flag in _PARTS.items() if flag == held_out)
         names, patched = self.parts[part]
         return PackedIngredients(self.path, part, names, patched if patched == "none" else f"{patched} packed")
 
     def backbone(self) -> dict[str, Tensor]:
-        """See ``ingredients.Source``. ConfigError for a broken file."""
+        """See ``ingredients.Supplier``. ConfigError for a broken file."""
         found = _read(self.path, "backbone/")
         return {name.partition("/")[2]: value.float() for name, value in found.items()}
 

@@ -44,7 +44,7 @@ def picture(data: bytes, side: int) -> np.ndarray:
             if file.size != (side, side) or file.mode not in ("L", "RGB"):
                 raise ValueError(f"a picture of {file.size}, {file.mode}; wanted {side} x {side}, L or RGB")
             return np.array(file)
-    except OSError as problem:
+    except (OSError, Pictures.DecompressionBombError) as problem:
         raise ValueError(f"a picture that is no JPEG ({problem})") from problem
 
 

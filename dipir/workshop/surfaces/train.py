@@ -19,7 +19,7 @@ from dipir.workshop.surfaces import data as surface_data
 from dipir.workshop.surfaces import photos
 from dipir.workshop.surfaces.backdrops import Backdrops
 from dipir.workshop.surfaces.data import SurfaceSet, SurfaceSettings
-from dipir.workshop.surfaces.ingredients import DataFolder, Source
+from dipir.workshop.surfaces.ingredients import DataFolder, Supplier
 from dipir.workshop.surfaces.loss import figures, surface_loss
 from dipir.workshop.surfaces.photos import Photos, ShotConfig
 
@@ -41,21 +41,21 @@ class SurfaceTraining:
                                                        validate_every=250, slow=(("backbone", 0.25),))
 
 
-def training_scenes(scenes: int, workers: int = 1, on_event: Notify = None, source: Source = DataFolder()
+def training_scenes(scenes: int, workers: int = 1, on_event: Notify = None, source: Supplier = DataFolder()
                     ) -> tuple[SurfaceSet, Backdrops]:
     """The training set with meshes and environments to train on; what the cache lacks is made of what ``source``
     holds."""
     return _made(scenes, 0, SurfaceSettings(), source, held_out=False, workers=workers, on_event=on_event)
 
 
-def validation_scenes(workers: int = 1, on_event: Notify = None, source: Source = DataFolder()
+def validation_scenes(workers: int = 1, on_event: Notify = None, source: Supplier = DataFolder()
                       ) -> tuple[SurfaceSet, Backdrops]:
     """The same of those to choose on, with other seeds and less noise."""
     return _made(VAL_SCENES, VAL_SEED, SurfaceSettings(spp=8, shard=20), source, held_out=True, workers=workers,
                  on_event=on_event)
 
 
-def _made(count: int, seed: int, settings: SurfaceSettings, source: Source, *, held_out: bool, workers: int,
+def _made(count: int, seed: int, settings: SurfaceSettings, source: Supplier, *, held_out: bool, workers: int,
           on_event: Notify) -> tuple[SurfaceSet, Backdrops]:
     folder = surface_data.part_dir(held_out)
     found = source.ingredients(held_out, folder)

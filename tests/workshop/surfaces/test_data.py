@@ -254,7 +254,8 @@ def test_scenes_are_recorded_with_the_ingredients(tmp_path, quick, monkeypatch):
     found = Files(tuple(Path(f"{k}.glb") for k in range(30)), Path("some_patches.safetensors"))
     surfaces.generate(3, tmp_path, settings=TINY, ingredients=found)
     assert seen == [(["asset"], "patches")] * 3
-    assert [len(set(rows)) for rows in asked] == [24, 24] and asked[0] != asked[1] and max(map(max, asked)) == 29
+    assert [len(set(rows)) for rows in asked] == [24, 24] and asked[0] != asked[1]
+    assert set().union(*asked) <= set(range(30))
     with pytest.raises(ConfigError, match="holds data of another set"):
         surfaces.generate(3, tmp_path, settings=TINY)
 

@@ -3,7 +3,7 @@ came from."""
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +90,7 @@ def test_ingredients_come_back(path, tmp_path):
         patches = theirs.patches()
         assert len(patches) == 3 and patches[np.int64(2)].shape == (192, 192, 3)
         for wanted, got in zip(ours.patches(), patches, strict=True):
-            assert np.abs(got - wanted).mean() < 0.015
+            assert np.abs(got - wanted).mean() < 0.03
         for wanted, got in zip(vars(ours.behind()).values(), vars(theirs.behind()).values(), strict=True):
             assert got.shape == wanted.shape and got.dtype == torch.float16
             assert float((got.float() / wanted.float() - 1).abs().mean()) < 0.04
@@ -166,9 +166,9 @@ def test_other_files_are_refused(path, tmp_path):
 
 
 def test_broken_contents_are_refused(path, tmp_path):
-    def spoiled(name: str, value: Tensor):
-        found = opened(changed(path, tmp_path, lambda values: values.update({name: value})))
-        return found.ingredients(False, tmp_path)
+    def spoiled(name: str, value: Tensor, **more: Tensor):
+        found = {name: value, **{f"{name.rpartition('/')[0]}/{key}": one for key, one in more.items()}}
+        return opened(changed(path, tmp_path, lambda values: values.update(found))).ingredients(False, tmp_path)
 
     nothing = torch.zeros(50, dtype=torch.uint8)
     with pytest.raises(ConfigError, match="a broken pack of surfaces.*no mesh"):
@@ -178,8 +178,6 @@ def test_broken_contents_are_refused(path, tmp_path):
     with pytest.raises(ConfigError, match="lengths of `train/places`"):
         spoiled("train/places/lengths", torch.tensor([-5])).behind()
     larger = torch.from_numpy(np.frombuffer(pack.jpeg(np.zeros((500, 500, 3), np.uint8), 88), np.uint8).copy())
-    found = spoiled("train/patch/bytes", larger)
-    found = replace(found, path=changed(found.path, tmp_path, lambda values: values.update(
-        {"train/patch/lengths": torch.tensor([len(larger)])})))
+    patches = spoiled("train/patch/bytes", larger, lengths=torch.tensor([len(larger)])).patches()
     with pytest.raises(ConfigError, match=r"\(500, 500\).*wanted 192 x 192"):
-        found.patches()[0]
+        patches[0]
