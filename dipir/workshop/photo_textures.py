@@ -67,14 +67,14 @@ def stored(panoramas: Sequence[EnvMap], folder: Path) -> Path:
     return path
 
 
-def add_detail(rng: np.random.Generator, parts: Sequence[Mapping[str, Any]], bank: np.ndarray,
+def add_detail(rng: np.random.Generator, parts: Sequence[Mapping[str, Any]], bank: Sequence[np.ndarray],
                  share: float = 0.6) -> list[dict[str, Any]]:
     """The parts of a described scene, ``share`` of those with a drawn texture with photographed detail: on the drawn
     one or on its mean colour, more or less strong, coloured or grey. What shines and what is plain stays."""
     return [_photographed(rng, part, bank) if rng.random() < share else dict(part) for part in parts]
 
 
-def _photographed(rng: np.random.Generator, part: Mapping[str, Any], bank: np.ndarray) -> dict[str, Any]:
+def _photographed(rng: np.random.Generator, part: Mapping[str, Any], bank: Sequence[np.ndarray]) -> dict[str, Any]:
     patch = np.rot90(bank[rng.integers(len(bank))].astype(np.float32), rng.integers(4))
     kept, colour, strength = rng.random() < 0.4, rng.random(), rng.uniform(0.5, 1.1)
     drawn = np.asarray(part["texture"], np.float32)

@@ -103,6 +103,7 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
     from dipir.workshop.layout import data as layouts
     from dipir.workshop.relight import data as relit
     from dipir.workshop.surfaces import data as surfaces
+    from dipir.workshop.surfaces.ingredients import DataFolder, Files
     from dipir.workshop.worlds import panoramas, views
 
     real = not args.drawn and (DATA / "splits.json").is_file()
@@ -114,9 +115,10 @@ def _generate(args: argparse.Namespace, on_event) -> Path:
         return panoramas.generate(*common)
     if args.kind == "layouts":
         return layouts.generate(*common)
-    meshes = training_meshes(*TRAIN) if real else ()
     if args.kind == "surfaces":
-        return surfaces.generate(*common, meshes=meshes, panoramas=real_panoramas(*TRAIN) if real else ())
+        folder = Path(args.out) if args.out is not None else surfaces.default_dir()
+        return surfaces.generate(*common, ingredients=DataFolder().ingredients(False, folder) if real else Files())
+    meshes = training_meshes(*TRAIN) if real else ()
     maker = relit if args.kind == "relit" else sketches
     return maker.generate(*common, meshes=meshes)
 

@@ -25,7 +25,8 @@ KINDS = ("stage", "floor", "wall", "free")
 """Floor and wall; floor alone; wall alone, the object floats before it; nothing behind the object."""
 _SHARES = (0.4, 0.2, 0.15, 0.25)
 _RING, _DOME = 8, 3
-_TEXTURE = 128
+TEXTURE_PX = 128
+"""Of a side of all textures."""
 
 
 @dataclass(frozen=True)
@@ -120,19 +121,19 @@ def _alike(placed: PlacedAsset) -> PlacedAsset:
         m = part.material
         filled = {"base_color_texture": m.base_color, "roughness_texture": m.roughness,
                   "metallic_texture": m.metallic, "normal_texture": (0.5, 0.5, 1.0)}
-        textures = {name: _texture(getattr(m, name), value) for name, value in filled.items()}
+        textures = {name: at_common_size(getattr(m, name), value) for name, value in filled.items()}
         uvs = np.zeros((len(part.vertices), 2), np.float32) if part.uvs is None else part.uvs
         material = replace(m, **textures, emission=(0.0, 0.0, 0.0), emission_texture=None)
         parts.append(replace(part, material=material, uvs=uvs))
     return replace(placed, asset=Asset(tuple(parts)))
 
 
-def _texture(texture: np.ndarray | None, value: float | tuple[float, ...]) -> np.ndarray:
-    """A texture at the common size, even where there is none."""
+def at_common_size(texture: np.ndarray | None, value: float | tuple[float, ...]) -> np.ndarray:
+    """(H, W) or (H, W, 3) texture -> ``TEXTURE_PX`` square; None -> one that is ``value`` everywhere."""
     if texture is None:
-        return np.full((_TEXTURE, _TEXTURE, *np.shape(value)), value, np.float32)
-    method = cv2.INTER_AREA if texture.shape[0] > _TEXTURE else cv2.INTER_LINEAR
-    return cv2.resize(texture, (_TEXTURE, _TEXTURE), interpolation=method)
+        return np.full((TEXTURE_PX, TEXTURE_PX, *np.shape(value)), value, np.float32)
+    method = cv2.INTER_AREA if texture.shape[0] > TEXTURE_PX else cv2.INTER_LINEAR
+    return cv2.resize(texture, (TEXTURE_PX, TEXTURE_PX), interpolation=method)
 
 
 def random_sky(rng: np.random.Generator, height: int = 16) -> EnvMap:

@@ -21,14 +21,13 @@ from dipir.errors import ConfigError
 from dipir.event import Notify
 from dipir.render.mitsuba_scene import build
 from dipir.scene.assets.asset import Asset
-from dipir.scene.assets.load import load_asset
 from dipir.scene.camera import Camera
 from dipir.scene.direction import LightDirection
 from dipir.scene.proxy import PlacedAsset
 from dipir.workshop import photo_textures, shards
-from dipir.workshop.relight.data import solid
 from dipir.workshop.relight.scenes import KINDS, dome_lights, random_scene
 from dipir.workshop.stored import decode, encode, join, part
+from dipir.workshop.surfaces.ingredients import SIZE_PX, Files, Ingredients
 from dipir.workshop.surfaces.shade import Lobe, shaded, smoothed
 from dipir.workshop.surfaces.stages import RayStage, ThingsStage, WorldStage
 from dipir.workshop.worlds.cameras import View, from_scene, into_scene, pixel_rays, random_view
@@ -50,7 +49,7 @@ _OUTDOORS = 0.65
 class SurfaceSettings:
     """How scenes are made."""
 
-    size: int = 128  # pixels of a side
+    size: int = SIZE_PX  # of a side
     lights: int = 4  # a scene
     spp: int = 4  # samples a pixel
     meshes: float = 0.6  # share of objects from files, where there are any
@@ -125,7 +124,7 @@ class _Seen:
 
 
 def record(seed: int, meshes: Sequence[Asset] = (), settings: SurfaceSettings = SurfaceSettings(),
-           patches: np.ndarray | None = None) -> SurfaceSet:
+           patches: Sequence[np.ndarray] | None = None) -> SurfaceSet:
     """The one scene of a seed. patches : of photographs (``photo_textures``), for grounds and walls."""
     rng = np.random.default_rng(split_seed(seed, "surfaces"))
     if rng.random() < settings.worlds:
@@ -142,7 +141,7 @@ def record(seed: int, meshes: Sequence[Asset] = (), settings: SurfaceSettings = 
     return _pictured(rng, seen, seed, settings)
 
 
-def _papered(rng: np.random.Generator, backdrop: PlacedAsset, patches: np.ndarray) -> PlacedAsset:
+def _papered(rng: np.random.Generator, backdrop: PlacedAsset, patches: Sequence[np.ndarray]) -> PlacedAsset:
     """Two thirds of floors and walls show a photographed surface instead of a drawn one."""
     if rng.random() > _PAPERED:
         return backdrop
@@ -160,7 +159,7 @@ def _flipped(vector: Tensor) -> Tensor:
     return vector * torch.tensor([-1.0, 1.0, -1.0])
 
 
-def _world(rng: np.random.Generator, settings: SurfaceSettings, patches: np.ndarray | None) -> _Seen:
+def _world(rng: np.random.Generator, settings: SurfaceSettings, patches: Sequence[np.ndarray] | None) -> _Seen:
     kind = "outdoor" if rng.random() < _OUTDOORS else "indoor"
     scene, anchor, _ = scene_lights(rng, kind, 1)
     # Patches of sun on a room's floor shine by themselves: they would be met as nothing.
@@ -255,26 +254,24 @@ def _pictured(rng: np.random.Generator, seen: _Seen, seed: int, settings: Surfac
 
 
 # ----------------------------------------------------------------------------------------------------------- on disk
-def _make(indices: range, seed: int, settings: SurfaceSettings, meshes: Sequence[Path],
-          patches: Path | None) -> dict[str, Tensor]:
-    bank = photo_textures.load(patches) if patches is not None else None
+def part_dir(held_out: bool) -> Path:
+    """Where the scenes to train on, or those to choose on, are kept."""
+    return default_dir().with_name(f"val_v{VERSION}") if held_out else default_dir()
+
+
+def _make(indices: range, seed: int, settings: SurfaceSettings, ingredients: Ingredients) -> dict[str, Tensor]:
     rng = np.random.default_rng(split_seed(seed, "meshes", indices.start))
-    chosen = [meshes[k] for k in rng.permutation(len(meshes))[:24]]
-    assets = [asset for asset in map(load_asset, chosen) if solid(asset)]
-    return vars(join([record(split_seed(seed, "scene", i), assets, settings, bank) for i in indices]))
+    assets = ingredients.assets(rng.permutation(len(ingredients.names))[:24].tolist())
+    patches = ingredients.patches()
+    return vars(join([record(split_seed(seed, "scene", i), assets, settings, patches) for i in indices]))
 
 
 def generate(count: int, out_dir: str | Path | None = None, seed: int = 0, workers: int = 1, on_event: Notify = None, *,
-             settings: SurfaceSettings = SurfaceSettings(), meshes: Sequence[Path] = (),
-             panoramas: Sequence[EnvMap] = ()) -> Path:
-    """Make the scenes 0 ... count - 1 of the set ``seed``, some of whose objects are ``meshes`` (in each shard up to 24
-    of them); see :meth:`shards.DataSet.generate`. panoramas : photographed ones whose patches lie on some of the
-    surfaces."""
-    folder = Path(out_dir) if out_dir is not None else default_dir()
-    patches = photo_textures.stored(panoramas, folder) if panoramas else None
-    metadata = SET.metadata(seed, settings, meshes=" ".join(path.name for path in meshes),
-                            patches=patches.stem if patches is not None else "none")
-    return SET.generate(count, folder, _make, (seed, settings, tuple(meshes), patches), metadata, shard=settings.shard,
+             settings: SurfaceSettings = SurfaceSettings(), ingredients: Ingredients = Files()) -> Path:
+    """Make the scenes 0 ... count - 1 of the set ``seed``, some of whose objects are meshes of ``ingredients`` (in each
+    shard up to 24 of them), some of whose surfaces show its patches; see :meth:`shards.DataSet.generate`."""
+    metadata = SET.metadata(seed, settings, meshes=" ".join(ingredients.names), patches=ingredients.patched)
+    return SET.generate(count, out_dir, _make, (seed, settings, ingredients), metadata, shard=settings.shard,
                         workers=workers, on_event=on_event)
 
 

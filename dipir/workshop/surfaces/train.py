@@ -2,42 +2,40 @@
 meshes, environments and seeds."""
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from dipir.event import Notify
-from dipir.workshop.data import TRAIN, VAL, panorama_files, real_panoramas, training_meshes
-from dipir.workshop.surfaces import backdrops, photos
 from dipir.workshop.surfaces import data as surface_data
+from dipir.workshop.surfaces import photos
 from dipir.workshop.surfaces.backdrops import Backdrops
 from dipir.workshop.surfaces.data import SurfaceSet, SurfaceSettings
+from dipir.workshop.surfaces.ingredients import DataFolder, Supplier
 from dipir.workshop.surfaces.photos import Photos, ShotConfig
 
 VAL_SCENES, VAL_SEED = 160, 1000
 
 
-def training_scenes(scenes: int, workers: int = 1, on_event: Notify = None) -> tuple[SurfaceSet, Backdrops]:
-    """The training set with meshes and environments of ``TRAIN``; what the cache lacks is made."""
-    return _made(surface_data.default_dir(), scenes, 0, TRAIN, SurfaceSettings(), workers=workers,
+def training_scenes(scenes: int, workers: int = 1, on_event: Notify = None, source: Supplier = DataFolder()
+                    ) -> tuple[SurfaceSet, Backdrops]:
+    """The training set with meshes and environments to train on; what the cache lacks is made of what ``source``
+    holds."""
+    return _made(scenes, 0, SurfaceSettings(), source, held_out=False, workers=workers, on_event=on_event)
+
+
+def validation_scenes(workers: int = 1, on_event: Notify = None, source: Supplier = DataFolder()
+                      ) -> tuple[SurfaceSet, Backdrops]:
+    """The same of those to choose on, with other seeds and less noise."""
+    return _made(VAL_SCENES, VAL_SEED, SurfaceSettings(spp=8, shard=20), source, held_out=True, workers=workers,
                  on_event=on_event)
 
 
-def validation_scenes(workers: int = 1, on_event: Notify = None) -> tuple[SurfaceSet, Backdrops]:
-    """The same of ``VAL``, with other seeds and less noise."""
-    folder = surface_data.default_dir().with_name(f"val_v{surface_data.VERSION}")
-    return _made(folder, VAL_SCENES, VAL_SEED, VAL, SurfaceSettings(spp=8, shard=20), workers=workers,
-                 on_event=on_event)
-
-
-def _made(folder: Path, count: int, seed: int, splits: tuple[str, ...], settings: SurfaceSettings, *, workers: int,
+def _made(count: int, seed: int, settings: SurfaceSettings, source: Supplier, *, held_out: bool, workers: int,
           on_event: Notify) -> tuple[SurfaceSet, Backdrops]:
-    panoramas, names = real_panoramas(*splits), [file.name for file in panorama_files(*splits)]
-    surface_data.generate(count, folder, seed, workers, on_event, settings=settings, meshes=training_meshes(*splits),
-                          panoramas=panoramas)
+    folder = surface_data.part_dir(held_out)
+    found = source.ingredients(held_out, folder)
+    surface_data.generate(count, folder, seed, workers, on_event, settings=settings, ingredients=found)
     data = surface_data.load(folder, -(-count // settings.shard))
-    behind = backdrops.stored(panoramas, names, settings.size, folder / "backdrops.safetensors")
-    return data.part(slice(0, count)), behind
+    return data.part(slice(0, count)), found.behind()
 
 
 def validation_photos(made: tuple[SurfaceSet, Backdrops], count: int) -> Photos:

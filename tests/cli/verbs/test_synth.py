@@ -1,6 +1,8 @@
 """``dipir synth``: refuses bad numbers before work, keeps what is there, draws a sheet of it."""
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from dipir.workshop import data, shards
 from dipir.workshop.dressed import data as dressed
 from dipir.workshop.layout import data as layouts
 from dipir.workshop.surfaces import data as surfaces
+from dipir.workshop.surfaces.ingredients import DataFolder, Files
 from dipir.workshop.worlds import views
 from tests.support.layout_sets import several
 from tests.support.surface_sets import ball
@@ -59,21 +62,21 @@ def test_layouts_are_drawn_over_their_captions(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize("drawn", [False, True])
 def test_surfaces_are_made_of_the_training_half_and_drawn(drawn, tmp_path, capsys, monkeypatch):
-    """Without --drawn with the meshes and panoramas of the data folder; the sheet shows light, normals, depth, shadow
+    """Without --drawn with what the data folder holds to train on; the sheet shows light, normals, depth, shadow
     beside each other."""
     asked = []
     (tmp_path / "splits.json").touch()
     monkeypatch.setattr(data, "DATA", tmp_path)
-    monkeypatch.setattr(data, "training_meshes", lambda *splits: list(splits))
-    monkeypatch.setattr(data, "real_panoramas", lambda *splits: [*splits, "p"])
+    found = Files((Path("a.glb"),))
+    monkeypatch.setattr(DataFolder, "ingredients", lambda self, held_out, folder: {(False, "v1"): found}[
+        held_out, folder.name])
     monkeypatch.setattr(surfaces, "generate", lambda *a, **k: asked.append((a[:4], k)) or tmp_path)
     made = ball((0.8, 0.5, 0.2))
     shards.save(tmp_path / "surfaces_000000.safetensors", vars(made), {})
     words = ["synth", "surfaces", "--seed", "3", "--workers", "1", "--sheet", str(tmp_path / "sheet.png")]
     assert cli.main([*words, *(["--drawn"] if drawn else [])]) == 0
-    found = {"meshes": (), "panoramas": ()} if drawn else {
-        "meshes": ["train", "train_more"], "panoramas": ["train", "train_more", "p"]}
-    assert asked == [((10000, None, 3, 1), found)] and str(tmp_path) in capsys.readouterr().out
+    assert asked == [((10000, None, 3, 1), {"ingredients": Files() if drawn else found})]
+    assert str(tmp_path) in capsys.readouterr().out
     sheet = np.asarray(Image.open(tmp_path / "sheet.png")).astype(int)
     assert sheet.shape == (12 * 32, 4 * 4 * 32, 3)
     light, normal, depth, shadow = sheet[:32, :128].reshape(32, 4, 32, 3).transpose(1, 0, 2, 3)

@@ -18,6 +18,7 @@ from dipir.workshop.relight.scenes import KINDS, random_scene
 from dipir.workshop.stored import decode
 from dipir.workshop.surfaces import data as surfaces
 from dipir.workshop.surfaces.data import FAR, INDOOR, OUTDOOR, SurfaceSet, SurfaceSettings, record
+from dipir.workshop.surfaces.ingredients import Files
 from dipir.workshop.things.objects import simple_asset
 from tests.support.ray_stages import dull
 from tests.support.stopped_sets import goes_on, quick_scenes, refuses_another
@@ -238,24 +239,32 @@ def test_a_stopped_set_goes_on(tmp_path, quick):
     goes_on(surfaces, lambda scenes: surfaces.generate(scenes, tmp_path, seed=5, settings=TINY), quick)
 
 
-@pytest.mark.parametrize("change", [{"seed": 6}, {"settings": replace(TINY, spp=8)}, {"meshes": [Path("a.glb")]}])
+@pytest.mark.parametrize("change", [{"seed": 6}, {"settings": replace(TINY, spp=8)},
+                                    {"ingredients": Files((Path("a.glb"),))}])
 def test_another_set_is_refused(tmp_path, quick, change):
     refuses_another(surfaces, tmp_path, {"seed": 5, "settings": TINY}, change)
 
 
-def test_panoramas_become_patches_beside_the_shards(tmp_path, quick, monkeypatch):
-    seen = []
-    monkeypatch.setattr(surfaces.photo_textures, "load", lambda path: seen.append(path))
-    env = torch.rand(128, 256, 3, generator=torch.Generator().manual_seed(0))
-    surfaces.generate(1, tmp_path, settings=TINY, panoramas=[env])
-    assert len(seen) == 1 and seen[0].parent == tmp_path and seen[0].is_file()
+def test_scenes_are_recorded_with_the_ingredients(tmp_path, quick, monkeypatch):
+    """Up to 24 meshes of each shard's own choice, and the patches; a set without them is another."""
+    seen, asked = [], []
+    record_one = surfaces.record
+    monkeypatch.setattr(surfaces, "record", lambda *a: seen.append((a[1], a[3])) or record_one(*a))
+    monkeypatch.setattr(Files, "assets", lambda self, rows: asked.append(rows) or ["asset"])
+    monkeypatch.setattr(Files, "patches", lambda self: "patches")
+    found = Files(tuple(Path(f"{k}.glb") for k in range(30)), Path("some_patches.safetensors"))
+    surfaces.generate(3, tmp_path, settings=TINY, ingredients=found)
+    assert seen == [(["asset"], "patches")] * 3
+    assert [len(set(rows)) for rows in asked] == [24, 24] and asked[0] != asked[1]
+    assert set().union(*asked) <= set(range(30))
     with pytest.raises(ConfigError, match="holds data of another set"):
         surfaces.generate(3, tmp_path, settings=TINY)
 
 
-def test_default_folder(tmp_path, monkeypatch):
+def test_default_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("DIPIR_CACHE", str(tmp_path))
-    assert surfaces.default_dir() == tmp_path / "surfaces" / "v1"
+    assert surfaces.default_dir() == surfaces.part_dir(False) == tmp_path / "surfaces" / "v1"
+    assert surfaces.part_dir(True) == tmp_path / "surfaces" / "val_v1"
 
 
 def test_bad_numbers_and_folders(tmp_path, quick):

@@ -17,18 +17,26 @@ def test_held_out_photos_are_fixed_and_not_changed():
     assert {tuple(v) for v in held_out.light[:, 0].tolist()} <= lights and held_out.target.shape[1] == 1
 
 
-def test_sets_are_made_of_their_half_of_the_split(monkeypatch, tmp_path):
+def test_sets_are_made_of_their_half_of_the_source(monkeypatch):
     asked = []
-    monkeypatch.setattr(surface_train, "real_panoramas", lambda *splits: list(splits))
-    monkeypatch.setattr(surface_train, "panorama_files", lambda *splits: [tmp_path / s for s in splits])
-    monkeypatch.setattr(surface_train, "training_meshes", lambda *splits: list(splits))
     monkeypatch.setattr(surface_train.surface_data, "generate", lambda *a, **k: asked.append((a, k)))
     monkeypatch.setattr(surface_train.surface_data, "load", lambda folder, limit: balls())
-    monkeypatch.setattr(surface_train.backdrops, "stored", lambda panoramas, names, size, path: names)
-    data, names = surface_train.training_scenes(3, 2)
-    assert len(data) == 3 and names == ["train", "train_more"]
-    _, names = surface_train.validation_scenes()
-    assert names == ["val", "val_more"]
-    (first, _), (second, more) = asked
+
+    class Part:
+        def __init__(self, held_out, folder):
+            self.held_out, self.folder = held_out, folder
+
+        def behind(self):
+            return self.held_out, self.folder.name
+
+    class Halves:
+        ingredients = Part
+
+    data, behind = surface_train.training_scenes(3, 2, None, Halves())
+    assert len(data) == 3 and behind == (False, "v1")
+    _, behind = surface_train.validation_scenes(source=Halves())
+    assert behind == (True, "val_v1")
+    (first, more), (second, held_out) = asked
     assert (first[0], first[2:4]) == (3, (0, 2)) and second[2] == surface_train.VAL_SEED
-    assert first[1].name == "v1" and second[1].name == "val_v1" and more["meshes"] == ["val", "val_more"]
+    assert first[1].name == "v1" and second[1].name == "val_v1"
+    assert not more["ingredients"].held_out and held_out["ingredients"].held_out
