@@ -54,6 +54,8 @@ class Recipe:
     judge: Callable[[Path, int], Mapping[str, float]]  # weights, workers
     options: Mapping[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     """Fields of ``config``, ``a`` or ``a.b`` -> their option and what argparse is told about it."""
+    collect: Callable[[Path], int] | None = None
+    """Writes all that training reads into one file; returns its bytes."""
     adjust: Callable[[Any, Any], Any] = lambda config, start: config
     """Refuses settings before any work, or completes them. start : path or None."""
 
@@ -83,8 +85,14 @@ class Recipe:
         for path, (flag, about) in self.options.items():
             default = functools.reduce(getattr, path.split("."), self.config)
             parser.add_argument(flag, dest=path, **{"type": int, "default": default, **about})
+        if self.collect is not None:
+            parser.add_argument("--pack", type=Path, metavar="FILE",
+                                help="only write one file with all that training reads")
         args = parser.parse_args(arguments)
         choose_device(args)
+        if self.collect is not None and args.pack:
+            sys.stdout.write(f"{args.pack} {self.collect(args.pack) / 2**20:.1f} MiB\n")
+            return
         if args.evaluate:
             figures = self.judge(args.evaluate, args.workers)
             width = max(12, 1 + max(map(len, figures)))

@@ -2,7 +2,7 @@
 its own sake and for the sake of the relit picture; resumable, chosen on held-out meshes, environments and seeds."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,12 @@ from dipir.priors.relit.relighting import (
     save_guess,
 )
 from dipir.priors.relit.surfaces import Surfaces, surfaces_of
-from dipir.workshop import backbone
 from dipir.workshop import trainer as training
 from dipir.workshop.runner import Outcome, Recipe, initial, outcome
-from dipir.workshop.surfaces import photos
+from dipir.workshop.surfaces import pack, photos
 from dipir.workshop.surfaces.backdrops import Backdrops
 from dipir.workshop.surfaces.data import SurfaceSet
+from dipir.workshop.surfaces.ingredients import DataFolder, Supplier
 from dipir.workshop.surfaces.loss import figures, surface_loss
 from dipir.workshop.surfaces.photos import Photos, ShotConfig
 from dipir.workshop.surfaces.train import training_scenes, validation_photos, validation_scenes
@@ -47,6 +47,7 @@ class RelightingTraining:
     """Pixels of a side. Half of it is four times as fast: a good beginning, from which a run at full size starts."""
     seed: int = 0
     pretrained: bool = True  # the backbone begins with ImageNet's weights
+    pack: Path | None = None  # a file of ``surfaces.pack`` that stands for the data folder
     weight: float = 4.0
     """Of the relit picture's error beside the surfaces' loss."""
     photo: ShotConfig = ShotConfig(targets=1)
@@ -65,7 +66,7 @@ def train_relighting(config: RelightingTraining, data: SurfaceSet, behind: Backd
     def fresh() -> GuessNet:
         net = GuessNet(config.net)
         if config.pretrained and start is None:
-            net.surfaces.backbone.load_state_dict(backbone.pretrained())
+            net.surfaces.backbone.load_state_dict(supplier(config).backbone())
         return net
 
     where = device.current().torch
@@ -144,16 +145,29 @@ def validation(net: GuessNet, held_out: Photos, weight: float) -> dict[str, floa
             "physics_way": (means["input_rmse"] - means["physics_rmse"]) / apart}
 
 
+def supplier(config: RelightingTraining) -> Supplier:
+    """Where the ingredients of scenes and the backbone's weights come from. ConfigError for a broken pack."""
+    return DataFolder() if config.pack is None else pack.opened(config.pack)
+
+
+def _adjusted(config: RelightingTraining, start: Path | None) -> RelightingTraining:
+    """A pack is read before any work; elsewhere nobody knows how fast a machine is, so the minutes decide there."""
+    if config.pack is None:
+        return config
+    supplier(config)
+    return replace(config, train=replace(config.train, by_time=True, steps=10**9))
+
+
 def _train(config: RelightingTraining, start: GuessNet | None, name: str, workers: int, on_event) -> Outcome:
     held_out = _held_out(config, workers, on_event)
-    data, behind = training_scenes(config.scenes, workers, on_event)
+    data, behind = training_scenes(config.scenes, workers, on_event, supplier(config))
     trained = train_relighting(config, data.at(config.size), behind.at(config.size), held_out, name=name, start=start,
                                on_event=on_event)
     return outcome(trained, config.train)
 
 
 def _held_out(config: RelightingTraining, workers: int, on_event: Notify = None) -> Photos:
-    data, behind = validation_scenes(workers, on_event)
+    data, behind = validation_scenes(workers, on_event, supplier(config))
     return validation_photos((data.at(config.size), behind.at(config.size)), config.val_photos)
 
 
@@ -165,7 +179,10 @@ RECIPE = Recipe(
     "relighting", "scenes", RelightingTraining(), DEFAULT_PATH, train=_train, judge=_judge, write=save_guess,
     build=lambda config: GuessNet(config.net), read=lambda path: load_guess(path)[0],
     options={"scenes": ("--scenes", {"help": "of the training set, made where missing"}),
-             "size": ("--size", {"help": "pixels of a side, a part of the stored 128"})})
+             "size": ("--size", {"help": "pixels of a side, a part of the stored 128"}),
+             "pack": ("--from-pack", {"type": Path, "metavar": "FILE",
+                                      "help": "train from such a file; --minutes decide how long"})},
+    collect=pack.write, adjust=_adjusted)
 run, main = RECIPE.run, RECIPE.main
 
 if __name__ == "__main__":

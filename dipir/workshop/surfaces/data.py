@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dipir import device
 from dipir.arrays import EnvMap, split_seed
 from dipir.errors import ConfigError
 from dipir.event import Notify
@@ -260,6 +261,9 @@ def part_dir(held_out: bool) -> Path:
 
 
 def _make(indices: range, seed: int, settings: SurfaceSettings, ingredients: Ingredients) -> dict[str, Tensor]:
+    # Several processes on a GPU slow each other, and these rays are few.
+    if not device.current.cache_info().currsize:
+        device.request("cpu")
     rng = np.random.default_rng(split_seed(seed, "meshes", indices.start))
     assets = ingredients.assets(rng.permutation(len(ingredients.names))[:24].tolist())
     patches = ingredients.patches()

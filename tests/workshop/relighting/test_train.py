@@ -255,6 +255,45 @@ def test_run_writes_a_prior_that_loads_and_is_judged(monkeypatch, tmp_path, caps
     assert float(lines["input_rmse"]) > 0 and {"way", "depth_stops"} <= set(lines)
 
 
+def test_a_pack_stands_for_the_data_folder(monkeypatch, tmp_path):
+    """Scenes and the backbone come from it, and the minutes decide how long."""
+    asked = []
+
+    class Opened:
+        def backbone(self):
+            return {k: torch.full_like(v, 0.02) for k, v in GuessNet(NET).surfaces.backbone.state_dict().items()}
+
+    def made(*args):
+        asked.append(args[-1])
+        return balls(), backdrops()
+
+    opened = Opened()
+    monkeypatch.setattr(relighting_train.pack, "opened", lambda path: opened)
+    monkeypatch.setattr(relighting_train, "training_scenes", made)
+    monkeypatch.setattr(relighting_train, "validation_scenes", made)
+    config = replace(CONFIG, pretrained=True, pack=tmp_path / "a.pack", train=replace(TRAIN, rate=0.0))
+    path = relighting_train.run(0.001, config, tmp_path / "a.safetensors", name="packed")
+    assert asked == [opened, opened]
+    with safe_open(path, "pt") as file:
+        assert json.loads(file.metadata()["training"])["by_time"]
+    weights = load_guess(path)[0].surfaces.backbone.state_dict()
+    assert all(torch.allclose(weights[k], v, atol=1e-4) for k, v in opened.backbone().items())
+
+
+def test_a_broken_pack_ends_before_work(monkeypatch, tmp_path):
+    monkeypatch.setattr(relighting_train, "validation_scenes", lambda *args: pytest.fail("long work began"))
+    (tmp_path / "a.pack").write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match="a.pack"):
+        relighting_train.run(1, replace(CONFIG, pack=tmp_path / "a.pack"), tmp_path / "a.safetensors")
+
+
+def test_a_pack_is_written_and_nothing_else(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(relighting_train, "validation_scenes", lambda *args: pytest.fail("long work began"))
+    collect = replace(relighting_train.RECIPE, collect=lambda path: path.write_bytes(bytes(3 * 2**20)))
+    collect.main(["--pack", str(tmp_path / "b.pack")])
+    assert capsys.readouterr().out == f"{tmp_path / 'b.pack'} 3.0 MiB\n"
+
+
 def test_weights_to_begin_with_are_looked_at_first(tmp_path, monkeypatch):
     monkeypatch.setattr(relighting_train, "validation_scenes", lambda *args: pytest.fail("long work began"))
     with pytest.raises(PriorError, match="no such file"):
