@@ -14,22 +14,11 @@ from dipir.scene.direction import LightDirection
 LIGHTS = torch.stack([LightDirection(a, e).numbers for a, e in ((90, 10), (-60, 40))])
 
 
-def small_networks() -> tuple[SurfaceNet, RelightingNet]:
-    return SurfaceNet(SurfaceNetConfig((16, 16, 8, 8, 8, 8))), RelightingNet(RelightingConfig((8, 8, 16), 16, 8))
-
-
-def blind_geometry() -> Geometry:
-    """Untrained: it sees no shape and changes nothing to speak of."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        return Geometry(*small_networks())
-
-
 def random_geometry(seed: int = 1) -> Geometry:
     """Weights that do something."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        nets = small_networks()
+        nets = SurfaceNet(SurfaceNetConfig((16, 16, 8, 8, 8, 8))), RelightingNet(RelightingConfig((8, 8, 16), 16, 8))
         for net in nets:
             for name, parameter in net.named_parameters():
                 if not name.startswith("backbone"):
