@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import markdown
-from benchmarks.relight.cases import AMBIENT, LEVEL, Case
+from benchmarks.relight.cases import AMBIENT, Case
 from benchmarks.relight.methods import Method
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.image.files import write_png
@@ -32,6 +32,7 @@ PAIRS = {"left, right": ("left", "right"), "front left, back right": ("front lef
 SIZE, SPP = 256, 64
 _FOV_DEG, _HEIGHT, _PITCH_DEG, _DISTANCE = 35.0, 1.1, 10.6, 3.2
 _GREY, _FLOOR, _BEHIND = 0.5, 0.25, 0.5
+_LEVEL = 0.45  # linear, of the brightest: twice as much light clips nothing
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def rendered(size: int = SIZE, spp: int = SPP) -> Ball:
         maps = [torch.ones(64, 128, 3), *(light_map(parse_words(word)) for word in words)]
         sky, *each = (tracer.object_pass(light, seed=k, spp=spp)[0][0].cpu() for k, light in enumerate(maps))
     g = tracer.gbuffers
-    before, after = expose(sky[None], torch.stack([one + AMBIENT * sky for one in each])[None], torch.tensor([LEVEL]))
+    before, after = expose(sky[None], torch.stack([one + AMBIENT * sky for one in each])[None], torch.tensor([_LEVEL]))
     shown = [linear_to_srgb((x + _BEHIND * (1 - g.alpha.cpu())).clamp(0, 1)) for x in (before, *after.split(1, 1))]
     inside = (g.object_id == 1) & (g.alpha > 0.99)
     # The outline's pixels show both the sphere and what is behind it.
