@@ -12,6 +12,7 @@ from dipir.arrays import Image
 from dipir.priors.relit.depth_shadows import in_camera
 from dipir.priors.relit.relighting import FILL, GuessNet, levelled, lit, load_guess, planned
 from dipir.priors.relit.surfaces import SIZE, Surfaces, see
+from dipir.priors.relit.whole_light import WholeLight
 
 PLANES = 11
 """Channels of :meth:`Geometry.planes`."""
@@ -48,15 +49,18 @@ class Geometry:
             return Geometry(GuessNet())
 
     @torch.no_grad()
-    def guess(self, image: Image, light: Tensor, fill: float | Tensor = FILL, longest: int = SIZE) -> Guess:
+    def guess(self, image: Image, light: Tensor, fill: float | Tensor | WholeLight = FILL,
+              longest: int = SIZE) -> Guess:
         """How pictures (B, 3, H, W), display [0, 1], might look under ``light`` (K B, 4), ``LightDirection.numbers``, K
-        lights for each picture, those of one picture in a row. fill : see :func:`planned`
+        lights for each picture, those of one picture in a row. fill : see :func:`planned`, or a whole light, whose key
+        ``light`` is
         longest : side in pixels at which the networks work."""
         small = _scaled(image, longest)
         seen = see(self.nets.surfaces, small)
         rows = torch.arange(len(image), device=image.device).repeat_interleave(len(light) // len(image))
         small, seen = small[rows], seen[rows]
-        plan = planned(seen, light, fill)
+        plan = (planned(seen, light, fill.fill(seen), fill.key) if isinstance(fill, WholeLight)
+                else planned(seen, light, fill))
         height, width = small.shape[2:]
         side = max(height, width)
         side += -side % _UNIT
@@ -69,11 +73,11 @@ class Geometry:
         return Guess(small, levelled(small, plan.gain + correction, seen.solid), seen, in_camera(light, seen.up))
 
     @torch.no_grad()
-    def planes(self, image: Image, light: Tensor) -> Tensor:
+    def planes(self, image: Image, light: Tensor, fill: float | Tensor | WholeLight = FILL) -> Tensor:
         """What a relighting network is told of pictures (B, 3, H, W), display [0, 1], and lights as in :meth:`guess`
         -> (K B, 11, H, W): the first guess of the picture in that light and the picture, both in [-1, 1]; normals,
         shorter where the network is unsure; shading; the cosine between normals and light."""
-        return told(self.guess(image, light), image.repeat_interleave(len(light) // len(image), 0))
+        return told(self.guess(image, light, fill), image.repeat_interleave(len(light) // len(image), 0))
 
 
 def told(guess: Guess, image: Image) -> Tensor:

@@ -16,6 +16,8 @@ from dipir.diffusion.denoiser import AbstractDenoiser, Condition
 from dipir.errors import PriorError
 from dipir.priors.geometry import PLANES, Geometry
 from dipir.priors.nets.conditional_unet import ConditionalUNet, ConditionalUNetConfig
+from dipir.priors.relit.relighting import FILL
+from dipir.priors.relit.whole_light import WholeLight
 from dipir.priors.weights import PRIORS, read_network, write_weights
 
 
@@ -101,8 +103,9 @@ class PicturePrior(AbstractDenoiser):
         return ((latent + 1) / 2).clamp(0, 1)
 
 
-def relight_condition(image_disp: Image, geometry: Geometry, light: Tensor) -> Condition:
-    """What the relighting prior is told: the picture (1, 3, H, W), what ``geometry`` sees in it, the light (1, 4); all
-    on the picture's device."""
+def relight_condition(image_disp: Image, geometry: Geometry, light: Tensor,
+                      fill: float | WholeLight = FILL) -> Condition:
+    """What the relighting prior is told: the picture (1, 3, H, W), what ``geometry`` sees in it, the light (1, 4) and
+    the fill of :meth:`Geometry.guess`; all on the picture's device."""
     light = light.to(image_disp.device)
-    return Condition(planes=geometry.planes(image_disp, light), vector=light)
+    return Condition(planes=geometry.planes(image_disp, light, fill), vector=light)

@@ -55,7 +55,8 @@ class RelightConfig:
     seed: int = 0  # of everything
     checkpoint_every: int = 50  # steps between checkpoints
     net_size: int = 128  # longer side at which surfaces are guessed, and that the net sees
-    fill: float = 0.2  # radiance of the fill where a white wall that faces the key light has 1
+    fill: float | None = None
+    """Radiance of the fill where a white wall that faces the key light has 1; None: as a whole light has it, or 0.2."""
     strength: float = 1.0  # part of the light that is the new one; the rest is the old one
     layers: RelightLayers = RelightLayers()
     guidance: RelightGuidance = RelightGuidance()
@@ -66,7 +67,9 @@ class RelightConfig:
                "guidance.samples": (self.guidance.samples, 1), "net_size": (self.net_size, 32),
                "guidance.sampler_steps": (self.guidance.sampler_steps, 1),
                "checkpoint_every": (self.checkpoint_every, 1), "fit.steps": (self.fit.steps, 1)}
-        between = {"fill (1 over --key-to-fill)": (self.fill, 0.01, 10.0), "strength": (self.strength, 0.0, 1.0)}
+        between = {"strength": (self.strength, 0.0, 1.0)}
+        if self.fill is not None:
+            between["fill (1 over --key-to-fill)"] = (self.fill, 0.01, 10.0)
         wrong = [f"{key}: {value} given; accepted are {least} to {most}."
                  for key, (value, least, most) in between.items() if not least <= value <= most]
         wrong += [f"{key}: {value} given, the least is {least}." for key, (value, least) in low.items()

@@ -96,6 +96,8 @@ def relight_frames(frames: Frames, request: RelightRequest, config: RelightConfi
         raise ConfigError(f"a network that is asked for every picture anew, and a shot would flicker; {_ACCEPTED}.")
     numbers, names = frames.shot.numbers, _Names(frames.shot.files, out)
     tell = _Told(on_event, frames.shot)
+    if request.light is not None:
+        tell.notes(request.notes_for(config, engine), request.light.name)
 
     made, rows, result, steady, behind = [], [], None, Steady(), False
     reported = all((out / name).is_file() for name in _REPORT)
@@ -138,7 +140,8 @@ def _keys(frames: Frames, request: RelightRequest, config: RelightConfig, engine
     for nets in (engine.geometry.nets, engine.network):
         for value in () if nets is None else nets.state_dict().values():
             weights.update(value.detach().cpu().numpy().tobytes())
-    key = run_hash(to_dict(config), to_dict(request.direction), frames.premultiplied, to_dict(frames.colours),
+    light = None if request.light is None else request.light.digest
+    key = run_hash(to_dict(config), to_dict(request.key), light, frames.premultiplied, to_dict(frames.colours),
                    weights.hexdigest())
     for number in frames.shot.numbers:
         key = run_hash(key, number, frames.digest(number))

@@ -18,7 +18,7 @@ from dipir.diffusion.memory import MemoryOptions
 from dipir.diffusion.pretrained import load_pretrained
 from dipir.diffusion.single_file.kinds import is_foreign
 from dipir.errors import ConfigError, ImageError
-from dipir.event import warnings_in
+from dipir.event import warn, warnings_in
 from dipir.fit.checkpoint import Checkpoint, run_hash
 from dipir.fit.loop import Event
 from dipir.guidance.guidance import Asked, Guidance
@@ -31,7 +31,8 @@ from dipir.priors.colour import COLOUR, colour_condition
 from dipir.priors.geometry import Geometry
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior, relight_condition
-from dipir.priors.relit.relighting import lit
+from dipir.priors.relit.relighting import FILL, lit
+from dipir.priors.relit.whole_light import WholeLight
 from dipir.relight.change import Change, change_in_stops, factor_of, full_gain
 from dipir.relight.config import RelightConfig
 from dipir.relight.layers import KINDS, fit_layers, seen_size, shrink
@@ -107,6 +108,35 @@ class RelightRequest:
     direction: LightDirection | None = None  # of the light; None when only a model with text is asked
     prompt: str = ""  # words for such a model
     palette: Palette | None = None  # colours for a drawing, which makes this a colourisation
+    light: WholeLight | None = None  # in place of a direction: a key and all else, as of a light.json
+
+    def __post_init__(self) -> None:
+        if self.light is not None and self.direction is not None:
+            raise ConfigError(f"a direction and {self.light.name} were given; accepted is one light. Leave one out.")
+
+    @property
+    def key(self) -> LightDirection | None:
+        """Where its main light comes from, if it has one."""
+        return self.direction if self.light is None else self.light.direction
+
+    def fill_for(self, config: RelightConfig) -> float | WholeLight:
+        """What is beside the key: that of the light, that of the settings, or the usual. ConfigError when the settings
+        ask of a light what it has not."""
+        if self.light is None:
+            return FILL if config.fill is None else config.fill
+        return self.light if config.fill is None else self.light.with_key_to_fill(1 / config.fill)
+
+    def notes_for(self, config: RelightConfig, engine: Engine) -> list[str]:
+        """What there is to say about its light."""
+        if self.light is None:
+            return []
+        notes = list(self.fill_for(config).notes)
+        if config.fill is not None:
+            notes.append(f"{self.light.name}: key to fill {1 / config.fill:.3g} as asked, in place of its own "
+                         f"{self.light.key_to_fill:.3g}")
+        if engine.geometry is None:
+            notes.append(warn(f"{self.light.name}: a model with text is told the side of its key alone"))
+        return notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,9 +166,10 @@ def find_engine(config: RelightConfig, request: RelightRequest) -> Engine:
             raise ConfigError("guidance.kind none: there is no guess at colours. Choose posterior or sds, or leave it "
                               "out.")
         return Engine(PicturePrior.load(COLOUR, path))
-    if embedded and request.direction is None:
+    if embedded and request.key is None:
         raise ConfigError("no direction of light was given; accepted are --prompt with words such as 'from the left', "
                           "--direction AZIMUTH,ELEVATION and --light light.json.")
+    request.fill_for(config)
     if config.engine == "net":
         if not embedded:
             raise ConfigError(f"engine 'net' is a network of its own; '{config.prior}' cannot guide it. Leave --prior "
@@ -166,6 +197,9 @@ def relight(picture: Picture, request: RelightRequest, config: RelightConfig | N
     config = config or RelightConfig()
     began = time.monotonic()
     engine = engine or find_engine(config, request)
+    said = request.notes_for(config, engine)
+    if on_event and said:
+        on_event(Event.about(said))
     checkpoint = Checkpoint(out / "checkpoint.safetensors", _key(picture, request, config), config.checkpoint_every,
                             resume) if out else None
     with device.guarded(_SMALLER):
@@ -176,13 +210,16 @@ def relight(picture: Picture, request: RelightRequest, config: RelightConfig | N
             image, layers, history = _by_layers(moved, request, config, engine, on_event, checkpoint)
     image, layers = device.moved((image, layers), torch.device("cpu"))
     multiply, divide = (None, None) if layers is None else layers
-    provenance = {"notes": list(map(str, picture.notes)), "warnings": warnings_in(picture.notes),
+    notes = [*picture.notes, *said]
+    provenance = {"notes": list(map(str, notes)), "warnings": warnings_in(notes),
                   "name": picture.name, "prompt": request.prompt, "seed": config.seed, "engine": config.engine,
                   "prior": engine.fingerprint or config.prior,
                   "device": device.current().record(), "seconds": round(time.monotonic() - began, 2),
                   "versions": versions(_PACKAGES)}
-    if request.direction is not None:
-        provenance["direction"] = to_dict(request.direction)
+    if request.light is not None:
+        provenance["light"] = request.fill_for(config).record()
+    if request.key is not None:
+        provenance["direction"] = to_dict(request.key)
         seen = [x for x in (picture.alpha, picture.mask) if x is not None]
         provenance["stops"] = [round(s, 2) for s in change_in_stops(picture.image, image, math.prod(seen, start=1.0)
                                                                      if seen else None)]
@@ -192,8 +229,8 @@ def relight(picture: Picture, request: RelightRequest, config: RelightConfig | N
 def guessed(picture: Picture, request: RelightRequest, config: RelightConfig, engine: Engine) -> Change:
     """What the guess asks of ``picture``. Of a cut-out only what its networks saw inside counts: along its edge and
     outside the change is that of the solid part next to it."""
-    light = request.direction.numbers[None].to(picture.image.device)
-    guess = engine.geometry.guess(picture.filled, light, config.fill, config.net_size)
+    light = request.key.numbers[None].to(picture.image.device)
+    guess = engine.geometry.guess(picture.filled, light, request.fill_for(config), config.net_size)
     shift = None if engine.network is None else net_shift(engine.network, guess, light)
     if picture.alpha is None:
         return Change(guess.image, guess.gain, shift)
@@ -247,15 +284,15 @@ def make_guidance(picture: Picture, request: RelightRequest, config: RelightConf
     kind = GUIDANCES.get(config.guided_by(request.palette is not None), GUIDANCES["posterior"])
     kind.check(prior)
     seen = shrink(picture.filled, seen_size(picture.image, settings.size)).clamp(0, 1)
-    text = request.prompt or ("" if request.direction is None else "A photo with light from "
-                           + side_of(request.direction.azimuth_deg, request.direction.elevation_deg))
+    text = request.prompt or ("" if request.key is None else "A photo with light from "
+                           + side_of(request.key.azimuth_deg, request.key.elevation_deg))
     condition, negative = prior.encode_pair(text, settings.negative)
     if prior.takes_control:
         condition, negative = (replace(c, control=seen) for c in (condition, negative))
     if request.palette is not None:
         condition = colour_condition(seen, request.palette)
     elif engine.geometry is not None:
-        condition = relight_condition(seen, engine.geometry, request.direction.numbers[None])
+        condition = relight_condition(seen, engine.geometry, request.key.numbers[None], request.fill_for(config))
     return kind(Asked(prior, condition, settings, config.seed, seen, negative,
                       on_event=on_event or (lambda event: None)))
 
@@ -264,5 +301,6 @@ def _key(picture: Picture, request: RelightRequest, config: RelightConfig) -> st
     """What a checkpoint belongs to."""
     pixels = picture.image.mul(65535).round().to(torch.int32).cpu().numpy()
     return run_hash(to_dict(config), pixels.tobytes().hex(), request.prompt,
-                    None if request.direction is None else to_dict(request.direction),
+                    None if request.key is None else to_dict(request.key),
+                    None if request.light is None else request.light.digest,
                     None if request.palette is None else request.palette.vector.tolist())

@@ -1,17 +1,25 @@
-"""Pictures to relight from files: what is display, linear, straight or premultiplied becomes one thing."""
+"""Pictures and lights from files: what is display, linear, straight or premultiplied becomes one thing; a light comes
+into the picture's frame."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from dipir.arrays import Image, Mask
-from dipir.errors import ImageError
+from dipir.errors import ConfigError, ImageError
 from dipir.event import Remark, warn
 from dipir.image.color import linear_to_srgb
 from dipir.image.cutout import read_alpha, read_mask, unpremultiplied
+from dipir.image.files import read_envmap
 from dipir.image.formats.checks import ALPHA_IGNORED
+from dipir.insert.result import load_light
+from dipir.priors.relit.whole_light import WholeLight
 from dipir.relight.method import Picture
+from dipir.scene.camera import Camera
+from dipir.scene.light import EnvironmentMap
 from dipir.scene.plate import CLIPPED, PlateColours, read_plate
+from dipir.scene.rig import Rig
+from dipir.settings.yaml import load_yaml
 
 _CODE = 1 / 255
 _FEW = 50
@@ -77,3 +85,37 @@ def _about_straight(pixels: Image, alpha: Mask) -> str:
         return ("a cut-out, taken as straight (not premultiplied), but no pixel along its edge is brighter than its "
                 "alpha: if a dark edge is left, give --premultiplied")
     return "a cut-out with straight alpha: its colours are taken as they are"
+
+
+# ---- lights ----------------------------------------------------------------------------------------------------------
+
+def read_light(path: Path) -> WholeLight:
+    """The light of a result's folder, of a ``light.json``, or of a latlong .exr or .hdr, in the frame of a picture that
+    looks where the result's camera looks; without a ``result.json`` beside it, along +Z, the middle of a map. How
+    bright it is does not count. ConfigError for what holds no light, ImageError for a map that cannot be read."""
+    suffix = path.suffix.lower()
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir() or suffix == ".json":
+        try:
+            rig = load_light(path)
+        except ConfigError as problem:
+            raise ConfigError(Remark.about(str(path), str(problem))) from problem
+    elif suffix in (".exr", ".hdr"):
+        rig = Rig(EnvironmentMap(read_envmap(path)))
+    else:
+        raise ConfigError(f"{path}: no light; accepted are light.json, the folder of a result of `dipir insert`, "
+                          "`light` or `render`, and a latlong .exr or .hdr.")
+    return WholeLight.of(rig, path.name or str(path), _yaw_deg(folder / "result.json"))
+
+
+def _yaw_deg(result: Path) -> float:
+    """Where the camera of a result looks; 0 where there is none."""
+    camera = load_yaml(result).get("camera") if result.is_file() else None
+    if camera is None:
+        return 0.0
+    try:
+        return Camera.from_dict(camera).angles_deg[2]
+    except (KeyError, TypeError, ValueError, OverflowError) as problem:
+        raise ConfigError(f"{result}: its camera cannot be read ({problem}), so nobody knows where the light's "
+                          "directions are in the picture. Make the result again, or copy light.json elsewhere: then "
+                          "its camera is taken to look along +Z.") from problem

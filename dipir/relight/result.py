@@ -83,9 +83,12 @@ def page_of(result: RelightResult) -> RelightPage:
     p, request = result.provenance, result.request
     facts = {"picture": "{1} × {0}".format(*result.image.shape[2:]), "engine": str(p["engine"]),
              "steps": str(len(result.history)), "seconds": f"{p['seconds']:.1f}", "prior": str(p["prior"])}
-    if request.direction is not None:
-        facts["light from"] = (f"azimuth {request.direction.azimuth_deg:.0f}°, elevation "
-                               f"{request.direction.elevation_deg:.0f}°, half width {request.direction.size_deg:.0f}°")
+    if request.key is not None:
+        facts["light from"] = (f"azimuth {request.key.azimuth_deg:.0f}°, elevation {request.key.elevation_deg:.0f}°, "
+                               f"half width {request.key.size_deg:.0f}°")
+        if "light" in p:
+            facts["light of"] = (f"{p['light']['name']}: {100 * p['light']['key_share']:.0f} % of what faces "
+                                 "the key is from it")
         low, high = p["stops"]
         facts["change"] = f"{low:+.1f} to {high:+.1f} stops (5 to 95 % of the picture)"
     if request.palette is not None:

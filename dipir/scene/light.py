@@ -216,17 +216,23 @@ def _luminance(envmap: EnvMap) -> Tensor:
     return sum(weight * envmap[..., channel] for channel, weight in enumerate(BT709))
 
 
-def dominant_direction(envmap: EnvMap) -> Tensor:
-    """(3,) unit centroid, solid-angle and luminance weighted, of the connected region around the brightest texel whose
-    luminance is at least half of the peak (regions join across the azimuth seam); straight up for a map that is bright
-    all around. A figure for people: found on the CPU, given back where the map is."""
-    lum = _luminance(envmap.detach().double().cpu()).numpy()
+def bright_region(luminance: Tensor) -> Tensor:
+    """(H, W) bool, on the CPU: the connected region around the brightest texel of a map (H, W) whose luminance is at
+    least half of the peak; regions join across the azimuth seam."""
+    lum = luminance.detach().double().cpu().numpy()
     height, width = lum.shape
     labels, _ = ndimage.label(np.concatenate([lum, lum], 1) >= 0.5 * lum.max(), structure=np.ones((3, 3)))
     row, col = np.unravel_index(np.argmax(lum), lum.shape)
     double = np.isin(labels, [labels[row, col], labels[row, col + width]])
-    region = double[:, :width] | double[:, width:]
-    energy = torch.asarray(lum * region, device="cpu") * latlong.solid_angles(height, width, torch.float64)
+    return torch.asarray(double[:, :width] | double[:, width:], device="cpu")
+
+
+def dominant_direction(envmap: EnvMap) -> Tensor:
+    """(3,) unit centroid, solid-angle and luminance weighted, of the :func:`bright_region`; straight up for a map that
+    is bright all around. A figure for people: found on the CPU, given back where the map is."""
+    lum = _luminance(envmap.detach().double().cpu())
+    height, width = lum.shape
+    energy = lum * bright_region(lum) * latlong.solid_angles(height, width, torch.float64)
     centroid = (latlong.directions(height, width, torch.float64) * energy[..., None]).sum((0, 1))
     if float(centroid.norm()) <= 1e-3 * float(energy.sum()):
         return torch.tensor([0.0, 1.0, 0.0], device=envmap.device)

@@ -8,7 +8,11 @@ from dipir.image.color import srgb_to_linear
 from dipir.priors.geometry import PLANES, Geometry, told
 from dipir.priors.relit import relighting
 from dipir.priors.relit.relighting import GuessConfig, GuessNet, lit
+from dipir.priors.relit.whole_light import WholeLight
 from dipir.scene.direction import LightDirection
+from dipir.scene.light import SphericalGaussians, towards
+from dipir.scene.rig import Rig
+from dipir.scene.source import Source
 
 LIGHTS = torch.stack([LightDirection(a, e).numbers for a, e in ((90, 10), (-60, 40))])
 
@@ -62,6 +66,18 @@ def test_several_lights_for_one_picture():
     one_by_one = torch.cat([made.planes(image[k // 2:k // 2 + 1], LIGHTS[[0, 1, 1, 0]][k:k + 1]) for k in range(4)])
     torch.testing.assert_close(together, one_by_one, atol=1e-4, rtol=1e-3)
     assert (together[0, :3] - together[1, :3]).abs().max() > 0.01
+
+
+def test_a_whole_light_gives_each_normal_what_it_sends_there():
+    """Beside the same key a sky that is brighter below makes another gain than an even fill, by the pixels' normals."""
+    made, image = random_geometry(), torch.rand(1, 3, 48, 48) * 0.5 + 0.2
+    below = SphericalGaussians.of(torch.tensor([[0.0, -1, 0]]), torch.ones(1, 3), torch.tensor([1.0]))
+    light = WholeLight.of(Rig.of(below, Source(towards(60, 30), torch.full((3,), 2.0))))
+    numbers = light.direction.numbers[None]
+    whole, even = made.guess(image, numbers, light, 48), made.guess(image, numbers, light.mean_fill, 48)
+    fill = light.fill(whole.seen)
+    assert float(fill.max() / fill.min()) > 1.1 and float((whole.gain - even.gain).abs().max()) > 0.05
+    torch.testing.assert_close(made.planes(image, numbers, light), told(made.guess(image, numbers, light), image))
 
 
 def _ball() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,19 +1,25 @@
-"""Pictures from files: straight and premultiplied cut-outs are the same picture, and what is done is said."""
+"""Pictures from files: straight and premultiplied cut-outs are the same picture, and what is done is said. Lights from
+files, in the frame of the picture."""
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image as Pillow
 
-from dipir.errors import ImageError
+from dipir.errors import ConfigError, ImageError
 from dipir.event import warnings_in
 from dipir.image.color import srgb_to_linear
 from dipir.image.files import read_image, write_exr, write_png
 from dipir.image.formats.ocio import BUILT_IN
-from dipir.relight.reading import read_picture
+from dipir.insert.result import save
+from dipir.relight.reading import read_light, read_picture
+from dipir.scene.camera import Camera
 from dipir.scene.plate import PlateColours
 from tests.support.icc import P3_COLORANTS, curve, rgb_profile
+from tests.support.small_result import small_result
 
 
 def disc(size: int = 64, soft: float = 6.0) -> torch.Tensor:
@@ -111,3 +117,48 @@ def test_alpha_of_the_layer_that_is_asked_for(tmp_path):
     made = read_picture(tmp_path / "a.exr", colours=PlateColours(layer="car"))
     torch.testing.assert_close(made.alpha, disc())
     assert float(((made.image - colours()) * (disc() > 0.01)).abs().max()) < 1e-3
+
+
+# ---- lights ----------------------------------------------------------------------------------------------------------
+
+def test_every_way_to_give_a_light_is_the_same_light(tmp_path):
+    """The folder of a result, its light.json, its map; the sun of it stands before the camera, on the left."""
+    save(small_result(camera=Camera.looking(64, 48, 50, 1.2, 15)), tmp_path)
+    folder, file, map_ = (read_light(p) for p in (tmp_path, tmp_path / "light.json", tmp_path / "light.exr"))
+    assert folder.digest == file.digest and file.name == "light.json" and folder.name == tmp_path.name
+    assert file.direction.azimuth_deg == pytest.approx(math.degrees(math.atan2(-0.48, 0.5)), abs=0.5)
+    assert float(file.direction.vector @ map_.direction.vector) > 0.999
+    assert map_.key_share == pytest.approx(file.key_share, abs=0.05)
+
+
+def test_a_camera_that_is_turned_turns_the_light(tmp_path):
+    """Beside the camera that saw it a light's directions are those of the picture, elsewhere those of the file."""
+    for yaw in (0, 70):
+        save(small_result(camera=Camera.looking(64, 48, 50, 1.2, 15, yaw_deg=yaw)), tmp_path / str(yaw))
+    straight, turned = (read_light(tmp_path / str(yaw)).direction for yaw in (0, 70))
+    assert (straight.azimuth_deg - turned.azimuth_deg) % 360 == pytest.approx(70, abs=0.01)
+    assert turned.elevation_deg == pytest.approx(straight.elevation_deg, abs=0.01)
+    (tmp_path / "light.json").write_bytes((tmp_path / "70" / "light.json").read_bytes())
+    assert read_light(tmp_path / "light.json").direction == straight
+
+
+@pytest.mark.parametrize("name, content, text", [
+    ("light.json", "{}", "light.json: not a light of ours"), ("light.json", "[]", "light.json"),
+    ("light.json", '{"dominant": {"azimuth_deg": 20, "elevation_deg": 30}}', "expected 'lobes'"),
+    ("light.jpg", "", "accepted are light.json, the folder"), ("none.json", None, "no such file"),
+    ("empty", "folder", "there is no light.json in it")])
+def test_files_that_hold_no_light(tmp_path, name, content, text):
+    path = tmp_path / name
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_text(content)
+    with pytest.raises(ConfigError, match=text):
+        read_light(path)
+
+
+def test_a_camera_that_cannot_be_read(tmp_path):
+    save(small_result(), tmp_path)
+    (tmp_path / "result.json").write_text('{"camera": {"width": 3}}')
+    with pytest.raises(ConfigError, match="its camera cannot be read"):
+        read_light(tmp_path)

@@ -13,6 +13,7 @@ from dipir.scene.light import (
     EnvironmentMap,
     SphericalGaussians,
     azimuth_elevation_deg,
+    bright_region,
     dominant_direction,
     fibonacci_sphere,
     fit_gaussians,
@@ -139,6 +140,14 @@ def test_azimuth_convention(direction, azimuth, elevation):
     assert azimuth is None or abs(a) == pytest.approx(abs(azimuth), abs=1e-3)
     if azimuth is not None and abs(azimuth) == 90:
         assert a == pytest.approx(azimuth, abs=1e-3)
+
+
+def test_a_bright_region_goes_on_across_the_seam():
+    """Half of the peak is in it, less is not, and neither is what is apart."""
+    lum = torch.full((8, 16), 0.1)
+    lum[3, 0], lum[3, 15], lum[3, 14], lum[3, 7] = 1.0, 0.5, 0.4, 0.9
+    assert bright_region(lum).nonzero().tolist() == [[3, 0], [3, 15]]
+    assert bool(bright_region(torch.ones(4, 8)).all())
 
 
 @pytest.mark.parametrize("axis", [(0.3, 0.5, -0.8), (0.02, 0.3, -1.0), (-0.02, 0.3, -1.0), (0.0, 1.0, 0.05)])

@@ -28,7 +28,7 @@ _EXAMPLES = """\
 examples:
   dipir relight photo.jpg --prompt "light from the left"
   dipir relight cutout.png --direction 60,30 --engine net --out out/cutout
-  dipir relight photo.jpg --mask sofa.png --light out/demo/light.json
+  dipir relight cutout.png --light out/demo
   dipir relight 'shot.%04d.png' --direction -80,20 --frames 1001-1100 --out out/shot
   dipir relight drawing.png --colourise --prompt "a red apple on a blue plate"
 """
@@ -46,12 +46,14 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     light = p.add_argument_group("light (one of these)")
     light.add_argument("--prompt", help="where light comes from: 'from the upper left', 'soft rim light'")
     light.add_argument("--direction", type=pair(float, "azimuth,elevation in degrees", "-45,30"), metavar="AZ,EL")
-    light.add_argument("--light", type=Path, metavar="light.json", help="the main light of a result of `dipir insert`")
+    light.add_argument("--light", type=Path, metavar="FILE|RESULT",
+                       help="a whole light: light.json or the folder of a result, or a latlong .exr or .hdr")
     light.add_argument("--size", type=number, metavar="DEG", help="half width of the light, 1 to 60; small: hard")
     light.add_argument("--strength", type=number, metavar="PART",
                        help="part of the light that is the new one, 0 to 1; the rest is the old one (default 1)")
     light.add_argument("--key-to-fill", type=positive, metavar="RATIO",
-                       help="how many times as strong as the fill from all around the light is (default 5)")
+                       help="how many times as strong as the fill from all around the light is (default 5; with "
+                            "--light in place of what it has)")
     p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
     p.add_argument("--frames", metavar="FIRST-LAST[xSTEP]", help="of a shot; all that are there by default")
     p.add_argument("--premultiplied", action="store_true", help="the colours of a PNG cut-out are multiplied by its "
@@ -133,6 +135,7 @@ def request_of(args: argparse.Namespace, text_model: bool) -> RelightRequest:
 
     from dipir.image.palette import parse_palette
     from dipir.relight.method import RelightRequest
+    from dipir.relight.reading import read_light
     from dipir.scene.direction import LightDirection, parse_words
 
     given = [name for name in ("prompt", "direction", "light") if getattr(args, name) is not None]
@@ -144,31 +147,14 @@ def request_of(args: argparse.Namespace, text_model: bool) -> RelightRequest:
     if not given or len(set(given) - {"prompt"}) > 1 or (len(given) > 1 and not text_model):
         raise ConfigError(f"{' and '.join('--' + g for g in given) or 'no light'} given; accepted is one of --prompt "
                           "\"from the left\", --direction AZIMUTH,ELEVATION and --light light.json.")
-    direction = None
+    direction = light = None
     if args.direction is not None:
         direction = LightDirection(*args.direction)
     elif args.light is not None:
-        direction = _light_of(args.light)
+        light = read_light(args.light)
     elif not text_model:
         direction = parse_words(args.prompt)
-    if direction is not None and args.size is not None:
-        direction = replace(direction, size_deg=args.size)
-    return RelightRequest(direction, args.prompt or "")
-
-
-def _light_of(path: Path):
-    """The main light of a ``light.json``."""
-    import math
-
-    from dipir.scene.direction import LightDirection
-    from dipir.settings.yaml import load_yaml
-
-    data = load_yaml(path)
-    try:
-        numbers = [float(data["dominant"][key]) for key in ("azimuth_deg", "elevation_deg")]
-    except (KeyError, TypeError, ValueError):
-        numbers = [math.nan]
-    if not all(map(math.isfinite, numbers)):
-        raise ConfigError(f"{path}: no dominant light with azimuth_deg and elevation_deg in it; accepted is the "
-                          "light.json of a `dipir insert` result.")
-    return LightDirection((numbers[0] + 180) % 360 - 180, numbers[1])
+    if args.size is not None:
+        direction = direction and replace(direction, size_deg=args.size)
+        light = light and replace(light, direction=replace(light.direction, size_deg=args.size))
+    return RelightRequest(direction, args.prompt or "", light=light)

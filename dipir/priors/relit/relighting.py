@@ -1,7 +1,8 @@
 """A picture in other light: a rendering equation on guessed surfaces, and a small network that corrects it.
 
 Where the picture shows surfaces, light before is ``shading`` and light after is irradiance: the key light by Lambert's
-law, as far as nothing in the picture is in its way, and an even fill. Their quotient is the gain; what the surfaces get
+law, as far as nothing in the picture is in its way, and a fill: even, or what the rest of a known light gives each
+normal (``whole_light``). Their quotient is the gain; what the surfaces get
 wrong, interreflection, gloss and what lies outside of the picture are the network's.
 """
 from __future__ import annotations
@@ -56,20 +57,22 @@ class Plan:
     gain: Tensor  # log2 of light after over light before, 0 where there is no surface; its mean is not fixed
 
 
-def planned(seen: Surfaces, light: Tensor, fill: float | Tensor = FILL, *, shadows: bool = True) -> Plan:
-    """light : (B, 4), ``LightDirection.numbers``;  fill : a number or (B, 1, 1, 1);  shadows : traced on the depth."""
+def planned(seen: Surfaces, light: Tensor, fill: float | Tensor = FILL, key: float | Tensor = 1.0, *,
+            shadows: bool = True) -> Plan:
+    """light : (B, 4), ``LightDirection.numbers``;  fill : a number, (B, 1, 1, 1) or (B, 1, H, W), at least 0
+    key : what a surface that faces the light receives from it, in the unit of ``fill``: a number or (B, 1, 1, 1)
+    shadows : traced on the depth."""
     towards = in_camera(light, seen.up)
     size = math.radians(NORMAL_DEG) * torch.exp2(2 * light[:, 3])
     normal = functional.normalize(seen.normal, dim=1)
-    sure = seen.normal.norm(dim=1, keepdim=True).clamp(0.3, 1)
     direct = (normal * towards[:, :, None, None]).sum(1, keepdim=True)
     # A wide light wraps around: half of it still reaches a surface that turns away by its half width.
     soft = size.sin()[:, None, None, None].clamp_min(0.02)
     cosine = (functional.softplus(direct / soft * 3) * soft / 3).clamp(0, 1)
-    cosine = sure * cosine + (1 - sure) * 0.35
+    cosine = seen.sure * cosine + (1 - seen.sure) * 0.35
     with torch.no_grad():
         free = visibility(seen.depth, normal, towards, size, seen.solid) if shadows else torch.ones_like(cosine)
-    after = cosine * free + fill
+    after = key * cosine * free + fill
     gain = (after.log2() - 2 * seen.shading).clamp(_DARKEST, _BRIGHTEST) * seen.solid
     return Plan(cosine, free, gain)
 

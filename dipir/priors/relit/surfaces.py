@@ -30,6 +30,11 @@ class Surfaces:
     up: Tensor  # (B, 3) unit vector, the vertical in the frame of ``normal``
     fine: Tensor  # (B, F, H, W) the network's last features, any numbers: what it knows besides
 
+    @property
+    def sure(self) -> Tensor:
+        """(B, 1, H, W) [0.3, 1] how far the network is sure of its normals."""
+        return self.normal.norm(dim=1, keepdim=True).clamp(0.3, 1)
+
     def __getitem__(self, rows: slice | Tensor) -> Surfaces:
         """Those of some of the pictures."""
         return Surfaces(*(value[rows] for value in vars(self).values()))

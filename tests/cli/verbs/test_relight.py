@@ -7,6 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dipir.cli import main as cli
@@ -15,6 +16,9 @@ from dipir.image import files
 from dipir.image.formats.png import png_bytes, profile_chunk
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.priors.relit import relighting
+from dipir.scene.light import SphericalGaussians, towards
+from dipir.scene.rig import Rig
+from dipir.scene.source import Source
 from dipir.settings.yaml import load_yaml
 from tests.support.icc import P3_COLORANTS, curve, rgb_profile
 
@@ -35,7 +39,9 @@ def folder(tmp_path_factory):
     Image.fromarray(alpha[..., 0]).save(place / "mask.png")
     Image.fromarray(np.zeros((44, 60), np.uint8)).save(place / "black.png")
     Image.fromarray(np.full((20, 20), 255, np.uint8)).save(place / "small_mask.png")
-    (place / "light.json").write_text(json.dumps({"dominant": {"azimuth_deg": 200.0, "elevation_deg": 30.0}}))
+    sky, sun = SphericalGaussians.uniform(torch.ones(3)), Source(towards(200, 30), torch.tensor([9.0, 7, 5]))
+    for name, rig in (("light", Rig.of(sky, sun)), ("soft", Rig(sky))):
+        (place / f"{name}.json").write_text(json.dumps(rig.to_dict()))
     (place / "other.json").write_text("{}")
     PicturePrior.untrained(RELIGHT).save(place / "relight.safetensors")
     relighting.save_guess(relighting.GuessNet(), place / "relighting.safetensors")
@@ -58,7 +64,7 @@ def test_ways_to_name_a_light(folder, tmp_path, words, azimuth):
     words = [w.format(folder) for w in words]
     assert relight(folder, str(folder / "photo.png"), *words, "--out", str(tmp_path)) == 0
     told = json.loads((tmp_path / "result.json").read_text())["direction"]
-    assert told["azimuth_deg"] == azimuth
+    assert told["azimuth_deg"] == pytest.approx(azimuth, abs=0.01)
     assert {"relit.png", "layers.exr", "layers.psd", "report.html", "config.yaml", "history.csv"} <= {
         p.name for p in tmp_path.iterdir()}
     assert Image.open(tmp_path / "relit.png").size == (60, 44)
@@ -83,6 +89,20 @@ def test_strength_and_fill_of_the_first_guess(folder, tmp_path):
     assert len((tmp_path / "history.csv").read_text().splitlines()) <= 1
 
 
+def test_a_whole_light(folder, tmp_path, capsys):
+    """It is said once, with what of it is left out; --size and --key-to-fill change it."""
+    words = ["relight", str(folder / "photo.png"), "--light", str(folder / "light.json"), "--out"]
+    assert cli.main([*words, str(tmp_path / "a"), "--size", "30", "--key-to-fill", "3"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("light.json: key from azimuth -160, elevation 30, half width 30") == 1
+    assert said.count("its colour is left out") == 1 and said.count("key to fill 3 as asked") == 1
+    told = json.loads((tmp_path / "a/result.json").read_text())
+    assert told["direction"]["size_deg"] == 30 and told["light"]["name"] == "light.json"
+    assert cli.main([*words, str(tmp_path / "b"), "--strict", "--quiet"]) == 0
+    other = json.loads((tmp_path / "b/result.json").read_text())
+    assert other["direction"]["size_deg"] == 1 and other["light"]["key_share"] != told["light"]["key_share"]
+
+
 def test_the_config_of_a_result_makes_it_again(folder, tmp_path):
     words = [str(folder / "photo.png"), "--direction", "30,45"]
     assert relight(folder, *words, "--out", str(tmp_path / "a")) == 0
@@ -102,7 +122,11 @@ def test_the_config_of_a_result_makes_it_again(folder, tmp_path):
     (["{}/photo.png", "--direction", "0,0", "--prompt", "left"], "accepted is one of"),
     (["{}/photo.png", "--prompt", "from the lefft"], "Did you mean 'left'"),
     (["{}/photo.png", "--prompt", "cosy evening"], "Understood are"),
-    (["{}/photo.png", "--light", "{}/other.json"], "no dominant light"),
+    (["{}/photo.png", "--light", "{}/other.json"], "other.json: light.json: not a light of ours"),
+    (["{}/photo.png", "--light", "{}/photo.png"], "no light; accepted are light.json"),
+    (["{}/photo.png", "--light", "{}/none"], "no light; accepted are light.json"),
+    (["{}/photo.png", "--light", "{}/soft.json", "--key-to-fill", "5"], "no lamp stands out in it"),
+    (["{}/photo.png", "--light", "{}/light.json", "--size", "70"], "out of range"),
     (["{}/photo.png", "--direction", "0,0", "--mask", "{}/small_mask.png"], "same size"),
     (["{}/photo.png", "--direction", "0,0", "--mask", "{}/black.png"], "black everywhere"),
     (["{}/black.png", "--direction", "0,0"], "black everywhere"),
