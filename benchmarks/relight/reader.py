@@ -27,7 +27,7 @@ from dipir.workshop.surfaces import data as surfaces
 from dipir.workshop.surfaces.data import SurfaceSet, SurfaceSettings
 
 SIDES, ELEVATION_DEG, SIZE = 8, 25.0, 64
-STEPS = 2500
+STEPS = 1200
 NAMES = ("front", "front right", "right", "back right", "back", "back left", "left", "front left")
 OPEN_KINDS = (relit.KINDS.index("floor"), relit.KINDS.index("free"))
 """Scenes without a wall: light from behind reaches the objects."""

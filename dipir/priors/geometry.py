@@ -2,7 +2,7 @@
 priors are told beside the picture. Two networks with a rendering equation between them (``priors/relit``)."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from dipir.arrays import Image
 from dipir.priors.relit.depth_shadows import in_camera
-from dipir.priors.relit.relighting import FILL, GuessNet, levelled, lit, load_guess, planned
+from dipir.priors.relit.relighting import FILL, GuessNet, Plan, levelled, lit, load_guess, planned
 from dipir.priors.relit.surfaces import SIZE, Surfaces, see
 from dipir.priors.relit.whole_light import WholeLight
 
@@ -54,14 +54,25 @@ class Geometry:
         """How pictures (B, 3, H, W), display [0, 1], might look under ``light`` (K B, 4), ``LightDirection.numbers``, K
         lights for each picture, those of one picture in a row. fill : see :func:`planned`, or a whole light, whose key
         ``light`` is
-        longest : side in pixels at which the networks work."""
+        longest : side in pixels at which the networks work
+
+        The networks look at the pictures and at their mirror images; what they make of both is averaged, so that light
+        from the left is as good as light from the right."""
         small = _scaled(image, longest)
-        seen = see(self.nets.surfaces, small)
         rows = torch.arange(len(image), device=image.device).repeat_interleave(len(light) // len(image))
-        small, seen = small[rows], seen[rows]
-        plan = (planned(seen, light, fill.fill(seen), fill.key) if isinstance(fill, WholeLight)
-                else planned(seen, light, fill))
-        height, width = small.shape[2:]
+        first, second = (see(self.nets.surfaces, x)[rows] for x in (small, small.flip(-1)))
+        small, back = small[rows], second.mirrored()
+        seen = Surfaces(*((a + b) / 2 for a, b in zip(vars(first).values(), vars(back).values(), strict=True)))
+        seen = replace(seen, up=functional.normalize(seen.up, dim=1))
+        gain = self._gain(small, first, light, _plan(first, light, fill))
+        gain = gain + self._gain(small.flip(-1), second, light * light.new_tensor([-1.0, 1, 1, 1]),
+                                 _mirrored(_plan(back, light, fill))).flip(-1)
+        gain = gain / 2 * self.nets.contrast
+        return Guess(small, levelled(small, gain, seen.solid), seen, in_camera(light, seen.up))
+
+    def _gain(self, image: Image, seen: Surfaces, light: Tensor, plan: Plan) -> Tensor:
+        """(B, 1, H, W) stops by ``plan``, corrected; not levelled."""
+        height, width = image.shape[2:]
         side = max(height, width)
         side += -side % _UNIT
 
@@ -69,8 +80,7 @@ class Geometry:
             return functional.pad(x, (0, side - width, 0, side - height), mode="replicate") if x.ndim == 4 else x
 
         wide_seen, wide_plan = (type(x)(*map(square, vars(x).values())) for x in (seen, plan))
-        correction = self.nets.relighting(square(small), wide_seen, wide_plan, light)[..., :height, :width]
-        return Guess(small, levelled(small, plan.gain + correction, seen.solid), seen, in_camera(light, seen.up))
+        return plan.gain + self.nets.relighting(square(image), wide_seen, wide_plan, light)[..., :height, :width]
 
     @torch.no_grad()
     def planes(self, image: Image, light: Tensor, fill: float | Tensor | WholeLight = FILL) -> Tensor:
@@ -78,6 +88,16 @@ class Geometry:
         -> (K B, 11, H, W): the first guess of the picture in that light and the picture, both in [-1, 1]; normals,
         shorter where the network is unsure; shading; the cosine between normals and light."""
         return told(self.guess(image, light, fill), image.repeat_interleave(len(light) // len(image), 0))
+
+
+def _plan(seen: Surfaces, light: Tensor, fill: float | Tensor | WholeLight) -> Plan:
+    if isinstance(fill, WholeLight):
+        return planned(seen, light, fill.fill(seen), fill.key)
+    return planned(seen, light, fill)
+
+
+def _mirrored(plan: Plan) -> Plan:
+    return Plan(*(value.flip(-1) for value in vars(plan).values()))
 
 
 def told(guess: Guess, image: Image) -> Tensor:

@@ -113,13 +113,17 @@ class RelightingNet(nn.Module):
 
 
 class GuessNet(nn.Module):
-    """The networks of a first guess: ``surfaces`` sees, ``relighting`` corrects."""
+    """The networks of a first guess: ``surfaces`` sees, ``relighting`` corrects. ``contrast``: what the guessed
+    change is multiplied with, in stops; 1 = as it is."""
+
+    contrast: Tensor
 
     def __init__(self, config: GuessConfig = GuessConfig()) -> None:
         super().__init__()
         self.config = config
         self.surfaces = SurfaceNet(SurfaceNetConfig(config.widths, config.heads))
         self.relighting = RelightingNet(config)
+        self.register_buffer("contrast", torch.ones(()))
 
 
 def load_guess(path: str | Path | None = None) -> tuple[GuessNet, str]:

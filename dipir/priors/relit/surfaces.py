@@ -2,7 +2,7 @@
 A network trained on rendered scenes guesses them."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -34,6 +34,13 @@ class Surfaces:
     def sure(self) -> Tensor:
         """(B, 1, H, W) [0.3, 1] how far the network is sure of its normals."""
         return self.normal.norm(dim=1, keepdim=True).clamp(0.3, 1)
+
+    def mirrored(self) -> Surfaces:
+        """As the mirror images of the pictures would show them."""
+        left_right = self.up.new_tensor([-1.0, 1, 1])
+        flipped = {name: value.flip(-1) for name, value in vars(self).items() if value.ndim == 4}
+        return replace(self, **flipped | {"normal": self.normal.flip(-1) * left_right[:, None, None],
+                                          "up": self.up * left_right})
 
     def __getitem__(self, rows: slice | Tensor) -> Surfaces:
         """Those of some of the pictures."""

@@ -35,6 +35,9 @@ from dipir.workshop.surfaces.loss import figures, surface_loss
 from dipir.workshop.surfaces.photos import Photos, ShotConfig
 from dipir.workshop.surfaces.train import training_scenes, validation_photos, validation_scenes
 
+CONTRASTS = tuple(1 + k / 20 for k in range(21))
+GIVEN_AWAY = 0.1
+
 
 @dataclass(frozen=True)
 class RelightingTraining:
@@ -145,6 +148,26 @@ def validation(net: GuessNet, held_out: Photos, weight: float) -> dict[str, floa
             "physics_way": (means["input_rmse"] - means["physics_rmse"]) / apart}
 
 
+@torch.no_grad()
+def calibrated(net: GuessNet, held_out: Photos) -> float:
+    """A contrast from 1 to 2. Networks learn the mean of all that may be, which is flatter than what is: the largest
+    contrast that gives away at most a tenth of how much nearer to the targets than the photos the results are."""
+    photos_far = held_out[(held_out.far > 0).nonzero()[:, 0]]
+    image, seen, light, target, known = each_light(photos_far, looked_at(net, photos_far.image))
+    gains = []
+    for r in torch.arange(len(image), device=image.device).split(32):
+        plan = planned(seen[r], light[r])
+        gains.append(plan.gain + net.relighting(image[r], seen[r], plan, light[r]))
+    gain = torch.cat(gains)
+
+    def gained(contrast: float) -> float:
+        made = lit(image, levelled(image, gain * contrast, seen.solid)).clamp(0, 1)
+        return float((rmse(image * known, target * known) - rmse(made * known, target * known)).mean())
+
+    as_it_is = gained(1.0)
+    return max((c for c in CONTRASTS if gained(c) >= (1 - GIVEN_AWAY) * as_it_is), default=1.0)
+
+
 def supplier(config: RelightingTraining) -> Supplier:
     """Where the ingredients of scenes and the backbone's weights come from. ConfigError for a broken pack."""
     return DataFolder() if config.pack is None else pack.opened(config.pack)
@@ -163,7 +186,11 @@ def _train(config: RelightingTraining, start: GuessNet | None, name: str, worker
     data, behind = training_scenes(config.scenes, workers, on_event, supplier(config))
     trained = train_relighting(config, data.at(config.size), behind.at(config.size), held_out, name=name, start=start,
                                on_event=on_event)
-    return outcome(trained, config.train)
+    net = GuessNet(config.net)
+    net.load_state_dict(trained.best)
+    contrast = torch.tensor(calibrated(net.eval().to(device.current().torch), device.moved(held_out)))
+    weights, notes = outcome(trained, config.train)
+    return {**weights, "contrast": contrast}, notes
 
 
 def _held_out(config: RelightingTraining, workers: int, on_event: Notify = None) -> Photos:

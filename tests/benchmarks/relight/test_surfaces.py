@@ -17,7 +17,8 @@ def photos() -> Photos:
     normal = torch.zeros(2, 3, 64, 64)
     normal[:, 2] = 1
     return Photos(grey, normal, grey, 0 * full, 0 * full, 0 * full, full, full, full,
-                  torch.tensor([[0.0, 1.0, 0.0]] * 2), torch.zeros(2, 0, 3, 64, 64), torch.zeros(2, 0, 4))
+                  torch.tensor([[0.0, 1.0, 0.0]] * 2), torch.zeros(2, 0, 3, 64, 64), torch.zeros(2, 0, 4),
+                  torch.ones(2))
 
 
 def test_figures_are_those_of_the_network_that_ships(photos, monkeypatch):

@@ -44,7 +44,7 @@ def test_block_by_hand() -> None:
 def test_pictures_of_a_batch_do_not_mix() -> None:
     net, batch = _scrambled(), torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     for together, alone in zip(net(batch), net(batch[:1]), strict=True):
-        torch.testing.assert_close(together[:1], alone)
+        torch.testing.assert_close(together[:1], alone, atol=1e-4, rtol=1e-4)
 
 
 def test_detail_and_surroundings_reach_the_layers() -> None:

@@ -142,7 +142,7 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch, kind):
 
 
 def test_too_few_lights(tmp_path):
-    with pytest.raises(ConfigError, match="at least 3 lights"):
+    with pytest.raises(ConfigError, match="2 lights; accepted are at least 3"):
         export(ball(lights=2), tmp_path, 1, 8)
     assert list(tmp_path.iterdir()) == []
 

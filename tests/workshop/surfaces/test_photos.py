@@ -41,7 +41,7 @@ def test_form(targets):
     shapes = {name: tuple(value.shape[1:]) for name, value in vars(made).items()}
     assert shapes == {"image": (3, 32, 32), "normal": (3, 32, 32), "albedo": (3, 32, 32), "up": (3,),
                       **{n: (1, 32, 32) for n in ("shading", "depth", "shadow", "solid", "known", "subject")},
-                      "target": (targets, 3, 32, 32), "light": (targets, 4)}
+                      "target": (targets, 3, 32, 32), "light": (targets, 4), "far": ()}
     assert len(made) == 5 and len(made[1:3]) == 2
 
 
