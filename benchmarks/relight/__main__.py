@@ -16,7 +16,7 @@ import torch
 from benchmarks.common import DATA, RESULTS, ROOT, as_command, machine, typed, write
 from benchmarks.relight import bars, size, sphere, surfaces, table
 from benchmarks.relight.cases import Case
-from benchmarks.relight.methods import DEFAULT, ENGINES, Method, checked, engine_of, methods, weights_of
+from benchmarks.relight.methods import DEFAULT, ENGINES, GUIDED, Method, checked, engine_of, methods, weights_of
 from dipir.errors import ConfigError, nearest
 from dipir.image.files import read_image, write_png
 from dipir.relight.layers import shrink, working_size
@@ -25,8 +25,9 @@ from dipir.scene.direction import LightDirection
 SCHEMA = "dipir.bench.relight.2"
 LOOKS = {"left": (-80, 20), "right": (80, 20), "above": (0, 75), "behind": (180, 35)}
 TRAINING_SCENES = 3840
-PARTS: dict[str, Callable[[Mapping], str]] = {"table": table.text, "sphere": sphere.text, "surfaces": surfaces.text,
-                                              "size": size.text}
+GUIDED_SIDES = 2
+PARTS: dict[str, Callable[[Mapping], str]] = {"table": table.text, "guidance": table.text, "sphere": sphere.text,
+                                              "surfaces": surfaces.text, "size": size.text}
 """The parts and how each is written."""
 
 
@@ -73,10 +74,13 @@ def measured(a: argparse.Namespace, name: str) -> dict:
         return surfaces.measured(a.surface_photos)
     if name == "size":
         return size.measured(a.set)
-    by_name = methods(a.methods, a.set)
-    found = (sphere.measured(by_name, a.out) if name == "sphere" else
-             table.measured(by_name, a.scenes, a.sides, a.training_scenes, a.out))
-    return found | {"weights": {one: weights_of(engine_of(one, a.set)[1]) for one in a.methods}}
+    named, sides, out = (GUIDED, min(a.sides, GUIDED_SIDES), a.out / name) if name == "guidance" else (
+        a.methods, a.sides, a.out)
+    out.mkdir(parents=True, exist_ok=True)
+    by_name = methods(named, a.set)
+    found = (sphere.measured(by_name, out) if name == "sphere" else
+             table.measured(by_name, a.scenes, sides, a.training_scenes, out))
+    return found | {"weights": {one: weights_of(engine_of(one, a.set)[1]) for one in named}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

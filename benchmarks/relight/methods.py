@@ -20,7 +20,9 @@ Method = Callable[[Case], Tensor]
 ENGINES = {"layers": (), "layers-none": ("guidance.kind=none",), "layers-posterior": ("guidance.kind=posterior",),
            "layers-sds": ("guidance.kind=sds",), "net": ("engine=net",), "physics": ("guidance.kind=none",)}
 """Their settings, over those of ``configs/relight/default.yaml``."""
-DEFAULT = ("layers", "layers-posterior", "layers-sds", "net", "physics")
+DEFAULT = ("layers", "net", "physics")
+GUIDED = ("layers-none", "layers-posterior", "layers-sds")
+"""What guides the layers, compared; two of them are fitted to every picture, which takes seconds."""
 BARE = "physics"
 """The engine whose first guess no network corrects."""
 RAMP = 0.1
