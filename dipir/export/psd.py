@@ -134,7 +134,7 @@ def _encode(plane: np.ndarray) -> bytes:
         return _RLE + _run_lengths(plane)
     delta = plane.astype(np.uint16)
     delta[:, 1:] -= delta[:, :-1].copy()  # Modulo 65536, as the format wants it.
-    return _ZIP_PREDICTED + zlib.compress(delta.astype(">u2").tobytes(), 4)
+    return _ZIP_PREDICTED + zlib.compress(delta.astype(">u2").tobytes(), 1)
 
 
 def _merged(planes: np.ndarray) -> bytes:

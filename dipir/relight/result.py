@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -30,13 +31,18 @@ def save(result: RelightResult, out_dir: str | Path) -> Path:
     the folder as it was. Raises DipirError when something cannot be written."""
     out = prepare_out(out_dir)
     with written_aside(out) as aside:
-        write_relit(aside / "relit.png", result)
-        write_layers(aside / "layers.exr", exr_layers(result), comments=COMMENTS)
-        write_psd(aside / "layers.psd", psd_layers(result), result.image)
+        # Compressing takes most of the time, and does not wait for other threads.
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            large = [pool.submit(write) for write in (
+                lambda: write_psd(aside / "layers.psd", psd_layers(result), result.image),
+                lambda: write_layers(aside / "layers.exr", exr_layers(result), comments=COMMENTS),
+                lambda: write_relit(aside / "relit.png", result),
+                lambda: write_text(aside / "report.html", relight_html(page_of(result))))]
+        for written in large:
+            written.result()
         dump_yaml(result.config, aside / "config.yaml")
         write_text(aside / "result.json", json.dumps(result.provenance, indent=1) + "\n")
         write_text(aside / "history.csv", history_csv(result.history))
-        write_text(aside / "report.html", relight_html(page_of(result)))
     return out
 
 

@@ -7,6 +7,7 @@ import torch
 from dipir.image.color import linear_to_srgb, srgb_to_linear
 from dipir.priors.geometry import Geometry, Guess
 from dipir.priors.relit.relighting import lit
+from dipir.relight import change
 from dipir.relight.change import change_in_stops, factor_of, full_gain, mixed, protected
 from dipir.scene.direction import LightDirection
 
@@ -66,3 +67,14 @@ def test_stops_are_counted_where_something_can_be_seen():
     before[..., :5, :] = 1.0
     assert change_in_stops(before, after) == pytest.approx((0.0, 0.0), abs=1e-3)
     assert change_in_stops(torch.ones(1, 3, 4, 4), torch.ones(1, 3, 4, 4)) == (0.0, 0.0)
+
+
+def test_of_a_large_picture_a_part_says_as_much(monkeypatch):
+    random = torch.Generator().manual_seed(0)
+    before = torch.rand(1, 3, 120, 160, generator=random) * 0.4 + 0.2
+    after = before * (0.8 + 0.6 * torch.linspace(0, 1, 160))
+    weight = (torch.arange(160) > 40).float().expand(1, 1, 120, 160)
+    whole = change_in_stops(before, after, weight)
+    monkeypatch.setattr(change, "_ENOUGH", 120 * 160 / 9)
+    part = change_in_stops(before, after, weight)
+    assert part != whole and part == pytest.approx(whole, abs=0.05)
