@@ -9,7 +9,7 @@ from dipir.workshop import shards
 from dipir.workshop.relighting.train import looked_at
 from dipir.workshop.surfaces.loss import figures
 from dipir.workshop.surfaces.photos import Photos
-from dipir.workshop.surfaces.train import validation_photos, validation_scenes
+from dipir.workshop.surfaces.sets import validation_photos, validation_scenes
 
 PHOTOS = 160
 FIGURES = {"angle_median": ("normals, median angle", "{:.1f}°"), "within_11": ("normals within 11.25°", "{:.0%}"),

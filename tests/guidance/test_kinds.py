@@ -24,7 +24,7 @@ from tests.support.scenes import sphere_scene
 
 def test_settings_name_the_kinds_of_the_table():
     assert set(get_args(get_type_hints(GuidanceSettings)["kind"])) == {*GUIDANCES, "none"}
-    assert set(get_args(get_type_hints(RelightGuidance)["kind"])) <= set(GUIDANCES)
+    assert set(get_args(get_type_hints(RelightGuidance)["kind"])) <= {*GUIDANCES, "none", "auto"}
 
 
 def test_kinds_are_final_and_documented():

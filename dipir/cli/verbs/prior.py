@@ -8,7 +8,7 @@ from dipir.errors import ConfigError, nearest
 
 # Kind of prior -> folder of the workshop whose train.py has a main(arguments).
 TRAINERS = {"light": "light", "insert": "insertion", "relight": "relight", "illuminet": "rti",
-            "surfaces": "surfaces", "relighting": "relighting", "colour": "colour", "layout": "layout"}
+            "relighting": "relighting", "colour": "colour", "layout": "layout"}
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:

@@ -50,10 +50,10 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
                        help="a whole light: light.json or the folder of a result, or a latlong .exr or .hdr")
     light.add_argument("--size", type=number, metavar="DEG", help="half width of the light, 1 to 60; small: hard")
     light.add_argument("--strength", type=number, metavar="PART",
-                       help="part of the light that is the new one, 0 to 1; the rest is the old one (default 1)")
+                       help="part of the light that is the new one, 0 to 1 (default); the rest is the old one")
     light.add_argument("--key-to-fill", type=positive, metavar="RATIO",
-                       help="how many times as strong as the fill from all around the light is (default 5; with "
-                            "--light in place of what it has)")
+                       help="how many times as strong as the fill from all around the light is; with --light "
+                            "in place of what that has")
     p.add_argument("--mask", type=Path, metavar="FILE", help="white where light may change; of the picture's size")
     p.add_argument("--frames", metavar="FIRST-LAST[xSTEP]", help="of a shot; all that are there by default")
     p.add_argument("--premultiplied", action="store_true", help="the colours of a PNG cut-out are multiplied by its "

@@ -11,7 +11,7 @@ from dipir.event import Notify
 from dipir.priors.geometry import Geometry
 from dipir.relight.layers import shrink
 from dipir.workshop.stored import part
-from dipir.workshop.surfaces import train as surfaces
+from dipir.workshop.surfaces import sets as surfaces
 from dipir.workshop.surfaces.backdrops import Backdrops
 from dipir.workshop.surfaces.data import INDOOR, SurfaceSet
 from dipir.workshop.surfaces.photos import Photos

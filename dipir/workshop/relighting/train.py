@@ -33,7 +33,7 @@ from dipir.workshop.surfaces.data import SurfaceSet
 from dipir.workshop.surfaces.ingredients import DataFolder, Supplier
 from dipir.workshop.surfaces.loss import figures, surface_loss
 from dipir.workshop.surfaces.photos import Photos, ShotConfig
-from dipir.workshop.surfaces.train import training_scenes, validation_photos, validation_scenes
+from dipir.workshop.surfaces.sets import training_scenes, validation_photos, validation_scenes
 
 CONTRASTS = tuple(1 + k / 20 for k in range(21))
 GIVEN_AWAY = 0.1

@@ -26,7 +26,7 @@ from dipir.workshop.relight.train import (
 )
 from dipir.workshop.surfaces import photos
 from dipir.workshop.surfaces.photos import Photos
-from dipir.workshop.surfaces.train import validation_photos
+from dipir.workshop.surfaces.sets import validation_photos
 from dipir.workshop.trainer import TrainConfig
 from tests.support.blind_guess import blind_geometry
 from tests.support.far_training import same_on_another_device

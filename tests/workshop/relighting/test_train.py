@@ -33,7 +33,7 @@ from dipir.workshop.surfaces import photos
 from dipir.workshop.surfaces.data import INDOOR
 from dipir.workshop.surfaces.loss import surface_loss
 from dipir.workshop.surfaces.photos import Photos, ShotConfig
-from dipir.workshop.surfaces.train import validation_photos
+from dipir.workshop.surfaces.sets import validation_photos
 from tests.priors.relit.test_relighting import SMALL, correcting
 from tests.support.far_training import same_on_another_device
 from tests.support.surface_sets import FEATURES, backdrops, balls
