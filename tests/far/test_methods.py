@@ -23,7 +23,7 @@ from dipir.priors.layout import LayoutPrior
 from dipir.priors.nets.illuminet import IllumiNet
 from dipir.priors.picture import RELIGHT, PicturePrior
 from dipir.relight import layers as relight_fit
-from dipir.relight.config import RelightConfig, load_config
+from dipir.relight.config import RelightConfig, RelightGuidance, load_config
 from dipir.relight.method import Engine, Picture, RelightRequest, find_engine, relight
 from dipir.scene.direction import LightDirection
 from dipir.settings import read
@@ -113,12 +113,13 @@ def test_a_step_of_a_fit_reads_nothing_from_the_device(monkeypatch):
 
 def test_networks_are_loaded_to_the_run_s_device():
     with far_device():
-        for config, wish in ((RelightConfig(), LEFT), (RelightConfig(engine="net"), LEFT),
+        posterior = RelightConfig(guidance=RelightGuidance(kind="posterior"))
+        for config, wish in ((RelightConfig(), LEFT), (posterior, LEFT), (RelightConfig(engine="net"), LEFT),
                              (RelightConfig(), RelightRequest(None, "red", parse_palette("red")))):
             engine = find_engine(config, wish)
-            nets = [getattr(engine.network, "net", engine.network)]
-            nets += [engine.geometry.nets] if engine.geometry is not None else []
-            assert all(v.device.type == KIND for net in nets for v in net.parameters())
+            nets = [getattr(engine.network, "net", engine.network), getattr(engine.geometry, "nets", None)]
+            values = [v for net in nets if net is not None for v in net.parameters()]
+            assert values and all(v.device.type == KIND for v in values)
         assert LayoutPrior.load().device.type == KIND
 
 
