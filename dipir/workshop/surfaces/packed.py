@@ -72,7 +72,7 @@ def mesh_bytes(asset: Asset) -> bytes:
                 small = at_common_size(texture, 0.0)
                 shown = linear_to_srgb_array(small) if slot in _COLOURS else small
                 found[slot] = np.frombuffer(jpeg(_code(shown), _QUALITY), np.uint8)
-        values |= {f"{k}/{name}": torch.from_numpy(np.ascontiguousarray(value)) for name, value in found.items()}
+        values |= {f"{k}/{name}": torch.from_numpy(np.array(value, order="C")) for name, value in found.items()}
         listing.append(entry)
     about = json.dumps({"low": low.tolist(), "size": size, "parts": listing}).encode()
     values["about"] = torch.frombuffer(bytearray(about), dtype=torch.uint8)
