@@ -69,7 +69,7 @@ def cases(data: RelitSet, sides: Sequence[int] = range(SIDES)) -> list[Case]:
         rng = np.random.default_rng(split_seed(SEED, "case", scene))
         lit = relit.decode(data.lit[scene]) + relit.decode(data.sky[scene]) * AMBIENT
         before, after = expose(lit[:1], lit[None, -SIDES:], torch.tensor([LEVEL]))
-        image, *shown = develop(rng, torch.cat([before[:, None], after], 1), data.alpha[scene][None] / 255, False)[0]
+        image, *shown = develop(rng, torch.cat([before[:, None], after], 1), data.alpha[scene][None] / 255)[0]
         for side in sides:
             made.append(Case(f"{scene:02d}_{side}", scene, side, int(data.kind[scene]) in OPEN_KINDS, image[None],
                              shown[side][None], ring()[side], data.normal[scene][None] / 127,

@@ -114,7 +114,7 @@ def _batch(rng: np.random.Generator, data: RelitSet, choices: Tensor, count: int
     ambient = number(np.exp(rng.uniform(*np.log(config.ambient), size=count)))
     linear = relit.decode(data.lit[scene, light]) + ambient * relit.decode(data.sky[scene])
     linear, _ = expose(linear, linear[:, None], number(rng.uniform(*config.level, count)).flatten())
-    image = develop(rng, linear[:, None], data.alpha[scene] / 255, False)[:, 0]
+    image = develop(rng, linear[:, None], data.alpha[scene] / 255)[:, 0]
     mirrored = number(rng.random(count) < 0.5).bool()
     vector = data.light[scene, light]
     vector = torch.where(mirrored[:, :, 0, 0], vector * torch.tensor([-1.0, 1, 1, 1]), vector)

@@ -60,6 +60,28 @@ def test_the_mean_light_stays():
     torch.testing.assert_close((after * weight).sum((1, 2, 3)), (before * weight).sum((1, 2, 3)), rtol=0.1, atol=0)
 
 
+def test_light_from_the_left_is_as_good_as_light_from_the_right():
+    """A mirrored picture in mirrored light is the mirror image of the result."""
+    made, image = random_geometry(), torch.rand(2, 3, 24, 40)
+    guess = made.guess(image, LIGHTS)
+    other = made.guess(image.flip(-1), LIGHTS * torch.tensor([-1.0, 1, 1, 1]))
+    assert float((guess.gain - guess.gain.flip(-1)).abs().max()) > 0.05
+    torch.testing.assert_close(other.gain.flip(-1), guess.gain, atol=1e-3, rtol=1e-3)
+    for name, value in vars(other.seen.mirrored()).items():
+        torch.testing.assert_close(value, getattr(guess.seen, name), atol=1e-3, rtol=1e-3)
+    assert float((guess.seen.normal - other.seen.normal).abs().max()) > 0.01
+
+
+def test_contrast_multiplies_the_change():
+    """But for the shift that keeps the mean light."""
+    made, image = random_geometry(), torch.rand(2, 3, 32, 32) * 0.5 + 0.2
+    once = made.guess(image, LIGHTS)
+    made.nets.contrast.fill_(1.5)
+    more = made.guess(image, LIGHTS)
+    rest = (more.gain - 1.5 * once.gain) / once.seen.solid
+    assert float(once.gain.std()) > 0.02 and float(rest.flatten(1).std(1).max()) < 0.02 * float(once.gain.std())
+
+
 def test_several_lights_for_one_picture():
     made, image = random_geometry(), torch.rand(2, 3, 24, 40)
     together = made.planes(image, LIGHTS[[0, 1, 1, 0]])

@@ -36,15 +36,7 @@ def read_exr(path: Path, max_pixels: int, asked: AskedOf = AskedOf()) -> Decoded
     notes: list[str] = []
     with decoding(path), openable(path, ".exr") as name:
         # ---- the headers ----
-        _check_sizes(path, name, max_pixels)
-        file = oiio.ImageInput.open(name)
-        if file is None:
-            raise _unreadable(path, oiio.geterror())
-        parts = _parts(file)
-        layer = _chosen(path, parts, asked.layer, notes)
-        spec = parts[layer.part]
-        kind = spec.channelformats[layer.channels[0]] if spec.channelformats else spec.format
-
+        file, layer, spec = _opened(path, name, max_pixels, asked.layer, notes)
         kind = spec.channelformats[layer.channels[0]] if spec.channelformats else spec.format
         if str(kind) not in ("half", "float"):
             raise ImageError(f"{path} holds whole numbers ({kind}) in {layer.name}; accepted is light as half or "
@@ -57,7 +49,7 @@ def read_exr(path: Path, max_pixels: int, asked: AskedOf = AskedOf()) -> Decoded
         if pixels is None:
             raise _unreadable(path, file.geterror())
         pixels = pixels.reshape(spec.height, spec.width, last - first)[..., [c - first for c in layer.channels]]
-        alpha = _alpha_of(layer, parts[layer.part])
+        alpha = _alpha_of(layer, spec)
         if alpha is not None:
             note_alpha(file.read_image(layer.part, 0, alpha, alpha + 1, "float"), notes)
         file.close()
@@ -70,6 +62,18 @@ def read_exr(path: Path, max_pixels: int, asked: AskedOf = AskedOf()) -> Decoded
         return Decoded(pixels, state, 8 * kind.size(), notes, own=own)
     pixels, own = light_to_bt709(pixels, chromaticities or BT709_CHROMATICITIES, notes)
     return Decoded(pixels, "linear", 8 * kind.size(), notes, own=own)
+
+
+def _opened(path: Path, name: str, max_pixels: int, asked: str | None,
+            notes: list[str]) -> tuple[oiio.ImageInput, _Layer, oiio.ImageSpec]:
+    """(file, the layer asked for, its part's header), once the sizes are found to be allowed. name : see openable"""
+    _check_sizes(path, name, max_pixels)
+    file = oiio.ImageInput.open(name)
+    if file is None:
+        raise _unreadable(path, oiio.geterror())
+    parts = _parts(file)
+    layer = _chosen(path, parts, asked, notes)
+    return file, layer, parts[layer.part]
 
 
 def _chromaticities(spec: oiio.ImageSpec, notes: list[str]) -> tuple[float, ...] | None:
@@ -91,13 +95,7 @@ def read_exr_alpha(path: Path, max_pixels: int, asked: str | None = None) -> np.
     """(H, W) float32 coverage as the file has it, of the layer that :func:`read_exr` takes and of the same size; 0
     outside of the data window. None where that layer has no A. Raises ImageError."""
     with decoding(path), openable(path, ".exr") as name:
-        _check_sizes(path, name, max_pixels)
-        file = oiio.ImageInput.open(name)
-        if file is None:
-            raise _unreadable(path, oiio.geterror())
-        parts = _parts(file)
-        layer = _chosen(path, parts, asked, [])
-        spec = parts[layer.part]
+        file, layer, spec = _opened(path, name, max_pixels, asked, [])
         alpha = _alpha_of(layer, spec)
         if alpha is None:
             return None

@@ -68,7 +68,7 @@ def draw(rng: np.random.Generator, data: RelitSet, count: int, config: PairConfi
     after = shown(wanted) + config.fill * sky
     before, after = expose(before, after[:, None], number(rng.uniform(*config.level, count)))
     # ---- pictures ----
-    pictures = develop(rng, torch.cat([before[:, None], after], 1), data.alpha[scene] / 255, False)
+    pictures = develop(rng, torch.cat([before[:, None], after], 1), data.alpha[scene] / 255)
     return Pairs(pictures[:, 0], pictures[:, 1], data.light[scene, wanted])
 
 
@@ -99,16 +99,12 @@ def _bright(x: Tensor) -> Tensor:
     return torch.quantile(x.amax(-3).flatten(-2), 0.98, dim=-1)
 
 
-def develop(rng: np.random.Generator, pictures: Tensor, alpha: Tensor, vary: bool) -> Tensor:
+def develop(rng: np.random.Generator, pictures: Tensor, alpha: Tensor) -> Tensor:
     """Exposed linear pictures (B, K, 3, S, S), those of one scene in a row -> display, each row on one background that
-    no light reaches, and with one contrast if it shall ``vary``. alpha : (B, 1, S, S)."""
+    no light reaches. alpha : (B, 1, S, S)."""
     count, where = len(pictures), pictures.device
     low, high = (tall(torch.as_tensor(rng.uniform(0, 1, (count, 1)) ** 2 * np.exp(rng.normal(size=(count, 3)) * 0.2),
                                        dtype=torch.float32).to(where)) for _ in range(2))
     ramp = torch.linspace(0, 1, alpha.shape[-2], device=where)[:, None]
     background = (low * ramp + high * (1 - ramp)) * (1 - alpha)
-    shown = linear_to_srgb((pictures + background[:, None]).clamp(0, 1))
-    if not vary:
-        return shown
-    contrast = torch.as_tensor(np.exp(rng.uniform(-0.15, 0.15, count)), dtype=torch.float32).to(where)
-    return shown ** contrast[:, None, None, None, None]
+    return linear_to_srgb((pictures + background[:, None]).clamp(0, 1))

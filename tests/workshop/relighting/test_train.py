@@ -14,7 +14,7 @@ from safetensors import safe_open
 from dipir.errors import ConfigError, PriorError
 from dipir.image.color import srgb_to_linear
 from dipir.image.metrics import rmse
-from dipir.priors.relit.relighting import GuessNet, load_guess, planned
+from dipir.priors.relit.relighting import GuessNet, levelled, lit, load_guess, planned
 from dipir.priors.relit.surfaces import Surfaces
 from dipir.workshop import backbone
 from dipir.workshop import trainer as training
@@ -169,6 +169,23 @@ def test_an_untrained_network_is_as_good_as_even_light(held_out):
     assert figures["shading_stops"] == pytest.approx(figures["even_stops"]) and figures["even_stops"] > 0.2
     # Level cameras but one of each four.
     assert figures["up_deg"] < 31
+
+
+def test_contrast_is_the_most_that_gives_away_a_tenth(monkeypatch):
+    """Of targets with 1.4 times the contrast, as far beyond it as what is there falls short; of the guess
+    itself, little."""
+    scenes = balls().part(slice(0, 1))
+    held_out, net = validation_photos((scenes, backdrops()), 6), correcting()
+    image, seen, light, _, _ = each_light(held_out, looked_at(net, held_out.image))
+    plan = planned(seen, light)
+    gain = plan.gain + net.relighting(image, seen, plan, light)
+    found = []
+    for contrast in (1.0, 1.4):
+        target = lit(image, levelled(image, gain * contrast, seen.solid)).clamp(0, 1)[:, None]
+        found.append(relighting_train.calibrated(net, replace(held_out, target=target)))
+    assert 1.0 <= found[0] < 1.2 and 1.7 < found[1] < 2
+    monkeypatch.setattr(relighting_train, "GIVEN_AWAY", 0.5)
+    assert relighting_train.calibrated(net, replace(held_out, target=target)) > found[1]
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
